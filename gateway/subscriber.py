@@ -1,0 +1,105 @@
+"""Keeps the subscriber connection to Redis, and follows the leader's ticks."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.fanout import Fanout
+from gateway.pubsub import PubSub
+from shared.backoff import Backoff
+from shared.core.channels import RedisNames
+from shared.core.protocol import as_reason, parse_tick
+from shared.redis_link import TIMEOUT_SECONDS, Client, RedisLost, read_state, telling_loss
+
+HEARTBEAT_SECONDS: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Subscriber:
+    """Owns the link: a loss is noticed here, told to the fan-out, and mended with backoff."""
+
+    def __init__(self, url: str, client: Client, names: RedisNames, fanout: Fanout) -> None:
+        self._url = url
+        self._client = client
+        self._names = names
+        self._fanout = fanout
+        self._tick = names.tick.encode()
+        self._tick_acknowledged = asyncio.Event()
+        self._ticks = 0
+
+    async def run(self) -> None:
+        """Never returns."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._stay_linked(backoff)
+            except RedisLost as exc:
+                delay = backoff.next_delay()
+                log.warning(
+                    "redis lost", extra={"reason": str(exc), "delay_seconds": round(delay, 3)}
+                )
+                await asyncio.sleep(delay)
+
+    async def _stay_linked(self, backoff: Backoff) -> None:
+        self._tick_acknowledged.clear()
+        link = await PubSub.connect(self._url, self._receive, self._acknowledged)
+        try:
+            link.subscribe([self._names.tick])
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await self._tick_acknowledged.wait()
+            except TimeoutError as exc:
+                raise RedisLost("the subscription was not acknowledged") from exc
+            await self._read_state()
+            await self._fanout.link_up(link)
+            backoff.reset()
+            log.info("redis linked")
+            await self._check_heartbeat(link)
+        finally:
+            self._fanout.link_lost()
+            link.abort()
+
+    async def _read_state(self) -> None:
+        """Learn the generation from the stored state: there may be no leader to tick."""
+        ticks = self._ticks
+        async with telling_loss():
+            state = await read_state(self._client, self._names.state)
+        if (
+            "generation" in state and ticks == self._ticks
+        ):  # a tick meanwhile is newer than this
+            self._fanout.learn(state["generation"], as_reason(state.get("reason", "")))
+
+    async def _check_heartbeat(self, link: PubSub) -> None:
+        """Raise ``RedisLost`` when the link ends, or a frozen server answers no PING."""
+        unanswered = 0
+        while True:
+            pongs = link.pongs
+            link.ping()
+            await asyncio.wait([link.lost], timeout=HEARTBEAT_SECONDS)
+            if link.lost.done():
+                raise RedisLost(link.lost.result())
+            unanswered = unanswered + 1 if link.pongs == pongs else 0
+            if unanswered * HEARTBEAT_SECONDS >= TIMEOUT_SECONDS:
+                raise RedisLost("the heartbeat was not answered")
+
+    def _receive(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        start = 0
+        for position, (name, payload) in enumerate(messages):
+            if name == self._tick:
+                self._fanout.deliver(messages[start:position])
+                self._follow(payload)
+                start = position + 1
+        self._fanout.deliver(messages[start:])
+
+    def _follow(self, payload: bytes) -> None:
+        tick = parse_tick(payload)
+        if tick is not None:
+            self._ticks += 1
+            self._fanout.learn(tick.generation, tick.reason)
+
+    def _acknowledged(self, names: Sequence[bytes]) -> None:
+        if self._tick in names:
+            self._tick_acknowledged.set()
+        self._fanout.acknowledged(names)

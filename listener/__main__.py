@@ -1,0 +1,95 @@
+"""``python -m listener``: the composition root, and the only reader of the environment."""
+
+import argparse
+import asyncio
+import os
+import sys
+
+import asyncpg
+
+from listener.app import Listener
+from listener.core.watches import Watch, parse_watches
+from listener.install import InstallError, install, print_sql, uninstall
+from listener.pg_link import PgLost, telling_loss
+from listener.settings import ListenerSettings
+from shared.config_file import read_config
+from shared.core.access_rules import ConfigError
+from shared.lifecycle import (
+    EXIT_FAILED,
+    EXIT_FINE,
+    EXIT_WRONG_USAGE,
+    FatalError,
+    run_until_signalled,
+)
+from shared.logs import configure_logging
+from shared.settings import InvalidSettings, describe_settings, load_settings
+
+_COMMANDS = {
+    "run": "lead, or stand by for the leader (the default)",
+    "install": "create or update the change log and the triggers, in one transaction",
+    "uninstall": "remove all of it",
+    "sql": "print what install does, for use in migrations",
+}
+
+
+def main() -> int:
+    """The exit code: 0 fine, 1 failed, 2 wrong usage or settings."""
+    parser = argparse.ArgumentParser(
+        prog="python -m listener",
+        description="Turns committed changes in PostgreSQL into invalidations in Redis.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:10} {text}" for name, text in _COMMANDS.items())
+        + "\n\n"
+        + describe_settings(ListenerSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "command", nargs="?", default="run", choices=list(_COMMANDS), help="see below"
+    )
+    command = parser.parse_args().command
+    try:
+        settings = load_settings(ListenerSettings, os.environ)
+        configure_logging(settings.log_format, settings.log_level)
+        watches = parse_watches(read_config(settings.neverstale_config))
+        if command == "run":
+            return run_until_signalled(Listener(settings).run)
+        return asyncio.run(_administer(command, settings, watches))
+    except (InvalidSettings, ConfigError) as exc:
+        _complain(*exc.problems)
+        return EXIT_WRONG_USAGE
+    except (InstallError, PgLost, FatalError) as exc:
+        _complain(str(exc))
+        return EXIT_FAILED
+
+
+async def _administer(
+    command: str, settings: ListenerSettings, watches: tuple[Watch, ...]
+) -> int:
+    async with telling_loss():
+        connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
+    try:
+        if command == "install":
+            plan = await install(connection, watches)
+            for trigger in plan.create:
+                print(f"created  {trigger.name} on {trigger.table.sql}")
+            for statement in plan.drop:
+                print(f"dropped  {statement.removeprefix('drop trigger ').removesuffix(';')}")
+            print(f"{len(watches)} tables are watched")
+            print(f"{len(plan.unchanged)} triggers were as they should be")
+        elif command == "uninstall":
+            await uninstall(connection)
+            print("removed: nothing is watched any more")
+        else:
+            print(await print_sql(connection, watches), end="")
+    finally:
+        await connection.close()
+    return EXIT_FINE
+
+
+def _complain(*problems: str) -> None:
+    for problem in problems:
+        print(f"neverstale listener: {problem}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Builds the listener and runs it: one leads, the others stand by."""
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Any, Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from listener.change_log import ChangeLog
+from listener.core.watches import parse_watches
+from listener.leader import Leader, LeaderMetrics, Mailbox
+from listener.pg_link import PgLost, Session, open_links
+from listener.publisher import Publisher
+from listener.settings import ListenerSettings
+from shared import redis_link
+from shared.backoff import Backoff
+from shared.config_file import read_config
+from shared.core.access_rules import parse_access
+from shared.core.channels import RedisNames
+from shared.http import health_routes, serve
+from shared.lifecycle import run_until
+
+STANDBY_POLL_SECONDS: Final = 0.05
+
+log = logging.getLogger(__name__)
+
+
+class Listener:
+    """One process: connects, stands by for the leader's lock, leads, and starts over when a
+    link is lost.
+    """
+
+    def __init__(self, settings: ListenerSettings) -> None:
+        self._settings = settings
+        document = read_config(settings.neverstale_config)
+        parse_watches(document)
+        self._rules = parse_access(document)
+        self.registry = CollectorRegistry()
+        self._metrics = LeaderMetrics(self.registry)
+        self._mailbox = Mailbox()
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._role = "connecting"
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Leader and standby are ready alike: a standby is what takes over."""
+        return self._role != "connecting", {"role": self._role}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Returns when *stop* is set. Raises ``FatalError`` (in a group)."""
+        await run_until(stop, self._serve_health(), self._stay_linked())
+
+    async def _serve_health(self) -> None:
+        app = web.Application()
+        app.add_routes(health_routes(self.registry, self.ready))
+        await serve(app, "0.0.0.0", self._settings.health_port, setting="HEALTH_PORT")  # noqa: S104 probes come from outside
+
+    async def _stay_linked(self) -> None:
+        backoff = Backoff()
+        client = redis_link.connect(self._settings.redis_url.get_secret_value())
+        try:
+            while True:
+                try:
+                    await self._on_links(client, backoff)
+                except* PgLost as group:
+                    delay = backoff.next_delay()
+                    log.warning(
+                        "postgresql lost",
+                        extra={
+                            "reason": str(group.exceptions[0]),
+                            "delay_seconds": round(delay, 3),
+                        },
+                    )
+                    await asyncio.sleep(delay)
+                finally:
+                    self._become("connecting")
+        finally:
+            await client.aclose()
+
+    async def _on_links(self, client: redis_link.Client, backoff: Backoff) -> None:
+        async with open_links(self._settings.database_url.get_secret_value()) as (
+            session,
+            pool,
+        ):
+            await session.listen(self._mailbox.receive)
+            backoff.reset()
+            self._become("standby")
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(session.watch())
+                tasks.create_task(self._stand_by_and_lead(session, ChangeLog(pool), client))
+
+    async def _stand_by_and_lead(
+        self, session: Session, change_log: ChangeLog, client: redis_link.Client
+    ) -> None:
+        while not await session.try_lead():  # noqa: ASYNC110 only polling can see it
+            await asyncio.sleep(STANDBY_POLL_SECONDS)
+        self._become("leader")
+        publisher = Publisher(
+            client,
+            RedisNames(self._settings.redis_prefix),
+            leader=self._name,
+            max_rows=self._settings.replay_max_rows,
+            ttl_seconds=self._settings.replay_ttl_seconds,
+        )
+        leader = Leader(
+            change_log,
+            publisher,
+            self._mailbox,
+            self._rules,
+            self._metrics,
+            max_rows=self._settings.replay_max_rows,
+        )
+        await leader.lead()
+
+    def _become(self, role: str) -> None:
+        if role != self._role:
+            log.info("role", extra={"role": role})
+        self._role = role
+        self._metrics.is_leader.set(role == "leader")

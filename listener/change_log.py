@@ -1,0 +1,81 @@
+"""The reader of ``neverstale.change_log``: the one place where rows become known."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from listener.core.leadership import MAX_ROWS_PER_READ, Batch, LogCursor
+from listener.core.publication import LogRow
+from listener.pg_link import Pool, telling_loss
+
+_SQL: Final = Path(__file__).parent / "sql"
+_READ: Final = (_SQL / "read.sql").read_text()
+_PRUNE: Final = (_SQL / "prune.sql").read_text()
+_FILL: Final = "insert into neverstale.incarnation default values on conflict do nothing"
+_SEEN_RAW: Final = (
+    "update neverstale.installation set raw_notify_seen = true where not raw_notify_seen"
+)
+_INSERT: Final = """\
+insert into neverstale.change_log (project_id, user_id, resource, id, action, at)
+select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp())
+  from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+       as raw (project_id, user_id, resource, id, action, at)"""
+
+
+class ChangeLog:
+    """Reads, prunes and (for a raw NOTIFY) writes the log. Every method raises ``PgLost``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def read(self, cursor: LogCursor | None) -> Batch:
+        """Everything committed that *cursor* has not seen, and the cursor that has.
+
+        None: no rows, only that.
+        """
+        snapshot = cursor.snapshot if cursor else None
+        async with telling_loss():
+            head, *rows = await self._pool.fetch(_READ, snapshot, MAX_ROWS_PER_READ + 1)
+            while head["identity"] is None:
+                # a crash emptied it; filled before the snapshot is taken that becomes the
+                # cursor
+                await self._pool.execute(_FILL)
+                head, *rows = await self._pool.fetch(_READ, snapshot, MAX_ROWS_PER_READ + 1)
+        return Batch(
+            LogCursor(head["identity"], head["snapshot"]),
+            cursor_ahead=head["cursor_ahead"],
+            rows=[_log_row(row) for row in rows],
+            oldest_age=_oldest_age(head, rows),
+        )
+
+    async def prune(self, saved: LogCursor) -> int:
+        """Remove what the cursor *saved in Redis* has seen; the number of rows removed."""
+        async with telling_loss():
+            status: str = await self._pool.execute(_PRUNE, saved.snapshot, saved.incarnation)
+        return int(status.rpartition(" ")[2])
+
+    async def write(self, rows: Sequence[LogRow]) -> None:
+        """Log what raw NOTIFYs told, and remember for ever that there are such."""
+        columns = [[getattr(row, name) for row in rows] for name in LogRow.__slots__]
+        async with telling_loss(), self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(_INSERT, *columns)
+            await connection.execute(_SEEN_RAW)
+
+    async def raw_notify_seen(self) -> bool:
+        """Whether anybody ever sent a raw NOTIFY: those are gone if nobody listens."""
+        async with telling_loss():
+            return bool(
+                await self._pool.fetchval("select raw_notify_seen from neverstale.installation")
+            )
+
+
+def _log_row(row: "asyncpg.Record") -> LogRow:
+    return LogRow(
+        row["project_id"], row["user_id"], row["resource"], row["id"], row["action"], row["at"]
+    )
+
+
+def _oldest_age(head: "asyncpg.Record", rows: "Sequence[asyncpg.Record]") -> float:
+    return (head["at"] - rows[0]["at"]).total_seconds() if rows else 0.0

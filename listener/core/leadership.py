@@ -1,0 +1,126 @@
+"""What a leader decides: where to go on from, what a read means, and when to read next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from listener.core.publication import LogRow, Publication, Reset, plan_publication
+from shared.core.protocol import Reason, as_reason
+
+NET_SECONDS: Final = 0.25
+_FIRST_SECONDS: Final = 0.002
+_LAST_SECONDS: Final = 0.128
+MAX_ROWS_PER_READ: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogCursor:
+    """A place in the change log: whose log (identity), and the ``pg_snapshot`` of all that was
+    seen.
+    """
+
+    identity: str
+    snapshot: str
+
+    def to_json(self) -> str:
+        return orjson.dumps({"identity": self.identity, "snapshot": self.snapshot}).decode()
+
+    @property
+    def incarnation(self) -> str:
+        return self.identity.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a leader stands: its cursor in PostgreSQL, under this generation in this Redis.
+
+    ``reason`` is that of the newest reset.
+    """
+
+    generation: str
+    cursor: LogCursor
+    redis: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One read of the log.
+
+    ``cursor`` is the one that it makes, ``cursor_ahead`` says that the former can't be of this
+    database's past, ``rows`` are what the former had not seen, oldest first, ``oldest_age`` the
+    first one's age in seconds.
+    """
+
+    cursor: LogCursor
+    cursor_ahead: bool
+    rows: Sequence[LogRow]
+    oldest_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    publication: Publication
+
+
+def decide_adoption(
+    state: Mapping[str, str], *, redis_identity: str, raw_notify_lost: bool
+) -> Place | Reset:
+    """Where a leader goes on from, given the state stored in Redis (empty if there is none)."""
+    generation = state.get("generation", "")
+    cursor = parse_log_cursor(state.get("cursor", ""))
+    stored_in = state.get("redis", "")
+    reason = state.get("reason", "")
+    if not generation or cursor is None or stored_in != redis_identity:
+        return Reset("gap")
+    if raw_notify_lost:
+        return Reset("notify_reconnect")
+    return Place(generation, cursor, stored_in, as_reason(reason))
+
+
+def parse_log_cursor(text: str) -> LogCursor | None:
+    """The cursor that ``LogCursor.to_json`` wrote, or None."""
+    try:
+        fields = orjson.loads(text)
+        return LogCursor(str(fields["identity"]), str(fields["snapshot"]))
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def decide_batch(cursor: LogCursor, batch: Batch, *, max_rows: int) -> Deliver | Reset:
+    """What a read from *cursor* means.
+
+    A log that is not the cursor's, or too far ahead of it, proves nothing.
+    """
+    if batch.cursor.identity != cursor.identity or batch.cursor_ahead:
+        return Reset("log_lost")
+    if len(batch.rows) > MAX_ROWS_PER_READ:
+        return Reset("bulk_change")
+    planned = plan_publication(batch.rows, max_rows=max_rows)
+    return planned if isinstance(planned, Reset) else Deliver(planned)
+
+
+@dataclass(slots=True)
+class ReadSchedule:
+    """When to read the log next.
+
+    Whoever skipped its NOTIFY was committing while another held the token. So after a wake-up
+    or a find the log is read at once, again after 2, 4, 8 .. 128 ms, starting anew with each
+    find; the net under it is a read every 250 ms.
+    """
+
+    _next: float = NET_SECONDS
+
+    def woken(self) -> None:
+        self._next = _FIRST_SECONDS
+
+    def next_wait(self, *, found: bool) -> float:
+        """Seconds to wait after a read for the next one, unless a wake-up comes first."""
+        if found:
+            self._next = _FIRST_SECONDS
+        wait, self._next = self._next, self._next * 2
+        if wait > _LAST_SECONDS:
+            wait = self._next = NET_SECONDS
+        return wait

@@ -1,0 +1,95 @@
+"""``[[watch]]`` in ``invalidation.toml``.
+
+Which tables, and what their rows are called outside.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.core.access_rules import ConfigError
+
+_REQUIRED: Final = ("table", "resource")
+_OPTIONAL: Final = ("id", "project", "user")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One watched table.
+
+    ``id``, ``project`` and ``user`` are columns of it, or SQL expressions over its row.
+    """
+
+    table: str
+    resource: str
+    id: str | None
+    project: str | None
+    user: str | None
+
+    @property
+    def expressions(self) -> dict[str, str]:
+        """Those of id, project and user that are given, by key."""
+        given = {"id": self.id, "project": self.project, "user": self.user}
+        return {key: text for key, text in given.items() if text is not None}
+
+
+def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
+    """The watched tables of a parsed ``invalidation.toml``.
+
+    Raises:
+        ConfigError: with a line for each mistake that names the table and the key.
+    """
+    problems = [
+        f"{key}: unknown: known are [[watch]] and [access]"
+        for key in document
+        if key not in ("watch", "access")
+    ]
+    entries = document.get("watch", [])
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError([*problems, "watch: no table is watched: write a [[watch]] for each"])
+    watches = []
+    for number, entry in enumerate(entries, 1):
+        where = f"watch {number}"
+        if not isinstance(entry, Mapping):
+            problems.append(f"{where}: must be a section: write [[watch]] on a line of its own")
+            continue
+        if isinstance(entry.get("table"), str):
+            where = f"watch {number} ({entry['table']})"
+        found = _problems_of(entry)
+        problems += [f"{where} {problem}" for problem in found]
+        if not found:
+            watches.append(
+                Watch(
+                    entry["table"],
+                    entry["resource"],
+                    id=entry.get("id"),
+                    project=entry.get("project"),
+                    user=entry.get("user"),
+                )
+            )
+    seen: set[str] = set()
+    for watch in watches:
+        if watch.table in seen:
+            problems.append(
+                f"watch ({watch.table}) table: is watched twice: keep one [[watch]] of it"
+            )
+        seen.add(watch.table)
+    if problems:
+        raise ConfigError(problems)
+    return tuple(watches)
+
+
+def _problems_of(entry: Mapping[str, Any]) -> list[str]:
+    problems = [
+        f'{key}: is missing: write {key} = "..."' for key in _REQUIRED if key not in entry
+    ]
+    for key, value in entry.items():
+        if key not in _REQUIRED + _OPTIONAL:
+            problems.append(f"{key}: unknown key: known are {', '.join(_REQUIRED + _OPTIONAL)}")
+        elif not isinstance(value, str) or not value.strip():
+            problems.append(f'{key}: must be text: write {key} = "..."')
+    if "project" not in entry and "user" not in entry:
+        problems.append(
+            'project: is missing: write project = "..." (or only user = "...": a user\'s own)'
+        )
+    return problems

@@ -1,0 +1,226 @@
+"""The leader's work: read the change log, publish, save the cursor, tick."""
+
+import asyncio
+import logging
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from listener.change_log import ChangeLog
+from listener.core.leadership import Place, ReadSchedule, decide_adoption, decide_batch
+from listener.core.notification import Malformed, parse_notification
+from listener.core.publication import LogRow, Reset
+from listener.pg_link import PgLost
+from listener.publisher import Publisher
+from shared.backoff import Backoff
+from shared.core.access_rules import AccessRules
+from shared.redis_link import RedisLost
+
+TICK_SECONDS: Final = 1.0
+RESET_SECONDS: Final = 1.0
+PRUNE_SECONDS: Final = 60.0
+MAX_RAW_WAITING: Final = 10_000
+
+log = logging.getLogger(__name__)
+
+
+class LeaderMetrics:
+    """What a leader counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.events = Counter(
+            "neverstale_events_published_total", "Events published", registry=registry
+        )
+        self.resets = Counter(
+            "neverstale_resets_total", "Resets", ["reason"], registry=registry
+        )
+        self.malformed = Counter(
+            "neverstale_notify_malformed_total",
+            "Raw NOTIFY payloads skipped",
+            registry=registry,
+        )
+        self.redis_lost = Counter(
+            "neverstale_redis_lost_total", "Lost Redis links", registry=registry
+        )
+        self.lag = Histogram(
+            "neverstale_publish_lag_seconds",
+            "From the change (by the database's clock) until it was read, oldest of a batch",
+            registry=registry,
+            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300),
+        )
+        self.is_leader = Gauge(
+            "neverstale_is_leader", "1 while this process leads", registry=registry
+        )
+        self.pruned = Counter(
+            "neverstale_log_rows_pruned_total", "Change log rows pruned", registry=registry
+        )
+
+
+class Mailbox:
+    """What LISTEN has brought: wake-ups, and the payloads of other producers.
+
+    Bounded: what is over it counts as lost, and a loss is told as a reset. It outlives
+    sessions.
+    """
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+        self.raw: asyncio.Queue[str] = asyncio.Queue(MAX_RAW_WAITING)
+        self.losses = 0
+        self.losses_told = 0
+
+    @property
+    def raw_lost(self) -> bool:
+        return self.losses != self.losses_told
+
+    def receive(self, payload: str) -> None:
+        if payload:
+            try:
+                self.raw.put_nowait(payload)
+            except asyncio.QueueFull:
+                self.losses += 1
+        self.woken.set()
+
+
+@dataclass(slots=True)
+class _Timers:
+    """When, on the loop's clock, something was last done."""
+
+    tick: float = 0.0
+    reset: float = 0.0
+    prune: float = 0.0
+
+
+class Leader:
+    """Leads for as long as its LISTEN session lives."""
+
+    def __init__(
+        self,
+        change_log: ChangeLog,
+        publisher: Publisher,
+        mailbox: Mailbox,
+        rules: AccessRules,
+        metrics: LeaderMetrics,
+        *,
+        max_rows: int,
+    ) -> None:
+        self._log = change_log
+        self._publisher = publisher
+        self._mailbox = mailbox
+        self._rules = rules
+        self._metrics = metrics
+        self._max_rows = max_rows
+        self._timers = _Timers()
+        self._schedule = ReadSchedule()
+
+    async def lead(self) -> None:
+        """Never returns. Raises ``PgLost``.
+
+        A lost Redis link is waited out: the log in PostgreSQL is the buffer.
+        """
+        if await self._log.raw_notify_seen():
+            self._mailbox.losses += (
+                1  # whatever was sent between two leaders; a reset covers what waits, too
+            )
+            while not self._mailbox.raw.empty():
+                self._mailbox.raw.get_nowait()
+        backoff = Backoff()
+        while True:
+            try:
+                await self._lead_on_link(backoff)
+            except RedisLost as exc:
+                delay = backoff.next_delay()
+                self._metrics.redis_lost.inc()
+                log.warning(
+                    "redis lost", extra={"reason": str(exc), "delay_seconds": round(delay, 3)}
+                )
+                await asyncio.sleep(delay)
+
+    async def _lead_on_link(self, backoff: Backoff) -> None:
+        state, redis_identity = await self._publisher.adopt()
+        place = decide_adoption(
+            state, redis_identity=redis_identity, raw_notify_lost=self._mailbox.raw_lost
+        )
+        if isinstance(place, Place):
+            log.info("adopted", extra={"generation": place.generation})
+        while True:
+            if isinstance(place, Reset):
+                place = await self._reset(place)
+            place = await self._step(place)
+            backoff.reset()
+
+    async def _step(self, place: Place) -> Place | Reset:
+        """One read, with all that follows from it, up to the time of the next one."""
+        batch = await self._log.read(place.cursor)
+        decided = decide_batch(place.cursor, batch, max_rows=self._max_rows)
+        if isinstance(decided, Reset):
+            return decided
+        if batch.rows:
+            await self._publisher.publish(decided.publication, place.generation)
+            self._metrics.events.inc(sum(map(len, decided.publication.values())))
+            self._metrics.lag.observe(batch.oldest_age)
+        place = replace(place, cursor=batch.cursor)
+        now = asyncio.get_running_loop().time()
+        if now - self._timers.tick >= TICK_SECONDS:
+            if await self._publisher.identity() != place.redis:
+                return Reset("gap")
+            await self._save(place, tick_lag_ms=round(batch.oldest_age * 1000))
+            self._timers.tick = now
+            if now - self._timers.prune >= PRUNE_SECONDS:
+                self._timers.prune = now
+                self._metrics.pruned.inc(await self._log.prune(place.cursor))
+        elif batch.rows:
+            await self._save(place, tick_lag_ms=None)
+        return await self._wait(place, found=bool(batch.rows))
+
+    async def _save(self, place: Place, *, tick_lag_ms: int | None) -> None:
+        if not await self._publisher.save(place, tick_lag_ms=tick_lag_ms):
+            raise RedisLost("another generation is stored: another leader wrote it")
+
+    async def _wait(self, place: Place, *, found: bool) -> Place | Reset:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._schedule.next_wait(found=found)):
+                await self._mailbox.woken.wait()
+        if self._mailbox.woken.is_set():
+            self._mailbox.woken.clear()
+            self._schedule.woken()
+        await self._take_raw()
+        return Reset("notify_reconnect") if self._mailbox.raw_lost else place
+
+    async def _take_raw(self) -> None:
+        """Write what other producers told into the log, from where it is read like all else."""
+        rows: list[LogRow] = []
+        while not self._mailbox.raw.empty():
+            parsed = parse_notification(self._mailbox.raw.get_nowait(), self._rules)
+            if isinstance(parsed, Malformed):
+                self._metrics.malformed.inc()
+                log.warning("notification skipped", extra={"reason": parsed.reason})
+            else:
+                rows.append(parsed)
+        if rows:
+            try:
+                await self._log.write(rows)
+            except PgLost:
+                self._mailbox.losses += 1
+                raise
+
+    async def _reset(self, cause: Reset) -> Place:
+        """Tell everybody that everything may be stale, at most once a second.
+
+        The cause waits for its turn.
+        """
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._timers.reset + RESET_SECONDS - loop.time()))
+        losses = self._mailbox.losses
+        redis_identity = await self._publisher.identity()
+        batch = await self._log.read(None)
+        place = Place(secrets.token_hex(8), batch.cursor, redis_identity, cause.reason)
+        await self._publisher.reset(place)
+        self._mailbox.losses_told = losses
+        self._timers.reset = self._timers.tick = loop.time()
+        self._metrics.resets.labels(cause.reason).inc()
+        log.warning("reset", extra={"reason": cause.reason})
+        return place

@@ -1,0 +1,192 @@
+"""Links to PostgreSQL: the LISTEN session, which also holds the leader's lock, and a pool for
+the rest.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Final, TypeAlias
+
+import asyncpg
+
+from shared.lifecycle import FatalError
+
+TIMEOUT_SECONDS: Final = 5.0
+HEARTBEAT_SECONDS: Final = 1.0
+LOCK_CLASS: Final = 1853187955  # the advisory locks of Neverstale; the second key says which
+LEADER_LOCK: Final = 1
+NOTIFY_CHANNEL: Final = "cache_invalidate"
+
+# Bounds how long the server takes a dead leader for alive. Set once connected: poolers refuse
+# unknown
+# start-up parameters.
+_SESSION_SETTINGS: Final = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    "idle_session_timeout": "0",
+    "statement_timeout": "0",
+}
+_POOLER: Final = (
+    "DATABASE_URL leads through a pooler in transaction mode (a NOTIFY to our own LISTEN never "
+    "arrived): LISTEN and the leader's lock need a session, so give the listener PostgreSQL's "
+    "direct address"
+)
+_LOST: Final = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+)
+_POOLED: Final = (
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+    asyncpg.ProtocolViolationError,
+)
+
+log = logging.getLogger(__name__)
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+class PgLost(Exception):
+    """PostgreSQL did not answer, or ended the session."""
+
+
+@asynccontextmanager
+async def telling_loss() -> AsyncIterator[None]:
+    """Turns what the library raises about the link into ``PgLost``, and what can't heal into
+    ``FatalError``.
+    """
+    try:
+        yield
+    except _LOST as exc:
+        raise PgLost(f"{type(exc).__name__}: {exc}") from exc
+    except (asyncpg.InvalidSchemaNameError, asyncpg.UndefinedTableError) as exc:
+        raise FatalError(
+            f"Neverstale is not installed here ({exc}): run python -m listener install"
+        ) from exc
+    except asyncpg.InsufficientPrivilegeError as exc:
+        raise FatalError(f"{exc}: see the grants in docs/operations.md") from exc
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+    ) as exc:
+        raise FatalError(f"DATABASE_URL: {exc}") from exc
+
+
+class Session:
+    """The LISTEN session. It never holds a transaction open.
+
+    Losing it is losing the leader's lock.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: self.lost.set())
+
+    async def listen(self, on_notify: Callable[[str], None]) -> None:
+        """Call *on_notify* with each payload. Raises ``PgLost``."""
+
+        def receive(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            on_notify(str(payload))
+
+        async with telling_loss():
+            await self._connection.add_listener(NOTIFY_CHANNEL, receive)
+
+    async def try_lead(self) -> bool:
+        """Take the leader's lock if it is free.
+
+        Never blocks: a blocked session pins the vacuum horizon.
+        """
+        async with telling_loss():
+            return bool(
+                await self._connection.fetchval(
+                    "select pg_try_advisory_lock($1, $2)",
+                    LOCK_CLASS,
+                    LEADER_LOCK,
+                    timeout=TIMEOUT_SECONDS,
+                )
+            )
+
+    async def watch(self) -> None:
+        """Raise ``PgLost`` as soon as the session is gone, or does not answer (a frozen server
+        keeps TCP alive).
+        """
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.lost.wait(), HEARTBEAT_SECONDS)
+                raise PgLost("the LISTEN session was ended")
+            async with telling_loss():
+                await self._connection.fetchval("select 1", timeout=TIMEOUT_SECONDS)
+
+    async def verify_direct(self, pool: Pool) -> None:
+        """Raise ``FatalError`` unless this really is a session.
+
+        A NOTIFY from another must arrive here.
+        """
+        channel = f"neverstale_probe_{secrets.token_hex(8)}"
+        arrived = asyncio.Event()
+
+        def receive(*_: object) -> None:
+            arrived.set()
+
+        try:
+            async with telling_loss():
+                await self._connection.add_listener(channel, receive)
+                await pool.execute(f"notify {channel}")
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await arrived.wait()
+            async with telling_loss():
+                await self._connection.remove_listener(channel, receive)
+        except (TimeoutError, *_POOLED) as exc:
+            raise FatalError(_POOLER) from exc
+
+    async def configure(self) -> None:
+        """Set what bounds the time that the server takes a dead session for alive.
+
+        Raises ``PgLost``.
+        """
+        async with telling_loss():
+            for name, value in _SESSION_SETTINGS.items():
+                await self._connection.fetchval("select set_config($1, $2, false)", name, value)
+
+
+@asynccontextmanager
+async def open_links(url: str) -> AsyncIterator[tuple[Session, Pool]]:
+    """A LISTEN session that was proved to be one, and a pool.
+
+    Raises:
+        PgLost: PostgreSQL can't be reached.
+        FatalError: it can, but not as Neverstale needs it.
+    """
+    async with AsyncExitStack() as stack:
+        async with telling_loss():
+            connection = await asyncpg.connect(
+                url,
+                timeout=TIMEOUT_SECONDS,
+                statement_cache_size=0,
+                server_settings={"application_name": "neverstale listener"},
+            )
+            stack.callback(connection.terminate)
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=4,
+                timeout=TIMEOUT_SECONDS,
+                command_timeout=60,
+                server_settings={"application_name": "neverstale listener"},
+            )
+            stack.callback(pool.terminate)
+        session = Session(connection)
+        await session.verify_direct(pool)
+        await session.configure()
+        yield session, pool

@@ -1,0 +1,114 @@
+"""The leader's side of Redis: the stored state, the channel logs and their channels."""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from listener.core.leadership import Place
+from listener.core.publication import Publication
+from shared.core.channels import RedisNames
+from shared.core.protocol import Tick, tick_around_time
+from shared.redis_link import Client, Script, read_identity, read_state, telling_loss
+
+_LUA: Final = Path(__file__).parent / "lua"
+_PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
+_SAVE_LUA: Final = (_LUA / "save.lua").read_text()
+_CALLS_PER_PIPELINE: Final = 200
+
+
+class Publisher:
+    """Writes channel logs and state.
+
+    Every method raises ``RedisLost``; then adopt anew, nothing is in memory.
+    """
+
+    def __init__(
+        self, client: Client, names: RedisNames, *, leader: str, max_rows: int, ttl_seconds: int
+    ) -> None:
+        self._client = client
+        self._names = names
+        self._leader = leader
+        self._max_rows = max_rows
+        self._ttl_seconds = ttl_seconds
+        self._publish = self._save = Script("")
+
+    async def adopt(self) -> tuple[dict[str, str], str]:
+        """The stored state (empty: none), and the identity of the Redis that stores it."""
+        async with telling_loss():
+            self._publish = await Script.load(self._client, _PUBLISH_LUA)
+            self._save = await Script.load(self._client, _SAVE_LUA)
+            identity = await read_identity(self._client)
+            return await read_state(self._client, self._names.state), identity
+
+    async def identity(self) -> str:
+        """The identity of the Redis that answers now."""
+        async with telling_loss():
+            return await read_identity(self._client)
+
+    async def publish(self, publication: Publication, generation: str) -> None:
+        """Log and publish each channel's events in one call, many channels in one round trip.
+
+        Returns when all are acknowledged.
+        """
+        channels = list(publication)
+        async with telling_loss():
+            for start in range(0, len(channels), _CALLS_PER_PIPELINE):
+                async with self._client.pipeline(transaction=False) as pipeline:
+                    for channel in channels[start : start + _CALLS_PER_PIPELINE]:
+                        self._publish.queue(
+                            pipeline,
+                            self._names.log(channel),
+                            self._names.channel(channel),
+                            generation,
+                            secrets.token_hex(4),
+                            self._max_rows,
+                            self._ttl_seconds,
+                            *(
+                                part
+                                for event in publication[channel]
+                                for part in (event.member, event.head, event.tail)
+                            ),
+                        )
+                    await pipeline.execute()
+
+    async def save(self, place: Place, *, tick_lag_ms: int | None) -> bool:
+        """Save the cursor, and tick unless *tick_lag_ms* is None.
+
+        False: another generation is stored.
+        """
+        return await self._write(
+            place, place.generation, {"cursor": place.cursor.to_json()}, tick_lag_ms
+        )
+
+    async def reset(self, place: Place) -> None:
+        """Make *place* the state whatever was stored, and tick.
+
+        Each gateway that sees its generation resets.
+        """
+        fields = {
+            "generation": place.generation,
+            "cursor": place.cursor.to_json(),
+            "redis": place.redis,
+            "live": "1",
+            "reason": place.reason,
+        }
+        await self._write(place, "", fields, 0)
+
+    async def _write(
+        self,
+        place: Place,
+        stored: str,
+        fields: Mapping[str, str],
+        tick_lag_ms: int | None,
+    ) -> bool:
+        before, after = b"", b""
+        if tick_lag_ms is not None:
+            tick = Tick(place.generation, place.reason, live=True)
+            before, after = tick_around_time(tick, leader=self._leader, lag_ms=tick_lag_ms)
+        pairs = [part for pair in fields.items() for part in pair]
+        async with telling_loss():
+            saved = await self._save.run(
+                self._client, self._names.state, stored, self._names.tick, before, after, *pairs
+            )
+        return bool(saved)

@@ -1,0 +1,20 @@
+-- $1: the cursor's pg_snapshot as text, or null.  $2: the most rows to return.
+-- One statement, so one snapshot: first a row that says where it was taken, then what the cursor has not seen.
+-- (`xid >= xmin` instead would walk all that was logged since the oldest writer began.)
+select (select system_identifier from pg_control_system())::text || '.'
+         || (select oid from pg_database where datname = current_database())::text || '.'
+         || 'neverstale.change_log'::regclass::oid::text || '.'
+         || extract(epoch from pg_postmaster_start_time())::text || '.'
+         || (select id from neverstale.incarnation)::text as identity,
+       pg_current_snapshot()::text as snapshot,
+       coalesce(pg_snapshot_xmax($1::text::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot()), false)
+         as cursor_ahead,
+       clock_timestamp() as at,
+       null as project_id, null as user_id, null as resource, null as id, null as action
+union all
+(select '', null, null, at, project_id, user_id, resource, id, action
+   from neverstale.change_log
+  where xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+     or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))
+  order by at
+  limit $2)

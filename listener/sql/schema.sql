@@ -1,0 +1,50 @@
+create schema if not exists neverstale;
+
+-- The truth: a row for each change, or for what must be widened (action RECONNECT, resource = its reason).
+create unlogged table if not exists neverstale.change_log (
+    xid xid8 not null default pg_current_xact_id(),
+    project_id text,
+    user_id text,
+    resource text not null,
+    id text,
+    action text not null,
+    at timestamptz not null default clock_timestamp()
+);
+create index if not exists change_log_xid on neverstale.change_log (xid);
+
+-- Unlogged, so that a crash empties it together with the log.
+create unlogged table if not exists neverstale.incarnation (
+    only_row boolean primary key default true check (only_row),
+    id uuid not null default gen_random_uuid()
+);
+
+create table if not exists neverstale.installation (
+    only_row boolean primary key default true check (only_row),
+    version integer not null,
+    watches text not null default '',
+    raw_notify_seen boolean not null default false
+);
+insert into neverstale.installation (version) values (1) on conflict (only_row) do nothing;
+
+-- The wake-up at commit. A transaction that has NOTIFYed holds a cluster-wide lock over its WAL flush, so only
+-- the one that gets the token does; whoever skips it is committing already and is found by the reads that follow.
+create or replace function neverstale.wake() returns trigger
+language plpgsql security definer set search_path = '' as $neverstale$
+begin
+  if pg_catalog.pg_try_advisory_xact_lock(1853187955, 2) then
+    notify cache_invalidate;
+  end if;
+  return null;
+end
+$neverstale$;
+
+do $neverstale$
+begin
+  if not exists (select from pg_catalog.pg_trigger
+                  where tgrelid = 'neverstale.change_log'::regclass and tgname = 'neverstale_wake') then
+    create constraint trigger neverstale_wake after insert on neverstale.change_log
+      deferrable initially deferred for each row execute function neverstale.wake();
+    alter table neverstale.change_log enable always trigger neverstale_wake;
+  end if;
+end
+$neverstale$;

@@ -1,0 +1,81 @@
+"""The ``[access]`` section of ``invalidation.toml``.
+
+What ids look like, and who may hear of a project.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, get_args
+
+from shared.core.channels import IdType
+
+# Owner or member, for tables named as in the shipped invalidation.toml.
+DEFAULT_QUERY: Final = """\
+select asked.project_id, asked.user_id
+  from unnest($1::text[], $2::text[]) as asked (project_id, user_id)
+  join projects p on p.id = asked.project_id::{project_type}
+ where p.owner_id = asked.user_id::{user_type}
+    or exists (select from project_members m
+                where m.project_id = p.id and m.user_id = asked.user_id::{user_type})
+"""
+_KEYS: Final = ("project_type", "user_type", "query")
+
+
+class ConfigError(ValueError):
+    """``invalidation.toml`` can't be used.
+
+    One line for each mistake, saying what to write instead.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """How ids are spelled, and the query that answers which (project, user) pairs may hear.
+
+    ``query`` takes two text arrays, pairwise projects and users, and returns the pairs that
+    may.
+    """
+
+    project_type: IdType
+    user_type: IdType
+    query: str
+
+
+def parse_access(document: Mapping[str, Any]) -> AccessRules:
+    """The access rules of a parsed ``invalidation.toml``.
+
+    Raises:
+        ConfigError: a key is unknown or has a value that it can't have.
+    """
+    section = document.get("access", {})
+    if not isinstance(section, Mapping):
+        raise ConfigError(["access: must be a section: write [access] on a line of its own"])
+    problems = [
+        f"[access] {key}: unknown key: known are {', '.join(_KEYS)}"
+        for key in section
+        if key not in _KEYS
+    ]
+    types: dict[str, IdType] = {}
+    for key in ("project_type", "user_type"):
+        value = section.get(key, "uuid")
+        for id_type in get_args(IdType):
+            if value == id_type:
+                types[key] = id_type
+        if key not in types:
+            problems.append(
+                f'[access] {key}: must be "uuid", "bigint" or "text", not {value!r}'
+            )
+    query = section.get("query", "")
+    if not isinstance(query, str):
+        problems.append("[access] query: must be a string with an SQL query")
+    if problems:
+        raise ConfigError(problems)
+    return AccessRules(
+        project_type=types["project_type"],
+        user_type=types["user_type"],
+        query=query.strip() or DEFAULT_QUERY.format(**types),
+    )

@@ -1,0 +1,104 @@
+"""Channels, the ids that name them, and every name that Neverstale uses in Redis."""
+
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast, get_args
+from urllib.parse import quote, unquote
+
+ChannelKind: TypeAlias = Literal["project", "user"]
+IdType: TypeAlias = Literal["uuid", "bigint", "text"]
+
+MAX_ID_BYTES = 512
+_BIGINT = re.compile(r"[+-]?[0-9]{1,25}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class InvalidId(ValueError):
+    """An id that can't be one of its type; the text says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What a subscriber subscribes to.
+
+    All that concerns one project, or one user's own lists.
+    """
+
+    kind: ChannelKind
+    id: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+    @property
+    def token(self) -> str:
+        """The name in characters that need no escape in a URL or a JSON string, without dots
+        but the id's own.
+        """
+        escaped = quote(self.id, safe="").replace("~", "%7E").replace("%", "~")
+        return f"{self.kind}:{escaped}"
+
+
+def parse_channel_token(token: str) -> Channel | None:
+    """The channel whose ``Channel.token`` this is, or None."""
+    kind, _, escaped = token.partition(":")
+    if kind not in get_args(ChannelKind) or not escaped:
+        return None
+    channel = Channel(cast(ChannelKind, kind), unquote(escaped.replace("~", "%")))
+    return channel if channel.token == token else None
+
+
+def parse_id(text: str, id_type: IdType) -> str:
+    """The canonical spelling of an id as PostgreSQL would write it, so that it names one
+    channel only.
+
+    Raises:
+        InvalidId: the text is no id of that type, or is longer than 512 bytes.
+    """
+    if not text or len(text.encode(errors="surrogatepass")) > MAX_ID_BYTES:
+        raise InvalidId(f"must have 1 to {MAX_ID_BYTES} bytes")
+    match id_type:
+        case "uuid":
+            try:
+                return str(uuid.UUID(text))
+            except ValueError:
+                raise InvalidId("must be a UUID") from None
+        case "bigint":
+            if not _BIGINT.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
+                raise InvalidId("must be an integer of 64 bits")
+            return str(int(text))
+        case "text":
+            if _CONTROL.search(text) or not _is_unicode(text):
+                raise InvalidId("must be text without control characters")
+            return text
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisNames:
+    """The names of all channels and keys in Redis, behind one prefix."""
+
+    prefix: str = ""
+
+    def channel(self, channel: Channel) -> str:
+        return f"{self.prefix}{channel.name}"
+
+    def log(self, channel: Channel) -> str:
+        """The key of the channel log.
+
+        Its hash tag is the channel's name, so both share a cluster slot.
+        """
+        return f"{{{self.prefix}{channel.name}}}:log"
+
+    @property
+    def tick(self) -> str:
+        return f"{self.prefix}neverstale:tick"
+
+    @property
+    def state(self) -> str:
+        return f"{self.prefix}neverstale:state"

@@ -1,0 +1,218 @@
+"""The one place that knows what frames and messages look like (wire.md)."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
+
+import orjson
+
+from shared.core.channels import Channel
+from shared.core.replay import Cursor, cursor_head, parse_cursor
+
+SUBPROTOCOL: Final = "neverstale.v1"
+HEARTBEAT_SECONDS: Final = 30
+RECONNECT_MEMBER: Final = b"*"
+
+Action: TypeAlias = Literal["INSERT", "UPDATE", "DELETE"]
+ACTIONS: Final[tuple[Action, ...]] = ("INSERT", "UPDATE", "DELETE")
+Reason: TypeAlias = Literal[
+    "connected",
+    "notify_reconnect",
+    "gap",
+    "lagged",
+    "bulk_change",
+    "truncate",
+    "log_lost",
+    "log_full",
+    "access_changed",
+]
+
+
+def as_reason(text: str) -> Reason:
+    """The reason of that name; an unknown one (a newer version's) reads as ``gap``."""
+    return cast(Reason, text) if text in get_args(Reason) else "gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One invalidation: a row that changed, and when (UTC)."""
+
+    resource: str
+    id: str
+    action: Action
+    project_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Publishable:
+    """What ``publish.lua`` needs of one event.
+
+    Its member of the channel log, and its frame around the cursor.
+    """
+
+    member: bytes
+    head: bytes
+    tail: bytes
+
+
+def publishable_event(event: Event, channel: Channel) -> Publishable:
+    """An event as all clients of *channel* get it, but for the cursor."""
+    frame = {
+        "type": "cache_invalidate",
+        "resource": event.resource,
+        "action": event.action,
+        "project_id": event.project_id,
+        "data": {
+            "resource": event.resource,
+            "id": event.id,
+            "action": event.action,
+            "project_id": event.project_id,
+            "timestamp": format_timestamp(event.at),
+        },
+        "channel": channel.name,
+    }
+    return Publishable(
+        member=orjson.dumps([event.resource, event.id, event.action, event.project_id]),
+        head=orjson.dumps(frame)[:-1] + b',"cursor":"' + cursor_head(channel).encode(),
+        tail=b'"}',
+    )
+
+
+def publishable_reconnect(reason: Reason, channel: Channel) -> Publishable:
+    """A ``reconnect`` that comes through a channel's log: all of that channel is stale."""
+    frame: dict[str, Any] = {"type": "reconnect", "data": {"reason": reason}}
+    if channel.kind == "project":
+        frame["project_id"] = channel.id
+    head = b',"cursors":{' + orjson.dumps(channel.name) + b':"' + cursor_head(channel).encode()
+    return Publishable(RECONNECT_MEMBER, orjson.dumps(frame)[:-1] + head, b'"}}')
+
+
+def cursor_of(frame: bytes) -> Cursor | None:
+    """The cursor of a frame as it came from a channel: by construction its last string."""
+    end = frame.rfind(b'"')
+    start = frame.rfind(b'"', 0, max(end, 0))
+    if start < 0:
+        return None
+    return parse_cursor(frame[start + 1 : end].decode(errors="replace"))
+
+
+def row_of(frame: bytes) -> bytes:
+    """What frames about the same channel, resource, id and action have in common, and no
+    others.
+
+    Frames of one channel are alike up to their timestamp exactly then; a quote inside a JSON
+    string is escaped, so the mark can't occur in an id.
+    """
+    return frame[: frame.find(b',"timestamp":"')]
+
+
+def reconnect_frame(
+    reason: Reason, *, project_id: str | None = None, cursors: list[Cursor] | None = None
+) -> bytes:
+    """The gateway's own ``reconnect``.
+
+    Everything of the project, or everything, may be stale.
+    """
+    frame: dict[str, Any] = {"type": "reconnect", "data": {"reason": reason}}
+    if project_id is not None:
+        frame["project_id"] = project_id
+    if cursors is not None:
+        frame["cursors"] = _by_channel(cursors)
+    return orjson.dumps(frame)
+
+
+def connected_frame(cursors: list[Cursor], *, resumed: list[Channel]) -> bytes:
+    """A v1 client's first frame; channels of *cursors* that are not in *resumed* are reset by
+    it.
+    """
+    return orjson.dumps(
+        {
+            "type": "connected",
+            "cursors": _by_channel(cursors),
+            "resumed": [channel.name for channel in resumed],
+            "heartbeat": HEARTBEAT_SECONDS,
+        }
+    )
+
+
+def error_frame(code: str, message: str) -> bytes:
+    return orjson.dumps({"type": "error", "code": code, "message": message})
+
+
+def error_body(code: str, message: str) -> bytes:
+    """The body of an HTTP refusal."""
+    return orjson.dumps({"error": {"code": code, "message": message}})
+
+
+PONG_FRAME: Final = b'{"type":"pong"}'
+
+
+def _by_channel(cursors: list[Cursor]) -> dict[str, str]:
+    return {cursor.channel.name: str(cursor) for cursor in cursors}
+
+
+def parse_client_message(text: str) -> str:
+    """The type of a v1 client's message.
+
+    Raises:
+        ValueError: it is no JSON object with a ``type``; the text says so.
+    """
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise ValueError("a message must be a JSON object") from None
+    kind = message.get("type") if isinstance(message, dict) else None
+    if isinstance(kind, str):
+        return kind
+    raise ValueError("a message must be a JSON object with a type")
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The leader's sign of life: all gateways compare its generation with their own."""
+
+    generation: str
+    reason: Reason
+    live: bool
+
+
+def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, bytes]:
+    """A tick's text before and after Redis's time in us, which ``save.lua`` puts in."""
+    text = orjson.dumps(
+        {
+            "type": "tick",
+            "generation": tick.generation,
+            "reason": tick.reason,
+            "live": tick.live,
+            "leader": leader,
+            "lag_ms": lag_ms,
+        }
+    )
+    return text[:-1] + b',"at":', b"}"
+
+
+def parse_tick(text: bytes) -> Tick | None:
+    """The tick that a message spells, or None."""
+    try:
+        message = orjson.loads(text)
+        return Tick(
+            str(message["generation"]), as_reason(message["reason"]), bool(message["live"])
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def format_timestamp(at: datetime) -> str:
+    """UTC with six digits of microseconds and ``Z``."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def encode_text_frame(payload: bytes) -> bytes:
+    """An unmasked, unfragmented text frame as a server sends it (RFC 6455, section 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return bytes((0x81, length)) + payload
+    if length < 65536:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + length.to_bytes(8, "big") + payload

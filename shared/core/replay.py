@@ -1,0 +1,59 @@
+"""Cursors: places in a channel's log."""
+
+import re
+from dataclasses import dataclass
+
+from shared.core.channels import Channel, parse_channel_token
+
+_EPOCH = re.compile(r"[0-9a-zA-Z_-]+\.[0-9a-zA-Z_-]+")
+_MAX_OFFSET = 2**53  # offsets are scores of a sorted set, that is doubles
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in one channel's log.
+
+    ``epoch`` is ``<generation>.<random>``: another log, or one of another generation, has
+    another epoch. ``offset`` is Redis's time of publication in microseconds, kept growing.
+    """
+
+    channel: Channel
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.channel.token}.{self.epoch}.{self.offset}"
+
+    @property
+    def generation(self) -> str:
+        return self.epoch.partition(".")[0]
+
+    def is_above(self, place: "Cursor") -> bool:
+        """Whether a live frame with this cursor tells more than *place*.
+
+        Another epoch always may.
+        """
+        return self.epoch != place.epoch or self.offset > place.offset
+
+
+def cursor_head(channel: Channel) -> str:
+    """The text of a cursor up to its epoch, which ``publish.lua`` puts behind it."""
+    return f"{channel.token}."
+
+
+def parse_cursor(text: str) -> Cursor | None:
+    """The cursor that a text spells.
+
+    None for anything else, which is then a gap and never an error.
+    """
+    parts = text.rsplit(".", 3)
+    if len(parts) != 4:
+        return None
+    token, generation, random, digits = parts
+    channel = parse_channel_token(token)
+    epoch = f"{generation}.{random}"
+    if channel is None or not _EPOCH.fullmatch(epoch):
+        return None
+    if not (digits.isascii() and digits.isdigit()) or not 0 < int(digits) <= _MAX_OFFSET:
+        return None
+    return Cursor(channel, epoch, int(digits))

@@ -1,0 +1,67 @@
+"""The HTTP that listener and gateway have in common.
+
+Serving, and the endpoints alive, ready, metrics.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from shared.lifecycle import FatalError
+
+
+async def serve(app: web.Application, host: str, port: int, *, setting: str) -> None:
+    """Serve until cancelled.
+
+    Raises:
+        FatalError: the port can't be had; the text names the *setting*.
+    """
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as exc:
+            raise FatalError(
+                f"can't listen on port {port} ({exc.strerror}): set {setting} to another"
+            ) from exc
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def health_routes(
+    registry: CollectorRegistry, ready: Callable[[], tuple[bool, dict[str, Any]]]
+) -> list[web.RouteDef]:
+    """Routes of ``/healthz``, ``/readyz`` and ``/metrics``.
+
+    *ready* tells whether the process may take traffic, and what else ``/readyz`` says.
+    """
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        is_ready, details = ready()
+        body = {"status": "ready" if is_ready else "not ready", **details}
+        return web.json_response(body, status=200 if is_ready else 503, dumps=_dumps)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    return [
+        web.get("/healthz", healthz),
+        web.get("/readyz", readyz),
+        web.get("/metrics", metrics),
+    ]
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()
