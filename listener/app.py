@@ -82,14 +82,16 @@ class Listener:
     async def _on_links(self, client: redis_link.Client, backoff: Backoff) -> None:
         async with open_links(self._settings.database_url.get_secret_value()) as (
             session,
-            pool,
+            connection,
         ):
             await session.listen(self._mailbox.receive)
             backoff.reset()
             self._become("standby")
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(session.watch())
-                tasks.create_task(self._stand_by_and_lead(session, ChangeLog(pool), client))
+                tasks.create_task(
+                    self._stand_by_and_lead(session, ChangeLog(connection), client)
+                )
 
     async def _stand_by_and_lead(
         self, session: Session, change_log: ChangeLog, client: redis_link.Client

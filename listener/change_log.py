@@ -8,7 +8,7 @@ import asyncpg
 
 from listener.core.leadership import MAX_ROWS_PER_READ, Batch, LogCursor
 from listener.core.publication import LogRow
-from listener.pg_link import Pool, telling_loss
+from listener.pg_link import Connection, telling_loss
 
 _SQL: Final = Path(__file__).parent / "sql"
 _READ: Final = (_SQL / "read.sql").read_text()
@@ -27,8 +27,8 @@ select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp()
 class ChangeLog:
     """Reads, prunes and (for a raw NOTIFY) writes the log. Every method raises ``PgLost``."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     async def read(self, cursor: LogCursor | None) -> Batch:
         """Everything committed that *cursor* has not seen, and the cursor that has.
@@ -37,12 +37,14 @@ class ChangeLog:
         """
         snapshot = cursor.snapshot if cursor else None
         async with telling_loss():
-            head, *rows = await self._pool.fetch(_READ, snapshot, MAX_ROWS_PER_READ + 1)
+            head, *rows = await self._connection.fetch(_READ, snapshot, MAX_ROWS_PER_READ + 1)
             while head["identity"] is None:
                 # a crash emptied it; filled before the snapshot is taken that becomes the
                 # cursor
-                await self._pool.execute(_FILL)
-                head, *rows = await self._pool.fetch(_READ, snapshot, MAX_ROWS_PER_READ + 1)
+                await self._connection.execute(_FILL)
+                head, *rows = await self._connection.fetch(
+                    _READ, snapshot, MAX_ROWS_PER_READ + 1
+                )
         return Batch(
             LogCursor(head["identity"], head["snapshot"]),
             cursor_ahead=head["cursor_ahead"],
@@ -53,21 +55,25 @@ class ChangeLog:
     async def prune(self, saved: LogCursor) -> int:
         """Remove what the cursor *saved in Redis* has seen; the number of rows removed."""
         async with telling_loss():
-            status: str = await self._pool.execute(_PRUNE, saved.snapshot, saved.incarnation)
+            status: str = await self._connection.execute(
+                _PRUNE, saved.snapshot, saved.incarnation
+            )
         return int(status.rpartition(" ")[2])
 
     async def write(self, rows: Sequence[LogRow]) -> None:
         """Log what raw NOTIFYs told, and remember for ever that there are such."""
         columns = [[getattr(row, name) for row in rows] for name in LogRow.__slots__]
-        async with telling_loss(), self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(_INSERT, *columns)
-            await connection.execute(_SEEN_RAW)
+        async with telling_loss(), self._connection.transaction():
+            await self._connection.execute(_INSERT, *columns)
+            await self._connection.execute(_SEEN_RAW)
 
     async def raw_notify_seen(self) -> bool:
         """Whether anybody ever sent a raw NOTIFY: those are gone if nobody listens."""
         async with telling_loss():
             return bool(
-                await self._pool.fetchval("select raw_notify_seen from neverstale.installation")
+                await self._connection.fetchval(
+                    "select raw_notify_seen from neverstale.installation"
+                )
             )
 
 

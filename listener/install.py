@@ -190,7 +190,10 @@ async def _describe(connection: Connection, table: str) -> "asyncpg.Record | Non
 
 
 async def _problem_of(connection: Connection, text: str, table: Table) -> str | None:
-    """Why the triggers, whose search_path is empty, could not evaluate the expression; or None."""
+    """Why the triggers, whose search_path is empty, could not evaluate the expression.
+
+    Or None.
+    """
     savepoint = connection.transaction()
     await savepoint.start()
     try:

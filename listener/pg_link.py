@@ -1,5 +1,5 @@
-"""Links to PostgreSQL: the LISTEN session, which also holds the leader's lock, and a pool for
-the rest.
+"""Links to PostgreSQL: the LISTEN session, which also holds the leader's lock, and one
+to work with.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from shared.lifecycle import FatalError
 
 TIMEOUT_SECONDS: Final = 5.0
 HEARTBEAT_SECONDS: Final = 1.0
+WORK_SECONDS: Final = 60.0
 LOCK_CLASS: Final = 1853187955  # the advisory locks of Neverstale; the second key says which
 LEADER_LOCK: Final = 1
 NOTIFY_CHANNEL: Final = "cache_invalidate"
@@ -47,12 +48,10 @@ _LOST: Final = (
 _POOLED: Final = (
     asyncpg.InvalidSQLStatementNameError,
     asyncpg.DuplicatePreparedStatementError,
-    asyncpg.ProtocolViolationError,
 )
 
 log = logging.getLogger(__name__)
 
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
@@ -90,6 +89,7 @@ class Session:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._asking = asyncio.Lock()  # a connection answers one question at a time
         self.lost = asyncio.Event()
         connection.add_termination_listener(lambda _: self.lost.set())
 
@@ -107,15 +107,9 @@ class Session:
 
         Never blocks: a blocked session pins the vacuum horizon.
         """
-        async with telling_loss():
-            return bool(
-                await self._connection.fetchval(
-                    "select pg_try_advisory_lock($1, $2)",
-                    LOCK_CLASS,
-                    LEADER_LOCK,
-                    timeout=TIMEOUT_SECONDS,
-                )
-            )
+        return bool(
+            await self._ask("select pg_try_advisory_lock($1, $2)", LOCK_CLASS, LEADER_LOCK)
+        )
 
     async def watch(self) -> None:
         """Raise ``PgLost`` as soon as the session is gone, or does not answer (a frozen server
@@ -123,12 +117,12 @@ class Session:
         """
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.lost.wait(), HEARTBEAT_SECONDS)
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self.lost.wait()
                 raise PgLost("the LISTEN session was ended")
-            async with telling_loss():
-                await self._connection.fetchval("select 1", timeout=TIMEOUT_SECONDS)
+            await self._ask("select 1")
 
-    async def verify_direct(self, pool: Pool) -> None:
+    async def verify_direct(self, other: Connection) -> None:
         """Raise ``FatalError`` unless this really is a session.
 
         A NOTIFY from another must arrive here.
@@ -142,7 +136,7 @@ class Session:
         try:
             async with telling_loss():
                 await self._connection.add_listener(channel, receive)
-                await pool.execute(f"notify {channel}")
+                await other.execute(f"notify {channel}")
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await arrived.wait()
             async with telling_loss():
@@ -155,14 +149,17 @@ class Session:
 
         Raises ``PgLost``.
         """
-        async with telling_loss():
-            for name, value in _SESSION_SETTINGS.items():
-                await self._connection.fetchval("select set_config($1, $2, false)", name, value)
+        for name, value in _SESSION_SETTINGS.items():
+            await self._ask("select set_config($1, $2, false)", name, value)
+
+    async def _ask(self, sql: str, *values: str | int) -> object:
+        async with telling_loss(), self._asking:
+            return await self._connection.fetchval(sql, *values, timeout=TIMEOUT_SECONDS)
 
 
 @asynccontextmanager
-async def open_links(url: str) -> AsyncIterator[tuple[Session, Pool]]:
-    """A LISTEN session that was proved to be one, and a pool.
+async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
+    """A LISTEN session that was proved to be one, and a connection to work with.
 
     Raises:
         PgLost: PostgreSQL can't be reached.
@@ -177,16 +174,14 @@ async def open_links(url: str) -> AsyncIterator[tuple[Session, Pool]]:
                 server_settings={"application_name": "neverstale listener"},
             )
             stack.callback(connection.terminate)
-            pool = await asyncpg.create_pool(
+            work = await asyncpg.connect(
                 url,
-                min_size=1,
-                max_size=4,
                 timeout=TIMEOUT_SECONDS,
-                command_timeout=60,
+                command_timeout=WORK_SECONDS,
                 server_settings={"application_name": "neverstale listener"},
             )
-            stack.callback(pool.terminate)
+            stack.callback(work.terminate)
         session = Session(connection)
-        await session.verify_direct(pool)
+        await session.verify_direct(work)
         await session.configure()
-        yield session, pool
+        yield session, work

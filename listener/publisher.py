@@ -52,25 +52,21 @@ class Publisher:
         Returns when all are acknowledged.
         """
         channels = list(publication)
-        async with telling_loss():
-            for start in range(0, len(channels), _CALLS_PER_PIPELINE):
-                async with self._client.pipeline(transaction=False) as pipeline:
-                    for channel in channels[start : start + _CALLS_PER_PIPELINE]:
-                        self._publish.queue(
-                            pipeline,
-                            self._names.log(channel),
-                            self._names.channel(channel),
-                            generation,
-                            secrets.token_hex(4),
-                            self._max_rows,
-                            self._ttl_seconds,
-                            *(
-                                part
-                                for event in publication[channel]
-                                for part in (event.member, event.head, event.tail)
-                            ),
-                        )
-                    await pipeline.execute()
+        for start in range(0, len(channels), _CALLS_PER_PIPELINE):
+            async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
+                for channel in channels[start : start + _CALLS_PER_PIPELINE]:
+                    events = publication[channel]
+                    self._publish.queue(
+                        pipeline,
+                        self._names.log(channel),
+                        self._names.channel(channel),
+                        generation,
+                        secrets.token_hex(4),
+                        self._max_rows,
+                        self._ttl_seconds,
+                        *(part for e in events for part in (e.member, e.head, e.tail)),
+                    )
+                await pipeline.execute()
 
     async def save(self, place: Place, *, tick_lag_ms: int | None) -> bool:
         """Save the cursor, and tick unless *tick_lag_ms* is None.

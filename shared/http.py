@@ -5,7 +5,7 @@ Serving, and the endpoints alive, ready, metrics.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -14,6 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.lifecycle import FatalError
 
+MAX_HEADER_BYTES: Final = 32 * 1024  # so that too long a token is refused by us, in words
+
 
 async def serve(app: web.Application, host: str, port: int, *, setting: str) -> None:
     """Serve until cancelled.
@@ -21,7 +23,7 @@ async def serve(app: web.Application, host: str, port: int, *, setting: str) -> 
     Raises:
         FatalError: the port can't be had; the text names the *setting*.
     """
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, max_field_size=MAX_HEADER_BYTES)
     await runner.setup()
     try:
         try:

@@ -3,6 +3,7 @@
 One client whose every failure is told, never silently retried.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ def connect(url: str) -> Client:
     """A client for commands. redis-py's own retries are off: they would hide a gap from us."""
     return redis.asyncio.Redis.from_url(
         url,
-        socket_timeout=TIMEOUT_SECONDS,
+        # redis-py enforces it by asyncio.wait_for, which in Python 3.11 loses a cancellation
+        # that comes as the command completes: the deadline is in telling_loss instead
+        socket_timeout=None,
         socket_connect_timeout=TIMEOUT_SECONDS,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
@@ -38,9 +41,10 @@ def connect(url: str) -> Client:
 
 @asynccontextmanager
 async def telling_loss() -> AsyncIterator[None]:
-    """Turns whatever the library raises inside into ``RedisLost``."""
+    """Turns whatever the library raises inside, and silence, into ``RedisLost``."""
     try:
-        yield
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            yield
     except (RedisError, OSError) as exc:
         raise RedisLost(f"{type(exc).__name__}: {exc}") from exc
 

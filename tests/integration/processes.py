@@ -1,0 +1,163 @@
+"""The parts of a stack as real processes, and clients that record what they are told."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import jwt
+
+ROOT: Final = Path(__file__).parents[2]
+SECRET: Final = "a secret for tests that is long enough"
+HANG_SECONDS: Final = 20.0  # only to catch hangs
+WS_PATH: Final = "/api/v1/messages/ws"
+
+
+def token(user_id: str, **claims: Any) -> str:
+    return jwt.encode(
+        {"sub": user_id, "exp": 4_000_000_000, **claims}, SECRET, algorithm="HS256"
+    )
+
+
+async def eventually(is_so: Callable[[], bool], what: str) -> None:
+    """Poll until it is so."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while not is_so():
+            await asyncio.sleep(0.01)
+    assert is_so(), what
+
+
+@dataclass
+class Part:
+    """A listener or a gateway: a process with its port and its log lines."""
+
+    module: str
+    environment: dict[str, str]
+    port: int
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    raw_lines: list[str] = field(default_factory=list)
+    process: asyncio.subprocess.Process | None = None
+    _reading: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self.module,
+            cwd=ROOT,
+            env={**os.environ, **self.environment},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process is not None
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.raw_lines.append(line.decode())
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:
+                continue
+
+    def logged(self, message: str, **fields: Any) -> bool:
+        return any(
+            line["message"] == message and fields.items() <= line.items() for line in self.lines
+        )
+
+    async def ready(
+        self, http: aiohttp.ClientSession, *, status: int = 200, **body: Any
+    ) -> None:
+        """Wait until /readyz answers with this status and these fields in its body."""
+        async with asyncio.timeout(HANG_SECONDS):
+            while True:
+                try:
+                    async with http.get(f"{self.url}/readyz") as response:
+                        if (
+                            response.status == status
+                            and body.items() <= (await response.json()).items()
+                        ):
+                            return
+                except aiohttp.ClientError:
+                    pass
+                assert self.process is None or self.process.returncode is None, self.raw_lines
+                await asyncio.sleep(0.01)
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Signal it, and return its exit code."""
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        return await self.exited()
+
+    async def exited(self) -> int:
+        assert self.process is not None
+        assert self._reading is not None
+        try:
+            async with asyncio.timeout(HANG_SECONDS):
+                code = await self.process.wait()
+                await self._reading
+        except TimeoutError:
+            self.process.kill()
+            raise AssertionError(f"{self.module} does not end: {self.raw_lines}") from None
+        return code
+
+
+class Client:
+    """A recording client: what it was told, in order."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.raw: list[str] = []
+
+    async def next(self) -> dict[str, Any]:
+        async with asyncio.timeout(HANG_SECONDS):
+            message = await self.socket.receive()
+        assert message.type is aiohttp.WSMsgType.TEXT, (message, self.socket.close_code)
+        self.raw.append(message.data)
+        frame: dict[str, Any] = json.loads(message.data)
+        return frame
+
+    async def until(self, is_last: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        frames = [await self.next()]
+        while not is_last(frames[-1]):
+            frames.append(await self.next())
+        return frames
+
+    async def closed(self) -> int | None:
+        """The close code, once all frames before it were read."""
+        async with asyncio.timeout(HANG_SECONDS):
+            while not self.socket.closed:
+                await self.socket.receive()
+        return self.socket.close_code
+
+
+@asynccontextmanager
+async def connected(
+    http: aiohttp.ClientSession,
+    gateway: Part,
+    project_id: str,
+    user_id: str,
+    *,
+    v1: bool = False,
+) -> AsyncIterator[Client]:
+    """A client, its greeting not read yet."""
+    bearer = token(user_id)
+    async with http.ws_connect(
+        f"{gateway.url}{WS_PATH}?project_id={project_id}",
+        headers={} if v1 else {"Authorization": f"Bearer {bearer}"},
+        protocols=("neverstale.v1", f"bearer.{bearer}") if v1 else (),
+    ) as socket:
+        assert socket.protocol == ("neverstale.v1" if v1 else None)
+        yield Client(socket)

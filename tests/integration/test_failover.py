@@ -1,0 +1,212 @@
+"""Crashes and restarts: every client hears of every change, or is told that it may have missed
+some.
+"""
+
+import signal
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import World
+from tests.integration.processes import Client, connected, eventually
+
+TASK = "7a500000-0000-4000-8000-000000000001"
+
+
+def is_reset(frame: dict[str, Any]) -> bool:
+    return bool(frame["type"] == "reconnect")
+
+
+async def change(world: World, title: str = "changed") -> None:
+    await world.database.execute("update tasks set title = $1 where id = $2", title, TASK)
+
+
+async def insert_tasks(world: World, number: int) -> set[str]:
+    """As many changes, each in a transaction of its own."""
+    ids = set()
+    for _ in range(number):
+        row = await world.database.fetchval(
+            "insert into tasks (project_id, title) values ($1, 'new') returning id",
+            world.apollo,
+        )
+        ids.add(str(row))
+    return ids
+
+
+async def assert_flows(world: World, client: Client) -> None:
+    """Each change is followed by its event or by a reset, and at last by events."""
+    await change(world, "after")
+    while is_reset(await client.next()):
+        await change(world, "after")
+
+
+async def assert_consistent_after(client: Client, changed: set[str]) -> list[dict[str, Any]]:
+    """All changes were told, or a reset came that covers those that were not."""
+    missing = set(changed)
+    frames: list[dict[str, Any]] = []
+    while missing:
+        frames.append(await client.next())
+        if is_reset(frames[-1]):
+            missing.clear()
+        else:
+            missing.discard(frames[-1]["data"]["id"])
+    return frames
+
+
+async def test_kill_9_of_the_leader_loses_nothing(world: World) -> None:
+    leader = await world.listener()
+    standby = await world.listener(role="standby")
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada, v1=True) as client:
+        await change(world)
+        await client.next()
+        await leader.end(signal.SIGKILL)
+        changed = await insert_tasks(world, 50)
+        frames = await assert_consistent_after(client, changed)
+        assert not any(map(is_reset, frames)), "the log proves it: no reset was needed"
+        await standby.ready(world.http, role="leader")
+
+
+async def test_a_change_with_no_listener_at_all_is_told_by_the_next_one(world: World) -> None:
+    first = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await change(world)
+        await client.next()
+        await first.end(signal.SIGTERM)
+        changed = await insert_tasks(world, 20)
+        await world.listener()
+        frames = await assert_consistent_after(client, changed)
+        assert not any(map(is_reset, frames))
+
+
+@pytest.mark.parametrize("crash", [True, False], ids=["kill -9", "clean"])
+async def test_a_restarted_redis_resets_and_the_flow_goes_on(
+    own_world: World, *, crash: bool
+) -> None:
+    world = own_world
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with (
+        world.client(gateway, world.apollo, world.ada) as plain,
+        world.client(gateway, world.apollo, world.ada, v1=True) as v1,
+    ):
+        await change(world)
+        await plain.next()
+        await v1.next()
+        world.servers.valkey.kill() if crash else world.servers.valkey.stop()
+        await eventually(lambda: gateway.logged("redis lost"), "the gateway noticed")
+        changed = await insert_tasks(world, 5)
+        await gateway.ready(world.http, status=503, redis=False)
+        world.servers.valkey.start()
+        for client in (plain, v1):
+            frames = await assert_consistent_after(client, changed)
+            assert is_reset(frames[0])
+        await gateway.ready(world.http)
+        for client in (plain, v1):
+            await assert_flows(world, client)
+    assert listener.process is not None
+    assert listener.process.returncode is None
+
+
+async def test_a_frozen_redis_is_noticed_though_tcp_lives(own_world: World) -> None:
+    world = own_world
+    listener, gateway = await world.listener(), await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        world.servers.valkey.freeze()
+        changed = await insert_tasks(world, 5)
+        await eventually(lambda: gateway.logged("redis lost"), "the gateway noticed")
+        await eventually(lambda: listener.logged("redis lost"), "the listener noticed")
+        world.servers.valkey.thaw()
+        await assert_consistent_after(client, changed)
+
+
+async def test_a_leader_whose_redis_is_away_keeps_its_place(own_world: World) -> None:
+    world = own_world
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        world.servers.valkey.kill()
+        changed = await insert_tasks(world, 500)
+        await eventually(lambda: listener.logged("redis lost"), "the listener noticed")
+        world.servers.valkey.start()
+        await assert_consistent_after(client, changed)
+        await listener.ready(world.http, role="leader")
+
+
+async def test_a_cut_link_to_redis_costs_no_event(world: World) -> None:
+    """The links are cut, Redis keeps its data.
+
+    The leader catches up exactly, the gateway resets.
+    """
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        async with world.redis() as redis:
+            for kind in ("pubsub", "normal"):
+                await redis.client_kill_filter(_type=kind, skipme=True)
+        changed = await insert_tasks(world, 50)
+        await assert_consistent_after(client, changed)
+        assert not listener.logged("reset", reason="log_lost")
+
+
+@pytest.mark.parametrize("crash", [True, False], ids=["kill -9", "clean"])
+async def test_a_restarted_postgresql_is_caught_up_or_reset(
+    own_world: World, *, crash: bool
+) -> None:
+    world = own_world
+    parts = [await world.listener(), await world.listener(role="standby")]
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await change(world)
+        await client.next()
+        world.servers.postgres.kill() if crash else world.servers.postgres.stop()
+        await eventually(lambda: parts[0].logged("postgresql lost"), "the leader noticed")
+        world.servers.postgres.start()
+        await world.reconnect_database()
+        changed = await insert_tasks(world, 10)
+        frames = await assert_consistent_after(client, changed)
+        assert any(map(is_reset, frames)), "another start of the server proves nothing"
+        await assert_flows(world, client)
+
+
+async def test_a_database_that_is_away_refuses_newcomers_and_harms_nobody(
+    own_world: World,
+) -> None:
+    world = own_world
+    await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada, v1=True) as client:
+        world.servers.postgres.stop()
+        async with connected(world.http, gateway, world.apollo, world.ada, v1=True) as refused:
+            assert (await refused.next())["code"] == "unavailable"
+            assert await refused.closed() == 1013
+        await client.socket.send_str('{"type":"ping"}')
+        assert await client.next() == {"type": "pong"}
+        world.servers.postgres.start()
+
+
+async def test_install_while_running_resets_only_when_watches_change(world: World) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        assert await world.install() == 0
+        await change(world)
+        assert not is_reset(await client.next())
+        await world.database.execute("drop trigger neverstale_update on tasks")
+        assert await world.install() == 0
+        frame = await client.next()
+        assert frame["data"] == {"reason": "log_lost"}
+        await change(world)
+        assert not is_reset(await client.next())
+
+
+async def test_sigterm_closes_sockets_with_1012_and_exits_0(world: World) -> None:
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        assert gateway.process is not None
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await client.closed() == 1012
+        assert await gateway.exited() == 0
+    assert await listener.end() == 0

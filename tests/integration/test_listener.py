@@ -1,0 +1,244 @@
+"""The listener's commands, raw NOTIFYs, and what it refuses."""
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+
+import asyncpg
+import pytest
+
+from deploy.dev.servers import free_port
+from tests.integration.conftest import World
+from tests.integration.processes import Part, eventually
+from tests.integration.test_failover import assert_flows, change, is_reset
+
+TASK = "7a500000-0000-4000-8000-000000000001"
+
+
+async def notify(world: World, payload: str) -> None:
+    await world.database.execute("select pg_notify('cache_invalidate', $1)", payload)
+
+
+async def test_a_raw_notify_becomes_an_event(world: World) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        payload = {
+            "resource": "report",
+            "id": 7,
+            "action": "update",
+            "projectId": world.apollo.upper(),
+            "timestamp": "2026-11-24T10:00:00.123456Z",
+        }
+        await notify(world, json.dumps(payload))
+        frame = await client.next()
+        assert frame["data"] == {
+            "resource": "report",
+            "id": "7",
+            "action": "UPDATE",
+            "project_id": world.apollo,
+            "timestamp": "2026-11-24T10:00:00.123456Z",
+        }
+
+
+async def test_a_malformed_notify_is_logged_once_counted_and_skipped(world: World) -> None:
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        for payload in ("no json", "[]", '{"resource":"task","action":"UPDATE"}'):
+            await notify(world, payload)
+        await assert_flows(world, client)
+    reasons = [
+        line["reason"] for line in listener.lines if line["message"] == "notification skipped"
+    ]
+    assert sorted(reasons) == [
+        "project_id is missing",
+        "the payload is no JSON",
+        "the payload is no JSON object",
+    ]
+    async with world.http.get(f"{listener.url}/metrics") as response:
+        assert "neverstale_notify_malformed_total 3.0" in await response.text()
+
+
+async def test_once_a_raw_notify_was_seen_a_lost_session_is_a_reset(world: World) -> None:
+    leader = await world.listener()
+    standby = await world.listener(role="standby")
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        project = json.dumps(world.apollo)
+        await notify(
+            world, f'{{"resource":"x","id":"1","action":"UPDATE","project_id":{project}}}'
+        )
+        await client.next()
+        await leader.end(signal.SIGKILL)
+        frame = await client.next()
+        assert frame == {"type": "reconnect", "data": {"reason": "notify_reconnect"}}
+        await standby.ready(world.http, role="leader")
+        await assert_flows(world, client)
+
+
+async def test_a_transaction_hides_nothing_however_late_it_commits(world: World) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    late = await asyncpg.connect(world.database_url)
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        transaction = late.transaction()
+        await transaction.start()
+        async with late.transaction():  # a savepoint
+            await late.execute("update tasks set title = 'late' where id = $1", TASK)
+        for _ in range(5):
+            await world.database.execute(
+                "update projects set name = 'x' where id = $1", world.apollo
+            )
+            assert (await client.next())["resource"] == "project"
+        await transaction.commit()
+        assert (await client.next())["data"]["id"] == TASK
+    await late.close()
+
+
+async def test_install_is_idempotent_and_uninstall_leaves_nothing(world: World) -> None:
+    code, output, _ = await world.command("listener", "install")
+    assert (code, "created" in output) == (0, False)
+    await world.database.execute("alter table tasks disable trigger neverstale_insert")
+    code, output, _ = await world.command("listener", "install")
+    assert [line for line in output.splitlines() if "created" in line] == [
+        'created  neverstale_insert on "public"."tasks"'
+    ]
+    assert (await world.command("listener", "uninstall"))[0] == 0
+    left = await world.database.fetchval(
+        "select count(*) from pg_trigger where tgname like 'neverstale%'"
+    )
+    assert left == 0
+    assert await world.database.fetchval("select to_regnamespace('neverstale')") is None
+    code, _, errors = await world.command("listener")
+    assert (code, "python -m listener install" in errors) == (1, True)
+
+
+async def test_a_table_that_is_no_longer_watched_loses_its_triggers(
+    world: World, tmp_path: Path
+) -> None:
+    config = tmp_path / "invalidation.toml"
+    config.write_text('[[watch]]\ntable = "tasks"\nresource = "task"\nproject = "project_id"\n')
+    code, output, _ = await world.command("listener", "install", NEVERSTALE_CONFIG=str(config))
+    assert code == 0
+    assert output.count("dropped ") == 20
+    await world.listener(NEVERSTALE_CONFIG=str(config))
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await change(world)
+        frame = await client.next()
+        assert is_reset(frame), "without an id a plain client could do nothing with an event"
+        assert frame["project_id"] == world.apollo
+
+
+async def test_sql_prints_what_install_does(world: World) -> None:
+    _, script, _ = await world.command("listener", "sql")
+    installed = await world.database.fetchval("select watches from neverstale.installation")
+    await world.command("listener", "uninstall")
+    await world.database.execute(script)
+    code, output, _ = await world.command("listener", "install")
+    assert (code, "created" in output) == (0, False)
+    assert installed == await world.database.fetchval(
+        "select watches from neverstale.installation"
+    )
+
+
+async def test_mistakes_in_the_config_are_told_with_table_and_key(
+    world: World, tmp_path: Path
+) -> None:
+    config = tmp_path / "invalidation.toml"
+    config.write_text(
+        '[[watch]]\ntable = "nowhere"\nresource = "x"\nproject = "project_id"\n'
+        '[[watch]]\ntable = "tasks"\nresource = "x"\nproject = "projectt_id"\n'
+    )
+    code, _, errors = await world.command("listener", "install", NEVERSTALE_CONFIG=str(config))
+    assert code == 2
+    assert "watch (nowhere) table: there is no such table" in errors
+    assert "watch (tasks) project: 'projectt_id' is no column or expression" in errors
+    config.write_text("[access]\nproject_type = 'serial'\n")
+    for module in ("listener", "gateway"):
+        code, _, errors = await world.command(module, NEVERSTALE_CONFIG=str(config))
+        assert code == 2
+        assert errors.startswith(f"neverstale {module}: ")
+        assert "Traceback" not in errors
+
+
+async def test_install_gives_up_on_a_locked_table_and_changes_nothing(world: World) -> None:
+    await world.command("listener", "uninstall")
+    blocker = await asyncpg.connect(world.database_url)
+    transaction = blocker.transaction()
+    await transaction.start()
+    await blocker.execute("lock table tasks in share mode")
+    code, _, errors = await world.command("listener", "install")
+    assert (code, "locked" in errors) == (1, True)
+    assert await world.database.fetchval("select to_regnamespace('neverstale')") is None
+    await transaction.rollback()
+    await blocker.close()
+
+
+async def test_wrong_settings_are_refused_a_line_each(world: World) -> None:
+    code, _, errors = await world.command(
+        "gateway", JWT_SECRET="short", PORT="no", DATABASE_URL="", REDIS_URL="http://secret@x"
+    )
+    assert code == 2
+    lines = errors.strip().splitlines()
+    assert [line.split()[2] for line in lines] == [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "PORT",
+        "JWT_SECRET",
+    ]
+    assert "secret@x" not in errors
+    for module in ("listener", "gateway"):
+        code, output, _ = await world.command(module, "--help")
+        assert code == 0
+        assert "DATABASE_URL" in output
+
+
+async def test_a_busy_port_is_named(world: World) -> None:
+    listener = await world.listener()
+    code, _, errors = await world.command("listener", HEALTH_PORT=str(listener.port))
+    assert code == 1
+    assert f"port {listener.port}" in errors
+    assert "HEALTH_PORT" in errors
+
+
+@pytest.fixture
+def pooler(world: World, tmp_path: Path) -> Iterator[str]:
+    """The address of a transaction-mode pooler before the world's database."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    port, name = free_port(), world.database_url.rpartition("/")[2]
+    (tmp_path / "users").write_text('"postgres" ""\n')
+    (tmp_path / "pgbouncer.ini").write_text(
+        f"[databases]\n{name} = host=127.0.0.1 port={world.servers.postgres.port}\n"
+        f"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\nauth_type=trust\n"
+        f"auth_file={tmp_path}/users\npool_mode=transaction\nunix_socket_dir=\n"
+        "default_pool_size=5\n"
+    )
+    for path in (tmp_path, *tmp_path.parents[:2], *tmp_path.iterdir()):
+        path.chmod(0o755)
+    process = Popen(
+        [program, "-u", "nobody", str(tmp_path / "pgbouncer.ini")],
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+    )
+    yield f"postgresql://postgres@127.0.0.1:{port}/{name}"
+    process.terminate()
+    process.wait()
+
+
+async def test_a_transaction_mode_pooler_is_found_and_refused(
+    world: World, pooler: str
+) -> None:
+    part = Part("listener", world.environment(DATABASE_URL=pooler, HEALTH_PORT="0"), 0)
+    world.parts.append(part)
+    await part.start()
+    await eventually(lambda: part.logged("can't go on"), "it gave up")
+    assert await part.exited() == 1
+    [line] = [line for line in part.lines if line["message"] == "can't go on"]
+    assert "pooler in transaction mode" in line["reason"]

@@ -1,0 +1,187 @@
+"""What we rely on of redis-py, and the scripts, on a real server."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from listener.core.leadership import LogCursor, Place
+from listener.publisher import Publisher
+from shared.core.channels import Channel, RedisNames
+from shared.core.protocol import Event, cursor_of, publishable_event, publishable_reconnect
+from shared.core.replay import Cursor
+from shared.redis_link import Client, RedisLost, Script, connect, telling_loss
+from tests.integration.conftest import Servers
+from tests.integration.processes import ROOT
+
+
+async def test_a_cancelled_command_stays_cancelled(servers: Servers) -> None:
+    """A service that swallows its cancellation never ends on SIGTERM."""
+    client = connect(servers.valkey.url)
+
+    async def ask_for_ever() -> None:
+        while True:
+            async with telling_loss():
+                await client.get("nothing")
+
+    for _ in range(400):
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(ask_for_ever())
+            await asyncio.sleep(0.001)
+            asking.cancel()
+            done, _ = await asyncio.wait([asking], timeout=5)
+            assert done, "the cancellation was lost"
+    await client.aclose()
+
+
+CHANNEL = Channel("project", "1")
+CURSOR = LogCursor("identity", "1:1:")
+
+
+@pytest.fixture
+async def client(servers: Servers) -> AsyncIterator[Client]:
+    made = connect(servers.valkey.url)
+    yield made
+    await made.aclose()
+
+
+class Log:
+    """One channel's log as the scripts leave it, in a namespace of its own."""
+
+    def __init__(self, client: Client, *, max_rows: int = 3) -> None:
+        self.client = client
+        self.names = RedisNames(f"{secrets.token_hex(4)}:")
+        self.publisher = Publisher(
+            client, self.names, leader="test", max_rows=max_rows, ttl_seconds=100
+        )
+
+    async def publish(self, *ids: str, generation: str = "g1") -> None:
+        events = [
+            publishable_event(Event("task", id_, "UPDATE", "1", datetime.now(UTC)), CHANNEL)
+            for id_ in ids
+        ]
+        await self.publisher.publish({CHANNEL: events}, generation)
+
+    async def rows(self) -> dict[str, int]:
+        """The newest offset of each row, lowest first.
+
+        The first is the epoch with the floor.
+        """
+        scored = await self.client.zrange(self.names.log(CHANNEL), 0, -1, withscores=True)
+        rows = {}
+        for member, score in cast(list[tuple[bytes, float]], scored):
+            name = json.loads(member)[1] if member.startswith(b"[") else member.decode()
+            rows[name] = int(score)
+        return rows
+
+    async def open(self, generation: str = "g1") -> tuple[str, int]:
+        script = await Script.load(self.client, (ROOT / "gateway/lua/open.lua").read_text())
+        epoch, last = await script.run(
+            self.client, self.names.log(CHANNEL), generation, secrets.token_hex(4), 100
+        )
+        return epoch.decode(), int(last)
+
+
+@pytest.fixture
+async def log(client: Client) -> Log:
+    made = Log(client)
+    await made.publisher.adopt()
+    return made
+
+
+async def test_a_log_keeps_the_newest_change_of_each_row_at_growing_offsets(log: Log) -> None:
+    await log.publish("a", "b")
+    first = await log.rows()
+    await log.publish("a")
+    rows = await log.rows()
+    epoch, *names = rows
+    assert epoch.startswith("!g1.")
+    assert names == ["b", "a"]
+    assert list(rows.values()) == sorted(set(rows.values()))
+    assert rows[epoch] == first[epoch]
+    assert 0 < await log.client.ttl(log.names.log(CHANNEL)) <= 100
+
+
+async def test_rows_over_the_bound_go_and_the_floor_rises_to_the_newest_of_them(
+    log: Log,
+) -> None:
+    await log.publish("a", "b", "c")
+    before = await log.rows()
+    await log.publish("d", "e")
+    after = await log.rows()
+    epoch, *rows = after
+    assert rows == ["c", "d", "e"]
+    assert after[epoch] == before["b"]
+
+
+async def test_a_reconnect_clears_what_is_below_it(log: Log) -> None:
+    await log.publish("a", "b")
+    await log.publisher.publish(
+        {CHANNEL: [publishable_reconnect("bulk_change", CHANNEL)]}, "g1"
+    )
+    await log.publish("c")
+    assert list(await log.rows())[1:] == ["*", "c"]
+
+
+async def test_a_log_of_another_generation_is_made_anew(log: Log) -> None:
+    await log.publish("a")
+    await log.publish("b", generation="g2")
+    (epoch, _), *rest = (await log.rows()).items()
+    assert epoch.startswith("!g2.")
+    assert [row for row, _ in rest] == ["b"]
+
+
+async def test_opening_makes_a_quiet_log_and_leaves_another_as_it_is(log: Log) -> None:
+    epoch, floor = await log.open()
+    assert epoch.startswith("g1.")
+    assert await log.open() == (epoch, floor)
+    await log.publish("a")
+    assert await log.open() == (epoch, (await log.rows())["a"])
+    assert (await log.open("g2"))[0].startswith("g2.")
+    assert list(await log.rows())[1:] == []
+
+
+async def test_a_published_frame_carries_the_cursor_of_its_row(
+    log: Log, client: Client
+) -> None:
+    pubsub = client.pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(log.names.channel(CHANNEL))
+    await pubsub.get_message(timeout=5)
+    await log.publish("a", "b")
+    rows = await log.rows()
+    epoch = next(iter(rows)).removeprefix("!")
+    for row in ("a", "b"):
+        message = await pubsub.get_message(timeout=5)
+        assert message is not None
+        assert cursor_of(message["data"]) == Cursor(CHANNEL, epoch, rows[row])
+    await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+
+async def test_a_cursor_is_saved_only_under_the_stored_generation(log: Log) -> None:
+    mine = Place("g1", CURSOR, "redis", "gap")
+    assert not await log.publisher.save(mine, tick_lag_ms=None), "nothing is stored yet"
+    await log.publisher.reset(mine)
+    assert await log.publisher.save(mine, tick_lag_ms=5)
+    other = Place("g2", LogCursor("identity", "2:2:"), "redis", "truncate")
+    await log.publisher.reset(other)
+    assert not await log.publisher.save(mine, tick_lag_ms=None)
+    state, _ = await log.publisher.adopt()
+    assert state == {
+        "generation": "g2",
+        "cursor": other.cursor.to_json(),
+        "redis": "redis",
+        "live": "1",
+        "reason": "truncate",
+    }
+
+
+async def test_a_forgotten_script_is_a_lost_link_that_adopting_mends(log: Log) -> None:
+    await log.client.script_flush()
+    with pytest.raises(RedisLost, match="NoScript"):
+        await log.publish("a")
+    await log.publisher.adopt()
+    await log.publish("a")

@@ -1,0 +1,239 @@
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.settings import GatewaySettings
+from listener.core.triggers import (
+    Table,
+    columns_in,
+    expression_sql,
+    plain_column,
+    plan_triggers,
+    probe_sql,
+    quote_identifier,
+    quote_literal,
+)
+from listener.core.watches import Watch, parse_watches
+from listener.settings import ListenerSettings
+from shared.backoff import Backoff
+from shared.config_file import read_config
+from shared.core.access_rules import ConfigError, parse_access
+from shared.settings import InvalidSettings, describe_settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+WATCH: dict[str, Any] = {"table": "tasks", "resource": "task", "project": "project_id"}
+TASKS = Table("public", "tasks", ("id", "project_id", "user_id", "Odd name"))
+
+
+def test_the_shipped_config_is_valid() -> None:
+    document = read_config(ROOT / "invalidation.toml")
+    assert [watch.table for watch in parse_watches(document)] == [
+        "projects",
+        "sprints",
+        "tasks",
+        "project_members",
+        "messages",
+    ]
+    rules = parse_access(document)
+    assert (rules.project_type, rules.user_type) == ("uuid", "uuid")
+    assert "asked.project_id::uuid" in rules.query
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({}, "no table is watched"),
+        ({"watch": []}, "no table is watched"),
+        ({"watch": {"table": "x"}}, "no table is watched"),
+        ({"watch": ["x"]}, "watch 1: must be a section"),
+        (
+            {"watch": [{**WATCH, "table": 7}]},
+            'watch 1 table: must be text: write table = "..."',
+        ),
+        (
+            {"watch": [{**WATCH, "id": " "}]},
+            'watch 1 (tasks) id: must be text: write id = "..."',
+        ),
+        ({"watch": [{**WATCH, "projct": "x"}]}, "watch 1 (tasks) projct: unknown key"),
+        ({"watch": [{"table": "x", "project": "p"}]}, "watch 1 (x) resource: is missing"),
+        ({"watch": [{"table": "x", "resource": "r"}]}, "watch 1 (x) project: is missing"),
+        ({"watch": [WATCH, WATCH]}, "watch (tasks) table: is watched twice"),
+        ({"watch": [WATCH], "acess": {}}, "acess: unknown"),
+    ],
+)
+def test_a_mistake_in_the_watches_is_told(document: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        parse_watches(document)
+    assert any(line.startswith(problem) or problem in line for line in told.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ("x", "access: must be a section"),
+        ({"project_typ": "uuid"}, "[access] project_typ: unknown key"),
+        ({"user_type": "serial"}, '[access] user_type: must be "uuid", "bigint" or "text"'),
+        ({"query": 7}, "[access] query: must be a string"),
+    ],
+)
+def test_a_mistake_in_the_access_section_is_told(section: Any, problem: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        parse_access({"access": section})
+    assert told.value.problems[0].startswith(problem)
+
+
+def test_the_access_query_may_be_ones_own() -> None:
+    rules = parse_access({"access": {"query": "select 1, 2", "project_type": "bigint"}})
+    assert (rules.query, rules.project_type) == ("select 1, 2", "bigint")
+
+
+@pytest.mark.parametrize("text", [None, "not [ toml", b"\xff"])
+def test_a_config_that_cannot_be_read_is_told(tmp_path: Path, text: str | bytes | None) -> None:
+    path = tmp_path / "invalidation.toml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=r"invalidation\.toml"):
+        read_config(path)
+
+
+@given(st.text(st.characters(exclude_characters="\0")))
+def test_quoting_is_reversible(text: str) -> None:
+    assert quote_identifier(text)[1:-1].replace('""', '"') == text
+    literal = quote_literal(text)
+    inside = literal[2:-1] if literal.startswith("E") else literal[1:-1]
+    assert inside.replace("''", "'").replace("\\\\", "\\") == text
+    assert ("\\" in text) == literal.startswith("E")
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("id", "id"),
+        (" ID ", "id"),
+        ('"Odd name"', "Odd name"),
+        ("Odd", None),
+        ('"ID"', None),
+        ("id || id", None),
+        ("missing", None),
+    ],
+)
+def test_a_text_that_is_nothing_but_a_column_is_found(text: str, column: str | None) -> None:
+    assert plain_column(text, TASKS) == column
+    quoted = quote_identifier(column) if column else ""
+    assert expression_sql(text, TASKS) == (f"{quoted}::text" if column else f"({text})::text")
+    assert probe_sql(text, TASKS).endswith('from "public"."tasks" as changed')
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("project_id || ':' || USER_ID", {"project_id", "user_id"}),
+        ('lower("Odd name")', {"Odd name"}),
+        ("(select p.x from public.p where p.id = changed.id)", set(TASKS.columns)),
+        ("to_jsonb(tasks)", set(TASKS.columns)),
+        ("1", set()),
+    ],
+)
+def test_the_columns_that_an_expression_may_mention_are_found(
+    text: str, columns: set[str]
+) -> None:
+    assert columns_in(text, TASKS) == columns
+
+
+def sql_of(watch: Watch) -> dict[str, str]:
+    return {trigger.name: trigger.sql for trigger in plan_triggers(watch, TASKS)}
+
+
+def test_a_null_in_a_plain_project_column_concerns_only_its_user() -> None:
+    sql = sql_of(Watch("tasks", "task", id="id", project="project_id", user="user_id"))
+    assert (
+        '"project_id"::text is not null or "user_id"::text is not null'
+        in sql["neverstale_update"]
+    )
+    assert "RECONNECT" not in sql["neverstale_update"]
+
+
+def test_a_null_that_an_expression_gives_concerns_everybody() -> None:
+    sql = sql_of(Watch("tasks", "task", id=None, project="upper(project_id)", user=None))
+    assert (
+        "case when (upper(project_id))::text is null then 'RECONNECT'"
+        in sql["neverstale_delete"]
+    )
+    assert 'old."project_id" is distinct from new."project_id"' in sql["neverstale_moved"]
+
+
+def test_a_table_with_users_alone_logs_every_row() -> None:
+    sql = sql_of(Watch("tasks", "task", id="id", project=None, user="user_id"))
+    assert "where" not in sql["neverstale_insert"]
+
+
+def test_a_row_whose_place_is_constant_cannot_move() -> None:
+    assert "neverstale_moved" not in sql_of(
+        Watch("tasks", "x", id=None, project="1", user=None)
+    )
+
+
+def test_text_in_a_watch_cannot_end_the_function_that_holds_it() -> None:
+    watch = Watch(
+        "tasks", "$neverstale$", id="$neverstale1$id", project="project_id", user=None
+    )
+    for trigger in plan_triggers(watch, TASKS):
+        assert trigger.digest in trigger.sql
+        if "$neverstale$'" in trigger.sql:
+            assert "$neverstale2$" in trigger.sql
+
+
+SETTINGS = {
+    "DATABASE_URL": "postgresql://a:secret@x/db",
+    "REDIS_URL": "redis://:secret@x",
+    "JWT_SECRET": "s" * 32,
+}
+
+
+def test_settings_have_defaults_and_keep_their_secrets() -> None:
+    settings = load_settings(GatewaySettings, {**SETTINGS, "PORT": "", "UNKNOWN": "x"})
+    assert (settings.port, settings.replay_max_rows) == (8080, 1000)
+    assert "secret@" not in repr(settings)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.port = 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"DATABASE_URL": ""}, "DATABASE_URL is required"),
+        ({"DATABASE_URL": "mysql://x"}, "must start with postgresql:// or postgres://"),
+        ({"PORT": "no"}, "PORT must be a whole number"),
+        ({"PORT": "70000"}, "PORT must be at most 65535"),
+        ({"REPLAY_MAX_ROWS": "0"}, "REPLAY_MAX_ROWS must be at least 1"),
+        ({"LOG_FORMAT": "xml"}, "LOG_FORMAT must be 'auto', 'json' or 'console'"),
+        ({"JWT_SECRET": "short-and-secret"}, "JWT_SECRET"),
+    ],
+)
+def test_a_wrong_setting_is_told_without_its_value(changes: dict[str, str], told: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings(GatewaySettings, {**SETTINGS, **changes})
+    [problem] = refused.value.problems
+    assert told in problem
+    assert "secret" not in problem.replace("the secret of", "")
+
+
+def test_every_setting_is_described() -> None:
+    for kind in (ListenerSettings, GatewaySettings):
+        text = describe_settings(kind)
+        for name, field in kind.model_fields.items():
+            assert name.upper() in text
+            assert field.description
+            assert field.description in text
+
+
+def test_backoff_doubles_below_its_cap_with_full_jitter() -> None:
+    backoff = Backoff(base=1, cap=8, rng=random.Random(1))
+    for bound in (1, 2, 4, 8, 8, 8):
+        assert 0 <= backoff.next_delay() <= bound
+    backoff.reset()
+    assert backoff.next_delay() <= 1

@@ -1,0 +1,238 @@
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from listener.core.leadership import (
+    MAX_ROWS_PER_READ,
+    Batch,
+    Deliver,
+    LogCursor,
+    Place,
+    ReadSchedule,
+    decide_adoption,
+    decide_batch,
+    parse_log_cursor,
+)
+from listener.core.notification import Malformed, parse_notification
+from listener.core.publication import LogRow, Publication, Reset, plan_publication
+from shared.core.access_rules import AccessRules
+from shared.core.channels import Channel
+
+AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+A, B = Channel("project", "a"), Channel("project", "b")
+RULES = AccessRules("text", "text", "")
+
+
+def row(
+    project: str | None = "a",
+    id_: str | None = "1",
+    action: str = "UPDATE",
+    *,
+    resource: str = "task",
+) -> LogRow:
+    return LogRow(project, None, resource, id_, action, AT)
+
+
+def members(planned: Publication | Reset) -> dict[str, list[str]]:
+    assert not isinstance(planned, Reset)
+    return {
+        channel.name: [event.member.decode() for event in events]
+        for channel, events in planned.items()
+    }
+
+
+def test_rows_become_events_of_their_projects_in_order() -> None:
+    planned = plan_publication([row(), row("b"), row(id_="2")], max_rows=10)
+    assert members(planned) == {
+        "project:a": ['["task","1","UPDATE","a"]', '["task","2","UPDATE","a"]'],
+        "project:b": ['["task","1","UPDATE","b"]'],
+    }
+
+
+def test_the_same_row_and_action_is_told_once_at_the_newest_place() -> None:
+    rows = [row(id_="1"), row(id_="2"), row(id_="1"), row(id_="1", action="DELETE")]
+    assert members(plan_publication(rows, max_rows=10))["project:a"] == [
+        '["task","2","UPDATE","a"]',
+        '["task","1","UPDATE","a"]',
+        '["task","1","DELETE","a"]',
+    ]
+
+
+@pytest.mark.parametrize(
+    "widening",
+    [
+        row(id_=None),
+        row(id_="x" * 513),
+        row(action="MERGE"),
+        LogRow("a", None, "task", "1", "UPDATE", None),
+        row(action="RECONNECT", resource="bulk_change"),
+        row(action="RECONNECT", resource="unheard of"),
+    ],
+    ids=["no id", "long id", "unknown action", "no time", "bulk", "unknown reason"],
+)
+def test_what_no_event_can_say_is_a_reconnect_of_its_project(widening: LogRow) -> None:
+    planned = plan_publication([row(), widening, row("b")], max_rows=10)
+    assert members(planned) == {
+        "project:a": ["*"],
+        "project:b": ['["task","1","UPDATE","b"]'],
+    }
+
+
+def test_more_rows_than_a_log_holds_are_its_reconnect() -> None:
+    rows = [row(id_=str(number)) for number in range(11)]
+    assert members(plan_publication(rows, max_rows=10)) == {"project:a": ["*"]}
+    assert len(members(plan_publication(rows, max_rows=11))["project:a"]) == 11
+
+
+def test_a_change_that_may_concern_anybody_resets_all() -> None:
+    everything = row(None, action="RECONNECT", resource="truncate")
+    assert plan_publication([row(), everything, row()], max_rows=10) == Reset("truncate")
+
+
+def test_a_row_of_no_project_concerns_none() -> None:
+    assert plan_publication([row(None)], max_rows=10) == {}
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123"), st.booleans())))
+def test_each_changed_row_is_told_or_its_project_is_widened(
+    changes: list[tuple[str, str, bool]],
+) -> None:
+    rows = [row(project, id_ if known else None) for project, id_, known in changes]
+    told = members(plan_publication(rows, max_rows=2))
+    for project, id_, _ in changes:
+        events = told[f"project:{project}"]
+        assert events == ["*"] or f'["task","{id_}","UPDATE","{project}"]' in events
+        assert len(events) <= 2
+
+
+PAYLOAD: dict[str, Any] = {"resource": "task", "id": "1", "action": "UPDATE", "project_id": "a"}
+
+
+def notification(**changes: Any) -> LogRow | Malformed:
+    merged = {**PAYLOAD, **changes}
+    return parse_notification(
+        json.dumps({key: value for key, value in merged.items() if value != "-"}), RULES
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, LogRow("a", None, "task", "1", "UPDATE", None)),
+        ({"project_id": "-", "projectId": "b"}, LogRow("b", None, "task", "1", "UPDATE", None)),
+        ({"id": "-"}, LogRow("a", None, "task", None, "UPDATE", None)),
+        ({"id": 7, "action": "delete"}, LogRow("a", None, "task", "7", "DELETE", None)),
+        ({"user_id": "u"}, LogRow("a", "u", "task", "1", "UPDATE", None)),
+        (
+            {"timestamp": "2026-11-24T10:00:00Z"},
+            LogRow("a", None, "task", "1", "UPDATE", AT),
+        ),
+        ({"timestamp": "2026-11-24T10:00:00"}, LogRow("a", None, "task", "1", "UPDATE", AT)),
+    ],
+)
+def test_a_raw_notification_is_a_row(changes: dict[str, Any], expected: LogRow) -> None:
+    assert notification(**changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"project_id": "-"}, "project_id is missing"),
+        ({"resource": "-"}, "resource is missing"),
+        ({"resource": ""}, "resource must be text"),
+        ({"action": "-"}, "action is missing"),
+        ({"action": "TRUNCATE"}, "action must be one of INSERT, UPDATE, DELETE"),
+        ({"project_id": True}, "project_id must be text"),
+        ({"project_id": "a\n"}, "project_id must be text without control characters"),
+        ({"timestamp": "yesterday"}, "timestamp must be ISO 8601"),
+        ({"timestamp": 7}, "timestamp must be ISO 8601"),
+    ],
+)
+def test_a_malformed_notification_says_why(changes: dict[str, Any], reason: str) -> None:
+    assert notification(**changes) == Malformed(reason)
+
+
+@pytest.mark.parametrize("payload", ["", "x", "[]", "7"])
+def test_a_payload_that_is_no_object_is_malformed(payload: str) -> None:
+    assert isinstance(parse_notification(payload, RULES), Malformed)
+
+
+CURSOR = LogCursor("1.2.3.4.incarnation", "10:20:11,12")
+STATE = {
+    "generation": "g",
+    "cursor": CURSOR.to_json(),
+    "redis": "run.repl",
+    "reason": "truncate",
+    "live": "1",
+}
+
+
+def test_a_leader_goes_on_from_the_stored_place() -> None:
+    assert decide_adoption(STATE, redis_identity="run.repl", raw_notify_lost=False) == Place(
+        "g", CURSOR, "run.repl", "truncate"
+    )
+    assert CURSOR.incarnation == "incarnation"
+
+
+@pytest.mark.parametrize(
+    ("state", "identity", "lost", "reason"),
+    [
+        ({}, "run.repl", False, "gap"),
+        ({**STATE, "generation": ""}, "run.repl", False, "gap"),
+        ({**STATE, "cursor": "no json"}, "run.repl", False, "gap"),
+        ({**STATE, "cursor": "[]"}, "run.repl", False, "gap"),
+        (STATE, "another.repl", False, "gap"),
+        (STATE, "run.repl", True, "notify_reconnect"),
+    ],
+    ids=["none", "no generation", "no cursor", "bad cursor", "older Redis", "raw lost"],
+)
+def test_a_leader_that_can_prove_nothing_resets(
+    state: dict[str, str], identity: str, lost: bool, reason: str
+) -> None:
+    decided = decide_adoption(state, redis_identity=identity, raw_notify_lost=lost)
+    assert isinstance(decided, Reset)
+    assert decided.reason == reason
+
+
+def test_a_log_cursor_is_read_back() -> None:
+    assert parse_log_cursor(CURSOR.to_json()) == CURSOR
+
+
+def batch(*rows: LogRow, cursor: LogCursor = CURSOR, ahead: bool = False) -> Batch:
+    return Batch(cursor, cursor_ahead=ahead, rows=rows, oldest_age=0.0)
+
+
+def test_a_read_of_the_same_log_is_delivered() -> None:
+    decided = decide_batch(CURSOR, batch(row()), max_rows=10)
+    assert isinstance(decided, Deliver)
+    assert list(decided.publication) == [A]
+
+
+@pytest.mark.parametrize(
+    ("read", "reason"),
+    [
+        (batch(row(), cursor=LogCursor("another", "10:20:")), "log_lost"),
+        (batch(row(), ahead=True), "log_lost"),
+        (batch(*[row()] * (MAX_ROWS_PER_READ + 1)), "bulk_change"),
+        (batch(row(None, action="RECONNECT", resource="truncate")), "truncate"),
+    ],
+    ids=["another log", "cursor ahead", "too many", "truncate"],
+)
+def test_a_read_that_proves_nothing_is_a_reset(read: Batch, reason: str) -> None:
+    decided = decide_batch(CURSOR, read, max_rows=10)
+    assert isinstance(decided, Reset)
+    assert decided.reason == reason
+
+
+def test_reads_follow_a_wake_up_ever_slower_and_start_anew_with_each_find() -> None:
+    schedule = ReadSchedule()
+    assert schedule.next_wait(found=False) == 0.25
+    schedule.woken()
+    waits = [schedule.next_wait(found=False) for _ in range(9)]
+    assert waits == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.25]
+    assert schedule.next_wait(found=True) == 0.002
+    assert schedule.next_wait(found=False) == 0.004

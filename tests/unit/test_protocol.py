@@ -1,0 +1,180 @@
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.core.channels import Channel
+from shared.core.close_codes import (
+    FORBIDDEN,
+    TOKEN_EXPIRED,
+    bad_request,
+    unauthorized,
+    unavailable,
+)
+from shared.core.protocol import (
+    ACTIONS,
+    Event,
+    Publishable,
+    Tick,
+    as_reason,
+    connected_frame,
+    cursor_of,
+    encode_text_frame,
+    error_body,
+    error_frame,
+    format_timestamp,
+    parse_client_message,
+    parse_tick,
+    publishable_event,
+    publishable_reconnect,
+    reconnect_frame,
+    row_of,
+    tick_around_time,
+)
+from shared.core.replay import Cursor
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "frames.json").read_text())
+AT = datetime(2026, 11, 24, 10, 0, 0, 123456, UTC)
+APOLLO = Channel("project", "a9011000-0000-4000-8000-000000000001")
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+EVENTS = st.builds(
+    Event,
+    resource=IDS,
+    id=IDS,
+    action=st.sampled_from(ACTIONS),
+    project_id=IDS,
+    at=st.datetimes(timezones=st.just(UTC)),
+)
+
+
+def published(part: Publishable, epoch_and_offset: str = "g.r.5") -> bytes:
+    """What ``publish.lua`` makes of it."""
+    return part.head + epoch_and_offset.encode() + part.tail
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[vector["name"] for vector in VECTORS])
+def test_frames_are_the_documented_bytes(vector: dict[str, Any]) -> None:
+    place = Cursor(APOLLO, "g.r", 5)
+    made = {
+        "cache_invalidate": lambda: published(
+            publishable_event(Event("task", "T", "UPDATE", APOLLO.id, AT), APOLLO)
+        ),
+        "reconnect through a log": lambda: published(
+            publishable_reconnect("bulk_change", APOLLO)
+        ),
+        "reconnect, plain": lambda: reconnect_frame("connected"),
+        "reconnect of a project, v1": lambda: reconnect_frame(
+            "gap", project_id=APOLLO.id, cursors=[place]
+        ),
+        "connected": lambda: connected_frame([place], resumed=[]),
+        "connected, resumed": lambda: connected_frame([place], resumed=[APOLLO]),
+        "error": lambda: error_frame("bad_request", "no"),
+        "refusal": lambda: error_body("forbidden", "no"),
+    }[vector["name"]]()
+    assert made.decode() == vector["text"]
+
+
+@given(EVENTS, st.sampled_from(["project", "user"]))
+def test_a_published_event_is_json_and_gives_its_cursor_back(event: Event, kind: Any) -> None:
+    channel = Channel(kind, event.project_id)
+    frame = published(publishable_event(event, channel))
+    message = json.loads(frame)
+    cursor = cursor_of(frame)
+    assert message["cursor"] == str(cursor)
+    assert cursor == Cursor(channel, "g.r", 5)
+    assert message["data"]["id"] == event.id
+    assert message["channel"] == channel.name
+
+
+@given(IDS)
+def test_a_published_reconnect_gives_its_cursor_back(project_id: str) -> None:
+    channel = Channel("project", project_id)
+    frame = published(publishable_reconnect("bulk_change", channel))
+    cursor = cursor_of(frame)
+    assert json.loads(frame)["cursors"] == {channel.name: str(cursor)}
+    assert cursor == Cursor(channel, "g.r", 5)
+
+
+def test_a_reconnect_of_a_users_channel_names_no_project() -> None:
+    frame = json.loads(published(publishable_reconnect("bulk_change", Channel("user", "U"))))
+    assert "project_id" not in frame
+
+
+@given(EVENTS, EVENTS)
+def test_frames_are_about_the_same_row_exactly_if_channel_row_and_action_are(
+    one: Event, other: Event
+) -> None:
+    channel = Channel("project", one.project_id)
+    frames = [published(publishable_event(event, channel)) for event in (one, other)]
+    same = (one.resource, one.id, one.action, one.project_id) == (
+        other.resource,
+        other.id,
+        other.action,
+        other.project_id,
+    )
+    assert (row_of(frames[0]) == row_of(frames[1])) == same
+
+
+@pytest.mark.parametrize("frame", [b"", b"x", b'"', b'""', b'{"a":"b"}', b'"\xff"'])
+def test_what_nobody_of_ours_published_has_no_cursor(frame: bytes) -> None:
+    assert cursor_of(frame) is None
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "1", "{}", '{"type":7}', '{"type":null}'])
+def test_a_message_without_a_type_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="a message must be"):
+        parse_client_message(text)
+
+
+def test_a_message_has_a_type() -> None:
+    assert parse_client_message('{"type":"ping","more":1}') == "ping"
+
+
+def test_a_tick_is_read_back() -> None:
+    before, after = tick_around_time(
+        Tick("g", "truncate", live=True), leader="host:1", lag_ms=3
+    )
+    text = before + b"1764000000000000" + after
+    assert parse_tick(text) == Tick("g", "truncate", live=True)
+    assert json.loads(text)["at"] == 1764000000000000
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"generation":"g"}', b"1"])
+def test_what_is_no_tick_is_none(text: bytes) -> None:
+    assert parse_tick(text) is None
+
+
+def test_an_unknown_reason_reads_as_a_gap() -> None:
+    assert as_reason("truncate") == "truncate"
+    assert as_reason("one of tomorrow's") == "gap"
+
+
+def test_timestamps_are_utc_with_six_digits() -> None:
+    at = datetime(2026, 11, 24, 12, 0, tzinfo=timezone(timedelta(hours=2)))
+    assert format_timestamp(at) == "2026-11-24T10:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("size", "header"),
+    [
+        (0, b"\x81\x00"),
+        (125, b"\x81\x7d"),
+        (126, b"\x81\x7e\x00\x7e"),
+        (65535, b"\x81\x7e\xff\xff"),
+        (65536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+    ],
+)
+def test_a_text_frame_has_the_shortest_length(size: int, header: bytes) -> None:
+    """RFC 6455, section 5.2."""
+    payload = b"x" * size
+    assert encode_text_frame(payload) == header + payload
+
+
+def test_refusals_pair_status_and_close_code() -> None:
+    for refusal in (bad_request(""), unauthorized(""), FORBIDDEN, TOKEN_EXPIRED):
+        assert refusal.close == 4000 + refusal.status
+    assert (unavailable("").status, unavailable("").close) == (503, 1013)
