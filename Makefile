@@ -23,10 +23,10 @@ dev: install ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two
 
 test: install ## Unit tests, then the tests on real servers
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest tests/unit --cov --cov-report= -q
-	$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
-	$(BIN)/python -m pytest tests/integration --cov --cov-append --cov-report= -q
-	$(BIN)/coverage combine -q --append; $(BIN)/coverage report --fail-under=90
+	$(BIN)/coverage run -m pytest tests/unit -q
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
+	$(BIN)/coverage run -m pytest tests/integration -q
+	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
 
 lint: install ## Style, types and layers
 	$(BIN)/ruff format --check .

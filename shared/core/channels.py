@@ -59,20 +59,18 @@ def parse_id(text: str, id_type: IdType) -> str:
     """
     if not text or len(text.encode(errors="surrogatepass")) > MAX_ID_BYTES:
         raise InvalidId(f"must have 1 to {MAX_ID_BYTES} bytes")
-    match id_type:
-        case "uuid":
-            try:
-                return str(uuid.UUID(text))
-            except ValueError:
-                raise InvalidId("must be a UUID") from None
-        case "bigint":
-            if not _BIGINT.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
-                raise InvalidId("must be an integer of 64 bits")
-            return str(int(text))
-        case "text":
-            if _CONTROL.search(text) or not _is_unicode(text):
-                raise InvalidId("must be text without control characters")
-            return text
+    if id_type == "uuid":
+        try:
+            return str(uuid.UUID(text))
+        except ValueError:
+            raise InvalidId("must be a UUID") from None
+    if id_type == "bigint":
+        if not _BIGINT.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
+            raise InvalidId("must be an integer of 64 bits")
+        return str(int(text))
+    if _CONTROL.search(text) or not _is_unicode(text):
+        raise InvalidId("must be text without control characters")
+    return text
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,0 +1,62 @@
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from compose_spec import ComposeSpecification
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def fly(name: str) -> dict[str, Any]:
+    return tomllib.loads((DEPLOY / name).read_text())
+
+
+def test_the_compose_file_follows_the_specification() -> None:
+    document = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    services = ComposeSpecification.model_validate(document).services
+    assert services is not None
+    assert set(services) == {
+        "postgres",
+        "valkey",
+        "install",
+        "listener",
+        "standby",
+        "gateway1",
+        "gateway2",
+    }
+
+
+def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    copied = [
+        line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line
+    ]
+    kept = (ROOT / ".dockerignore").read_text().splitlines()
+    assert copied
+    for source in copied:
+        assert (ROOT / source).exists()
+        assert f"!{source.removeprefix('./')}" in kept
+    assert lines[-1].startswith("CMD")
+    assert any(line.startswith("USER ") and line != "USER root" for line in lines)
+
+
+@pytest.mark.parametrize("name", ["fly.gateway.toml", "fly.listener.toml"])
+def test_fly_ends_machines_in_order_and_one_at_a_time(name: str) -> None:
+    config = fly(name)
+    assert config["kill_signal"] == "SIGTERM"
+    assert int(config["kill_timeout"].removesuffix("s")) > 5
+    assert config["deploy"]["strategy"] == "rolling"
+    assert config["deploy"]["max_unavailable"] == 1
+    assert (DEPLOY / config["build"]["dockerfile"]).exists()
+
+
+def test_fly_routes_by_connections_and_never_stops_a_gateway() -> None:
+    service = fly("fly.gateway.toml")["http_service"]
+    assert service["concurrency"]["type"] == "connections"
+    assert service["concurrency"]["soft_limit"] > 20
+    assert service["auto_stop_machines"] == "off"
+    assert service["checks"][0]["path"] == "/readyz"
+    assert service["internal_port"] == int(fly("fly.gateway.toml")["env"]["PORT"])
