@@ -13,7 +13,7 @@ from listener.install import InstallError, install, print_sql, uninstall
 from listener.pg_link import PgLost, telling_loss
 from listener.settings import ListenerSettings
 from shared.config_file import read_config
-from shared.core.access_rules import ConfigError
+from shared.core.access_rules import ConfigError, parse_access
 from shared.lifecycle import (
     EXIT_FAILED,
     EXIT_FINE,
@@ -50,9 +50,10 @@ def main() -> int:
     try:
         settings = load_settings(ListenerSettings, os.environ)
         configure_logging(settings.log_format, settings.log_level)
-        watches = parse_watches(read_config(settings.neverstale_config))
+        document = read_config(settings.neverstale_config)
+        watches, rules = parse_watches(document), parse_access(document)
         if command == "run":
-            return run_until_signalled(Listener(settings).run)
+            return run_until_signalled(Listener(settings, rules).run)
         return asyncio.run(_administer(command, settings, watches))
     except (InvalidSettings, ConfigError) as exc:
         _complain(*exc.problems)

@@ -10,15 +10,13 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from listener.change_log import ChangeLog
-from listener.core.watches import parse_watches
 from listener.leader import Leader, LeaderMetrics, Mailbox
 from listener.pg_link import PgLost, Session, open_links
 from listener.publisher import Publisher
 from listener.settings import ListenerSettings
 from shared import redis_link
 from shared.backoff import Backoff
-from shared.config_file import read_config
-from shared.core.access_rules import parse_access
+from shared.core.access_rules import AccessRules
 from shared.core.channels import RedisNames
 from shared.http import health_routes, serve
 from shared.lifecycle import run_until
@@ -33,11 +31,9 @@ class Listener:
     link is lost.
     """
 
-    def __init__(self, settings: ListenerSettings) -> None:
+    def __init__(self, settings: ListenerSettings, rules: AccessRules) -> None:
         self._settings = settings
-        document = read_config(settings.neverstale_config)
-        parse_watches(document)
-        self._rules = parse_access(document)
+        self._rules = rules
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
         self._mailbox = Mailbox()

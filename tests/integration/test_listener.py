@@ -1,5 +1,6 @@
 """The listener's commands, raw NOTIFYs, and what it refuses."""
 
+import asyncio
 import json
 import shutil
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 from deploy.dev.servers import free_port
 from tests.integration.conftest import World
-from tests.integration.processes import Part, eventually
+from tests.integration.processes import HANG_SECONDS, Part, eventually
 from tests.integration.test_failover import assert_flows, change, is_reset
 
 TASK = "7a500000-0000-4000-8000-000000000001"
@@ -242,3 +243,28 @@ async def test_a_transaction_mode_pooler_is_found_and_refused(
     assert await part.exited() == 1
     [line] = [line for line in part.lines if line["message"] == "can't go on"]
     assert "pooler in transaction mode" in line["reason"]
+
+
+async def test_the_log_is_pruned_of_what_the_saved_cursor_has_seen(world: World) -> None:
+    """A leader prunes with its first tick.
+
+    A long transaction's row stays, and holds nobody else's.
+    """
+    late = await asyncpg.connect(world.database_url)
+    transaction = late.transaction()
+    await transaction.start()
+    await late.execute("update projects set name = 'late' where id = $1", world.gemini)
+    for _ in range(10):
+        await change(world)
+    await world.listener()
+    first = await world.listener(role="standby")
+    gateway = await world.gateway()
+    async with world.client(gateway, world.gemini, world.grace) as client:
+        await world.parts[0].end()
+        await first.ready(world.http, role="leader")
+        async with asyncio.timeout(HANG_SECONDS):
+            while await world.database.fetchval("select count(*) from neverstale.change_log"):
+                await asyncio.sleep(0.05)
+        await transaction.commit()
+        assert (await client.next())["data"]["id"] == world.gemini
+    await late.close()

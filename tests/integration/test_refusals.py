@@ -178,13 +178,18 @@ async def test_a_request_that_is_no_websocket_is_told_to_upgrade(
         assert (await response.json())["error"]["code"] == "not_found"
 
 
-async def raw_socket(gateway: Part) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A socket past its handshake, on which anything can be sent."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+def handshake() -> bytes:
+    """A plain client's request, byte for byte."""
     headers = {**UPGRADE, "Host": "x", "Authorization": f"Bearer {GOOD}"}
     lines = [f"GET {WS_PATH}?project_id={APOLLO} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    writer.write("\r\n".join([*lines, "", ""]).encode())
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def raw_socket(gateway: Part) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A socket past its handshake, on which anything can be sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(handshake())
     assert b" 101 " in await reader.readline()
     await reader.readuntil(b"\r\n\r\n")
     return reader, writer

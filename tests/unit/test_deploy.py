@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from compose_spec import ComposeSpecification
+from compose_spec.models import ComposeSpecification
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
