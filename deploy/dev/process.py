@@ -1,19 +1,18 @@
 """A supervised child process whose output is followed with a prefix."""
 
 import asyncio
-import ctypes
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from deploy.dev.servers import die_with_parent
+
 STOP_SECONDS: Final = 10.0
 RESTART_SECONDS: Final = 1.0
 MAX_RESTARTS: Final = 5
 _COLOURS: Final = (36, 32, 33, 35, 34, 31)
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
 class Console:
@@ -37,15 +36,6 @@ class Console:
         """Say something that must not be overlooked."""
         bar = "!" * 78
         print(f"{bar}\n!! {text}\n{bar}", flush=True)
-
-
-def die_with_parent() -> None:
-    """In a child, before it starts.
-
-    End it when its parent is gone, however that ended (Linux).
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Child:

@@ -1,5 +1,6 @@
 """Real PostgreSQL and Valkey servers from pip wheels (or PATH), for development and tests."""
 
+import ctypes
 import hashlib
 import os
 import pwd
@@ -8,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Final
 READY_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.02
 _UNPRIVILEGED: Final = "nobody"
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
 class ServerMissing(Exception):
@@ -39,6 +42,12 @@ def free_port() -> int:
                 continue
             return port
     raise ServerFailed("no port between 20000 and 22767 is free")
+
+
+def die_with_parent() -> None:
+    """In a child, before it starts: end it whenever its parent is gone (on Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Server:
@@ -66,7 +75,12 @@ class Server:
         command = self._prepare()
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
-                command, stdout=output, stderr=output, start_new_session=True, user=self._user()
+                command,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                user=self._user(),
+                preexec_fn=die_with_parent,
             )
         deadline = time.monotonic() + READY_SECONDS
         while not self._answers():
