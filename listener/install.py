@@ -1,7 +1,8 @@
 """Puts the change log and the triggers into a database, and takes them out again."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,17 +59,26 @@ async def install(connection: Connection, watches: Sequence[Watch]) -> Plan:
         ConfigError: a watched table or an expression does not exist.
         InstallError: a lock could not be had in time, or a right is missing.
     """
+    async with _one_transaction(connection):
+        await connection.execute(
+            "select pg_advisory_xact_lock($1, $2)", LOCK_CLASS, _INSTALL_LOCK
+        )
+        await connection.execute(SCHEMA_SQL)
+        plan = await _plan(connection, watches)
+        for statement in plan.statements:
+            await connection.execute(statement)
+        await _remember(connection, plan)
+    return plan
+
+
+@asynccontextmanager
+async def _one_transaction(connection: Connection) -> AsyncIterator[None]:
+    """A transaction that waits for no lock for long, and says why nothing was changed."""
     try:
         async with connection.transaction():
             await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
-            await connection.execute(
-                "select pg_advisory_xact_lock($1, $2)", LOCK_CLASS, _INSTALL_LOCK
-            )
-            await connection.execute(SCHEMA_SQL)
-            plan = await _plan(connection, watches)
-            for statement in plan.statements:
-                await connection.execute(statement)
-            await _remember(connection, plan)
+            await connection.execute("set local client_min_messages = warning")
+            yield
     except asyncpg.LockNotAvailableError as exc:
         raise InstallError(
             f"a table was locked for over {LOCK_TIMEOUT_SECONDS} s (by a long transaction): "
@@ -78,20 +88,14 @@ async def install(connection: Connection, watches: Sequence[Watch]) -> Plan:
         raise InstallError(
             f"{exc}: see the grants in docs/operations.md; nothing was changed"
         ) from exc
-    return plan
+    except asyncpg.ReadOnlySQLTransactionError as exc:
+        raise InstallError(f"DATABASE_URL leads to a read-only server ({exc})") from exc
 
 
 async def uninstall(connection: Connection) -> None:
     """Remove everything of ours: triggers, functions, the log. Raises ``InstallError``."""
-    try:
-        async with connection.transaction():
-            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
-            await connection.execute("set local client_min_messages = warning")
-            await connection.execute("drop schema if exists neverstale cascade")
-    except asyncpg.LockNotAvailableError as exc:
-        raise InstallError(
-            "a table was locked for too long: nothing was changed, try again"
-        ) from exc
+    async with _one_transaction(connection):
+        await connection.execute("drop schema if exists neverstale cascade")
 
 
 async def print_sql(connection: Connection, watches: Sequence[Watch]) -> str:
@@ -199,6 +203,8 @@ async def _problem_of(connection: Connection, text: str, table: Table) -> str | 
     try:
         await connection.execute("set local search_path = ''")
         await connection.prepare(probe_sql(text, table))
+    except asyncpg.LockNotAvailableError:
+        raise
     except asyncpg.PostgresError as exc:
         return str(exc)
     finally:

@@ -41,6 +41,7 @@ _LOST: Final = (
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that may become the primary
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
 )

@@ -80,7 +80,8 @@ async def read_identity(client: Client) -> str:
     """
     server: Mapping[str, Any] = await client.info("server")
     replication: Mapping[str, Any] = await client.info("replication")
-    return f"{server['run_id']}.{replication['master_replid']}"
+    # some managed services tell neither: their failovers can't be told from here
+    return f"{server.get('run_id', '')}.{replication.get('master_replid', '')}"
 
 
 async def read_state(client: Client, key: str) -> dict[str, str]:

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     database_url: Annotated[SecretStr, _url_of("postgresql", "postgres")] = Field(
-        description="PostgreSQL; for the listener not through a transaction-mode pooler"
+        description="PostgreSQL (the listener refuses a transaction-mode pooler)"
     )
     redis_url: Annotated[SecretStr, _url_of("redis", "rediss")] = Field(
         description="Redis or Valkey: redis://[user:password@]host:port, rediss:// for TLS"

@@ -172,10 +172,11 @@ async def test_install_gives_up_on_a_locked_table_and_changes_nothing(world: Wor
     blocker = await asyncpg.connect(world.database_url)
     transaction = blocker.transaction()
     await transaction.start()
-    await blocker.execute("lock table tasks in share mode")
-    code, _, errors = await world.command("listener", "install")
-    assert (code, "locked" in errors) == (1, True)
-    assert await world.database.fetchval("select to_regnamespace('neverstale')") is None
+    for mode in ("share", "access exclusive"):
+        await blocker.execute(f"lock table tasks in {mode} mode")
+        code, _, errors = await world.command("listener", "install")
+        assert (code, "locked" in errors) == (1, True)
+        assert await world.database.fetchval("select to_regnamespace('neverstale')") is None
     await transaction.rollback()
     await blocker.close()
 
@@ -268,3 +269,25 @@ async def test_the_log_is_pruned_of_what_the_saved_cursor_has_seen(world: World)
         await transaction.commit()
         assert (await client.next())["data"]["id"] == world.gemini
     await late.close()
+
+
+async def test_a_read_only_server_is_told_and_waited_for(world: World) -> None:
+    name = world.database_url.rpartition("/")[2]
+    await world.database.execute(
+        f"alter database {name} set default_transaction_read_only = on"
+    )
+    for command in ("install", "uninstall"):
+        code, _, errors = await world.command("listener", command)
+        assert (code, "read-only" in errors) == (1, True)
+        assert "Traceback" not in errors
+    await world.database.execute("set default_transaction_read_only = off")
+    await world.database.execute(f"alter database {name} reset default_transaction_read_only")
+    await world.listener()
+
+
+async def test_uninstall_without_rights_says_so(world: World) -> None:
+    role = f"nobody_{world.database_url.rpartition('_')[2]}"
+    await world.database.execute(f"create role {role} login")
+    url = world.database_url.replace("postgres@", f"{role}@")
+    code, _, errors = await world.command("listener", "uninstall", DATABASE_URL=url)
+    assert (code, "see the grants" in errors, "Traceback" in errors) == (1, True, False)

@@ -29,6 +29,26 @@ def test_the_compose_file_follows_the_specification() -> None:
     }
 
 
+def test_only_one_service_builds_the_image_that_the_others_share() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    ours = {name for name, service in services.items() if service["image"] == "neverstale"}
+    assert ours == {"install", "listener", "standby", "gateway1", "gateway2"}
+    assert [name for name in ours if "build" in services[name]] == ["install"]
+
+
+def test_compose_asks_for_a_secret_and_starts_in_order() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for name in ("listener", "standby", "gateway1", "gateway2"):
+        assert services[name]["environment"]["JWT_SECRET"].startswith("${JWT_SECRET:?")
+        conditions = {key: on["condition"] for key, on in services[name]["depends_on"].items()}
+        assert conditions == {
+            "install": "service_completed_successfully",
+            "valkey": "service_healthy",
+        }
+    for volume in services["postgres"]["volumes"][:2]:
+        assert (DEPLOY / volume.split(":")[0]).exists()
+
+
 def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     copied = [
