@@ -11,11 +11,11 @@ help: ## Show this list
 
 install: $(INSTALLED) ## Make .venv from the committed lock (hash-checked)
 
-$(INSTALLED): requirements/dev.txt
+$(INSTALLED): requirements/dev.txt requirements/old-python.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Neverstale needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3.12 install" >&2; exit 2; }
 	@echo "Installing into .venv (the first time takes a minute) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt -r requirements/old-python.txt
 	@touch $@
 
 dev: install ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two gateways (Ctrl-C stops it)

@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 
-from deploy.dev.client import open_socket, read_stack, run_sql
+from deploy.dev.checkout import USERS, StackFailed, mint_token, read_secret, read_stack
+from deploy.dev.client import open_socket, run_sql
+from deploy.dev.ports import parse_ports
 from deploy.dev.servers import ServerFailed, ServerMissing
-from deploy.dev.stack import USERS, Ports, Stack, StackFailed, mint_token, read_secret
+from deploy.dev.stack import Stack
 
 _EPILOG = """\
 environment of `up`:
@@ -42,55 +44,63 @@ def main() -> int:
     sql.add_argument("text", help="the SQL")
     arguments = parser.parse_args()
     try:
-        if arguments.command == "up":
-            return asyncio.run(_up())
-        stack = read_stack()
-        if arguments.command == "sql":
-            asyncio.run(run_sql(stack["database_url"], arguments.text))
-        else:
-            asyncio.run(
-                open_socket(
-                    arguments.url or stack["gateways"][arguments.gateway - 1],
-                    arguments.project or stack["project"],
-                    arguments.token or mint_token(arguments.user, read_secret()),
-                    v1=arguments.v1,
-                )
-            )
-    except (StackFailed, ServerFailed, ServerMissing) as exc:
-        print(f"neverstale dev: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+        _run(arguments)
+    except* (StackFailed, ServerFailed, ServerMissing) as failed:
+        for exc in _leaves(failed):
+            print(f"neverstale dev: {exc}", file=sys.stderr)
+        return_code = 1
+    except* KeyboardInterrupt:
+        return_code = 130
+    else:
+        return_code = 0
+    return return_code
 
 
-async def _up() -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    ports = Ports(
-        postgres=int(os.environ.get("DEV_POSTGRES_PORT", "54329")),
-        redis=int(os.environ.get("DEV_REDIS_PORT", "6399")),
-        gateways=_pair("DEV_GATEWAY_PORTS", "8080,8090"),
-        listeners=_pair("DEV_LISTENER_PORTS", "8081,8091"),
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.command == "up":
+        asyncio.run(_up())
+        return
+    stack = read_stack()
+    if arguments.command == "sql":
+        asyncio.run(run_sql(stack["database_url"], arguments.text))
+        return
+    asyncio.run(
+        open_socket(
+            arguments.url or stack["gateways"][arguments.gateway - 1],
+            arguments.project or stack["project"],
+            arguments.token or mint_token(arguments.user, read_secret()),
+            v1=arguments.v1,
+        )
     )
+
+
+async def _up() -> None:
     stack = Stack(
-        ports,
+        parse_ports(os.environ),
         os.environ,
         database_url=os.environ.get("DATABASE_URL") or None,
         redis_url=os.environ.get("REDIS_URL") or None,
     )
-    await stack.run(stop)
-    return 0
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(stack.run())
+        asked = False
+
+        def stop() -> None:
+            nonlocal asked
+            if not asked:  # a second Ctrl-C must not cut the stopping short
+                asked = True
+                running.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, stop)
 
 
-def _pair(name: str, default: str) -> tuple[int, int]:
-    try:
-        first, second = map(int, os.environ.get(name, default).split(","))
-    except ValueError as exc:
-        raise StackFailed(f"{name} must be two ports, like {default}") from exc
-    return first, second
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    leaves: list[Exception] = []
+    for exc in group.exceptions:
+        leaves += _leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc]
+    return leaves
 
 
 if __name__ == "__main__":

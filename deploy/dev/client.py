@@ -1,23 +1,13 @@
 """The two commands to try a running stack with: a plain client, and a line of SQL."""
 
 import json
-from typing import Any
 
 import aiohttp
 import asyncpg
 
-from deploy.dev.stack import STACK_FILE, StackFailed
+from deploy.dev.checkout import StackFailed
 
 WS_PATH = "/api/v1/messages/ws"
-
-
-def read_stack() -> dict[str, Any]:
-    """What the running stack says of itself. Raises ``StackFailed`` if none runs."""
-    try:
-        described: dict[str, Any] = json.loads(STACK_FILE.read_text())
-    except OSError as exc:
-        raise StackFailed("no stack is running here: start one with `make dev`") from exc
-    return described
 
 
 async def open_socket(url: str, project: str, token: str, *, v1: bool) -> None:
@@ -48,9 +38,9 @@ async def run_sql(database_url: str, text: str) -> None:
         try:
             statement = await connection.prepare(text)
             for row in await statement.fetch():
-                print(dict(row))
+                print(json.dumps(dict(row), default=str))
             print(statement.get_statusmsg())
         finally:
             await connection.close()
-    except (OSError, asyncpg.PostgresError) as exc:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
         raise StackFailed(str(exc)) from exc

@@ -1,48 +1,106 @@
-"""A supervised child process whose output is followed with a prefix."""
+"""The parts that run: started, followed with a prefix, started again when they die."""
 
 import asyncio
-import sys
+import contextlib
+import os
+import signal
+import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from deploy.dev.servers import die_with_parent
+from deploy.dev.console import Console
+from deploy.dev.servers import Server, ServerFailed, die_with_parent
 
 STOP_SECONDS: Final = 10.0
 RESTART_SECONDS: Final = 1.0
+STEADY_SECONDS: Final = 10.0
 MAX_RESTARTS: Final = 5
-_COLOURS: Final = (36, 32, 33, 35, 34, 31)
+LOG_POLL_SECONDS: Final = 0.1
+LINE_LIMIT_BYTES: Final = 1 << 20
 
 
-class Console:
-    """Lines of all parts, told apart by a prefix of fixed width (in colour on a terminal)."""
+class Part(ABC):
+    """One program that runs until it is stopped.
 
-    def __init__(self) -> None:
-        self._in_colour = sys.stdout.isatty()
-        self._parts: list[str] = []
-
-    def line(self, part: str, text: str) -> None:
-        """Print one line of a part."""
-        if part not in self._parts:
-            self._parts.append(part)
-        prefix = f"{part:<10} | "
-        if self._in_colour:
-            colour = _COLOURS[self._parts.index(part) % len(_COLOURS)]
-            prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
-        print(f"{prefix}{text}", flush=True)
-
-    def alarm(self, text: str) -> None:
-        """Say something that must not be overlooked."""
-        bar = "!" * 78
-        print(f"{bar}\n!! {text}\n{bar}", flush=True)
-
-
-class Child:
-    """A program of ours that runs until it is stopped.
-
-    If it dies it is said, and started again.
+    If it dies it is said, and it is started again: up to ``MAX_RESTARTS`` times in a row.
     """
+
+    def __init__(self, name: str, console: Console) -> None:
+        self.name = name
+        self._console = console
+        self._stopping = asyncio.Event()
+        self._turn = asyncio.Lock()  # a restart and a stop never overlap
+        self._last_lines: deque[str] = deque(maxlen=5)
+
+    async def start(self) -> None:
+        """Start it, unless it has been stopped. Raises what ``_start`` does."""
+        async with self._turn:
+            if not self._stopping.is_set():
+                await self._start()
+
+    async def run(self) -> None:
+        """Follow it once it has been started, until ``stop`` or too many deaths."""
+        deaths = 0
+        while True:
+            since = time.monotonic()
+            ended = await self._follow()
+            while not self._stopping.is_set():
+                deaths = 1 if time.monotonic() - since > STEADY_SECONDS else deaths + 1
+                self._tell(ended, deaths)
+                if deaths > MAX_RESTARTS or await self._stopped_within(RESTART_SECONDS):
+                    return
+                since = time.monotonic()
+                try:
+                    await self.start()
+                    break
+                except ServerFailed as exc:
+                    ended = f"did not start again: {exc}"
+            if self._stopping.is_set():
+                return
+
+    async def stop(self) -> None:
+        """End it in order, or by force when it takes too long."""
+        self._stopping.set()
+        async with self._turn:
+            await self._end()
+
+    def _tell(self, ended: str, deaths: int) -> None:
+        again = (
+            f"not started again: it died {deaths} times in a row"
+            if deaths > MAX_RESTARTS
+            else f"started again in {RESTART_SECONDS:g} s"
+        )
+        lines = "\n!!   ".join(["", *self._last_lines])
+        self._console.alarm(f"{self.name} {ended}; {again}. Its last lines:{lines}")
+
+    def _line(self, raw: bytes) -> None:
+        text = raw.decode(errors="replace").rstrip()
+        self._last_lines.append(text)
+        self._console.line(self.name, text)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._stopping.wait()
+        except TimeoutError:
+            return False
+
+    @abstractmethod
+    async def _start(self) -> None: ...
+
+    @abstractmethod
+    async def _follow(self) -> str:
+        """Print its lines until it ends: how it did."""
+
+    @abstractmethod
+    async def _end(self) -> None: ...
+
+
+class Child(Part):
+    """A program of ours, followed by its output."""
 
     def __init__(
         self,
@@ -52,41 +110,47 @@ class Child:
         folder: Path,
         console: Console,
     ) -> None:
-        self.name = name
+        super().__init__(name, console)
         self._command = command
         self._environment = environment
         self._folder = folder
-        self._console = console
         self._process: asyncio.subprocess.Process | None = None
-        self._stopping = False
-        self._last_lines: deque[str] = deque(maxlen=5)
 
-    async def run(self) -> None:
-        """Run it until ``stop``, or until it died too often in a row."""
-        for _ in range(MAX_RESTARTS + 1):
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                env=self._environment,
-                cwd=self._folder,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
-                preexec_fn=die_with_parent,
-            )
-            await self._follow(self._process)
-            code = await self._process.wait()
-            if self._stopping:
-                return
-            told = "\n!!   ".join(["", *self._last_lines])
-            self._console.alarm(f"{self.name} died (exit code {code}); its last lines:{told}")
-            await asyncio.sleep(RESTART_SECONDS)
-        self._console.alarm(
-            f"{self.name} is not started again: it died {MAX_RESTARTS + 1} times"
+    async def _start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            env=self._environment,
+            cwd=self._folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
+            preexec_fn=die_with_parent,
+            limit=LINE_LIMIT_BYTES,
         )
 
-    async def stop(self) -> None:
-        """End it in order, or by force when it takes too long."""
-        self._stopping = True
+    async def _follow(self) -> str:
+        process = self._process
+        if process is None or process.stdout is None:
+            return "was not started"
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._print(process.stdout))
+            code = await process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what it left holds our pipe open
+        return f"died ({_how(code)})"
+
+    async def _print(self, output: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                raw = await output.readline()
+            except ValueError:  # readline() has dropped a line over its limit
+                raw = b"(a line too long to show)"
+            if not raw:
+                return
+            self._line(raw)
+
+    async def _end(self) -> None:
         if self._process is None or self._process.returncode is not None:
             return
         self._process.terminate()
@@ -94,34 +158,57 @@ class Child:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._process.wait()
         except TimeoutError:
+            self._console.alarm(f"{self.name} did not stop in {STOP_SECONDS:g} s: killed")
             self._process.kill()
             await self._process.wait()
 
-    async def _follow(self, process: asyncio.subprocess.Process) -> None:
-        if process.stdout is None:
-            return
-        async for line in process.stdout:
-            text = line.decode(errors="replace").rstrip()
-            self._last_lines.append(text)
-            self._console.line(self.name, text)
 
+class ServerPart(Part):
+    """PostgreSQL or Valkey, followed by its log file."""
 
-async def follow_file(
-    name: str, path: Path, console: Console, is_alive: Callable[[], bool]
-) -> None:
-    """Print what is written to a log file from now on, until cancelled.
+    def __init__(self, server: Server, console: Console) -> None:
+        super().__init__(server.name.lower(), console)
+        self._server = server
+        self._read_bytes = _size(server.log_path)
 
-    Say it if its part died.
-    """
-    with path.open("rb") as log:
-        log.seek(0, 2)
-        said = False
+    async def _start(self) -> None:
+        # not in a thread: prctl(2) counts the end of the thread that forked as the parent's
+        self._server.start()
+
+    async def _follow(self) -> str:
+        process = self._server.process
+        if process is None:
+            return "was not started"
         while True:
-            while line := log.readline():
-                console.line(name, line.decode(errors="replace").rstrip())
-            if not is_alive() and not said:
-                said = True
-                console.alarm(
-                    f"{name} died; its log is {path}. Stop with Ctrl-C and start anew"
-                )
-            await asyncio.sleep(0.2)
+            code = process.poll()
+            self._print_log()
+            if code is not None:
+                break
+            await asyncio.sleep(LOG_POLL_SECONDS)
+        if not self._stopping.is_set():
+            # whatever is left of its group holds on to its port or its memory
+            self._server.kill()
+        return f"died ({_how(code)})"
+
+    async def _end(self) -> None:
+        self._server.stop()
+
+    def _print_log(self) -> None:
+        path = self._server.log_path
+        if _size(path) <= self._read_bytes:
+            return
+        with path.open("rb") as log:
+            log.seek(self._read_bytes)
+            for raw in log:
+                if not raw.endswith(b"\n"):
+                    break  # its end comes with the next look
+                self._read_bytes += len(raw)
+                self._line(raw)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _how(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

@@ -159,8 +159,12 @@ class PostgresServer(Server):
         if self._user() is not None:
             programs = self._make_reachable(programs)
         if not (self.folder / "PG_VERSION").exists():
-            self.folder.mkdir(exist_ok=True)
-            self._give_away(self.folder)
+            made_in = self.folder.with_name(
+                f"{self.folder.name}.new"
+            )  # whole, or not there at all
+            shutil.rmtree(made_in, ignore_errors=True)
+            made_in.mkdir()
+            self._give_away(made_in)
             options = [
                 "-U",
                 "postgres",
@@ -172,7 +176,7 @@ class PostgresServer(Server):
                 "--no-sync",
             ]
             made = subprocess.run(
-                [programs / "initdb", "-D", self.folder, *options],
+                [programs / "initdb", "-D", made_in, *options],
                 capture_output=True,
                 user=self._user(),
                 check=False,
@@ -180,6 +184,7 @@ class PostgresServer(Server):
             )
             if made.returncode:
                 raise ServerFailed(f"initdb failed:\n{made.stderr.decode(errors='replace')}")
+            made_in.rename(self.folder)
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
