@@ -8,8 +8,16 @@ import sys
 import asyncpg
 
 from listener.app import Listener
-from listener.core.watches import Watch, parse_watches
-from listener.install import InstallError, install, print_sql, uninstall
+from listener.install import (
+    Config,
+    InstallError,
+    Plan,
+    check,
+    disable,
+    install,
+    print_sql,
+    uninstall,
+)
 from listener.pg_link import PgLost, telling_loss
 from listener.settings import ListenerSettings
 from shared.config_file import read_config
@@ -27,6 +35,8 @@ from shared.settings import InvalidSettings, describe_settings, load_settings
 _COMMANDS = {
     "run": "lead, or stand by for the leader (the default)",
     "install": "create or update the change log and the triggers, in one transaction",
+    "check": "compare the database with the file; exit 1, and what to do, where they differ",
+    "disable": "stop capture at once (the app is in trouble); install starts it again",
     "uninstall": "remove all of it",
     "sql": "print what install does, for use in migrations",
 }
@@ -51,10 +61,11 @@ def main() -> int:
         settings = load_settings(ListenerSettings, os.environ)
         configure_logging(settings.log_format, settings.log_level)
         document = read_config(settings.neverstale_config)
-        watches, rules = parse_watches(document), parse_access(document)
+        config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
+        rules = parse_access(document)
         if command == "run":
             return run_until_signalled(Listener(settings, rules).run)
-        return asyncio.run(_administer(command, settings, watches))
+        return asyncio.run(_administer(command, settings, config))
     except (InvalidSettings, ConfigError) as exc:
         _complain(*exc.problems)
         return EXIT_WRONG_USAGE
@@ -63,28 +74,39 @@ def main() -> int:
         return EXIT_FAILED
 
 
-async def _administer(
-    command: str, settings: ListenerSettings, watches: tuple[Watch, ...]
-) -> int:
+async def _administer(command: str, settings: ListenerSettings, config: Config) -> int:
     async with telling_loss():
         connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
     try:
-        if command == "install":
-            plan = await install(connection, watches)
-            for trigger in plan.create:
-                print(f"created  {trigger.name} on {trigger.table.sql}")
-            for statement in plan.drop:
-                print(f"dropped  {statement.removeprefix('drop trigger ').removesuffix(';')}")
-            print(f"{len(watches)} tables are watched")
-            print(f"{len(plan.unchanged)} triggers were as they should be")
-        elif command == "uninstall":
-            await uninstall(connection)
-            print("removed: nothing is watched any more")
-        else:
-            print(await print_sql(connection, watches), end="")
+        match command:
+            case "install":
+                _report(await install(connection, config), config)
+            case "check":
+                told = await check(connection, config)
+                _complain(*told)
+                if told:
+                    return EXIT_FAILED
+                print(f"{len(config.watches)} tables are watched as the file says")
+            case "disable":
+                await disable(connection)
+                print("disabled: no change is captured until python -m listener install")
+            case "uninstall":
+                await uninstall(connection)
+                print("removed: nothing is watched any more")
+            case _:
+                print(await print_sql(connection, config), end="")
     finally:
         await connection.close()
     return EXIT_FINE
+
+
+def _report(plan: Plan, config: Config) -> None:
+    for trigger in plan.create:
+        print(f"created  {trigger.name} on {trigger.table.sql}")
+    for statement in plan.drop:
+        print(f"dropped  {statement.removeprefix('drop trigger ').removesuffix(';')}")
+    print(f"{len(config.watches)} tables are watched")
+    print(f"{len(plan.unchanged)} triggers were as they should be")
 
 
 def _complain(*problems: str) -> None:

@@ -50,6 +50,9 @@ class ChangeLog:
             cursor_ahead=head["cursor_ahead"],
             rows=[_log_row(row) for row in rows],
             oldest_age=_oldest_age(head, rows),
+            is_skipping=head["is_skipping"],
+            oldest_xid=head["oldest_xid"],
+            next_xid=head["next_xid"],
         )
 
     async def prune(self, saved: LogCursor) -> int:
@@ -59,6 +62,11 @@ class ChangeLog:
                 _PRUNE, saved.snapshot, saved.incarnation
             )
         return int(status.rpartition(" ")[2])
+
+    async def shrink(self) -> None:
+        """Give pruned space back; without the right to VACUUM, autovacuum does it later."""
+        async with telling_loss():
+            await self._connection.execute("vacuum (skip_locked) neverstale.change_log")
 
     async def write(self, rows: Sequence[LogRow]) -> None:
         """Log what raw NOTIFYs told, and remember for ever that there are such."""

@@ -1,23 +1,27 @@
-"""Puts the change log and the triggers into a database, and takes them out again."""
+"""Puts the change log and the triggers into a database, and keeps them as they should be."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
 from listener.core.triggers import (
     TRIGGER_PREFIX,
+    Capture,
     Table,
     Trigger,
+    columns_in,
+    equality_sql,
+    plan_capture,
     plan_triggers,
     probe_sql,
     quote_identifier,
 )
-from listener.core.watches import Watch
+from listener.core.watches import Watch, parse_bulk_threshold, parse_watches
 from listener.pg_link import LOCK_CLASS, Connection
 from shared.core.access_rules import ConfigError
 
@@ -27,10 +31,35 @@ _SQL: Final = Path(__file__).parent / "sql"
 SCHEMA_SQL: Final = (_SQL / "schema.sql").read_text()
 _DESCRIBE: Final = (_SQL / "describe.sql").read_text()
 _INSTALLED: Final = (_SQL / "installed.sql").read_text()
+_FOREIGN: Final = (_SQL / "foreign.sql").read_text()
+_DISABLE: Final = (_SQL / "disable.sql").read_text()
+_REMEMBER: Final = """\
+update neverstale.installation
+   set watches = '{watches}', log_max_bytes = {log_max_bytes}, disabled = false;
+delete from neverstale.incarnation;
+insert into neverstale.incarnation default values;"""
+_IS_INSTALLED: Final = "select to_regclass('neverstale.installation') is not null"
+_RUN_INSTALL: Final = "run python -m listener install"
 
 
 class InstallError(Exception):
     """The database did not take it; nothing was changed. The text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What ``install`` brings a database to."""
+
+    watches: tuple[Watch, ...]
+    capture: Capture
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any], *, log_max_bytes: int) -> "Config":
+        """Read a parsed ``invalidation.toml``. Raises ``ConfigError``."""
+        watches = parse_watches(document)
+        threshold = parse_bulk_threshold(document)
+        capture = plan_capture(watches, bulk_threshold=threshold, log_max_bytes=log_max_bytes)
+        return cls(watches, capture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +79,8 @@ class Plan:
         return (*self.drop, *(trigger.sql for trigger in self.create))
 
 
-async def install(connection: Connection, watches: Sequence[Watch]) -> Plan:
-    """Bring the database to what *watches* say, in one transaction.
-
-    What already is so stays untouched.
+async def install(connection: Connection, config: Config) -> Plan:
+    """Bring the database to the config, in one transaction; what already is so stays untouched.
 
     Raises:
         ConfigError: a watched table or an expression does not exist.
@@ -64,11 +91,71 @@ async def install(connection: Connection, watches: Sequence[Watch]) -> Plan:
             "select pg_advisory_xact_lock($1, $2)", LOCK_CLASS, _INSTALL_LOCK
         )
         await connection.execute(SCHEMA_SQL)
-        plan = await _plan(connection, watches)
+        plan = await _plan(connection, config)
         for statement in plan.statements:
             await connection.execute(statement)
-        await _remember(connection, plan)
+        known = await connection.fetchval("select watches from neverstale.installation")
+        if plan.statements or known != plan.watches:
+            await connection.execute(_remember(plan.watches, config))
     return plan
+
+
+async def uninstall(connection: Connection) -> None:
+    """Remove everything of ours: triggers, functions, the log. Raises ``InstallError``."""
+    async with _one_transaction(connection):
+        await connection.execute("drop schema if exists neverstale cascade")
+
+
+async def disable(connection: Connection) -> None:
+    """Stop capture at once, without a lock on any table. ``install`` starts it again.
+
+    Raises:
+        InstallError: there is nothing to disable, or a right is missing.
+    """
+    async with _one_transaction(connection):
+        if not await connection.fetchval(_IS_INSTALLED):
+            raise InstallError("Neverstale is not installed here: there is nothing to disable")
+        await connection.execute(_DISABLE)
+
+
+async def check(connection: Connection, config: Config) -> list[str]:
+    """What differs from the config, a line each with what to do; empty: all is well.
+
+    Raises:
+        ConfigError: a watched table or an expression does not exist.
+    """
+    if not await connection.fetchval(_IS_INSTALLED):
+        return [f"Neverstale is not installed here: {_RUN_INSTALL}"]
+    plan = await _plan(connection, config)
+    told = [
+        f"{trigger.name} on {trigger.table.sql} is missing or differs: {_RUN_INSTALL}"
+        for trigger in plan.create
+    ]
+    told += [f"{_dropped(statement)} is not wanted: {_RUN_INSTALL}" for statement in plan.drop]
+    if await connection.fetchval("select disabled from neverstale.installation"):
+        told.append(f"capture is disabled: to go on, {_RUN_INSTALL}")
+    told += [
+        f"trigger {row['trigger']} on {row['table']} sends cache_invalidate, lost while "
+        "nobody listens: drop it if it tells of a watched table"
+        for row in await connection.fetch(_FOREIGN)
+    ]
+    return told
+
+
+async def print_sql(connection: Connection, config: Config) -> str:
+    """What ``install`` would do to an empty database, for use in migrations.
+
+    Raises ``ConfigError``.
+    """
+    async with connection.transaction(readonly=True):
+        triggers = await _wanted(connection, config)
+    statements = [
+        SCHEMA_SQL,
+        *(trigger.sql for trigger in triggers),
+        _remember(_digest(triggers), config),
+    ]
+    body = "\n\n".join(statements)
+    return f"begin;\nset local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';\n\n{body}\n\ncommit;\n"
 
 
 @asynccontextmanager
@@ -92,46 +179,13 @@ async def _one_transaction(connection: Connection) -> AsyncIterator[None]:
         raise InstallError(f"DATABASE_URL leads to a read-only server ({exc})") from exc
 
 
-async def uninstall(connection: Connection) -> None:
-    """Remove everything of ours: triggers, functions, the log. Raises ``InstallError``."""
-    async with _one_transaction(connection):
-        await connection.execute("drop schema if exists neverstale cascade")
+def _remember(watches: str, config: Config) -> str:
+    """What was changed before these triggers is in no log: another incarnation is a reset."""
+    return _REMEMBER.format(watches=watches, log_max_bytes=config.capture.log_max_bytes)
 
 
-async def print_sql(connection: Connection, watches: Sequence[Watch]) -> str:
-    """What ``install`` would do to an empty database, for use in migrations.
-
-    Raises ``ConfigError``.
-    """
-    async with connection.transaction(readonly=True):
-        triggers = await _wanted(connection, watches)
-    statements = [
-        SCHEMA_SQL,
-        *(trigger.sql for trigger in triggers),
-        _REMEMBER.format(watches=_digest(triggers)),
-        _RENEW,
-    ]
-    body = "\n\n".join(statements)
-    return f"begin;\nset local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';\n\n{body}\n\ncommit;\n"
-
-
-_REMEMBER: Final = "update neverstale.installation set watches = '{watches}';"
-# Changes made before these triggers were there are in no log: another incarnation makes the
-# listener reset.
-_RENEW: Final = """\
-delete from neverstale.incarnation;
-insert into neverstale.incarnation default values;"""
-
-
-async def _remember(connection: Connection, plan: Plan) -> None:
-    before = await connection.fetchval("select watches from neverstale.installation")
-    if plan.statements or before != plan.watches:
-        await connection.execute(_REMEMBER.format(watches=plan.watches))
-        await connection.execute(_RENEW)
-
-
-async def _plan(connection: Connection, watches: Sequence[Watch]) -> Plan:
-    wanted = await _wanted(connection, watches)
+async def _plan(connection: Connection, config: Config) -> Plan:
+    wanted = await _wanted(connection, config)
     rows = await connection.fetch(_INSTALLED, TRIGGER_PREFIX)
     found = {(row["schema"], row["table"], row["name"]): row for row in rows}
     create: list[Trigger] = []
@@ -151,58 +205,91 @@ async def _plan(connection: Connection, watches: Sequence[Watch]) -> Plan:
     return Plan(tuple(create), tuple(unchanged), drop, _digest(wanted))
 
 
+def _dropped(statement: str) -> str:
+    return statement.removeprefix("drop trigger ").removesuffix(";")
+
+
 def _digest(triggers: Sequence[Trigger]) -> str:
     return hashlib.sha256(
         " ".join(trigger.digest for trigger in triggers).encode()
     ).hexdigest()[:16]
 
 
-async def _wanted(connection: Connection, watches: Sequence[Watch]) -> list[Trigger]:
+async def _wanted(connection: Connection, config: Config) -> list[Trigger]:
     """All triggers of the watches, whose tables and expressions were found to be there."""
     problems: list[str] = []
     triggers: list[Trigger] = []
-    for watch in watches:
+    for watch in config.watches:
         where = f"watch ({watch.table})"
-        row = await _describe(connection, watch.table)
-        if row is None:
-            problems.append(f"{where} table: there is no such table: write it as schema.table")
-            continue
-        if row["relkind"] != "r" or row["relispartition"]:
-            problems.append(
-                f"{where} table: only ordinary tables can be watched yet: watch another one"
-            )
-            continue
-        table = Table(row["schema"], row["name"], tuple(row["columns"]))
-        found = [
-            f"{where} {key}: {text!r} is no column or expression over the row ({problem})"
-            for key, text in watch.expressions.items()
-            if (problem := await _problem_of(connection, text, table))
-        ]
-        problems += found
-        if not found:
-            triggers += plan_triggers(watch, table)
+        try:
+            tables = await _describe(connection, watch)
+            for table in tables:
+                triggers += plan_triggers(watch, table, config.capture)
+        except ConfigError as exc:
+            problems += [f"{where} {problem}" for problem in exc.problems]
     if problems:
         raise ConfigError(problems)
     return triggers
 
 
-async def _describe(connection: Connection, table: str) -> "asyncpg.Record | None":
-    try:
-        return await connection.fetchrow(_DESCRIBE, table)
-    except asyncpg.PostgresSyntaxError:
-        return None
+async def _describe(connection: Connection, watch: Watch) -> list[Table]:
+    """The watched table and all below it in its tree.
 
-
-async def _problem_of(connection: Connection, text: str, table: Table) -> str | None:
-    """Why the triggers, whose search_path is empty, could not evaluate the expression.
-
-    Or None.
+    Raises:
+        ConfigError: there is no such table, or the watch does not fit it.
     """
+    try:
+        rows = await connection.fetch(_DESCRIBE, watch.table)
+    except asyncpg.PostgresSyntaxError:
+        rows = []
+    if not rows:
+        raise ConfigError(["table: there is no such table: write it as schema.table"])
+    if rows[0]["relkind"] not in ("r", "p"):
+        raise ConfigError(["table: it is no table (a view?): watch the tables below it"])
+    named = Table(rows[0]["schema"], rows[0]["name"], tuple(rows[0]["columns"]))
+    problems = [
+        f"{key}: {text!r} is no column or expression over the row ({problem})"
+        for key, text in watch.expressions.items()
+        if (problem := await _problem_of(connection, probe_sql(text, named)))
+    ]
+    placing = {name for text in watch.expressions.values() for name in columns_in(text, named)}
+    for column in watch.ignore:
+        if column not in named.columns:
+            problems.append(f"ignore: there is no column {column}: leave it out")
+        elif column in placing:
+            problems.append(f"ignore: {column} says whose the row is: leave it out")
+    if problems:
+        raise ConfigError(problems)
+    return [
+        Table(
+            row["schema"],
+            row["name"],
+            tuple(row["columns"]),
+            in_tree=row["in_tree"],
+            incomparable=await _incomparable(connection, row),
+        )
+        for row in rows
+        if row["relkind"] in ("r", "p")
+    ]
+
+
+async def _incomparable(connection: Connection, row: "asyncpg.Record") -> frozenset[str]:
+    """The columns whose type has no equality."""
+    table = Table(row["schema"], row["name"], ())
+    found = set()
+    for column in row["columns"]:
+        if await _problem_of(connection, equality_sql(column, table)):
+            found.add(column)
+    return frozenset(found)
+
+
+async def _problem_of(connection: Connection, query: str) -> str | None:
+    """Why the triggers, whose search_path is empty, could not run the query; or None."""
     savepoint = connection.transaction()
     await savepoint.start()
     try:
         await connection.execute("set local search_path = ''")
-        await connection.prepare(probe_sql(text, table))
+        await connection.prepare(query)
     except asyncpg.LockNotAvailableError:
         raise
     except asyncpg.PostgresError as exc:

@@ -10,7 +10,13 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from listener.change_log import ChangeLog
-from listener.core.leadership import Place, ReadSchedule, decide_adoption, decide_batch
+from listener.core.leadership import (
+    Place,
+    ReadSchedule,
+    decide_adoption,
+    decide_batch,
+    decide_liveness,
+)
 from listener.core.notification import Malformed, parse_notification
 from listener.core.publication import LogRow, Reset
 from listener.pg_link import PgLost
@@ -22,6 +28,7 @@ from shared.redis_link import RedisLost
 TICK_SECONDS: Final = 1.0
 RESET_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 60.0
+SHRINK_SECONDS: Final = 5.0
 MAX_RAW_WAITING: Final = 10_000
 
 log = logging.getLogger(__name__)
@@ -155,26 +162,42 @@ class Leader:
     async def _step(self, place: Place) -> Place | Reset:
         """One read, with all that follows from it, up to the time of the next one."""
         batch = await self._log.read(place.cursor)
+        judged = decide_liveness(place, batch)
+        if isinstance(judged, Reset):
+            return judged
         decided = decide_batch(place.cursor, batch, max_rows=self._max_rows)
         if isinstance(decided, Reset):
-            return decided
+            return replace(decided, live=judged.live)
         if batch.rows:
             await self._publisher.publish(decided.publication, place.generation)
             self._metrics.events.inc(sum(map(len, decided.publication.values())))
             self._metrics.lag.observe(batch.oldest_age)
-        place = replace(place, cursor=batch.cursor)
+        turned = judged.live != place.live
+        place = replace(judged, cursor=batch.cursor)
         now = asyncio.get_running_loop().time()
-        if now - self._timers.tick >= TICK_SECONDS:
+        if turned or now - self._timers.tick >= TICK_SECONDS:
+            if turned:
+                log.warning("changes are not captured: the log is full, or disabled")
             if await self._publisher.identity() != place.redis:
-                return Reset("gap")
+                return Reset("gap", place.live)
             await self._save(place, tick_lag_ms=round(batch.oldest_age * 1000))
             self._timers.tick = now
-            if now - self._timers.prune >= PRUNE_SECONDS:
-                self._timers.prune = now
-                self._metrics.pruned.inc(await self._log.prune(place.cursor))
+            await self._prune(place, now)
         elif batch.rows:
             await self._save(place, tick_lag_ms=None)
         return await self._wait(place, found=bool(batch.rows))
+
+    async def _prune(self, place: Place, now: float) -> None:
+        """Remove what the cursor that was just saved has seen.
+
+        At once where the log is full.
+        """
+        if now - self._timers.prune < (PRUNE_SECONDS if place.live else SHRINK_SECONDS):
+            return
+        self._timers.prune = now
+        self._metrics.pruned.inc(await self._log.prune(place.cursor))
+        if not place.live:
+            await self._log.shrink()
 
     async def _save(self, place: Place, *, tick_lag_ms: int | None) -> None:
         if not await self._publisher.save(place, tick_lag_ms=tick_lag_ms):
@@ -188,7 +211,7 @@ class Leader:
             self._mailbox.woken.clear()
             self._schedule.woken()
         await self._take_raw()
-        return Reset("notify_reconnect") if self._mailbox.raw_lost else place
+        return Reset("notify_reconnect", place.live) if self._mailbox.raw_lost else place
 
     async def _take_raw(self) -> None:
         """Write what other producers told into the log, from where it is read like all else."""
@@ -217,7 +240,9 @@ class Leader:
         losses = self._mailbox.losses
         redis_identity = await self._publisher.identity()
         batch = await self._log.read(None)
-        place = Place(secrets.token_hex(8), batch.cursor, redis_identity, cause.reason)
+        place = Place(
+            secrets.token_hex(8), batch.cursor, redis_identity, cause.reason, cause.live
+        )
         await self._publisher.reset(place)
         self._mailbox.losses_told = losses
         self._timers.reset = self._timers.tick = loop.time()

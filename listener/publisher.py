@@ -73,9 +73,8 @@ class Publisher:
 
         False: another generation is stored.
         """
-        return await self._write(
-            place, place.generation, {"cursor": place.cursor.to_json()}, tick_lag_ms
-        )
+        fields = {"cursor": place.cursor.to_json(), "live": _live(place)}
+        return await self._write(place, place.generation, fields, tick_lag_ms)
 
     async def reset(self, place: Place) -> None:
         """Make *place* the state whatever was stored, and tick.
@@ -86,7 +85,7 @@ class Publisher:
             "generation": place.generation,
             "cursor": place.cursor.to_json(),
             "redis": place.redis,
-            "live": "1",
+            "live": _live(place),
             "reason": place.reason,
         }
         await self._write(place, "", fields, 0)
@@ -100,7 +99,7 @@ class Publisher:
     ) -> bool:
         before, after = b"", b""
         if tick_lag_ms is not None:
-            tick = Tick(place.generation, place.reason, live=True)
+            tick = Tick(place.generation, place.reason, live=place.live)
             before, after = tick_around_time(tick, leader=self._leader, lag_ms=tick_lag_ms)
         pairs = [part for pair in fields.items() for part in pair]
         async with telling_loss():
@@ -108,3 +107,7 @@ class Publisher:
                 self._client, self._names.state, stored, self._names.tick, before, after, *pairs
             )
         return bool(saved)
+
+
+def _live(place: Place) -> str:
+    return "1" if place.live else "0"

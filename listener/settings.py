@@ -8,6 +8,11 @@ from shared.settings import Port, Settings
 class ListenerSettings(Settings):
     """Settings of ``python -m listener``."""
 
+    log_max_bytes: int = Field(
+        2**30,
+        ge=1024 * 1024,
+        description="install: above this size of the change log, triggers stop logging",
+    )
     health_port: Port = Field(
         8081, description="/healthz, /readyz (leader or standby) and /metrics"
     )

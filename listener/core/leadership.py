@@ -1,7 +1,7 @@
 """What a leader decides: where to go on from, what a read means, and when to read next."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
@@ -36,13 +36,17 @@ class LogCursor:
 class Place:
     """Where a leader stands: its cursor in PostgreSQL, under this generation in this Redis.
 
-    ``reason`` is that of the newest reset.
+    ``reason`` is that of the newest reset. Not ``live``: triggers skip the log (it is full, or
+    disabled), or transactions that may have skipped it are still running: those that began
+    before ``barrier``, an xid (None: none was taken yet). A successor takes one anew.
     """
 
     generation: str
     cursor: LogCursor
     redis: str
     reason: Reason
+    live: bool = True
+    barrier: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,9 @@ class Batch:
     cursor_ahead: bool
     rows: Sequence[LogRow]
     oldest_age: float
+    is_skipping: bool = False
+    oldest_xid: int = 0
+    next_xid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +80,28 @@ def decide_adoption(
     cursor = parse_log_cursor(state.get("cursor", ""))
     stored_in = state.get("redis", "")
     reason = state.get("reason", "")
+    live = state.get("live", "1") == "1"
     if not generation or cursor is None or stored_in != redis_identity:
-        return Reset("gap")
+        return Reset("gap", live)
     if raw_notify_lost:
-        return Reset("notify_reconnect")
-    return Place(generation, cursor, stored_in, as_reason(reason))
+        return Reset("notify_reconnect", live)
+    return Place(generation, cursor, stored_in, as_reason(reason), live)
+
+
+def decide_liveness(place: Place, batch: Batch) -> Place | Reset:
+    """Whether all that was committed is in the log, as of this read.
+
+    What a transaction skipped is in no log, and it may commit long after it skipped. So once
+    nothing is skipped any more a barrier is taken, and when every transaction from before it
+    has ended (all below ``oldest_xid`` have), a reset covers them all.
+    """
+    if batch.is_skipping:
+        return replace(place, live=False, barrier=None)
+    if place.live:
+        return place
+    if place.barrier is None:
+        return replace(place, barrier=batch.next_xid)
+    return Reset("log_full") if batch.oldest_xid >= place.barrier else place
 
 
 def parse_log_cursor(text: str) -> LogCursor | None:

@@ -37,9 +37,13 @@ class LogRow:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Everything may be stale for everybody."""
+    """Everything may be stale for everybody.
+
+    Not ``live``: even after it, changes may be committed that were not captured.
+    """
 
     reason: Reason
+    live: bool = True
 
 
 Publication: TypeAlias = dict[Channel, list[Publishable]]

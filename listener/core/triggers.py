@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,15 +14,34 @@ _WORD: Final = re.compile(r'"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$\u0080-\
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A watched table as the database describes it."""
+    """A watched table as the database describes it.
+
+    ``in_tree``: it is partitioned, a partition, or has or is an inheritance child, so its rows
+    may come and go by other tables of the tree. ``incomparable`` columns have a type without
+    equality (json, xml, point).
+    """
 
     schema: str
     name: str
     columns: tuple[str, ...]
+    in_tree: bool = False
+    incomparable: frozenset[str] = frozenset()
 
     @property
     def sql(self) -> str:
         return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What holds for all triggers: see ``invalidation.toml`` and ``LOG_MAX_BYTES``.
+
+    ``parents`` are the names of tables that the project expressions of others look up.
+    """
+
+    bulk_threshold: int
+    log_max_bytes: int
+    parents: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,71 +75,187 @@ def quote_literal(text: str) -> str:
     return f"'{quoted}'" if "\\" not in text else "E'" + quoted.replace("\\", "\\\\") + "'"
 
 
-def plan_triggers(watch: Watch, table: Table) -> tuple[Trigger, ...]:
+def plan_capture(
+    watches: Sequence[Watch], *, bulk_threshold: int, log_max_bytes: int
+) -> Capture:
+    """What holds for the triggers of all these watches together."""
+    words = {word for watch in watches for word in _words(watch.project or "")}
+    names = {watch.table.rpartition(".")[2].strip('"') for watch in watches}
+    return Capture(bulk_threshold, log_max_bytes, frozenset(words & names))
+
+
+def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger, ...]:
     """The triggers that log every change of the table's rows.
 
     Statement-level with transition tables, which fire for cascades too. What a row was before
-    it moved (another project, id or user) is logged by a row-level trigger: its false WHEN
-    costs next to nothing.
+    it moved (another project, id or user) is logged by a row-level trigger, whose false WHEN
+    costs next to nothing. In a tree a row that changes its partition fires no row-level
+    trigger: there both transition tables are read. With columns to ignore, an UPDATE is
+    captured row by row, behind a WHEN that compares the others.
     """
-    new, old = "referencing new table as changed", "referencing old table as changed"
+    row = _Row(watch, table)
+    plan = _Planner(table, capture)
     triggers = [
-        _trigger(
-            table, "insert", f"{new} for each statement", _log_rows(watch, table, "INSERT")
-        ),
-        _trigger(
-            table, "update", f"{new} for each statement", _log_rows(watch, table, "UPDATE")
-        ),
-        _trigger(
-            table, "delete", f"{old} for each statement", _log_rows(watch, table, "DELETE")
-        ),
-        _trigger(table, "truncate", "for each statement", _LOG_TRUNCATE),
+        plan.trigger("insert", "referencing new table as changed", row.log("INSERT", capture)),
+        plan.trigger("delete", "referencing old table as changed", row.log("DELETE", capture)),
+        plan.trigger("truncate", "", _LOG_TRUNCATE),
     ]
-    placing = sorted(
-        {name for text in watch.expressions.values() for name in columns_in(text, table)}
+    both = "referencing old table as before new table as changed"
+    if table.in_tree:
+        triggers.append(plan.trigger("update", both, row.log_both(capture)))
+        return tuple(triggers)
+    if watch.ignore:
+        seen = [column for column in table.columns if column not in watch.ignore]
+        body = row.log_one("new") + row.log_moved(capture, guarded=True)
+        triggers.append(plan.row_trigger("update", seen, body))
+        return tuple(triggers)
+    triggers.append(
+        plan.trigger("update", "referencing new table as changed", row.log("UPDATE", capture))
     )
-    if placing:
-        moved = " or ".join(
-            f"old.{column} is distinct from new.{column}"
-            for column in map(quote_identifier, placing)
-        )
-        body = _log_rows(watch, table, "UPDATE", source="(select old.*) as changed")
-        triggers.append(
-            _trigger(table, "moved", f"for each row when ({moved})", body, event="update")
-        )
+    if row.placing:
+        triggers.append(plan.row_trigger("moved", row.placing, row.log_moved(capture)))
     return tuple(triggers)
 
 
 _LOG_TRUNCATE: Final = """\
-  insert into neverstale.change_log (resource, action) values ('truncate', 'RECONNECT');"""
+  insert into neverstale.change_log (resource, action) values ('truncate', 'RECONNECT');
+"""
+_INSERT: Final = (
+    "  insert into neverstale.change_log (project_id, user_id, resource, id, action)\n"
+)
 
 
-def _log_rows(watch: Watch, table: Table, action: str, *, source: str = "changed") -> str:
-    """One row of the log for each of *source*.
+class _Row:
+    """How a row of a watched table is told: SQL over a source whose columns are the row's.
 
     A NULL in a plain project column means that the row belongs to none, so only its user is
     told. A NULL that an expression gives means that its parent is gone: then nobody knows whom
     it concerns, and all are.
     """
-    told = {
-        key: expression_sql(text, table) if text else "null"
-        for key, text in (("id", watch.id), ("project", watch.project), ("user", watch.user))
-    }
-    resource, action = quote_literal(watch.resource), quote_literal(action)
-    condition = ""
-    if watch.project is not None and plain_column(watch.project, table):
-        condition = f"\n   where {told['project']} is not null"
-        if watch.user is not None:
-            condition += f" or {told['user']} is not null"
-    elif watch.project is not None:
-        lost = f"{told['project']} is null"
-        resource = f"case when {lost} then 'bulk_change' else {resource} end"
-        action = f"case when {lost} then 'RECONNECT' else {action} end"
-    return (
-        "  insert into neverstale.change_log (project_id, user_id, resource, id, action)\n"
-        f"  select {told['project']}, {told['user']}, {resource}, {told['id']}, {action}\n"
-        f"    from {source}{condition};"
-    )
+
+    def __init__(self, watch: Watch, table: Table) -> None:
+        self._watch = watch
+        self._table = table
+        self.project = expression_sql(watch.project, table) if watch.project else "null"
+        self._user = expression_sql(watch.user, table) if watch.user else "null"
+        self._id = expression_sql(watch.id, table) if watch.id else "null"
+        self._is_column = watch.project is not None and bool(plain_column(watch.project, table))
+        found = {
+            name for text in watch.expressions.values() for name in columns_in(text, table)
+        }
+        self.placing = sorted(found)
+
+    def told(self, action: str, source: str, *conditions: str) -> str:
+        """A query of the log's rows for the source's."""
+        resource, action = quote_literal(self._watch.resource), quote_literal(action)
+        wanted = list(conditions)
+        if self._is_column:
+            own = f" or {self._user} is not null" if self._watch.user else ""
+            wanted.append(f"({self.project} is not null{own})")
+        elif self._watch.project is not None:
+            lost = f"{self.project} is null"
+            resource = f"case when {lost} then 'bulk_change' else {resource} end"
+            action = f"case when {lost} then 'RECONNECT' else {action} end"
+        where = f"\n   where {' and '.join(wanted)}" if wanted else ""
+        return (
+            f"  select {self.project}, {self._user}, {resource}, {self._id}, {action}\n"
+            f"    from {source}{where}"
+        )
+
+    def log(self, action: str, capture: Capture, source: str = "changed") -> str:
+        """Log each row; a project with more rows than the threshold is one reconnect.
+
+        A table with users is logged row by row: nobody's own change may be lost in bulk.
+        """
+        every = _INSERT + self.told(action, source)
+        if self._watch.user is not None or self._watch.project is None:
+            return f"{every};\n"
+        return every + self._beyond_threshold(action, capture, source)
+
+    def _beyond_threshold(self, action: str, capture: Capture, source: str) -> str:
+        threshold = capture.bulk_threshold
+        light = f"({self.project} = any (neverstale_heavy)) is not true"
+        return f"""
+   limit {threshold + 1};
+  get diagnostics neverstale_logged = row_count;
+  if neverstale_logged > {threshold} then
+    neverstale_heavy := array(
+      select {self.project} from {source}
+       where {self.project} is not null group by 1 having count(*) > {threshold});
+    insert into neverstale.change_log (project_id, resource, action)
+    select unnest(neverstale_heavy), 'bulk_change', 'RECONNECT';
+  {_INSERT}{self.told(action, source, light)};
+  end if;
+"""
+
+    def widen(self, source: str) -> str:
+        """Log a reconnect of each project of the source."""
+        known = f" where {self.project} is not null" if self._is_column else ""
+        return (
+            "  insert into neverstale.change_log (project_id, resource, action)\n"
+            f"  select distinct {self.project}, 'bulk_change', 'RECONNECT'\n"
+            f"    from {source}{known};\n"
+        )
+
+    def log_one(self, record: str) -> str:
+        """Log the one row of a row-level trigger."""
+        return _INSERT + self.told("UPDATE", f"(select {record}.*) as changed") + ";\n"
+
+    def log_moved(self, capture: Capture, *, guarded: bool = False) -> str:
+        """Log what a row was before it moved.
+
+        Of a parent, widen both projects: all below it moved too.
+        """
+        logged = self.log_one("old")
+        if self._table.name in capture.parents:
+            logged = self.widen("(select old.* union all select new.*) as changed")
+        if not guarded or not self.placing:
+            return logged if self.placing else ""
+        return f"  if {differ(self.placing, self._table)} then\n{logged}  end if;\n"
+
+    def log_both(self, capture: Capture) -> str:
+        """Log what the statement's rows were and are.
+
+        Ignored columns are left out of the comparison.
+        """
+        source = "(select * from before union all select * from changed) as either"
+        if self._watch.ignore:
+            ignored = ", ".join(map(quote_literal, self._watch.ignore))
+            image = f"to_jsonb(%s) - array[{ignored}]::text[]"
+            source = " union all ".join(
+                f"select * from {here} as here where not exists (select from {there} as there"
+                f" where {image % 'there'} = {image % 'here'})"
+                for here, there in (("before", "changed"), ("changed", "before"))
+            )
+            source = f"({source}) as either"
+        told = self.told("UPDATE", source).replace("select ", "select distinct ", 1)
+        logged = _INSERT + told
+        if self._watch.user is not None or self._watch.project is None:
+            logged += ";\n"
+        else:
+            most = 2 * capture.bulk_threshold  # each row may be told twice
+            logged += (
+                f"\n   limit {most + 1};\n"
+                "  get diagnostics neverstale_logged = row_count;\n"
+                f"  if neverstale_logged > {most} then\n{self.widen(source)}  end if;\n"
+            )
+        if self._table.name in capture.parents:
+            either = ("before", "changed"), ("changed", "before")
+            parts = (
+                f"(select * from {here} except select * from {there})" for here, there in either
+            )
+            logged += self.widen(f"({' union '.join(parts)}) as moved")
+        return logged
+
+
+def differ(columns: Sequence[str], table: Table) -> str:
+    """A condition on OLD and NEW: one of the columns changed."""
+    conditions = []
+    for column in columns:
+        cast = "::text" if column in table.incomparable else ""
+        name = quote_identifier(column) + cast
+        conditions.append(f"old.{name} is distinct from new.{name}")
+    return " or ".join(conditions)
 
 
 def columns_in(expression: str, table: Table) -> set[str]:
@@ -127,13 +263,17 @@ def columns_in(expression: str, table: Table) -> set[str]:
 
     Its words that are names of columns.
     """
-    words = {
-        quoted.replace('""', '"') if quoted else plain.lower()
-        for quoted, plain in _WORD.findall(expression)
-    }
+    words = _words(expression)
     if words & {table.name, "changed"}:
         return set(table.columns)  # a whole-row reference mentions them all
     return words & set(table.columns)
+
+
+def _words(expression: str) -> set[str]:
+    return {
+        quoted.replace('""', '"') if quoted else plain.lower()
+        for quoted, plain in _WORD.findall(expression)
+    }
 
 
 def expression_sql(text: str, table: Table) -> str:
@@ -147,6 +287,12 @@ def probe_sql(text: str, table: Table) -> str:
     return f"select {expression_sql(text, table)} from {table.sql} as changed"
 
 
+def equality_sql(column: str, table: Table) -> str:
+    """A query that fails if the column's type has no equality."""
+    name = quote_identifier(column)
+    return f"select {name} is distinct from {name} from {table.sql}"
+
+
 def plain_column(text: str, table: Table) -> str | None:
     """The column that the text names, if it is nothing but that."""
     found = _WORD.fullmatch(text.strip())
@@ -157,29 +303,52 @@ def plain_column(text: str, table: Table) -> str | None:
     return name if name in table.columns else None
 
 
-def _trigger(
-    table: Table, name: str, clauses: str, body: str, *, event: str | None = None
-) -> Trigger:
-    digest = hashlib.sha256(f"{table.sql} {name}".encode()).hexdigest()[:8]
-    short = f"{table.name.encode()[:40].decode(errors='ignore')}_{name}_{digest}"
-    function = f"neverstale.{quote_identifier(short)}"
-    trigger = quote_identifier(TRIGGER_PREFIX + name)
-    return Trigger(
-        table,
-        TRIGGER_PREFIX + name,
-        function,
-        (
-            f"create or replace function {function}() returns trigger\n"
-            "language plpgsql security definer set search_path = '' as\n"
-            + _dollar_quoted(
-                f"#variable_conflict use_column\nbegin\n{body}\n  return null;\nend"
-            )
-            + ";",
-            f"create or replace trigger {trigger} after {event or name} on {table.sql}\n"
-            f"  {clauses} execute function {function}();",
-            f"alter table {table.sql} enable always trigger {trigger};",
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """Wraps the body of a function into it, and the function into its trigger."""
+
+    table: Table
+    capture: Capture
+
+    def trigger(self, name: str, referencing: str, body: str) -> Trigger:
+        """A statement-level trigger of the event that it is named for."""
+        return self._made(name, name, f"{referencing} for each statement".strip(), body)
+
+    def row_trigger(self, name: str, columns: Sequence[str], body: str) -> Trigger:
+        """A row-level trigger of UPDATEs that change one of the columns."""
+        when = f"for each row when ({differ(columns, self.table)})"
+        return self._made(name, "update", when, body)
+
+    def _made(self, name: str, event: str, clauses: str, body: str) -> Trigger:
+        table = self.table
+        digest = hashlib.sha256(f"{table.sql} {name}".encode()).hexdigest()[:8]
+        short = f"{table.name.encode()[:40].decode(errors='ignore')}_{name}_{digest}"
+        function = f"neverstale.{quote_identifier(short)}"
+        trigger = quote_identifier(TRIGGER_PREFIX + name)
+        text = f"""\
+#variable_conflict use_column
+declare
+  neverstale_heavy text[];
+  neverstale_logged bigint;
+begin
+  if pg_catalog.pg_relation_size('neverstale.change_log') > {self.capture.log_max_bytes} then
+    return null;
+  end if;
+{body}  return null;
+end"""
+        return Trigger(
+            table,
+            TRIGGER_PREFIX + name,
+            function,
+            (
+                f"create or replace function {function}() returns trigger\n"
+                "language plpgsql security definer set search_path = '' as\n"
+                f"{_dollar_quoted(text)};",
+                f"create or replace trigger {trigger} after {event} on {table.sql}\n"
+                f"  {clauses} execute function {function}();",
+                f"alter table {table.sql} enable always trigger {trigger};",
+            ),
+        )
 
 
 def _dollar_quoted(text: str) -> str:

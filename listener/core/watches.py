@@ -11,13 +11,15 @@ from shared.core.access_rules import ConfigError
 
 _REQUIRED: Final = ("table", "resource")
 _OPTIONAL: Final = ("id", "project", "user")
+DEFAULT_BULK_THRESHOLD: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
     """One watched table.
 
-    ``id``, ``project`` and ``user`` are columns of it, or SQL expressions over its row.
+    ``id``, ``project`` and ``user`` are columns of it, or SQL expressions over its row. An
+    UPDATE that changes only ``ignore`` columns is no event.
     """
 
     table: str
@@ -25,6 +27,7 @@ class Watch:
     id: str | None
     project: str | None
     user: str | None
+    ignore: tuple[str, ...] = ()
 
     @property
     def expressions(self) -> dict[str, str]:
@@ -40,9 +43,9 @@ def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
         ConfigError: with a line for each mistake that names the table and the key.
     """
     problems = [
-        f"{key}: unknown: known are [[watch]] and [access]"
+        f"{key}: unknown: known are bulk_threshold, [[watch]] and [access]"
         for key in document
-        if key not in ("watch", "access")
+        if key not in ("bulk_threshold", "watch", "access")
     ]
     entries = document.get("watch", [])
     if not isinstance(entries, list) or not entries:
@@ -65,6 +68,7 @@ def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
                     id=entry.get("id"),
                     project=entry.get("project"),
                     user=entry.get("user"),
+                    ignore=tuple(entry.get("ignore", ())),
                 )
             )
     seen: set[str] = set()
@@ -79,13 +83,31 @@ def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
     return tuple(watches)
 
 
+def parse_bulk_threshold(document: Mapping[str, Any]) -> int:
+    """How many rows of a project one statement may change before it is one reconnect.
+
+    Raises:
+        ConfigError: it is no whole number above 0.
+    """
+    value = document.get("bulk_threshold", DEFAULT_BULK_THRESHOLD)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(
+            ["bulk_threshold: must be a whole number above 0: write bulk_threshold = 50"]
+        )
+    return value
+
+
 def _problems_of(entry: Mapping[str, Any]) -> list[str]:
     problems = [
         f'{key}: is missing: write {key} = "..."' for key in _REQUIRED if key not in entry
     ]
+    known = (*_REQUIRED, *_OPTIONAL)
     for key, value in entry.items():
-        if key not in _REQUIRED + _OPTIONAL:
-            problems.append(f"{key}: unknown key: known are {', '.join(_REQUIRED + _OPTIONAL)}")
+        if key == "ignore":
+            if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+                problems.append('ignore: must be a list of columns: write ignore = ["..."]')
+        elif key not in known:
+            problems.append(f"{key}: unknown key: known are {', '.join((*known, 'ignore'))}")
         elif not isinstance(value, str) or not value.strip():
             problems.append(f'{key}: must be text: write {key} = "..."')
     if "project" not in entry and "user" not in entry:

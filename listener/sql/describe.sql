@@ -1,9 +1,17 @@
--- $1: a table's name, qualified and quoted as in SQL -> how the catalog has it.
-select n.nspname as schema, c.relname as name, c.relkind::text, c.relispartition,
+-- $1: a table's name, qualified and quoted as in SQL -> how the catalog has it, and all below it in its tree.
+with recursive tree as (
+    select to_regclass($1)::oid as oid
+    union
+    select inhrelid from tree join pg_inherits on inhparent = tree.oid
+)
+select n.nspname as schema, c.relname as name, c.relkind::text, c.oid = to_regclass($1) as is_named,
+       c.relkind = 'p'
+         or exists (select from pg_inherits where inhrelid = c.oid or inhparent = c.oid) as in_tree,
        array(select attname::text
                from pg_attribute
               where attrelid = c.oid and attnum > 0 and not attisdropped
               order by attnum) as columns
-  from pg_class c
+  from tree
+  join pg_class c on c.oid = tree.oid
   join pg_namespace n on n.oid = c.relnamespace
- where c.oid = to_regclass($1)
+ order by is_named desc, n.nspname, c.relname

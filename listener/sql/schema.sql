@@ -24,7 +24,11 @@ create table if not exists neverstale.installation (
     watches text not null default '',
     raw_notify_seen boolean not null default false
 );
-insert into neverstale.installation (version) values (1) on conflict (only_row) do nothing;
+alter table neverstale.installation
+    add column if not exists log_max_bytes bigint not null default 1073741824,
+    add column if not exists disabled boolean not null default false;
+insert into neverstale.installation (version) values (2)
+    on conflict (only_row) do update set version = excluded.version;
 
 -- The wake-up at commit. A transaction that has NOTIFYed holds a cluster-wide lock over its WAL flush, so only
 -- the one that gets the token does; whoever skips it is committing already and is found by the reads that follow.
@@ -46,5 +50,20 @@ begin
       deferrable initially deferred for each row execute function neverstale.wake();
     alter table neverstale.change_log enable always trigger neverstale_wake;
   end if;
+end
+$neverstale$;
+
+-- For changes that no table shows. Lossless, unlike a NOTIFY of one's own: it is logged.
+create or replace function neverstale.notify(
+    resource text, action text, project_id text, id text default null, user_id text default null
+) returns void
+language plpgsql security definer set search_path = '' as $neverstale$
+begin
+  if resource is null or project_id is null or action not in ('INSERT', 'UPDATE', 'DELETE') or action is null then
+    raise exception 'neverstale.notify needs a resource, an action (INSERT, UPDATE, DELETE) and a project'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  insert into neverstale.change_log (project_id, user_id, resource, id, action)
+  values (notify.project_id, notify.user_id, notify.resource, notify.id, notify.action);
 end
 $neverstale$;

@@ -7,8 +7,9 @@ import asyncio
 import os
 import secrets
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -19,8 +20,7 @@ import pytest
 import redis.asyncio
 
 from deploy.dev.servers import PostgresServer, ValkeyServer, free_port
-from listener.core.watches import parse_watches
-from listener.install import install
+from listener.install import Config, install
 from shared.config_file import read_config
 from tests.integration.processes import ROOT, SECRET, Client, Part, connected
 
@@ -37,29 +37,31 @@ class Servers:
         self.valkey.stop()
 
 
-def _started(folder: Path) -> Servers:
-    for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(0o755)  # as root, PostgreSQL runs as another user
-    servers = Servers(PostgresServer(folder / "postgres"), ValkeyServer(folder / "valkey"))
-    servers.postgres.start()
-    servers.valkey.start()
-    return servers
+@contextmanager
+def _running() -> Iterator[Servers]:
+    # not pytest's tmp_path: as root, PostgreSQL runs as another user, who may not enter it
+    with tempfile.TemporaryDirectory(prefix="neverstale-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        servers = Servers(PostgresServer(folder / "postgres"), ValkeyServer(folder / "valkey"))
+        servers.postgres.start()
+        servers.valkey.start()
+        yield servers
+        servers.stop()
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def servers() -> Iterator[Servers]:
     """Shared by all tests that do not harm them."""
-    started = _started(tmp_path_factory.mktemp("shared"))
-    yield started
-    started.stop()
+    with _running() as started:
+        yield started
 
 
 @pytest.fixture
-def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def own_servers() -> Iterator[Servers]:
     """For a test that kills them."""
-    started = _started(tmp_path_factory.mktemp("own"))
-    yield started
-    started.stop()
+    with _running() as started:
+        yield started
 
 
 @dataclass
@@ -72,6 +74,7 @@ class World:
     http: aiohttp.ClientSession
     database: Database
     parts: list[Part]
+    more: dict[str, str]  # settings of a test's own
     ada: str
     grace: str
     apollo: str
@@ -85,6 +88,7 @@ class World:
             "JWT_SECRET": SECRET,
             "LOG_FORMAT": "json",
             "HOST": "127.0.0.1",
+            **self.more,
             **more,
         }
 
@@ -151,7 +155,8 @@ async def _world(servers: Servers) -> AsyncIterator[World]:
     database = await asyncpg.connect(url)
     for script in ("schema.sql", "data.sql"):
         await database.execute((ROOT / "demo" / script).read_text())
-    await install(database, parse_watches(read_config(ROOT / "invalidation.toml")))
+    document = read_config(ROOT / "invalidation.toml")
+    await install(database, Config.parse(document, log_max_bytes=2**30))
     async with aiohttp.ClientSession() as http:
         world = World(
             servers,
@@ -160,6 +165,7 @@ async def _world(servers: Servers) -> AsyncIterator[World]:
             http,
             database,
             [],
+            {},
             ada="0000ada0-0000-4000-8000-000000000001",
             grace="0000ace0-0000-4000-8000-000000000002",
             apollo="a9011000-0000-4000-8000-000000000001",

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,19 @@ from hypothesis import strategies as st
 
 from gateway.settings import GatewaySettings
 from listener.core.triggers import (
+    Capture,
     Table,
     columns_in,
+    equality_sql,
     expression_sql,
     plain_column,
+    plan_capture,
     plan_triggers,
     probe_sql,
     quote_identifier,
     quote_literal,
 )
-from listener.core.watches import Watch, parse_watches
+from listener.core.watches import Watch, parse_bulk_threshold, parse_watches
 from listener.settings import ListenerSettings
 from shared.backoff import Backoff
 from shared.config_file import read_config
@@ -25,6 +29,7 @@ from shared.core.access_rules import ConfigError, parse_access
 from shared.settings import InvalidSettings, describe_settings, load_settings
 
 ROOT = Path(__file__).parents[2]
+CAPTURE = Capture(50, 2**30)
 WATCH: dict[str, Any] = {"table": "tasks", "resource": "task", "project": "project_id"}
 TASKS = Table("public", "tasks", ("id", "project_id", "user_id", "Odd name"))
 
@@ -63,6 +68,9 @@ def test_the_shipped_config_is_valid() -> None:
         ({"watch": [{"table": "x", "resource": "r"}]}, "watch 1 (x) project: is missing"),
         ({"watch": [WATCH, WATCH]}, "watch (tasks) table: is watched twice"),
         ({"watch": [WATCH], "acess": {}}, "acess: unknown"),
+        ({"watch": [{**WATCH, "ignore": "x"}]}, "watch 1 (tasks) ignore: must be a list"),
+        ({"watch": [{**WATCH, "ignore": [7]}]}, "watch 1 (tasks) ignore: must be a list"),
+        ({"watch": [{**WATCH, "ignore": ["x"], "id": 7}]}, "watch 1 (tasks) id: must be text"),
     ],
 )
 def test_a_mistake_in_the_watches_is_told(document: dict[str, Any], problem: str) -> None:
@@ -145,7 +153,7 @@ def test_the_columns_that_an_expression_may_mention_are_found(
 
 
 def sql_of(watch: Watch) -> dict[str, str]:
-    return {trigger.name: trigger.sql for trigger in plan_triggers(watch, TASKS)}
+    return {trigger.name: trigger.sql for trigger in plan_triggers(watch, TASKS, CAPTURE)}
 
 
 def test_a_null_in_a_plain_project_column_concerns_only_its_user() -> None:
@@ -181,10 +189,74 @@ def test_text_in_a_watch_cannot_end_the_function_that_holds_it() -> None:
     watch = Watch(
         "tasks", "$neverstale$", id="$neverstale1$id", project="project_id", user=None
     )
-    for trigger in plan_triggers(watch, TASKS):
+    for trigger in plan_triggers(watch, TASKS, CAPTURE):
         assert trigger.digest in trigger.sql
         if "$neverstale$'" in trigger.sql:
             assert "$neverstale2$" in trigger.sql
+
+
+TREE = replace(TASKS, in_tree=True)
+PLAIN = Watch("tasks", "task", id="id", project="project_id", user=None)
+
+
+def body(trigger: str, watch: Watch, table: Table = TASKS, *parents: str) -> str:
+    capture = Capture(5, 1000, frozenset(parents))
+    sql = {made.name: made.sql for made in plan_triggers(watch, table, capture)}
+    return sql[f"neverstale_{trigger}"]
+
+
+def test_a_statement_over_the_threshold_is_grouped_by_project() -> None:
+    assert "limit 6" in body("insert", PLAIN)
+    assert "having count(*) > 5" in body("insert", PLAIN)
+    assert "limit 11" in body("update", PLAIN, TREE)
+    assert "pg_relation_size('neverstale.change_log') > 1000" in body("insert", PLAIN)
+
+
+def test_a_table_with_users_is_logged_row_by_row() -> None:
+    watch = replace(PLAIN, user="user_id")
+    for table in (TASKS, TREE):
+        assert "limit" not in body("update", watch, table)
+
+
+def test_ignored_columns_are_left_out_of_the_comparison() -> None:
+    watch = replace(PLAIN, ignore=("Odd name",))
+    assert '"Odd name"' not in body("update", watch).partition("when (")[2]
+    assert 'old."user_id" is distinct from' in body("update", watch)
+    assert "array['Odd name']::text[]" in body("update", watch, TREE)
+
+
+def test_a_row_without_a_place_of_its_own_is_logged_as_it_is() -> None:
+    constant = Watch("tasks", "x", id=None, project="1", user=None, ignore=("id",))
+    assert "old.*" not in body("update", constant)
+
+
+def test_a_column_without_equality_is_compared_as_text() -> None:
+    table = replace(TASKS, incomparable=frozenset({"project_id"}))
+    assert 'old."project_id"::text is distinct from new."project_id"::text' in body(
+        "moved", PLAIN, table
+    )
+    assert (
+        equality_sql("id", TASKS) == 'select "id" is distinct from "id" from "public"."tasks"'
+    )
+
+
+def test_a_parent_that_moves_widens_both_projects() -> None:
+    child = Watch("notes", "x", id=None, project="(select p from tasks)", user=None)
+    capture = plan_capture([PLAIN, child], bulk_threshold=5, log_max_bytes=1000)
+    assert capture == Capture(5, 1000, frozenset({"tasks"}))
+    moved = body("moved", PLAIN, TASKS, "tasks")
+    assert "select old.* union all select new.*" in moved
+    assert "'bulk_change', 'RECONNECT'" in moved
+    assert "except" in body("update", PLAIN, TREE, "tasks")
+    upper = replace(PLAIN, project="upper(project_id)")
+    assert "is not null" not in body("moved", upper, TASKS, "tasks").partition("RECONNECT")[2]
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "50", 1.5])
+def test_a_bulk_threshold_is_a_number_above_0(value: object) -> None:
+    assert parse_bulk_threshold({}) == 50
+    with pytest.raises(ConfigError, match="bulk_threshold"):
+        parse_bulk_threshold({"bulk_threshold": value})
 
 
 SETTINGS = {

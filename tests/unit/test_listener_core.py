@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from listener.core.leadership import (
     ReadSchedule,
     decide_adoption,
     decide_batch,
+    decide_liveness,
     parse_log_cursor,
 )
 from listener.core.notification import Malformed, parse_notification
@@ -236,3 +238,43 @@ def test_reads_follow_a_wake_up_ever_slower_and_start_anew_with_each_find() -> N
     assert waits == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.25]
     assert schedule.next_wait(found=True) == 0.002
     assert schedule.next_wait(found=False) == 0.004
+
+
+HERE = Place("g", CURSOR, "run.repl", "gap")
+
+
+def liveness(
+    place: Place, *, skipping: bool, oldest: int = 5, following: int = 9
+) -> Place | Reset:
+    read = Batch(
+        CURSOR,
+        cursor_ahead=False,
+        rows=(),
+        oldest_age=0.0,
+        is_skipping=skipping,
+        oldest_xid=oldest,
+        next_xid=following,
+    )
+    return decide_liveness(place, read)
+
+
+def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() -> None:
+    assert liveness(HERE, skipping=False) == HERE
+    full = liveness(HERE, skipping=True)
+    assert full == replace(HERE, live=False)
+    assert isinstance(full, Place)
+    assert liveness(full, skipping=True) == full
+    waiting = liveness(full, skipping=False, following=9)
+    assert waiting == replace(full, barrier=9)
+    assert isinstance(waiting, Place)
+    assert liveness(waiting, skipping=False, oldest=8, following=20) == waiting
+    assert liveness(waiting, skipping=True) == full, "a barrier is void once more is skipped"
+    assert liveness(waiting, skipping=False, oldest=9, following=20) == Reset("log_full")
+
+
+def test_a_successor_is_not_live_where_the_state_is_not() -> None:
+    state = {**STATE, "live": "0"}
+    adopted = decide_adoption(state, redis_identity="run.repl", raw_notify_lost=False)
+    assert adopted == Place("g", CURSOR, "run.repl", "truncate", live=False)
+    reset = decide_adoption(state, redis_identity="another", raw_notify_lost=False)
+    assert reset == Reset("gap", live=False)
