@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install dev test lint format lock clean
+.PHONY: help install dev test bench-capture lint format lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv from the committed lock (hash-checked)
 
@@ -27,6 +27,9 @@ test: install ## Unit tests, then the tests on real servers
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
 	$(BIN)/coverage run -m pytest tests/integration -q
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
+
+bench-capture: install ## What our triggers cost a writer, beside no triggers and the usual row-level NOTIFY
+	@$(BIN)/python -m tests.load.capture
 
 lint: install ## Style, types and layers
 	$(BIN)/ruff format --check .

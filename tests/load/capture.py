@@ -1,0 +1,186 @@
+"""``make bench-capture``: what our triggers cost a writer.
+
+Beside no triggers and the usual row-level ones; all variants run in one server, interleaved
+round by round, with a listener running. Figures are medians and ratios of the same run.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from deploy.dev.servers import PostgresServer, ValkeyServer, find_postgres_programs, free_port
+
+ROOT: Final = Path(__file__).parents[2]
+ROWS: Final = 20_000
+PROJECTS: Final = 200
+VARIANTS: Final = ("no triggers", "row-level NOTIFY", "neverstale")
+TABLES: Final = {"no triggers": "bare", "row-level NOTIFY": "usual", "neverstale": "ours"}
+SCHEMA: Final = f"""
+create table projects (id uuid primary key, owner_id uuid);
+insert into projects
+select gen_random_uuid(), gen_random_uuid() from generate_series(1, {PROJECTS});
+create table bare (id int primary key, project_id uuid not null, title text);
+insert into bare
+select n, (array(select id from projects))[1 + n % {PROJECTS}], ''
+  from generate_series(1, {ROWS}) as n;
+create table usual (like bare including all);
+create table ours (like bare including all);
+insert into usual select * from bare;
+insert into ours select * from bare;
+-- what teams write by hand: a payload for each row
+create function usual_notify() returns trigger language plpgsql as $$
+begin
+  perform pg_notify('usual', json_build_object(
+    'resource', 'task', 'id', new.id, 'action', tg_op, 'project_id', new.project_id,
+    'timestamp', clock_timestamp())::text);
+  return new;
+end $$;
+create trigger usual after insert or update on usual
+  for each row execute function usual_notify();
+"""
+CONFIG: Final = """
+[[watch]]
+table = "ours"
+resource = "task"
+id = "id"
+project = "project_id"
+"""
+SINGLE: Final = (
+    f"\\set id random(1, {ROWS})\nupdate %s set title = 'x' || :id where id = :id;\n"
+)
+TEN: Final = (
+    "begin;\n"
+    + "".join(
+        f"\\set id random(1, {ROWS})\nupdate %s set title = 'x' where id = :id;\n"
+        for _ in range(10)
+    )
+    + "commit;\n"
+)
+SCENARIOS: Final = {
+    "1 writer, single rows": (1, SINGLE),
+    "16 writers, single rows": (16, SINGLE),
+    "32 writers, single rows": (32, SINGLE),
+    # ten random rows in one transaction deadlock where writers share rows: one writer
+    "1 writer, ten statements": (1, TEN),
+}
+BULK: Final = f"one UPDATE of {ROWS:,} rows"
+
+
+def main() -> int:
+    """Run it and print the table."""
+    parser = argparse.ArgumentParser(prog="make bench-capture", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
+    parser.add_argument(
+        "--seconds", type=int, default=3, help="of each measurement (default 3)"
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="neverstale-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with _stack(folder) as postgres:
+            found = asyncio.run(_measure(postgres, folder, arguments.rounds, arguments.seconds))
+    _report(found, arguments.rounds)
+    return 0
+
+
+@contextmanager
+def _stack(folder: Path) -> Iterator[PostgresServer]:
+    postgres, valkey = PostgresServer(folder / "postgres"), ValkeyServer(folder / "valkey")
+    postgres.start()
+    valkey.start()
+    (folder / "invalidation.toml").write_text(CONFIG)
+    environment = {
+        **os.environ,
+        "DATABASE_URL": postgres.url,
+        "REDIS_URL": valkey.url,
+        "NEVERSTALE_CONFIG": str(folder / "invalidation.toml"),
+        "HEALTH_PORT": str(free_port()),
+        "LOG_LEVEL": "error",
+    }
+    asyncio.run(_execute(postgres.url, SCHEMA))
+    command = [sys.executable, "-m", "listener"]
+    subprocess.run([*command, "install"], cwd=ROOT, env=environment, check=True)
+    asyncio.run(_execute(postgres.url, "vacuum analyze"))
+    listener = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        yield postgres
+    finally:
+        listener.terminate()
+        listener.wait()
+        valkey.stop()
+        postgres.stop()
+
+
+async def _execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(sql)
+    await connection.close()
+
+
+async def _measure(
+    postgres: PostgresServer, folder: Path, rounds: int, seconds: int
+) -> dict[tuple[str, str], list[float]]:
+    """Transactions per second of each scenario and variant; of the bulk update, its seconds."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    hearing = await asyncpg.connect(postgres.url)  # somebody listens to the usual ones, too
+    await hearing.add_listener("usual", lambda *_: None)
+    for number in range(1, rounds + 1):
+        print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
+        turned = VARIANTS[number % 3 :] + VARIANTS[: number % 3]
+        for scenario, (writers, script) in SCENARIOS.items():
+            for variant in turned:
+                path = folder / "script.sql"
+                path.write_text(script.replace("%s", TABLES[variant]))
+                tps = await asyncio.to_thread(_pgbench, postgres.port, path, writers, seconds)
+                found[scenario, variant].append(tps)
+        for variant in turned:
+            started = time.perf_counter()
+            await _execute(
+                postgres.url, f"update {TABLES[variant]} set title = 'bulk {number}'"
+            )
+            found[BULK, variant].append(time.perf_counter() - started)
+            await _execute(postgres.url, f"vacuum {TABLES[variant]}")
+    await hearing.close()
+    return found
+
+
+def _pgbench(port: int, script: Path, writers: int, seconds: int) -> float:
+    program = find_postgres_programs() / "pgbench"
+    options = ["-n", "-M", "prepared", "-c", str(writers), "-j", "1", "-T", str(seconds)]
+    server = ["-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "postgres"]
+    done = subprocess.run(
+        [program, *options, "-f", script, *server], capture_output=True, text=True, check=True
+    )
+    match = re.search(r"tps = ([\d.]+)", done.stdout)
+    if match is None:
+        raise RuntimeError(done.stdout + done.stderr)
+    return float(match[1])
+
+
+def _report(found: dict[tuple[str, str], list[float]], rounds: int) -> None:
+    print(f"\nmedians of {rounds} interleaved rounds; ratio to no triggers in brackets\n")
+    print("| | " + " | ".join(VARIANTS) + " | neverstale : row-level |")
+    print("|---|" + "---|" * (len(VARIANTS) + 1))
+    for scenario in (*SCENARIOS, BULK):
+        medians = [statistics.median(found[scenario, variant]) for variant in VARIANTS]
+        unit = "ms" if scenario == BULK else "tx/s"
+        scale = 1000 if scenario == BULK else 1
+        cells = [f"{value * scale:,.0f} {unit} ({value / medians[0]:.2f})" for value in medians]
+        print(f"| {scenario} | " + " | ".join(cells) + f" | {medians[2] / medians[1]:.2f} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
