@@ -143,9 +143,13 @@ class Server:
 
 
 class PostgresServer(Server):
-    """PostgreSQL: the wheel's 18, or the newest that PATH offers."""
+    """PostgreSQL: the wheel's 18, what PATH offers, or the one whose *programs* are given."""
 
     name = "PostgreSQL"
+
+    def __init__(self, folder: Path, port: int = 0, *, programs: Path | None = None) -> None:
+        super().__init__(folder, port)
+        self._programs = programs
 
     @property
     def url(self) -> str:
@@ -155,7 +159,7 @@ class PostgresServer(Server):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def _prepare(self) -> list[str]:
-        programs = find_postgres_programs()
+        programs = self._programs or find_postgres_programs()
         if self._user() is not None:
             programs = self._make_reachable(programs)
         if not (self.folder / "PG_VERSION").exists():

@@ -43,7 +43,10 @@ def _running() -> Iterator[Servers]:
     with tempfile.TemporaryDirectory(prefix="neverstale-test-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        servers = Servers(PostgresServer(folder / "postgres"), ValkeyServer(folder / "valkey"))
+        # POSTGRES_BIN: the tests on another version of PostgreSQL than the wheel's
+        programs = Path(os.environ["POSTGRES_BIN"]) if "POSTGRES_BIN" in os.environ else None
+        postgres = PostgresServer(folder / "postgres", programs=programs)
+        servers = Servers(postgres, ValkeyServer(folder / "valkey"))
         servers.postgres.start()
         servers.valkey.start()
         yield servers
