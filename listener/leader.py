@@ -165,7 +165,9 @@ class Leader:
         judged = decide_liveness(place, batch)
         if isinstance(judged, Reset):
             return judged
-        decided = decide_batch(place.cursor, batch, max_rows=self._max_rows)
+        decided = decide_batch(
+            place.cursor, batch, project_type=self._rules.project_type, max_rows=self._max_rows
+        )
         if isinstance(decided, Reset):
             return replace(decided, live=judged.live)
         if batch.rows:

@@ -7,6 +7,7 @@ from typing import Final
 import orjson
 
 from listener.core.publication import LogRow, Publication, Reset, plan_publication
+from shared.core.channels import IdType
 from shared.core.protocol import Reason, as_reason
 
 NET_SECONDS: Final = 0.25
@@ -113,7 +114,9 @@ def parse_log_cursor(text: str) -> LogCursor | None:
         return None
 
 
-def decide_batch(cursor: LogCursor, batch: Batch, *, max_rows: int) -> Deliver | Reset:
+def decide_batch(
+    cursor: LogCursor, batch: Batch, *, project_type: IdType, max_rows: int
+) -> Deliver | Reset:
     """What a read from *cursor* means.
 
     A log that is not the cursor's, or too far ahead of it, proves nothing.
@@ -122,7 +125,7 @@ def decide_batch(cursor: LogCursor, batch: Batch, *, max_rows: int) -> Deliver |
         return Reset("log_lost")
     if len(batch.rows) > MAX_ROWS_PER_READ:
         return Reset("bulk_change")
-    planned = plan_publication(batch.rows, max_rows=max_rows)
+    planned = plan_publication(batch.rows, project_type=project_type, max_rows=max_rows)
     return planned if isinstance(planned, Reset) else Deliver(planned)
 
 

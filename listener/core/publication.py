@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from shared.core.channels import MAX_ID_BYTES, Channel
+from shared.core.channels import MAX_ID_BYTES, Channel, IdType, InvalidId, parse_id
 from shared.core.protocol import (
     ACTIONS,
     Event,
@@ -49,35 +49,40 @@ class Reset:
 Publication: TypeAlias = dict[Channel, list[Publishable]]
 
 
-def plan_publication(rows: Iterable[LogRow], *, max_rows: int) -> Publication | Reset:
+def plan_publication(
+    rows: Iterable[LogRow], *, project_type: IdType, max_rows: int
+) -> Publication | Reset:
     """What the rows, oldest first, make stale.
 
     The same row and action told twice is told once, at the newest's place. A project with more
     than *max_rows* distinct rows becomes its ``reconnect``: its log could not hold them anyway.
+    A project's id is taken in any spelling, since whoever logged it may have written it by hand;
+    what is no id of that type names a channel that nobody can subscribe to.
     """
     events: dict[str, dict[tuple[str, str, str], Event]] = {}
     widened: dict[str, Reason] = {}
+    spellings: dict[str, str | None] = {}
     for row in rows:
         if row.action == RECONNECT and row.project_id is None:
             return Reset(as_reason(row.resource))
         if row.project_id is None:
             continue
-        told = events.setdefault(row.project_id, {})
+        if row.project_id not in spellings:
+            spellings[row.project_id] = _canonical(row.project_id, project_type)
+        project_id = spellings[row.project_id]
+        if project_id is None:
+            continue
+        told = events.setdefault(project_id, {})
         if row.action == RECONNECT:
-            widened[row.project_id] = as_reason(row.resource)
-        elif (
-            row.id is None
-            or len(row.id.encode()) > MAX_ID_BYTES
-            or row.action not in ACTIONS
-            or row.at is None
-        ):
-            widened[row.project_id] = "bulk_change"
-        else:
-            key = (row.resource, row.id, row.action)
+            widened[project_id] = as_reason(row.resource)
+        elif event := _event_of(row, project_id):
+            key = (event.resource, event.id, event.action)
             told.pop(key, None)
-            told[key] = Event(row.resource, row.id, row.action, row.project_id, row.at)
+            told[key] = event
+        else:
+            widened[project_id] = "bulk_change"
         if len(told) > max_rows:
-            widened.setdefault(row.project_id, "bulk_change")
+            widened.setdefault(project_id, "bulk_change")
     publication: Publication = {}
     for project_id, told in events.items():
         channel = Channel("project", project_id)
@@ -88,3 +93,19 @@ def plan_publication(rows: Iterable[LogRow], *, max_rows: int) -> Publication | 
                 publishable_event(event, channel) for event in told.values()
             ]
     return publication
+
+
+def _event_of(row: LogRow, project_id: str) -> Event | None:
+    """The row as an event; None if no event can say it."""
+    if row.id is None or len(row.id.encode()) > MAX_ID_BYTES or row.at is None:
+        return None
+    if row.action not in ACTIONS:
+        return None
+    return Event(row.resource, row.id, row.action, project_id, row.at)
+
+
+def _canonical(project_id: str, project_type: IdType) -> str | None:
+    try:
+        return parse_id(project_id, project_type)
+    except InvalidId:
+        return None

@@ -276,7 +276,7 @@ PATHS = [
     ),
     Way(
         "neverstale.notify()",
-        f"select neverstale.notify('report', 'UPDATE', '{APOLLO}', '7')",
+        f"select neverstale.notify('report', 'UPDATE', '{APOLLO.upper()}', '7')",
         [("report", "UPDATE", "7")],
     ),
     Way(

@@ -48,7 +48,9 @@ def members(planned: Publication | Reset) -> dict[str, list[str]]:
 
 
 def test_rows_become_events_of_their_projects_in_order() -> None:
-    planned = plan_publication([row(), row("b"), row(id_="2")], max_rows=10)
+    planned = plan_publication(
+        [row(), row("b"), row(id_="2")], project_type="text", max_rows=10
+    )
     assert members(planned) == {
         "project:a": ['["task","1","UPDATE","a"]', '["task","2","UPDATE","a"]'],
         "project:b": ['["task","1","UPDATE","b"]'],
@@ -57,7 +59,7 @@ def test_rows_become_events_of_their_projects_in_order() -> None:
 
 def test_the_same_row_and_action_is_told_once_at_the_newest_place() -> None:
     rows = [row(id_="1"), row(id_="2"), row(id_="1"), row(id_="1", action="DELETE")]
-    assert members(plan_publication(rows, max_rows=10))["project:a"] == [
+    assert members(plan_publication(rows, project_type="text", max_rows=10))["project:a"] == [
         '["task","2","UPDATE","a"]',
         '["task","1","UPDATE","a"]',
         '["task","1","DELETE","a"]',
@@ -77,7 +79,7 @@ def test_the_same_row_and_action_is_told_once_at_the_newest_place() -> None:
     ids=["no id", "long id", "unknown action", "no time", "bulk", "unknown reason"],
 )
 def test_what_no_event_can_say_is_a_reconnect_of_its_project(widening: LogRow) -> None:
-    planned = plan_publication([row(), widening, row("b")], max_rows=10)
+    planned = plan_publication([row(), widening, row("b")], project_type="text", max_rows=10)
     assert members(planned) == {
         "project:a": ["*"],
         "project:b": ['["task","1","UPDATE","b"]'],
@@ -86,17 +88,32 @@ def test_what_no_event_can_say_is_a_reconnect_of_its_project(widening: LogRow) -
 
 def test_more_rows_than_a_log_holds_are_its_reconnect() -> None:
     rows = [row(id_=str(number)) for number in range(11)]
-    assert members(plan_publication(rows, max_rows=10)) == {"project:a": ["*"]}
-    assert len(members(plan_publication(rows, max_rows=11))["project:a"]) == 11
+    assert members(plan_publication(rows, project_type="text", max_rows=10)) == {
+        "project:a": ["*"]
+    }
+    assert (
+        len(members(plan_publication(rows, project_type="text", max_rows=11))["project:a"])
+        == 11
+    )
 
 
 def test_a_change_that_may_concern_anybody_resets_all() -> None:
     everything = row(None, action="RECONNECT", resource="truncate")
-    assert plan_publication([row(), everything, row()], max_rows=10) == Reset("truncate")
+    assert plan_publication(
+        [row(), everything, row()], project_type="text", max_rows=10
+    ) == Reset("truncate")
+
+
+def test_a_project_in_another_spelling_is_the_same_channel() -> None:
+    upper = "A9011000-0000-4000-8000-000000000001"
+    rows = [row(upper), row(upper.lower(), "2"), row("no uuid")]
+    told = members(plan_publication(rows, project_type="uuid", max_rows=10))
+    assert list(told) == [f"project:{upper.lower()}"]
+    assert len(told[f"project:{upper.lower()}"]) == 2
 
 
 def test_a_row_of_no_project_concerns_none() -> None:
-    assert plan_publication([row(None)], max_rows=10) == {}
+    assert plan_publication([row(None)], project_type="text", max_rows=10) == {}
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123"), st.booleans())))
@@ -104,7 +121,7 @@ def test_each_changed_row_is_told_or_its_project_is_widened(
     changes: list[tuple[str, str, bool]],
 ) -> None:
     rows = [row(project, id_ if known else None) for project, id_, known in changes]
-    told = members(plan_publication(rows, max_rows=2))
+    told = members(plan_publication(rows, project_type="text", max_rows=2))
     for project, id_, _ in changes:
         events = told[f"project:{project}"]
         assert events == ["*"] or f'["task","{id_}","UPDATE","{project}"]' in events
@@ -209,7 +226,7 @@ def batch(*rows: LogRow, cursor: LogCursor = CURSOR, ahead: bool = False) -> Bat
 
 
 def test_a_read_of_the_same_log_is_delivered() -> None:
-    decided = decide_batch(CURSOR, batch(row()), max_rows=10)
+    decided = decide_batch(CURSOR, batch(row()), project_type="text", max_rows=10)
     assert isinstance(decided, Deliver)
     assert list(decided.publication) == [A]
 
@@ -225,7 +242,7 @@ def test_a_read_of_the_same_log_is_delivered() -> None:
     ids=["another log", "cursor ahead", "too many", "truncate"],
 )
 def test_a_read_that_proves_nothing_is_a_reset(read: Batch, reason: str) -> None:
-    decided = decide_batch(CURSOR, read, max_rows=10)
+    decided = decide_batch(CURSOR, read, project_type="text", max_rows=10)
     assert isinstance(decided, Reset)
     assert decided.reason == reason
 
