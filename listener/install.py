@@ -267,6 +267,7 @@ async def _describe(connection: Connection, watch: Watch) -> list[Table]:
             tuple(row["columns"]),
             in_tree=row["in_tree"],
             incomparable=await _incomparable(connection, row),
+            root=named.name,
         )
         for row in rows
         if row["relkind"] in ("r", "p")

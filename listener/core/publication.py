@@ -1,6 +1,6 @@
 """What goes stale for whom: rows of the change log -> events on channels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -56,8 +56,8 @@ def plan_publication(
 
     The same row and action told twice is told once, at the newest's place. A project with more
     than *max_rows* distinct rows becomes its ``reconnect``: its log could not hold them anyway.
-    A project's id is taken in any spelling, since whoever logged it may have written it by hand;
-    what is no id of that type names a channel that nobody can subscribe to.
+    A project's id is taken in any spelling, since whoever logged it may have written it by
+    hand; what is no id of that type names a channel that nobody can subscribe to.
     """
     events: dict[str, dict[tuple[str, str, str], Event]] = {}
     widened: dict[str, Reason] = {}
@@ -69,8 +69,7 @@ def plan_publication(
             continue
         if row.project_id not in spellings:
             spellings[row.project_id] = _canonical(row.project_id, project_type)
-        project_id = spellings[row.project_id]
-        if project_id is None:
+        if (project_id := spellings[row.project_id]) is None:
             continue
         told = events.setdefault(project_id, {})
         if row.action == RECONNECT:
@@ -83,16 +82,19 @@ def plan_publication(
             widened[project_id] = "bulk_change"
         if len(told) > max_rows:
             widened.setdefault(project_id, "bulk_change")
-    publication: Publication = {}
-    for project_id, told in events.items():
-        channel = Channel("project", project_id)
-        if project_id in widened:
-            publication[channel] = [publishable_reconnect(widened[project_id], channel)]
-        else:
-            publication[channel] = [
-                publishable_event(event, channel) for event in told.values()
-            ]
-    return publication
+    return {
+        Channel("project", project_id): _publishable(project_id, told, widened.get(project_id))
+        for project_id, told in events.items()
+    }
+
+
+def _publishable(
+    project_id: str, told: Mapping[tuple[str, str, str], Event], widened: Reason | None
+) -> list[Publishable]:
+    channel = Channel("project", project_id)
+    if widened is not None:
+        return [publishable_reconnect(widened, channel)]
+    return [publishable_event(event, channel) for event in told.values()]
 
 
 def _event_of(row: LogRow, project_id: str) -> Event | None:

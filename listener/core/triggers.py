@@ -17,8 +17,8 @@ class Table:
     """A watched table as the database describes it.
 
     ``in_tree``: it is partitioned, a partition, or has or is an inheritance child, so its rows
-    may come and go by other tables of the tree. ``incomparable`` columns have a type without
-    equality (json, xml, point).
+    may come and go by other tables of the tree; ``root`` is then the name of the watched one.
+    ``incomparable`` columns have a type without equality (json, xml, point).
     """
 
     schema: str
@@ -26,6 +26,7 @@ class Table:
     columns: tuple[str, ...]
     in_tree: bool = False
     incomparable: frozenset[str] = frozenset()
+    root: str = ""
 
     @property
     def sql(self) -> str:
@@ -36,7 +37,8 @@ class Table:
 class Capture:
     """What holds for all triggers: see ``invalidation.toml`` and ``LOG_MAX_BYTES``.
 
-    ``parents`` are the names of tables that the project expressions of others look up.
+    ``parents`` are the words of all project expressions: a table among them is looked up by
+    the rows of others, whose project changes with its own.
     """
 
     bulk_threshold: int
@@ -80,8 +82,7 @@ def plan_capture(
 ) -> Capture:
     """What holds for the triggers of all these watches together."""
     words = {word for watch in watches for word in _words(watch.project or "")}
-    names = {watch.table.rpartition(".")[2].strip('"') for watch in watches}
-    return Capture(bulk_threshold, log_max_bytes, frozenset(words & names))
+    return Capture(bulk_threshold, log_max_bytes, frozenset(words))
 
 
 def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger, ...]:
@@ -207,7 +208,7 @@ class _Row:
         Of a parent, widen both projects: all below it moved too.
         """
         logged = self.log_one("old")
-        if self._table.name in capture.parents:
+        if (self._table.root or self._table.name) in capture.parents:
             logged = self.widen("(select old.* union all select new.*) as changed")
         if not guarded or not self.placing:
             return logged if self.placing else ""
@@ -239,7 +240,7 @@ class _Row:
                 "  get diagnostics neverstale_logged = row_count;\n"
                 f"  if neverstale_logged > {most} then\n{self.widen(source)}  end if;\n"
             )
-        if self._table.name in capture.parents:
+        if (self._table.root or self._table.name) in capture.parents:
             either = ("before", "changed"), ("changed", "before")
             parts = (
                 f"(select * from {here} except select * from {there})" for here, there in either
