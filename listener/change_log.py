@@ -17,6 +17,9 @@ _FILL: Final = "insert into neverstale.incarnation default values on conflict do
 _SEEN_RAW: Final = (
     "update neverstale.installation set raw_notify_seen = true where not raw_notify_seen"
 )
+_NOTE_SKIPPED: Final = (
+    "update neverstale.installation set skipped = $1 where skipped is distinct from $1"
+)
 _INSERT: Final = """\
 insert into neverstale.change_log (project_id, user_id, resource, id, action, at)
 select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp())
@@ -51,6 +54,7 @@ class ChangeLog:
             rows=[_log_row(row) for row in rows],
             oldest_age=_oldest_age(head, rows),
             is_skipping=head["is_skipping"],
+            has_skipped=head["has_skipped"],
             oldest_xid=head["oldest_xid"],
             next_xid=head["next_xid"],
         )
@@ -67,6 +71,11 @@ class ChangeLog:
         """Give pruned space back; without the right to VACUUM, autovacuum does it later."""
         async with telling_loss():
             await self._connection.execute("vacuum (skip_locked) neverstale.change_log")
+
+    async def note_skipped(self, *, skipped: bool) -> None:
+        """Remember, whatever happens to Redis, that changes may have been left out."""
+        async with telling_loss():
+            await self._connection.execute(_NOTE_SKIPPED, skipped)
 
     async def write(self, rows: Sequence[LogRow]) -> None:
         """Log what raw NOTIFYs told, and remember for ever that there are such."""

@@ -180,6 +180,7 @@ class Leader:
         if turned or now - self._timers.tick >= TICK_SECONDS:
             if turned:
                 log.warning("changes are not captured: the log is full, or disabled")
+                await self._log.note_skipped(skipped=True)
             if await self._publisher.identity() != place.redis:
                 return Reset("gap", place.live)
             await self._save(place, tick_lag_ms=round(batch.oldest_age * 1000))
@@ -246,6 +247,8 @@ class Leader:
             secrets.token_hex(8), batch.cursor, redis_identity, cause.reason, cause.live
         )
         await self._publisher.reset(place)
+        if cause.reason == "log_full":
+            await self._log.note_skipped(skipped=False)
         self._mailbox.losses_told = losses
         self._timers.reset = self._timers.tick = loop.time()
         self._metrics.resets.labels(cause.reason).inc()

@@ -56,7 +56,9 @@ class Batch:
 
     ``cursor`` is the one that it makes, ``cursor_ahead`` says that the former can't be of this
     database's past, ``rows`` are what the former had not seen, oldest first, ``oldest_age`` the
-    first one's age in seconds.
+    first one's age in seconds. ``is_skipping``: triggers that look now do not log;
+    ``has_skipped``: a leader noted that they did, and none has reset behind a barrier since.
+    ``oldest_xid`` is the oldest running transaction's, ``next_xid`` the first not assigned yet.
     """
 
     cursor: LogCursor
@@ -64,6 +66,7 @@ class Batch:
     rows: Sequence[LogRow]
     oldest_age: float
     is_skipping: bool = False
+    has_skipped: bool = False
     oldest_xid: int = 0
     next_xid: int = 0
 
@@ -98,10 +101,10 @@ def decide_liveness(place: Place, batch: Batch) -> Place | Reset:
     """
     if batch.is_skipping:
         return replace(place, live=False, barrier=None)
-    if place.live:
+    if place.live and not batch.has_skipped:
         return place
     if place.barrier is None:
-        return replace(place, barrier=batch.next_xid)
+        return replace(place, live=False, barrier=batch.next_xid)
     return Reset("log_full") if batch.oldest_xid >= place.barrier else place
 
 

@@ -26,7 +26,9 @@ create table if not exists neverstale.installation (
 );
 alter table neverstale.installation
     add column if not exists log_max_bytes bigint not null default 1073741824,
-    add column if not exists disabled boolean not null default false;
+    add column if not exists disabled boolean not null default false,
+    -- a leader saw triggers skip the log, and has not reset behind a barrier yet: outlives Redis
+    add column if not exists skipped boolean not null default false;
 insert into neverstale.installation (version) values (2)
     on conflict (only_row) do update set version = excluded.version;
 

@@ -81,6 +81,8 @@ async def test_a_full_log_is_not_live_until_all_that_may_have_skipped_has_ended(
             while await log_bytes(world) > MEBIBYTE:
                 await asyncio.sleep(0.05)
         await second.end()
+        async with world.redis() as redis:
+            await redis.delete(f"{world.prefix}neverstale:state")
         third = await world.listener()  # a take-over in between
         await flows(world, client)
         assert await state(world, "live") == "0"

@@ -261,7 +261,7 @@ HERE = Place("g", CURSOR, "run.repl", "gap")
 
 
 def liveness(
-    place: Place, *, skipping: bool, oldest: int = 5, following: int = 9
+    place: Place, *, skipping: bool, noted: bool = False, oldest: int = 5, following: int = 9
 ) -> Place | Reset:
     read = Batch(
         CURSOR,
@@ -269,6 +269,7 @@ def liveness(
         rows=(),
         oldest_age=0.0,
         is_skipping=skipping,
+        has_skipped=noted,
         oldest_xid=oldest,
         next_xid=following,
     )
@@ -287,6 +288,13 @@ def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() ->
     assert liveness(waiting, skipping=False, oldest=8, following=20) == waiting
     assert liveness(waiting, skipping=True) == full, "a barrier is void once more is skipped"
     assert liveness(waiting, skipping=False, oldest=9, following=20) == Reset("log_full")
+
+
+def test_what_was_noted_in_the_database_outlives_the_state_in_redis() -> None:
+    fresh = liveness(HERE, skipping=False, noted=True)
+    assert fresh == replace(HERE, live=False, barrier=9)
+    assert isinstance(fresh, Place)
+    assert liveness(fresh, skipping=False, noted=True, oldest=9) == Reset("log_full")
 
 
 def test_a_successor_is_not_live_where_the_state_is_not() -> None:
