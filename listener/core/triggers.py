@@ -9,6 +9,7 @@ from typing import Final
 from listener.core.watches import Watch
 
 TRIGGER_PREFIX: Final = "neverstale_"
+_QUALIFIED: Final = re.compile(r"\bchanged\s*\.\s*(?!\*)", re.IGNORECASE)
 _WORD: Final = re.compile(r'"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)')
 
 
@@ -219,7 +220,7 @@ class _Row:
 
         Ignored columns are left out of the comparison.
         """
-        source = "(select * from before union all select * from changed) as either"
+        source = "(select * from before union all select * from changed) as changed"
         if self._watch.ignore:
             ignored = ", ".join(map(quote_literal, self._watch.ignore))
             image = f"to_jsonb(%s) - array[{ignored}]::text[]"
@@ -228,7 +229,7 @@ class _Row:
                 f" where {image % 'there'} = {image % 'here'})"
                 for here, there in (("before", "changed"), ("changed", "before"))
             )
-            source = f"({source}) as either"
+            source = f"({source}) as changed"
         told = self.told("UPDATE", source).replace("select ", "select distinct ", 1)
         logged = _INSERT + told
         if self._watch.user is not None or self._watch.project is None:
@@ -245,7 +246,7 @@ class _Row:
             parts = (
                 f"(select * from {here} except select * from {there})" for here, there in either
             )
-            logged += self.widen(f"({' union '.join(parts)}) as moved")
+            logged += self.widen(f"({' union '.join(parts)}) as changed")
         return logged
 
 
@@ -264,7 +265,7 @@ def columns_in(expression: str, table: Table) -> set[str]:
 
     Its words that are names of columns.
     """
-    words = _words(expression)
+    words = _words(_QUALIFIED.sub("", expression))
     if words & {table.name, "changed"}:
         return set(table.columns)  # a whole-row reference mentions them all
     return words & set(table.columns)

@@ -58,7 +58,7 @@ project = "project_id"
 [[watch]]
 table = "notes"
 resource = "note"
-id = "id"
+id = "changed.id"
 project = "project_id"
 ignore = ["touched_at"]
 [[watch]]
@@ -74,7 +74,7 @@ project = "project_id"
 [[watch]]
 table = "readings"
 resource = "reading"
-id = "id"
+id = "changed.id"
 project = "project_id"
 ignore = ["touched_at"]
 [[watch]]

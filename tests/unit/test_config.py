@@ -141,7 +141,9 @@ def test_a_text_that_is_nothing_but_a_column_is_found(text: str, column: str | N
     [
         ("project_id || ':' || USER_ID", {"project_id", "user_id"}),
         ('lower("Odd name")', {"Odd name"}),
-        ("(select p.x from public.p where p.id = changed.id)", set(TASKS.columns)),
+        ("(select p.x from public.p where p.y = changed.project_id)", {"project_id"}),
+        ("to_jsonb(changed)", set(TASKS.columns)),
+        ("(select changed.*)::text", set(TASKS.columns)),
         ("to_jsonb(tasks)", set(TASKS.columns)),
         ("1", set()),
     ],
