@@ -66,9 +66,8 @@ class Subscriber:
         ticks = self._ticks
         async with telling_loss():
             state = await read_state(self._client, self._names.state)
-        if (
-            "generation" in state and ticks == self._ticks
-        ):  # a tick meanwhile is newer than this
+        # a tick meanwhile is newer than this answer
+        if "generation" in state and ticks == self._ticks:
             self._fanout.learn(state["generation"], as_reason(state.get("reason", "")))
 
     async def _check_heartbeat(self, link: PubSub) -> None:

@@ -129,9 +129,8 @@ class Leader:
         A lost Redis link is waited out: the log in PostgreSQL is the buffer.
         """
         if await self._log.raw_notify_seen():
-            self._mailbox.losses += (
-                1  # whatever was sent between two leaders; a reset covers what waits, too
-            )
+            # whatever was sent between two leaders; the reset covers what waits here, too
+            self._mailbox.losses += 1
             while not self._mailbox.raw.empty():
                 self._mailbox.raw.get_nowait()
         backoff = Backoff()
@@ -162,6 +161,9 @@ class Leader:
     async def _step(self, place: Place) -> Place | Reset:
         """One read, with all that follows from it, up to the time of the next one."""
         batch = await self._log.read(place.cursor)
+        if batch.is_skipping and not batch.has_skipped:
+            log.warning("changes are not captured: the log is full, or disabled")
+            await self._log.note_skipped(skipped=True)
         judged = decide_liveness(place, batch)
         if isinstance(judged, Reset):
             return judged
@@ -178,9 +180,6 @@ class Leader:
         place = replace(judged, cursor=batch.cursor)
         now = asyncio.get_running_loop().time()
         if turned or now - self._timers.tick >= TICK_SECONDS:
-            if turned:
-                log.warning("changes are not captured: the log is full, or disabled")
-                await self._log.note_skipped(skipped=True)
             if await self._publisher.identity() != place.redis:
                 return Reset("gap", place.live)
             await self._save(place, tick_lag_ms=round(batch.oldest_age * 1000))

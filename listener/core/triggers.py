@@ -223,13 +223,7 @@ class _Row:
         source = "(select * from before union all select * from changed) as changed"
         if self._watch.ignore:
             ignored = ", ".join(map(quote_literal, self._watch.ignore))
-            image = f"to_jsonb(%s) - array[{ignored}]::text[]"
-            source = " union all ".join(
-                f"select * from {here} as here where not exists (select from {there} as there"
-                f" where {image % 'there'} = {image % 'here'})"
-                for here, there in (("before", "changed"), ("changed", "before"))
-            )
-            source = f"({source}) as changed"
+            source = _unlike(f"to_jsonb(%s) - array[{ignored}]::text[]")
         told = self.told("UPDATE", source).replace("select ", "select distinct ", 1)
         logged = _INSERT + told
         if self._watch.user is not None or self._watch.project is None:
@@ -242,12 +236,22 @@ class _Row:
                 f"  if neverstale_logged > {most} then\n{self.widen(source)}  end if;\n"
             )
         if (self._table.root or self._table.name) in capture.parents:
-            either = ("before", "changed"), ("changed", "before")
-            parts = (
-                f"(select * from {here} except select * from {there})" for here, there in either
-            )
-            logged += self.widen(f"({' union '.join(parts)}) as changed")
+            placing = ", ".join(f"%s.{quote_identifier(column)}" for column in self.placing)
+            logged += self.widen(_unlike(f"jsonb_build_array({placing})"))
         return logged
+
+
+def _unlike(image: str) -> str:
+    """The rows of both transition tables whose image (of the row %s, as jsonb) the other lacks.
+
+    As jsonb, since every type has that, and not every type has an equality.
+    """
+    parts = (
+        f"select * from {here} as here where not exists (select from {there} as there"
+        f" where {image.replace('%s', 'there')} = {image.replace('%s', 'here')})"
+        for here, there in (("before", "changed"), ("changed", "before"))
+    )
+    return f"({' union all '.join(parts)}) as changed"
 
 
 def differ(columns: Sequence[str], table: Table) -> str:

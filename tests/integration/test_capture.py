@@ -35,11 +35,13 @@ create table label_uses (
     id bigint primary key, label text references labels on update cascade on delete cascade,
     project_id uuid);
 create table readings (
-    id bigint, kind text, project_id uuid, touched_at timestamptz) partition by list (kind);
+    id bigint, kind text, project_id uuid, touched_at timestamptz, extra json)
+    partition by list (kind);
 create table readings_a partition of readings for values in ('a');
 create table readings_b partition of readings for values in ('b') partition by list (kind);
 create table readings_b1 partition of readings_b default;
-create table documents (id bigint primary key, project_id uuid, title text);
+create table documents (id bigint primary key, project_id uuid, title text, extra json);
+create table pages (id bigint primary key, document_id bigint);
 create table letters (recipient text) inherits (documents);
 create view open_notes as select id, project_id, body from notes where body <> 'closed';
 """
@@ -82,6 +84,11 @@ table = "documents"
 resource = "document"
 id = "id"
 project = "project_id"
+[[watch]]
+table = "pages"
+resource = "page"
+id = "id"
+project = "(select d.project_id from public.documents d where d.id = changed.document_id)"
 """
 
 Told = list[tuple[str, ...]]
@@ -244,10 +251,16 @@ PATHS = [
     ),
     Way(
         "an inheritance child, by itself and by its parent",
-        f"insert into letters values (1, '{APOLLO}', 't', 'r');"
-        f"update documents set project_id = '{GEMINI}'; delete from letters",
-        [("document", "INSERT", "1"), ("document", "UPDATE", "1")],
-        [("document", "UPDATE", "1"), ("document", "DELETE", "1")],
+        f"insert into letters values (1, '{APOLLO}', 't', '[]', 'r');"
+        "update documents set extra = '[1]'; delete from letters",
+        [("document", action, "1") for action in ("INSERT", "UPDATE", "DELETE")],
+    ),
+    Way(
+        "a parent in a tree that moves widens both projects",
+        f"update documents set project_id = '{GEMINI}'",
+        [BULK],
+        [BULK],
+        before=f"insert into letters values (1, '{APOLLO}', 't', '[]', 'r')",
     ),
     Way(
         "TRUNCATE with CASCADE",
