@@ -4,10 +4,15 @@ import argparse
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import asyncpg
 
 from listener.app import Listener
+from listener.core.discovery import UndecidedError, discover
+from listener.core.first_access import describe_access
+from listener.core.first_config import describe_discovery, render_config
+from listener.init import NotWritten, describe_tables, write_new
 from listener.install import (
     Config,
     InstallError,
@@ -30,10 +35,11 @@ from shared.lifecycle import (
     run_until_signalled,
 )
 from shared.logs import configure_logging
-from shared.settings import InvalidSettings, describe_settings, load_settings
+from shared.settings import DatabaseSettings, InvalidSettings, describe_settings, load_settings
 
 _COMMANDS = {
     "run": "lead, or stand by for the leader (the default)",
+    "init": "write a first invalidation.toml from the database (needs DATABASE_URL alone)",
     "install": "create or update the change log and the triggers, in one transaction",
     "check": "compare the database with the file; exit 1, and what to do, where they differ",
     "disable": "stop capture at once (the app is in trouble); install starts it again",
@@ -44,6 +50,31 @@ _COMMANDS = {
 
 def main() -> int:
     """The exit code: 0 fine, 1 failed, 2 wrong usage or settings."""
+    parser = _make_parser()
+    arguments = parser.parse_args()
+    command = arguments.command
+    if command != "init" and (arguments.projects or arguments.output):
+        parser.error("--projects and --output go with init")
+    try:
+        if command == "init":
+            return asyncio.run(_init(arguments.projects, arguments.output))
+        settings = load_settings(ListenerSettings, os.environ)
+        configure_logging(settings.log_format, settings.log_level)
+        document = read_config(settings.neverstale_config)
+        config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
+        rules = parse_access(document)
+        if command == "run":
+            return run_until_signalled(Listener(settings, rules).run)
+        return asyncio.run(_administer(command, settings, config))
+    except (InvalidSettings, ConfigError) as exc:
+        _complain(*exc.problems)
+        return EXIT_WRONG_USAGE
+    except (InstallError, NotWritten, UndecidedError, PgLost, FatalError) as exc:
+        _complain(str(exc))
+        return EXIT_FAILED
+
+
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m listener",
         description="Turns committed changes in PostgreSQL into invalidations in Redis.",
@@ -56,22 +87,35 @@ def main() -> int:
     parser.add_argument(
         "command", nargs="?", default="run", choices=list(_COMMANDS), help="see below"
     )
-    command = parser.parse_args().command
-    try:
-        settings = load_settings(ListenerSettings, os.environ)
-        configure_logging(settings.log_format, settings.log_level)
-        document = read_config(settings.neverstale_config)
-        config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
-        rules = parse_access(document)
-        if command == "run":
-            return run_until_signalled(Listener(settings, rules).run)
-        return asyncio.run(_administer(command, settings, config))
-    except (InvalidSettings, ConfigError) as exc:
-        _complain(*exc.problems)
-        return EXIT_WRONG_USAGE
-    except (InstallError, PgLost, FatalError) as exc:
-        _complain(str(exc))
-        return EXIT_FAILED
+    parser.add_argument("--projects", metavar="TABLE", help="init: the table of the projects")
+    parser.add_argument(
+        "--output",
+        metavar="PATH",
+        help="init: where to write (default: NEVERSTALE_CONFIG), or -",
+    )
+    return parser
+
+
+async def _init(projects: str | None, output: str | None) -> int:
+    settings = load_settings(DatabaseSettings, os.environ)
+    async with telling_loss():
+        connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
+        try:
+            tables = await describe_tables(connection)
+        finally:
+            await connection.close()
+    found = discover(tables, projects=projects)
+    if output == "-":
+        print(render_config(found), end="")
+        print(*describe_discovery(found), sep="\n", file=sys.stderr)
+    else:
+        path = Path(output) if output else settings.neverstale_config
+        write_new(path, render_config(found))
+        print(*describe_discovery(found), sep="\n")
+        print(f"written      {path}: review it, then run python -m listener install")
+    if not found.is_heard:
+        _complain(describe_access(found))
+    return EXIT_FINE
 
 
 async def _administer(command: str, settings: ListenerSettings, config: Config) -> int:

@@ -33,35 +33,16 @@ def _url_of(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Settings(BaseSettings):
-    """What listener and gateway both need."""
+class DatabaseSettings(BaseSettings):
+    """What a command that asks the database alone needs."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     database_url: Annotated[SecretStr, _url_of("postgresql", "postgres")] = Field(
         description="PostgreSQL (the listener refuses a transaction-mode pooler)"
     )
-    redis_url: Annotated[SecretStr, _url_of("redis", "rediss")] = Field(
-        description="Redis or Valkey: redis://[user:password@]host:port, rediss:// for TLS"
-    )
-    redis_prefix: str = Field(
-        "",
-        description="before every channel and key: staging and production may share one Redis",
-    )
     neverstale_config: Path = Field(
         Path("invalidation.toml"), description="the watched tables and the access query"
-    )
-    replay_max_rows: int = Field(
-        1000, ge=1, le=100_000, description="most rows of a channel's log"
-    )
-    replay_ttl_seconds: int = Field(
-        86400, ge=60, description="how long a channel's log outlives its last event"
-    )
-    log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="json or console; auto: console on a terminal"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severity logged"
     )
 
     @classmethod
@@ -80,7 +61,31 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
+class Settings(DatabaseSettings):
+    """What listener and gateway both need."""
+
+    redis_url: Annotated[SecretStr, _url_of("redis", "rediss")] = Field(
+        description="Redis or Valkey: redis://[user:password@]host:port, rediss:// for TLS"
+    )
+    redis_prefix: str = Field(
+        "",
+        description="before every channel and key: staging and production may share one Redis",
+    )
+    replay_max_rows: int = Field(
+        1000, ge=1, le=100_000, description="most rows of a channel's log"
+    )
+    replay_ttl_seconds: int = Field(
+        86400, ge=60, description="how long a channel's log outlives its last event"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json or console; auto: console on a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity logged"
+    )
+
+
+AnySettings = TypeVar("AnySettings", bound=DatabaseSettings)
 
 _HINTS: Final = {
     "missing": "is required",

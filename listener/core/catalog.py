@@ -1,0 +1,82 @@
+"""Tables as the database's catalog describes them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from listener.core.naming import identifier, snake_case
+from shared.core.channels import IdType
+
+TableKey: TypeAlias = tuple[str, str]  # schema and name
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column.
+
+    Its type as ``format_type`` writes it, without a length; a domain's is that below it.
+    """
+
+    name: str
+    type: str
+    nullable: bool = False
+
+    @property
+    def id_type(self) -> IdType:
+        """How ids in it are spelled."""
+        if self.type == "uuid":
+            return "uuid"
+        return "bigint" if self.type in ("smallint", "integer", "bigint") else "text"
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """Columns that hold what the target's columns hold, pairwise."""
+
+    columns: tuple[str, ...]
+    target: TableKey
+    target_columns: tuple[str, ...]
+
+    def source_of(self, target_column: str) -> str | None:
+        """The column that holds the target's."""
+        return dict(zip(self.target_columns, self.columns, strict=True)).get(target_column)
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedTable:
+    """A table as the catalog describes it.
+
+    ``unique``: the columns of each primary key, unique constraint or whole unique index.
+    ``visible``: its name alone finds it.
+    """
+
+    schema: str
+    name: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    unique: tuple[tuple[str, ...], ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    visible: bool = True
+
+    @property
+    def key(self) -> TableKey:
+        return (self.schema, self.name)
+
+    @property
+    def sql(self) -> str:
+        """Its name where the ``search_path`` is empty."""
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
+
+    @property
+    def short(self) -> str:
+        """Its name in ``invalidation.toml``."""
+        in_public = self.schema == "public" and self.visible
+        return identifier(self.name) if in_public else self.sql
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    def named(self, wanted: Iterable[str]) -> str | None:
+        """The column whose name in snake case is the first of the wanted that there is."""
+        known = {snake_case(column.name): column.name for column in self.columns}
+        return next((known[name] for name in wanted if name in known), None)

@@ -1,0 +1,515 @@
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from listener.core.catalog import Column, DescribedTable, ForeignKey
+from listener.core.discovery import UndecidedError, discover
+from listener.core.first_access import describe_access
+from listener.core.first_config import describe_discovery, render_config
+from listener.core.naming import identifier, singular, snake_case, toml_comment, toml_string
+from listener.core.watches import parse_watches
+from shared.core.access_rules import DEFAULT_QUERY, parse_access
+
+Reference = tuple[str, str, str]  # columns, table, its columns: each with spaces between
+
+
+def table(
+    name: str,
+    columns: str,
+    *references: Reference,
+    key: str = "id",
+    unique: Sequence[str] = (),
+    visible: bool = True,
+) -> DescribedTable:
+    """A table; *columns* are ``name:type``, bigint where left out, ``?`` where NULL may be."""
+    schema, _, short = name.rpartition(".")
+    described = []
+    for word in columns.split():
+        column, _, kind = word.partition(":")
+        described.append(Column(column.rstrip("?"), kind or "bigint", column.endswith("?")))
+    keys = [tuple(one.split()) for one in ([key] if key else []) + list(unique)]
+    foreign_keys = []
+    for own, target, target_columns in references:
+        target_schema, _, target_name = target.rpartition(".")
+        foreign_keys.append(
+            ForeignKey(
+                tuple(own.split()),
+                (target_schema or "public", target_name),
+                tuple(target_columns.split()),
+            )
+        )
+    return DescribedTable(
+        schema or "public",
+        short,
+        tuple(described),
+        tuple(key.split()),
+        tuple(keys),
+        tuple(foreign_keys),
+        visible=visible,
+    )
+
+
+def rendered(*tables: DescribedTable, projects: str | None = None) -> tuple[str, Any]:
+    text = render_config(discover(tables, projects=projects))
+    document = tomllib.loads(text)
+    parse_watches(document)
+    parse_access(document)
+    return text, document
+
+
+def watch(document: Any, name: str) -> dict[str, str]:
+    [found] = [entry for entry in document["watch"] if entry["table"] == name]
+    return {key: text for key, text in found.items() if key != "table"}
+
+
+USERS = table("users", "id name:text")
+PROJECTS = table("projects", "id owner_id", ("owner_id", "users", "id"))
+OF_PROJECT = ("project_id", "projects", "id")
+OF_USER = ("user_id", "users", "id")
+MEMBERS = table(
+    "project_members",
+    "project_id user_id",
+    OF_PROJECT,
+    OF_USER,
+    key="project_id user_id",
+)
+SPRINTS = table("sprints", "id project_id", OF_PROJECT)
+TASKS = table("tasks", "id sprint_id", ("sprint_id", "sprints", "id"))
+NOTES = table("notes", "id task_id", ("task_id", "tasks", "id"))
+
+
+def test_names_like_the_defaults_need_no_query() -> None:
+    text, document = rendered(USERS, PROJECTS, MEMBERS)
+    assert document["access"] == {"project_type": "bigint", "user_type": "bigint"}
+    assert "Left out, the query asks for the owner and the members" in text
+    assert watch(document, "projects") == {"resource": "project", "id": "id", "project": "id"}
+    assert watch(document, "project_members") == {
+        "resource": "project_members",
+        "id": "project_id || ':' || user_id",
+        "project": "project_id",
+        "user": "user_id",
+    }
+    own = table("projects", "id:uuid owner_id:uuid")
+    _, document = rendered(own, table("users", "id:uuid"))
+    assert document["access"]["project_type"] == "uuid"
+
+
+def test_a_project_is_looked_up_through_as_many_parents_as_it_takes() -> None:
+    text, document = rendered(USERS, PROJECTS, SPRINTS, TASKS, NOTES)
+    assert [entry["table"] for entry in document["watch"]] == [
+        "projects",
+        "sprints",
+        "tasks",
+        "notes",
+    ]
+    assert watch(document, "sprints")["project"] == "project_id"
+    assert watch(document, "tasks")["project"] == (
+        "(select p1.project_id from public.sprints p1 where p1.id = changed.sprint_id)"
+    )
+    assert watch(document, "notes")["project"] == (
+        "(select p2.project_id from public.tasks p1"
+        " join public.sprints p2 on p2.id = p1.sprint_id where p1.id = changed.task_id)"
+    )
+    assert "once the parent is gone" in text
+    assert "once the parent is gone" not in rendered(USERS, PROJECTS, SPRINTS)[0]
+
+
+COMPOSITE = table("steps", "project_id no", OF_PROJECT, key="project_id no")
+WAYS = [
+    pytest.param(
+        [COMPOSITE, table("x", "id p n", ("n p", "steps", "no project_id"))],
+        "p",
+        "",
+        id="the project is part of a composite foreign key",
+    ),
+    pytest.param(
+        [
+            table("steps", "a b project_id", OF_PROJECT, key="a b"),
+            table("x", "id a b", ("a b", "steps", "a b")),
+        ],
+        "(select p1.project_id from public.steps p1"
+        " where p1.a = changed.a and p1.b = changed.b)",
+        "",
+        id="a composite foreign key that is not the project's",
+    ),
+    pytest.param(
+        [table("x", "id slug:text", ("slug", "projects", "slug"))],
+        "(select p1.id from public.projects p1 where p1.slug = changed.slug)",
+        "",
+        id="a project by something else than its primary key",
+    ),
+    pytest.param(
+        [table("x", "id project_id?", OF_PROJECT)],
+        "project_id",
+        "# project_id may be NULL: such a row belongs to no project",
+        id="a column that may be NULL",
+    ),
+    pytest.param(
+        [SPRINTS, table("x", "id sprint_id?", ("sprint_id", "sprints", "id"))],
+        "(select p1.project_id from public.sprints p1 where p1.id = changed.sprint_id)",
+        "# x.sprint_id may be NULL: no project is found then",
+        id="a look-up that may find nothing",
+    ),
+    pytest.param(
+        [table("x", "id a? b", ("a", "projects", "id"), ("b", "projects", "id"))],
+        "b",
+        "# By a it leads to a project on an equally short path",
+        id="of two ways the one that is never NULL",
+    ),
+    pytest.param(
+        [table("x", "id b a", ("b", "projects", "id"), ("a", "projects", "id"))],
+        "a",
+        "# By b it leads",
+        id="of two ways that are alike the first by name",
+    ),
+    pytest.param(
+        [
+            SPRINTS,
+            COMPOSITE,
+            table("x", "id a p n", ("a", "sprints", "id"), ("p n", "steps", "project_id no")),
+        ],
+        "p",
+        "# By a it leads",
+        id="of two ways the one without a look-up",
+    ),
+    pytest.param(
+        [table("x", "id project_id x_id", OF_PROJECT, ("x_id", "x", "id"))],
+        "project_id",
+        "",
+        id="a table that refers to itself",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tables", "project", "remark"), WAYS)
+def test_the_way_to_a_project(tables: list[DescribedTable], project: str, remark: str) -> None:
+    text, document = rendered(USERS, PROJECTS, *tables)
+    assert watch(document, "x")["project"] == project
+    assert remark in text
+    if not remark:
+        assert "may be NULL" not in text
+        assert "equally short" not in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "key", "id_"),
+    [
+        ("id project_id", "id", "id"),
+        ("Id project_id", "Id", '"Id"'),
+        ("a:uuid b:text project_id", "a b", "a || ':' || b"),
+        ("order b:jsonb project_id", "order b", "\"order\" || ':' || b::text"),
+        ("project_id", "", None),
+    ],
+)
+def test_the_id_of_a_row_is_its_primary_key(columns: str, key: str, id_: str | None) -> None:
+    text, document = rendered(PROJECTS, table("x", columns, OF_PROJECT, key=key))
+    assert watch(document, "x").get("id") == id_
+    assert ("has no primary key" in text) is (id_ is None)
+
+
+def test_what_hangs_on_a_user_is_that_users_own() -> None:
+    users = table("users", "id current_project_id?", ("current_project_id", "projects", "id"))
+    own = table("alerts", "id created_by user_id", OF_USER, ("created_by", "users", "id"))
+    nowhere = table("versions", "number", key="")
+    text, document = rendered(PROJECTS, users, own, nowhere)
+    assert [entry["table"] for entry in document["watch"]] == ["projects", "users"]
+    assert '# table = "alerts"\n# resource = "alert"\n# id = "id"\n# user = "user_id"' in text
+    assert "# Not watched: no foreign-key path to projects: versions" in text
+
+
+def test_what_may_be_worth_a_watch_is_commented_out() -> None:
+    text, _ = rendered(
+        PROJECTS,
+        USERS,
+        table("loose", "projectId", key=""),
+        table("other", "id project_id:text"),
+    )
+    assert '# table = "loose"\n# resource = "loose"\n# project = \'"projectId"\'' in text
+    assert '# table = "users"\n# resource = "user"\n# id = "id"\n# user = "id"' in text
+    assert "no foreign-key path to projects: other" in text
+
+
+def test_columns_that_say_only_when_may_be_ignored() -> None:
+    columns = (
+        "id updated_at:timestamp project_id lastSeenAt:timestamp last_name:text created:date"
+    )
+    text, document = rendered(PROJECTS, table("x", columns, OF_PROJECT))
+    assert '# ignore = ["updated_at", "lastSeenAt"]' in text
+    assert "ignore" not in watch(document, "x")
+
+
+def test_every_resource_has_a_name_of_its_own() -> None:
+    names = ("project", "app.x", "x", "xs", "app.xs", "a.b_x", "b.x", "a_b.x", "!")
+    tables = [
+        table(name, "id workspace_id", ("workspace_id", "workspaces", "id")) for name in names
+    ]
+    _, document = rendered(table("workspaces", "id"), *tables, projects="workspaces")
+    resources = [entry["resource"] for entry in document["watch"]]
+    assert len(set(resources)) == len(names) + 1
+    assert watch(document, "workspaces")["resource"] == "project"
+
+
+ACCESS = [
+    pytest.param(
+        [USERS, PROJECTS],
+        "where p.owner_id = asked.user_id::bigint\n",
+        "projects.owner_id",
+        id="an owner alone",
+    ),
+    pytest.param(
+        [USERS, table("projects", "id lead", ("lead", "users", "id"))],
+        "where p.lead = asked.user_id::bigint\n",
+        "projects.lead",
+        id="the only user that a project refers to",
+    ),
+    pytest.param(
+        [USERS, table("projects", "id archived_by", ("archived_by", "users", "id"))],
+        "where false -- nobody\n",
+        "NOBODY",
+        id="a user who is no owner",
+    ),
+    pytest.param(
+        [USERS, table("projects", "id a b", ("a", "users", "id"), ("b", "users", "id"))],
+        "where false -- nobody\n",
+        "NOBODY",
+        id="one of two who may be the owner",
+    ),
+    pytest.param(
+        [table("users", "id:uuid"), table("projects", "id owner_id:text user_id:uuid")],
+        "where p.user_id = asked.user_id::uuid\n",
+        "projects.user_id",
+        id="an owner without a foreign key has the users' type",
+    ),
+    pytest.param(
+        [
+            USERS,
+            table("teams", "id"),
+            table("projects", "id owner_id", ("owner_id", "teams", "id")),
+        ],
+        "where false -- nobody\n",
+        "NOBODY",
+        id="an owner that is no user",
+    ),
+    pytest.param(
+        [table("projects", "id:uuid created_by:text")],
+        "where p.created_by = asked.user_id::text\n",
+        "projects.created_by",
+        id="users that are not in the database",
+    ),
+    pytest.param(
+        [table("projects", "id:citext")],
+        "p on p.id::text = asked.project_id\n",
+        "taken for text",
+        id="ids of another type",
+    ),
+    pytest.param(
+        [
+            table("projects", "id"),
+            table(
+                "members",
+                "id project_id member_id:uuid",
+                OF_PROJECT,
+                unique=["member_id project_id"],
+            ),
+        ],
+        "where exists (select from public.members m\n"
+        "                where m.project_id = p.id and m.member_id = asked.user_id::uuid)\n",
+        "who has a row in members",
+        id="members that are not in the database",
+    ),
+    pytest.param(
+        [
+            USERS,
+            table("projects", "id deleted_at?:timestamp owner_id"),
+            table(
+                "project_users",
+                "id project_id user_id status:text",
+                OF_PROJECT,
+                OF_USER,
+                unique=["project_id user_id"],
+            ),
+        ],
+        "    or exists (select from public.project_users m\n",
+        "projects.deleted_at, project_users.status",
+        id="rows with a state",
+    ),
+    pytest.param(
+        [
+            USERS,
+            PROJECTS,
+            table(
+                "project_bans",
+                "project_id user_id",
+                OF_PROJECT,
+                OF_USER,
+                key="project_id user_id",
+            ),
+        ],
+        "where p.owner_id = asked.user_id::bigint\n",
+        "makes a member: project_bans",
+        id="a table of pairs whose name does not say member",
+    ),
+    pytest.param(
+        [
+            USERS,
+            PROJECTS,
+            MEMBERS,
+            table(
+                "project_users",
+                "project_id user_id",
+                OF_PROJECT,
+                OF_USER,
+                key="user_id project_id",
+            ),
+        ],
+        "where p.owner_id = asked.user_id::bigint\n",
+        "makes a member: project_members, project_users",
+        id="two tables of members",
+    ),
+    pytest.param(
+        [
+            table("users", "id:uuid"),
+            table("projects", "id owner_id:uuid"),
+            table(
+                "project_members",
+                "project_id user_id:text",
+                OF_PROJECT,
+                key="project_id user_id",
+            ),
+        ],
+        "m.user_id::text = asked.user_id)\n",
+        "who has a row in project_members",
+        id="members of another type than the users",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tables", "query", "told"), ACCESS)
+def test_who_may_hear(tables: list[DescribedTable], query: str, told: str) -> None:
+    text, document = rendered(*tables)
+    assert query in document["access"]["query"]
+    assert told in text.replace("\n# ", " ")
+    assert parse_access(document).query != DEFAULT_QUERY
+
+
+def test_the_users_are_those_whom_projects_know() -> None:
+    accounts = table("auth.users", "id")
+    profiles = table("profiles", "id")
+    two = table("members", "a b", key="a b")
+    owned = table("projects", "id owner_id", ("owner_id", "profiles", "id"))
+    found = discover([accounts, profiles, two, owned])
+    assert found.users is profiles
+    assert found.owner == Column("owner_id", "bigint")
+    by_name = table("projects", "id owner_id", ("owner_id", "profiles", "name"))
+    found = discover([accounts, table("public.users", "id"), by_name])
+    assert (found.users is not None, found.owner) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("tables", "wanted", "found"),
+    [
+        ([table("teams", "id"), table("projects", "id")], None, "projects"),
+        ([table("teams", "id"), table("Workspace", "id")], None, '"Workspace"'),
+        ([table("teams", "id"), table("projects", "id")], "teams", "teams"),
+        ([table("app.teams", "id")], "app.teams", "app.teams"),
+        ([table("Shop.Order Lines", "id")], '"Shop"."Order Lines"', '"Shop"."Order Lines"'),
+        ([table("a.projects", "id", visible=False), PROJECTS], None, "projects"),
+        ([table("projects", "id", visible=False)], None, "public.projects"),
+    ],
+)
+def test_the_table_of_projects(
+    tables: list[DescribedTable], wanted: str | None, found: str
+) -> None:
+    assert discover(tables, projects=wanted).projects.short == found
+
+
+@pytest.mark.parametrize(
+    ("tables", "wanted", "told"),
+    [
+        ([], None, "the database has no tables"),
+        ([SPRINTS, TASKS, NOTES, USERS], None, "come first: sprints, tasks, notes, users"),
+        ([PROJECTS], "task", "there is no table task: name the table with --projects TABLE"),
+        (
+            [PROJECTS, table("project", "id")],
+            None,
+            "public.project and public.projects may both",
+        ),
+        ([table("projects", "a b", key="a b")], None, "no primary key of a single column"),
+        ([table("projects", "a", key="")], None, "no primary key of a single column"),
+    ],
+)
+def test_who_can_t_be_told_for_the_projects_is_asked_for(
+    tables: list[DescribedTable], wanted: str | None, told: str
+) -> None:
+    with pytest.raises(UndecidedError) as refused:
+        discover(tables, projects=wanted)
+    assert told in str(refused.value)
+    assert "--projects TABLE" in str(refused.value)
+
+
+def test_what_was_found_is_told() -> None:
+    found = discover([USERS, PROJECTS, MEMBERS, table("versions", "id")])
+    assert describe_discovery(found) == [
+        "projects     projects, by id",
+        "users        users",
+        "watched      projects, project_members",
+        "suggested    users",
+        "not watched  versions",
+        "access       " + describe_access(found),
+    ]
+    assert "(no table was found)" in describe_discovery(discover([table("teams", "id")]))[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "one"),
+    [
+        ("tasks", "task"),
+        ("OrderLines", "order_line"),
+        ("Order Lines", "order_line"),
+        ("companies", "company"),
+        ("addresses", "address"),
+        ("boxes", "box"),
+        ("branches", "branch"),
+        ("statuses", "status"),
+        ("status", "status"),
+        ("houses", "house"),
+        ("project_news", "project_news"),
+        ("people", "person"),
+        ("task", "task"),
+    ],
+)
+def test_a_row_of_a_table_is_called(name: str, one: str) -> None:
+    assert singular(name) == one
+
+
+NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(NAMES, NAMES, NAMES)
+def test_any_name_keeps_the_file_whole(schema: str, name: str, column: str) -> None:
+    key = DescribedTable(
+        schema,
+        name,
+        (Column(column, "bigint", nullable=True), Column(column + "_at", "timestamptz")),
+        (column,),
+        ((column,),),
+        (ForeignKey((column,), ("public", "projects"), ("id",)),),
+    )
+    users = DescribedTable("users" + schema, "users", (Column(column, "enum"),), (column,))
+    projects = DescribedTable(
+        "public",
+        "projects",
+        (Column("id", "bigint"), Column(column + "_", "bigint")),
+        ("id",),
+        (),
+        (ForeignKey((column + "_",), users.key, (column,)),),
+    )
+    text, document = rendered(key, users, projects)
+    assert key.short in [entry["table"] for entry in document["watch"]]
+    assert identifier(column + "_") in document["access"]["query"] or "NOBODY" in text
+    assert tomllib.loads(f"x = {toml_string(name)}\n{toml_comment(column)}") == {"x": name}
+    assert snake_case(name) == snake_case(name).lower()
