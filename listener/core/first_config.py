@@ -48,17 +48,22 @@ def render_config(found: Discovery) -> str:
 
 def describe_discovery(found: Discovery) -> list[str]:
     """What was found, a line each."""
-    own = [some.table.short for some in found.suggested]
-    users = found.users.short if found.users is not None else "(no table was found)"
-    lines = [
-        f"projects     {found.projects.short}, by {found.project_id.name}",
-        f"users        {users}",
-        f"watched      {', '.join(table.short for table, _ in found.placed)}",
-        f"suggested    {', '.join(own)}",
-        f"not watched  {', '.join(table.short for table in found.unplaced)}",
-        f"access       {describe_access(found)}",
-    ]
-    return [line for line in lines if not line.endswith("  ")]
+    resetting = [table for table, place in found.placed if place.steps and place.nullable]
+    lines = {
+        "projects": f"{found.projects.short} (another: --projects TABLE)",
+        "users": found.users.short if found.users is not None else "no table was found",
+        "watched": _listed(table for table, _ in found.placed),
+        "resetting": _listed(resetting, " (by a NULL on the way to the project: see the file)"),
+        "suggested": _listed(some.table for some in found.suggested),
+        "not watched": _listed(found.unplaced),
+        "access": describe_access(found),
+    }
+    return [f"{what:12} {text}" for what, text in lines.items() if text]
+
+
+def _listed(tables: Iterable[DescribedTable], remark: str = "") -> str:
+    names = ", ".join(table.short for table in tables)
+    return names + remark if names else ""
 
 
 def _name_resources(found: Discovery) -> dict[TableKey, str]:
@@ -153,23 +158,17 @@ def _project(found: Discovery, place: Place) -> str:
     column = identifier(place.column)
     if not place.steps:
         return column
-    parents = [found.tables[step.target].sql for step in place.steps]
-    conditions = []
+    row = "changed"
+    parents, conditions = [], []
     for number, step in enumerate(place.steps, 1):
-        row = f"p{number - 1}" if number > 1 else "changed"
+        child, row = row, f"p{number}"
+        parents.append(f"{found.tables[step.target].sql} {row}")
         pairs = zip(step.target_columns, step.columns, strict=True)
         conditions.append(
-            " and ".join(
-                f"p{number}.{identifier(target)} = {row}.{identifier(source)}"
-                for target, source in pairs
-            )
+            " and ".join(f"{row}.{identifier(a)} = {child}.{identifier(b)}" for a, b in pairs)
         )
     joins = "".join(
-        f" join {parent} p{number} on {condition}"
-        for number, (parent, condition) in enumerate(
-            zip(parents[1:], conditions[1:], strict=True), 2
-        )
+        f" join {parent} on {condition}"
+        for parent, condition in zip(parents[1:], conditions[1:], strict=True)
     )
-    return (
-        f"(select p{len(parents)}.{column} from {parents[0]} p1{joins} where {conditions[0]})"
-    )
+    return f"(select {row}.{column} from {parents[0]}{joins} where {conditions[0]})"

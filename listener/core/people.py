@@ -18,7 +18,7 @@ _OWNER_NAMES: Final = (
     "creator_id",
 )
 _PLAIN_OWNER_NAMES: Final = ("owner_id", "created_by", "user_id")
-_NO_OWNER: Final = re.compile(r"(updat|modifi|archiv|delet|clos|approv)ed_by")
+_NO_OWNER: Final = re.compile(r"last_|(updat|modif|edit|archiv|delet|clos|approv|review)")
 _MEMBER_NAMES: Final = ("user_id", "member_id")
 _USER_COLUMNS: Final = (*_MEMBER_NAMES, *_OWNER_NAMES)
 _MEMBERSHIP_WORDS: Final = frozenset(

@@ -452,16 +452,18 @@ def test_who_can_t_be_told_for_the_projects_is_asked_for(
 
 
 def test_what_was_found_is_told() -> None:
-    found = discover([USERS, PROJECTS, MEMBERS, table("versions", "id")])
+    maybe = table("loose_notes", "id sprint_id?", ("sprint_id", "sprints", "id"))
+    found = discover([USERS, PROJECTS, MEMBERS, SPRINTS, maybe, table("versions", "id")])
     assert describe_discovery(found) == [
-        "projects     projects, by id",
+        "projects     projects (another: --projects TABLE)",
         "users        users",
-        "watched      projects, project_members",
+        "watched      projects, project_members, sprints, loose_notes",
+        "resetting    loose_notes (by a NULL on the way to the project: see the file)",
         "suggested    users",
         "not watched  versions",
         "access       " + describe_access(found),
     ]
-    assert "(no table was found)" in describe_discovery(discover([table("teams", "id")]))[1]
+    assert "no table was found" in describe_discovery(discover([table("teams", "id")]))[1]
 
 
 @pytest.mark.parametrize(
