@@ -4,17 +4,34 @@ Serving, and the endpoints alive, ready, metrics.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.lifecycle import FatalError
 
 MAX_HEADER_BYTES: Final = 32 * 1024  # so that too long a token is refused by us, in words
+
+log = logging.getLogger(__name__)
+
+
+class _NoQuotes(logging.Filter):
+    """aiohttp logs a malformed request with an exception that quotes it, token and all."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args, record.exc_info = "malformed request", (), None
+        return True
+
+
+log.addFilter(_NoQuotes())
 
 
 async def serve(app: web.Application, host: str, port: int, *, setting: str) -> None:
@@ -23,7 +40,7 @@ async def serve(app: web.Application, host: str, port: int, *, setting: str) -> 
     Raises:
         FatalError: the port can't be had; the text names the *setting*.
     """
-    runner = web.AppRunner(app, access_log=None, max_field_size=MAX_HEADER_BYTES)
+    runner = web.AppRunner(app, access_log=None, logger=log, max_field_size=MAX_HEADER_BYTES)
     await runner.setup()
     try:
         try:
