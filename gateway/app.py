@@ -10,8 +10,10 @@ from prometheus_client import CollectorRegistry, Counter
 
 from gateway.access import Access, AccessUnavailable, open_pool
 from gateway.connection import Connection
-from gateway.core.handshake import NOT_A_WEBSOCKET, Offer
+from gateway.core.handshake import NOT_A_WEBSOCKET, Offer, TokenSources
+from gateway.core.token_rules import TokenRules
 from gateway.fanout import Fanout, FanoutMetrics
+from gateway.keys import KeySource
 from gateway.settings import GatewaySettings
 from gateway.subscriber import Subscriber
 from gateway.tokens import TokenVerifier
@@ -37,14 +39,18 @@ class Gateway:
 
     def __init__(
         self,
+        keys: KeySource,
         verifier: TokenVerifier,
+        token_sources: TokenSources,
         access: Access,
         fanout: Fanout,
         project_type: IdType,
         registry: CollectorRegistry,
         tasks: asyncio.TaskGroup,
     ) -> None:
+        self._keys = keys
         self._verifier = verifier
+        self._token_sources = token_sources
         self._access = access
         self._fanout = fanout
         self._project_type = project_type
@@ -66,7 +72,9 @@ class Gateway:
 
     def _ready(self) -> tuple[bool, dict[str, Any]]:
         linked = self._fanout.can_subscribe
-        return linked and not self._draining, {"redis": linked, "draining": self._draining}
+        keys = self._keys.state
+        is_ready = linked and keys != "missing" and not self._draining
+        return is_ready, {"redis": linked, "keys": keys, "draining": self._draining}
 
     async def _open_socket(self, request: web.Request) -> web.StreamResponse:
         offer = Offer(
@@ -75,6 +83,10 @@ class Gateway:
             version=request.headers.getall("Sec-WebSocket-Version", ()),
             authorization=request.headers.getall("Authorization", ()),
             subprotocols=request.headers.getall("Sec-WebSocket-Protocol", ()),
+            cookies=request.headers.getall("Cookie", ()),
+            origin=request.headers.getall("Origin", ()),
+            host=request.headers.getall("Host", ()),
+            query_tokens=request.query.getall("token", ()),
             project_ids=[
                 *request.query.getall("project_id", ()),
                 *request.query.getall("projectId", ()),
@@ -97,10 +109,10 @@ class Gateway:
         """The channel that the client may hear, or why it may not."""
         if not offer.is_websocket:
             return NOT_A_WEBSOCKET
-        token = offer.token()
+        token = offer.token(self._token_sources)
         if isinstance(token, Refusal):
             return token
-        identity = self._verifier.verify(token)
+        identity = await self._verifier.verify(token)
         if isinstance(identity, Refusal):
             return identity
         project_id = offer.project_id(self._project_type)
@@ -179,7 +191,7 @@ def _json_error(
 
 
 async def run_gateway(
-    settings: GatewaySettings, rules: AccessRules, stop: asyncio.Event
+    settings: GatewaySettings, keys: KeySource, rules: AccessRules, stop: asyncio.Event
 ) -> None:
     """Serve until *stop* is set and all sockets are closed.
 
@@ -189,12 +201,12 @@ async def run_gateway(
     redis_url = settings.redis_url.get_secret_value()
     client = redis_link.connect(redis_url)
     registry = CollectorRegistry()
-    verifier = TokenVerifier(
-        settings.jwt_secret.get_secret_value(),
+    token_rules = TokenRules(
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         user_claim=settings.jwt_user_claim,
         user_type=rules.user_type,
+        leeway_seconds=settings.jwt_leeway_seconds,
     )
     try:
         async with (
@@ -209,10 +221,18 @@ async def run_gateway(
                 ttl_seconds=settings.replay_ttl_seconds,
             )
             gateway = Gateway(
-                verifier, Access(pool, rules), fanout, rules.project_type, registry, tasks
+                keys,
+                TokenVerifier(keys, token_rules),
+                TokenSources(settings.allowed_origins, settings.allow_query_token),
+                Access(pool, rules),
+                fanout,
+                rules.project_type,
+                registry,
+                tasks,
             )
             await run_until(
                 stop,
+                keys.run(),
                 Subscriber(redis_url, client, names, fanout).run(),
                 serve(gateway.application(), settings.host, settings.port, setting="PORT"),
             )

@@ -1,18 +1,32 @@
 """What the gateway is told by its environment."""
 
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
+from pydantic_core.core_schema import ValidationInfo
 
+from gateway.core.key_set import Algorithm, parse_public_key, parse_secret
+from gateway.core.origins import OriginRule, parse_rule
 from shared.settings import Port, Settings
 
-MIN_SECRET_BYTES: Final = 32  # RFC 7518, section 3.2: at least as long as the hash
+_KEYS: Final = ("jwt_secret", "jwt_public_key", "jwt_keys_file", "jwt_jwks_url")
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
-def _long_enough(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-        raise ValueError(f"must have at least {MIN_SECRET_BYTES} bytes")
+def _split(words: Any) -> Any:
+    return words.replace(",", " ").split() if isinstance(words, str) else words
+
+
+def _usable_secret(secret: SecretStr) -> SecretStr:
+    parse_secret(secret.get_secret_value())
     return secret
+
+
+def _usable_public_key(pem: str) -> str:
+    parse_public_key(pem)
+    return pem
 
 
 class GatewaySettings(Settings):
@@ -20,9 +34,74 @@ class GatewaySettings(Settings):
 
     host: str = Field("0.0.0.0", description="address to serve on")  # noqa: S104 it serves the world
     port: Port = Field(8080, description="port to serve on")
-    jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
-        description="the secret of HMAC-signed tokens, at least 32 bytes"
+    jwt_public_key: Annotated[str, AfterValidator(_usable_public_key)] | None = Field(
+        None, description="the public key of tokens signed by RS256, ES256 or EdDSA, in PEM"
+    )
+    jwt_keys_file: Path | None = Field(
+        None, description="a JWK set: several keys, by kid; it is read again when it changes"
+    )
+    jwt_jwks_allow_http: bool = Field(
+        default=False, description="JWT_JWKS_URL may be http:// to another host than localhost"
+    )
+    jwt_jwks_url: SecretStr | None = Field(
+        None, description="the address of a JWK set of public keys, https://"
+    )
+    jwt_jwks_refresh_seconds: int = Field(
+        300, ge=1, description="how often the JWK set at JWT_JWKS_URL is read"
+    )
+    jwt_secret: Annotated[SecretStr, AfterValidator(_usable_secret)] | None = Field(
+        None,
+        validate_default=True,
+        description="the secret of HMAC-signed tokens, at least 32 bytes",
+    )
+    jwt_algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_split)] | None = Field(
+        None, description="the algorithms accepted, by comma, of those that fit the key"
     )
     jwt_issuer: str | None = Field(None, description="the `iss` that tokens must have")
     jwt_audience: str | None = Field(None, description="the `aud` that tokens must have")
     jwt_user_claim: str = Field("sub", description="the claim that holds the user's id")
+    jwt_leeway_seconds: int = Field(
+        5, ge=0, le=300, description="how far clocks may differ: for `exp`, `nbf`, `iat`"
+    )
+    allowed_origins: tuple[OriginRule, ...] = Field(
+        (), description="further origins whose pages may use the cookie, by comma"
+    )
+    allow_query_token: bool = Field(
+        default=False, description="take a token from ?token= too, where proxies may log it"
+    )
+
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _is_safe(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url.get_secret_value())
+        except ValueError:
+            raise ValueError("must be a URL") from None
+        may_be_plain = parts.hostname in _LOOPBACK or info.data.get("jwt_jwks_allow_http")
+        schemes = ("https", "http") if may_be_plain else ("https",)
+        if not parts.hostname or parts.scheme not in schemes:
+            raise ValueError("must start with https:// (http:// only on localhost)")
+        return url
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _is_the_only_key(
+        cls, secret: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        given = {**info.data, "jwt_secret": secret}
+        # one that is not in the data was given, and refused
+        names = [name.upper() for name in _KEYS if given.get(name, "") is not None]
+        if len(names) != 1:
+            told = " and ".join(names) or "none"
+            raise ValueError(
+                "or JWT_PUBLIC_KEY, JWT_KEYS_FILE, JWT_JWKS_URL: "
+                f"exactly one must be set, not {told}"
+            )
+        return secret
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _parse_origins(cls, words: Any) -> Any:
+        return tuple(map(parse_rule, _split(words))) if isinstance(words, str) else words

@@ -1,63 +1,103 @@
-"""Verifies tokens (JWT, RFC 7519)."""
+"""Verifies tokens (JWT, RFC 7519; RFC 8725 for what to beware of)."""
 
-from dataclasses import dataclass
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import sha256
 from typing import Any, Final
 
 import jwt
 
-from shared.core.channels import IdType, InvalidId, parse_id
-from shared.core.close_codes import TOKEN_EXPIRED, Refusal, unauthorized
+from gateway.core.key_set import ALGORITHMS, Key, KeySet
+from gateway.core.token_rules import Identity, TokenRules
+from gateway.keys import KeySource
+from shared.core.close_codes import TOKEN_EXPIRED, Refusal, unauthorized, unavailable
 
-_ALGORITHMS: Final = ("HS256", "HS384", "HS512")
 MAX_TOKEN_BYTES: Final = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whom a token stands for; the id in its canonical spelling."""
-
-    user_id: str
+MAX_REMEMBERED: Final = 16_384
+_NOT_VALID: Final = unauthorized("the token is not valid")
+_UNKNOWN_KEY: Final = unauthorized("the token is signed with an unknown key or algorithm")
+_NO_KEYS: Final = unavailable("the keys that tokens are verified with are away: come back")
 
 
 class TokenVerifier:
-    """Holds the key, so that nobody else needs to."""
+    """Says whom a token stands for, and remembers it until the token expires or a key changes.
+
+    By digest: nobody finds a token in our memory.
+    """
 
     def __init__(
         self,
-        secret: str,
+        source: KeySource,
+        rules: TokenRules,
         *,
-        issuer: str | None,
-        audience: str | None,
-        user_claim: str,
-        user_type: IdType,
+        now: Callable[[], float] = time.time,  # noqa: TID251 exp is a time of day (RFC 7519)
+        max_remembered: int = MAX_REMEMBERED,
     ) -> None:
-        self._secret = secret
-        self._issuer = issuer
-        self._audience = audience
-        self._user_claim = user_claim
-        self._user_type = user_type
+        self._source = source
+        self._rules = rules
+        self._now = now
+        self._max_remembered = max_remembered
+        self._signatures = jwt.PyJWS(ALGORITHMS)
+        self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
+        self._remembered_by: KeySet | None = None  # the keys that verified them
 
-    def verify(self, token: str) -> Identity | Refusal:
-        """Whom the token stands for, or why it is refused (never repeating any of it)."""
+    async def verify(self, token: str) -> Identity | Refusal:
+        """Whom the token stands for, or why it is refused (never repeating any of it).
+
+        Waits only where a token names an unknown key, while the keys are read again.
+        """
         if len(token) > MAX_TOKEN_BYTES:
             return unauthorized("the token is too long")
+        if not token.isascii():
+            return _NOT_VALID
+        digest = sha256(token.encode()).digest()
+        remembered = self._recall(digest)
+        if remembered is not None:
+            return remembered
         try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                self._secret,
-                algorithms=_ALGORITHMS,
-                issuer=self._issuer,
-                audience=self._audience,
-                options={"require": ["exp"], "verify_aud": self._audience is not None},
-            )
-        except jwt.ExpiredSignatureError:
+            header = self._signatures.get_unverified_header(token)
+        except jwt.PyJWTError:
+            return _NOT_VALID
+        key = await self._find_key(header.get("kid"), header.get("alg"))
+        if isinstance(key, Refusal):
+            return key
+        try:
+            payload = self._signatures.decode(token, key.material, key.algorithms)
+            claims = json.loads(payload)
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            return _NOT_VALID
+        if not isinstance(claims, dict):
+            return _NOT_VALID
+        identity = self._rules.judge(claims, self._now())
+        if isinstance(identity, Identity):
+            self._remember(digest, identity)
+        return identity
+
+    async def _find_key(self, kid: Any, algorithm: Any) -> Key | Refusal:
+        if self._source.keys is None or not self._source.keys.knows(kid):
+            await self._source.refresh()
+        keys = self._source.keys
+        if keys is None or (not keys.knows(kid) and self._source.state == "degraded"):
+            return _NO_KEYS
+        return keys.choose(kid, algorithm) or _UNKNOWN_KEY
+
+    def _recall(self, digest: bytes) -> Identity | Refusal | None:
+        if self._remembered_by is not self._source.keys:
+            self._remembered.clear()
+            self._remembered_by = self._source.keys
+        identity = self._remembered.get(digest)
+        if identity is None:
+            return None
+        if self._rules.has_expired(identity, self._now()):
+            del self._remembered[digest]
             return TOKEN_EXPIRED
-        except jwt.InvalidTokenError:
-            return unauthorized("the token is not valid")
-        user = claims.get(self._user_claim)
-        if isinstance(user, bool) or not isinstance(user, str | int):
-            return unauthorized(f"the token has no usable claim {self._user_claim}")
-        try:
-            return Identity(parse_id(str(user), self._user_type))
-        except InvalidId as exc:
-            return unauthorized(f"the token's claim {self._user_claim} {exc}")
+        self._remembered.move_to_end(digest)
+        return identity
+
+    def _remember(self, digest: bytes, identity: Identity) -> None:
+        self._recall(digest)  # the keys may have been read again while their owner waited
+        self._remembered[digest] = identity
+        if len(self._remembered) > self._max_remembered:
+            self._remembered.popitem(last=False)

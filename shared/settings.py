@@ -94,6 +94,7 @@ _HINTS: Final = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
     "value_error": "{error}",
 }
 
@@ -129,7 +130,7 @@ def describe_settings(kind: type[Settings]) -> str:
         default = (
             "required" if field.default is PydanticUndefined else f"default {field.default}"
         )
-        if field.default is None or field.default == "":
+        if field.default in (None, "", ()):
             default = "default: none"
         lines.append(f"  {name.upper():24} {field.description} ({default})")
     return "\n".join(lines)

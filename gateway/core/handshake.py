@@ -4,14 +4,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.core.origins import OriginRule, is_origin_allowed
 from shared.core.channels import IdType, InvalidId, parse_id
 from shared.core.close_codes import CloseCode, Refusal, bad_request, unauthorized
 from shared.core.protocol import SUBPROTOCOL
 
 _BEARER: Final = "bearer."
+_COOKIE: Final = "access_token"
 NOT_A_WEBSOCKET: Final = Refusal(
     426, CloseCode.BAD_REQUEST, "upgrade_required", "this is a WebSocket endpoint (version 13)"
 )
+# 403 and not 401: another token would not help
+FOREIGN_ORIGIN: Final = Refusal(
+    403,
+    CloseCode.FORBIDDEN,
+    "forbidden",
+    f"the cookie {_COOKIE} counts only with an Origin of this host or one that is allowed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSources:
+    """Where else than in headers of its own a token may come from."""
+
+    allowed_origins: Sequence[OriginRule] = ()
+    allow_query: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +40,10 @@ class Offer:
     version: Sequence[str]
     authorization: Sequence[str]
     subprotocols: Sequence[str]
+    cookies: Sequence[str]
+    origin: Sequence[str]
+    host: Sequence[str]
+    query_tokens: Sequence[str]
     project_ids: Sequence[str]
 
     @property
@@ -42,26 +63,48 @@ class Offer:
     def _offered(self) -> list[str]:
         return [word.strip() for value in self.subprotocols for word in value.split(",")]
 
-    def token(self) -> str | Refusal:
+    def token(self, sources: TokenSources) -> str | Refusal:
         """The token; the first place that has one decides, nothing falls through."""
-        if self.authorization:
-            scheme, _, token = self.authorization[0].strip().partition(" ")
-            if len(self.authorization) > 1 or scheme.lower() != "bearer" or not token.strip():
-                return unauthorized("Authorization must be given once, as: Bearer <token>")
-            return token.strip()
+        token = self._header_token() or self._subprotocol_token()
+        if token is None:
+            token = self._cookie_token(sources.allowed_origins)
+        if token is None and sources.allow_query:
+            token = _only(self.query_tokens, "?token= must be given once")
+        if token is None:
+            return unauthorized(
+                "a token is required: Authorization: Bearer <token>, "
+                f"or the subprotocols {SUBPROTOCOL}, bearer.<token>, or the cookie {_COOKIE}"
+            )
+        return token
+
+    def _header_token(self) -> str | Refusal | None:
+        if not self.authorization:
+            return None
+        scheme, _, token = self.authorization[0].strip().partition(" ")
+        if len(self.authorization) > 1 or scheme.lower() != "bearer" or not token.strip():
+            return unauthorized("Authorization must be given once, as: Bearer <token>")
+        return token.strip()
+
+    def _subprotocol_token(self) -> str | Refusal | None:
         bearers = [word for word in self._offered if word.startswith(_BEARER)]
         if bearers and not self.is_v1:
             return bad_request(
                 f"the subprotocol bearer.<token> goes beside {SUBPROTOCOL}: offer both"
             )
-        if len(bearers) > 1:
-            return bad_request("the subprotocol bearer.<token> must be offered once")
-        if bearers:
-            return bearers[0].removeprefix(_BEARER)
-        return unauthorized(
-            "a token is required: Authorization: Bearer <token>, "
-            f"or the subprotocols {SUBPROTOCOL}, bearer.<token>"
-        )
+        token = _only(bearers, "the subprotocol bearer.<token> must be offered once")
+        return token.removeprefix(_BEARER) if isinstance(token, str) else token
+
+    def _cookie_token(self, allowed: Sequence[OriginRule]) -> str | Refusal | None:
+        pairs = [pair.partition("=") for line in self.cookies for pair in line.split(";")]
+        values = [value.strip() for name, _, value in pairs if name.strip() == _COOKIE]
+        if not values:
+            return None
+        if len(self.origin) != 1 or len(self.host) != 1:
+            return FOREIGN_ORIGIN
+        if not is_origin_allowed(self.origin[0], self.host[0], allowed):
+            return FOREIGN_ORIGIN
+        # of two, one may have been planted by a sibling domain
+        return _only(values, f"the cookie {_COOKIE} must be given once")
 
     def project_id(self, id_type: IdType) -> str | Refusal:
         """The project asked for, canonical."""
@@ -77,3 +120,9 @@ class Offer:
 
 def _tokens(values: Sequence[str]) -> set[str]:
     return {word.strip().lower() for value in values for word in value.split(",")}
+
+
+def _only(values: Sequence[str], refusal: str) -> str | Refusal | None:
+    if len(values) > 1:
+        return bad_request(refusal)
+    return values[0] if values else None

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.origins import parse_rule
 from gateway.settings import GatewaySettings
 from listener.core.triggers import (
     Capture,
@@ -286,7 +287,23 @@ def test_settings_have_defaults_and_keep_their_secrets() -> None:
         ({"PORT": "70000"}, "PORT must be at most 65535"),
         ({"REPLAY_MAX_ROWS": "0"}, "REPLAY_MAX_ROWS must be at least 1"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT must be 'auto', 'json' or 'console'"),
-        ({"JWT_SECRET": "short-and-secret"}, "JWT_SECRET"),
+        ({"JWT_SECRET": "short-and-secret"}, "JWT_SECRET must have at least 32 bytes"),
+        ({"JWT_SECRET": ""}, "JWT_SECRET or JWT_PUBLIC_KEY, JWT_KEYS_FILE, JWT_JWKS_URL"),
+        ({"JWT_SECRET": ""}, "exactly one must be set, not none"),
+        ({"JWT_KEYS_FILE": "x"}, "set, not JWT_SECRET and JWT_KEYS_FILE"),
+        (
+            {"JWT_SECRET": "", "JWT_KEYS_FILE": "x", "JWT_JWKS_URL": "https://x"},
+            "set, not JWT_KEYS_FILE and JWT_JWKS_URL",
+        ),
+        ({"JWT_SECRET": "", "JWT_PUBLIC_KEY": "secret"}, "JWT_PUBLIC_KEY must be a public key"),
+        ({"JWT_SECRET": "", "JWT_JWKS_URL": "http://secret.x"}, "must start with https://"),
+        ({"JWT_SECRET": "", "JWT_JWKS_URL": "https://[secret"}, "JWT_JWKS_URL must be a URL"),
+        ({"JWT_SECRET": "", "JWT_JWKS_URL": "secret"}, "must start with https://"),
+        ({"JWT_ALGORITHMS": "HS256,none"}, "JWT_ALGORITHMS must be 'HS256', 'HS384',"),
+        ({"JWT_LEEWAY_SECONDS": "301"}, "must be at most 300"),
+        ({"JWT_JWKS_REFRESH_SECONDS": "0"}, "must be at least 1"),
+        ({"ALLOWED_ORIGINS": "a.test, *"}, "ALLOWED_ORIGINS must be hosts as in"),
+        ({"ALLOW_QUERY_TOKEN": "maybe"}, "ALLOW_QUERY_TOKEN must be true or false"),
     ],
 )
 def test_a_wrong_setting_is_told_without_its_value(changes: dict[str, str], told: str) -> None:
@@ -295,6 +312,34 @@ def test_a_wrong_setting_is_told_without_its_value(changes: dict[str, str], told
     [problem] = refused.value.problems
     assert told in problem
     assert "secret" not in problem.replace("the secret of", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "more"),
+    [
+        ("https://id.test/jwks", {}),
+        ("http://localhost:8000/jwks", {}),
+        ("http://127.0.0.1/jwks", {}),
+        ("http://[::1]:80/jwks", {}),
+        ("http://id/jwks", {"JWT_JWKS_ALLOW_HTTP": "true"}),
+    ],
+)
+def test_keys_are_fetched_from_where_nobody_can_change_them(
+    url: str, more: dict[str, str]
+) -> None:
+    changes = {"JWT_SECRET": "", "JWT_JWKS_URL": url, **more}
+    settings = load_settings(GatewaySettings, {**SETTINGS, **changes})
+    assert settings.jwt_jwks_url is not None
+    assert url not in repr(settings)
+
+
+def test_lists_are_written_with_commas() -> None:
+    settings = load_settings(
+        GatewaySettings,
+        {**SETTINGS, "JWT_ALGORITHMS": "HS256, HS512", "ALLOWED_ORIGINS": "a.test,*.b.test"},
+    )
+    assert settings.jwt_algorithms == ("HS256", "HS512")
+    assert settings.allowed_origins == (parse_rule("a.test"), parse_rule("*.b.test"))
 
 
 def test_every_setting_is_described() -> None:

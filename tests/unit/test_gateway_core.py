@@ -1,16 +1,13 @@
 import json
 
-import jwt
 import pytest
 
-from gateway.core.handshake import Offer
+from gateway.core.handshake import Offer, TokenSources
+from gateway.core.origins import is_origin_allowed, parse_origin, parse_rule
 from gateway.core.outbox import join_frames
 from gateway.core.session import decide_reply
-from gateway.tokens import Identity, TokenVerifier
-from shared.core.close_codes import TOKEN_EXPIRED, Refusal
+from shared.core.close_codes import Refusal
 from shared.core.protocol import encode_text_frame
-
-SECRET = "s" * 64
 
 
 def offer(**given: list[str]) -> Offer:
@@ -20,6 +17,10 @@ def offer(**given: list[str]) -> Offer:
         "version": ["13"],
         "authorization": [],
         "subprotocols": [],
+        "cookies": [],
+        "origin": [],
+        "host": ["app.test"],
+        "query_tokens": [],
         "project_ids": ["7"],
     }
     return Offer(**{**fields, **given})
@@ -40,40 +41,131 @@ def test_a_v1_client_offers_the_subprotocol() -> None:
     assert not offer().is_v1
 
 
+SOURCES = TokenSources([parse_rule("*.friend.test")])
+WITH_QUERY = TokenSources(allow_query=True)
+V1 = "neverstale.v1, bearer."
+
+
 @pytest.mark.parametrize(
     ("given", "token"),
     [
         ({"authorization": ["Bearer a.b.c"]}, "a.b.c"),
         ({"authorization": ["bearer  a.b.c "]}, "a.b.c"),
-        ({"subprotocols": ["neverstale.v1, bearer.a.b.c"]}, "a.b.c"),
-        (
-            {"authorization": ["Bearer h"], "subprotocols": ["neverstale.v1, bearer.s"]},
-            "h",
-        ),
+        ({"subprotocols": [V1 + "a.b.c"]}, "a.b.c"),
+        ({"subprotocols": [V1]}, ""),
+        ({"authorization": ["Bearer h"], "subprotocols": [V1 + "s"]}, "h"),
+        ({"cookies": ["a=b; access_token=c; d"], "origin": ["https://app.test"]}, "c"),
+        ({"cookies": ["a=b", "access_token=c"], "origin": ["http://app.test"]}, "c"),
+        ({"cookies": ["access_token="], "origin": ["https://app.test"]}, ""),
+        ({"cookies": ["access_token=c=="], "origin": ["https://a.friend.test"]}, "c=="),
+        ({"subprotocols": [V1 + "s"], "cookies": ["access_token=c"]}, "s"),
+        ({"authorization": ["Bearer h"], "cookies": ["access_token=c"]}, "h"),
     ],
 )
 def test_the_first_place_with_a_token_decides(given: dict[str, list[str]], token: str) -> None:
-    assert offer(**given).token() == token
+    assert offer(**given, query_tokens=["q"]).token(SOURCES) == token
 
 
 @pytest.mark.parametrize(
     ("given", "status"),
     [
         ({}, 401),
+        ({"query_tokens": ["q"]}, 401),
         ({"authorization": ["Basic x"]}, 401),
         ({"authorization": ["Bearer"]}, 401),
         ({"authorization": ["Bearer a", "Bearer b"]}, 401),
-        ({"authorization": ["Basic x"], "subprotocols": ["neverstale.v1, bearer.s"]}, 401),
+        ({"authorization": ["Basic x"], "subprotocols": [V1 + "s"]}, 401),
         ({"subprotocols": ["bearer.s"]}, 400),
-        ({"subprotocols": ["neverstale.v1, bearer.a, bearer.b"]}, 400),
+        ({"subprotocols": [V1 + "a, bearer.b"]}, 400),
+        ({"cookies": ["access_token=c"]}, 403),
+        ({"cookies": ["access_token=c"], "origin": ["https://evil.test"]}, 403),
+        ({"cookies": ["access_token=c"], "origin": ["https://app.test"] * 2}, 403),
+        ({"cookies": ["access_token=c"], "origin": ["https://app.test"], "host": []}, 403),
+        (
+            {"cookies": ["access_token=a; access_token=b"], "origin": ["https://app.test"]},
+            400,
+        ),
     ],
 )
 def test_a_token_that_is_not_there_or_twice_is_refused(
     given: dict[str, list[str]], status: int
 ) -> None:
-    refusal = offer(**given).token()
+    refusal = offer(**given).token(SOURCES)
     assert isinstance(refusal, Refusal)
     assert refusal.status == status
+
+
+def test_a_token_in_the_query_counts_only_where_that_is_switched_on() -> None:
+    assert offer(query_tokens=["q"]).token(WITH_QUERY) == "q"
+    twice = offer(query_tokens=["q", "q"]).token(WITH_QUERY)
+    assert isinstance(twice, Refusal)
+    assert twice.status == 400
+    header = offer(authorization=["Basic x"], query_tokens=["q"]).token(WITH_QUERY)
+    assert isinstance(header, Refusal)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "rules", "allowed"),
+    [
+        ("https://app.test", "app.test", "", True),
+        ("http://app.test", "app.test", "", True),
+        ("https://APP.test", "app.TEST", "", True),
+        ("https://app.test", "app.test:443", "", True),
+        ("https://app.test:443", "app.test", "", True),
+        ("http://app.test:80", "app.test", "", True),
+        ("http://app.test:8080", "app.test:8080", "", True),
+        ("http://app.test:8080", "app.test:8081", "", False),
+        ("http://app.test", "app.test:443", "", False),
+        ("https://app.test", "other.test", "", False),
+        ("https://app.test.evil.test", "app.test", "", False),
+        ("https://evil-app.test", "app.test", "", False),
+        ("http://[::1]:3000", "[::1]:3000", "", True),
+        ("http://[0:0::1]", "[::1]", "", True),
+        ("http://[::2]", "[::1]", "", False),
+        ("http://[:::]", "[:::]", "", False),
+        ("http://127.0.0.1:3000", "127.0.0.1:3000", "", True),
+        ("null", "app.test", "*.test", False),
+        ("null", "null", "null", False),
+        ("", "app.test", "", False),
+        ("app.test", "app.test", "", False),
+        ("https://", "", "", False),
+        ("https://app.test/", "app.test", "", False),
+        ("https://app.test", "app.test/", "", False),
+        ("https://app.test@evil.test", "app.test", "", False),
+        ("https://app.test:0", "app.test:0", "", False),
+        ("https://app.test:65536", "app.test:65536", "", False),
+        ("https://app.test\n", "app.test", "", False),
+        ("https://\u00e4pp.test", "\u00e4pp.test", "", False),
+        ("https://*.test", "*.test", "", False),
+        ("https://a.test https://app.test", "app.test", "", False),
+        ("https://a.test", "app.test", "a.test", True),
+        ("http://a.test", "app.test", "a.test", True),
+        ("https://a.test:8443", "app.test", "a.test", False),
+        ("https://a.test:8443", "app.test", "a.test:8443", True),
+        ("http://a.test", "app.test", "https://a.test", False),
+        ("https://a.test", "app.test", "https://a.test", True),
+        ("https://b.a.test", "app.test", "a.test", False),
+        ("https://b.a.test", "app.test", "x.test, *.A.test", True),
+        ("https://c.b.a.test", "app.test", "*.a.test", True),
+        ("https://a.test", "app.test", "*.a.test", False),
+        ("https://evila.test", "app.test", "*.a.test", False),
+        ("https://b.a.test", "app.test", "https://*.a.test:443", True),
+        ("ftp://a.test", "app.test", "a.test", False),
+        ("capacitor://localhost", "app.test", "capacitor://localhost", True),
+    ],
+)
+def test_an_origin_is_the_same_host_or_one_that_is_allowed(
+    origin: str, host: str, rules: str, allowed: bool
+) -> None:
+    parsed = [parse_rule(rule.strip()) for rule in rules.split(",") if rule]
+    assert is_origin_allowed(origin, host, parsed) is allowed
+
+
+@pytest.mark.parametrize("rule", ["", "*", "*.", "https://", "a.test/x", "a.*.test", "a b"])
+def test_what_names_no_host_is_no_rule(rule: str) -> None:
+    with pytest.raises(ValueError, match="must be hosts"):
+        parse_rule(rule)
+    assert parse_origin(rule) is None
 
 
 def test_the_project_is_canonical_or_refused() -> None:
@@ -83,36 +175,6 @@ def test_the_project_is_canonical_or_refused() -> None:
         refusal = offer(project_ids=wrong).project_id("bigint")
         assert isinstance(refusal, Refusal)
         assert refusal.code == "bad_request"
-
-
-def verifier(issuer: str | None = None, audience: str | None = None) -> TokenVerifier:
-    return TokenVerifier(
-        SECRET, issuer=issuer, audience=audience, user_claim="uid", user_type="bigint"
-    )
-
-
-def token(**claims: object) -> str:
-    return jwt.encode({"exp": 4_000_000_000, "uid": 7, **claims}, SECRET, algorithm="HS512")
-
-
-def test_a_token_stands_for_its_user() -> None:
-    assert verifier().verify(token()) == Identity("7")
-    assert verifier().verify(token(uid="007", aud="anybody")) == Identity("7")
-    assert verifier("i", "a").verify(token(iss="i", aud="a")) == Identity("7")
-
-
-@pytest.mark.parametrize(
-    "claims",
-    [{"uid": True}, {"uid": None}, {"uid": [7]}, {"uid": "x"}, {"iss": "x"}, {"aud": "x"}],
-)
-def test_a_token_with_a_wrong_claim_is_refused(claims: dict[str, object]) -> None:
-    refusal = verifier("i", "a").verify(token(**{"iss": "i", "aud": "a", **claims}))
-    assert isinstance(refusal, Refusal)
-    assert refusal.code == "unauthorized"
-
-
-def test_an_expired_token_is_told_apart() -> None:
-    assert verifier().verify(token(exp=1)) == TOKEN_EXPIRED
 
 
 def frame(row: int, at: int) -> bytes:
