@@ -52,10 +52,13 @@ class GatewaySettings(Settings):
     jwt_secret: Annotated[SecretStr, AfterValidator(_usable_secret)] | None = Field(
         None,
         validate_default=True,
-        description="the secret of HMAC-signed tokens, at least 32 bytes",
+        description=(
+            "the secret of HMAC-signed tokens, at least 32 bytes; "
+            "this or JWT_PUBLIC_KEY, JWT_KEYS_FILE, JWT_JWKS_URL is required"
+        ),
     )
     jwt_algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_split)] | None = Field(
-        None, description="the algorithms accepted, by comma, of those that fit the key"
+        None, description="only these algorithms, by comma; all that fit the key if unset"
     )
     jwt_issuer: str | None = Field(None, description="the `iss` that tokens must have")
     jwt_audience: str | None = Field(None, description="the `aud` that tokens must have")
@@ -96,8 +99,8 @@ class GatewaySettings(Settings):
         if len(names) != 1:
             told = " and ".join(names) or "none"
             raise ValueError(
-                "or JWT_PUBLIC_KEY, JWT_KEYS_FILE, JWT_JWKS_URL: "
-                f"exactly one must be set, not {told}"
+                "or JWT_PUBLIC_KEY, JWT_KEYS_FILE, JWT_JWKS_URL: exactly one must be set, "
+                f"not {told}"
             )
         return secret
 
