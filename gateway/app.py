@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
@@ -11,6 +13,14 @@ from prometheus_client import CollectorRegistry, Counter
 from gateway.access import Access, AccessUnavailable, open_pool
 from gateway.connection import Connection
 from gateway.core.handshake import NOT_A_WEBSOCKET, Offer, TokenSources
+from gateway.core.session import (
+    Message,
+    Mistake,
+    Ping,
+    Subscribe,
+    Unsubscribe,
+    parse_message,
+)
 from gateway.core.token_rules import TokenRules
 from gateway.fanout import Fanout, FanoutMetrics
 from gateway.keys import KeySource
@@ -21,17 +31,32 @@ from shared import redis_link
 from shared.core.access_rules import AccessRules
 from shared.core.channels import Channel, IdType, RedisNames
 from shared.core.close_codes import FORBIDDEN, CloseCode, Refusal, unavailable
-from shared.core.protocol import error_body
+from shared.core.protocol import (
+    PONG_FRAME,
+    encode_text_frame,
+    error_body,
+    error_frame,
+    unsubscribed_frame,
+)
+from shared.core.replay import Since
 from shared.http import health_routes, serve
 from shared.lifecycle import run_until
 
 JOIN_SECONDS: Final = 10.0
+MAX_PROJECTS_PER_SOCKET: Final = 100
+MIN_CLOSES_PER_SECOND: Final = 50
 WS_PATH: Final = "/api/v1/messages/ws"
 _DRAINING: Final = unavailable("the gateway is shutting down: connect again")
 _NO_REDIS: Final = unavailable("Redis is away, or no listener has ever run: connect again")
 _NO_DATABASE: Final = unavailable("the database is away: connect again")
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    user_id: str
+    wanted: Mapping[Channel, Since]
 
 
 class Gateway:
@@ -47,7 +72,10 @@ class Gateway:
         project_type: IdType,
         registry: CollectorRegistry,
         tasks: asyncio.TaskGroup,
+        *,
+        drain_seconds: float,
     ) -> None:
+        self._drain_seconds = drain_seconds
         self._keys = keys
         self._verifier = verifier
         self._token_sources = token_sources
@@ -63,18 +91,25 @@ class Gateway:
         self._draining = False
 
     def application(self) -> web.Application:
-        """The aiohttp application; its shutdown closes all sockets with 1012."""
+        """The aiohttp application."""
         app = web.Application(middlewares=[_errors_as_json])
         app.add_routes([web.get(WS_PATH, self._open_socket)])
         app.add_routes(health_routes(self._registry, self._ready))
-        app.on_shutdown.append(self._drain)
         return app
 
     def _ready(self) -> tuple[bool, dict[str, Any]]:
         linked = self._fanout.can_subscribe
         keys = self._keys.state
         is_ready = linked and keys != "missing" and not self._draining
-        return is_ready, {"redis": linked, "keys": keys, "draining": self._draining}
+        # a dead listener is dead for every gateway: out of rotation none could help
+        degraded = [] if self._fanout.is_live else ["listener"]
+        degraded += ["keys"] if keys == "degraded" else []
+        return is_ready, {
+            "redis": linked,
+            "keys": keys,
+            "draining": self._draining,
+            "degraded": degraded,
+        }
 
     async def _open_socket(self, request: web.Request) -> web.StreamResponse:
         offer = Offer(
@@ -91,22 +126,26 @@ class Gateway:
                 *request.query.getall("project_id", ()),
                 *request.query.getall("projectId", ()),
             ],
+            cursors=request.query.getall("since", ()),
+            ages=request.query.getall("age", ()),
         )
         admitted = await self._admit(offer)
         if isinstance(admitted, Refusal):
             return await self._refuse(request, offer, admitted)
-        connection = await Connection.accept(request, self._tasks, is_v1=offer.is_v1)
+        connection = await Connection.accept(
+            request, self._tasks, is_v1=offer.is_v1, user_id=admitted.user_id
+        )
         self._connections.add(connection)
-        self._fanout.join(admitted, connection)
+        self._fanout.join(connection, admitted.wanted)
         try:
             await self._serve(connection)
         finally:
-            self._fanout.leave(admitted, connection)
+            self._fanout.leave(connection)
             self._connections.discard(connection)
         return connection.response
 
-    async def _admit(self, offer: Offer) -> Channel | Refusal:
-        """The channel that the client may hear, or why it may not."""
+    async def _admit(self, offer: Offer) -> "_Admitted | Refusal":
+        """What the client may hear, or why it may not."""
         if not offer.is_websocket:
             return NOT_A_WEBSOCKET
         token = offer.token(self._token_sources)
@@ -118,16 +157,42 @@ class Gateway:
         project_id = offer.project_id(self._project_type)
         if isinstance(project_id, Refusal):
             return project_id
+        wanted = self._wanted(offer, project_id, identity.user_id)
+        if isinstance(wanted, Refusal):
+            return wanted
         if self._draining:
             return _DRAINING
         if not self._fanout.can_subscribe:
             return _NO_REDIS
+        if project_id is not None:
+            refusal = await self._refuse_access(project_id, identity.user_id)
+            if refusal is not None:
+                return refusal
+        return _Admitted(identity.user_id, wanted)
+
+    def _wanted(
+        self, offer: Offer, project_id: str | None, user_id: str
+    ) -> Mapping[Channel, Since] | Refusal:
+        """Its channels, each with what it has of it.
+
+        An age is reckoned before anything is waited for: meanwhile the page grows older.
+        """
+        held = offer.held()
+        if isinstance(held, Refusal):
+            return held
+        loaded = None if held.age_seconds is None else self._fanout.loaded(held.age_seconds)
+        channels = [Channel("user", user_id)]
+        if project_id is not None:
+            channels.insert(0, Channel("project", project_id))
+        return {channel: held.cursors.get(channel) or loaded for channel in channels}
+
+    async def _refuse_access(self, project_id: str, user_id: str) -> Refusal | None:
         try:
-            allowed = await self._access.may_hear(project_id, identity.user_id)
+            allowed = await self._access.may_hear(project_id, user_id)
         except AccessUnavailable as exc:
             log.warning("access could not be asked", extra={"reason": str(exc)})
             return _NO_DATABASE
-        return Channel("project", project_id) if allowed else FORBIDDEN
+        return None if allowed else FORBIDDEN
 
     async def _refuse(
         self, request: web.Request, offer: Offer, refusal: Refusal
@@ -154,13 +219,61 @@ class Gateway:
         except TimeoutError:
             await connection.refuse(_NO_REDIS)
         else:
-            await connection.serve()
+            async for text in connection.messages():
+                if connection.is_v1:  # a plain client was never promised an answer
+                    await self._follow(connection, parse_message(text, self._project_type))
 
-    async def _drain(self, _: web.Application) -> None:
+    async def _follow(self, connection: Connection, message: Message) -> None:
+        answer: bytes | None = None
+        match message:
+            case Ping():
+                answer = PONG_FRAME
+            case Mistake(text):
+                answer = error_frame("bad_request", text)
+            case Subscribe():
+                answer = await self._subscribe(connection, message)
+            case Unsubscribe(project_id):
+                self._fanout.unsubscribe(connection, Channel("project", project_id))
+                answer = unsubscribed_frame(project_id, "requested")
+        if answer is not None:
+            connection.write(encode_text_frame(answer))
+
+    async def _subscribe(self, connection: Connection, message: Subscribe) -> bytes | None:
+        """Make it hear of one more project, or return why not."""
+        channel = Channel("project", message.project_id)
+        since: Since = (
+            message.since if message.since and message.since.channel == channel else None
+        )
+        if since is None and message.age_seconds is not None:
+            since = self._fanout.loaded(message.age_seconds)
+        held = self._fanout.channels_of(connection)
+        if channel not in held and len(held) > MAX_PROJECTS_PER_SOCKET:
+            return error_frame(
+                "too_many_subscriptions",
+                f"a socket may hear of {MAX_PROJECTS_PER_SOCKET} projects: unsubscribe first",
+                project_id=channel.id,
+            )
+        refusal = await self._refuse_access(channel.id, connection.user_id)
+        if refusal is not None:
+            return error_frame(refusal.code, refusal.message, project_id=channel.id)
+        self._fanout.subscribe(connection, channel, since)
+        return None
+
+    async def drain_when(self, stop: asyncio.Event, drained: asyncio.Event) -> None:
+        """Once *stop* is set take no new sockets and close the others, in random order and
+        spread out: all come back somewhere, each at a moment of its own.
+        """
+        await stop.wait()
         self._draining = True
+        connections = list(self._connections)
+        random.shuffle(connections)
+        seconds = min(self._drain_seconds, len(connections) / MIN_CLOSES_PER_SECOND)
+        log.info("draining", extra={"sockets": len(connections), "seconds": round(seconds, 1)})
         async with asyncio.TaskGroup() as closing:
-            for connection in self._connections:
+            for connection in connections:
                 closing.create_task(connection.close(CloseCode.DRAINING, "draining"))
+                await asyncio.sleep(seconds / len(connections))
+        drained.set()
 
 
 @web.middleware
@@ -219,6 +332,8 @@ async def run_gateway(
                 FanoutMetrics(registry),
                 tasks,
                 ttl_seconds=settings.replay_ttl_seconds,
+                spread_seconds=settings.reset_spread_seconds,
+                slow_seconds=settings.slow_client_seconds,
             )
             gateway = Gateway(
                 keys,
@@ -229,10 +344,15 @@ async def run_gateway(
                 rules.project_type,
                 registry,
                 tasks,
+                drain_seconds=settings.drain_seconds,
             )
+            drained = asyncio.Event()
+            tasks.create_task(gateway.drain_when(stop, drained))
             await run_until(
-                stop,
+                drained,
                 keys.run(),
+                fanout.tell_status(),
+                fanout.watch_slow(),
                 Subscriber(redis_url, client, names, fanout).run(),
                 serve(gateway.application(), settings.host, settings.port, setting="PORT"),
             )

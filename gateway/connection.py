@@ -7,100 +7,165 @@ has begun to close.
 """
 
 import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from aiohttp import WSMsgType, web
 
-from gateway.core.registry import Cause
-from gateway.core.session import decide_reply
+from shared.core.channels import Channel
 from shared.core.close_codes import CloseCode, Refusal
 from shared.core.protocol import (
     HEARTBEAT_SECONDS,
     SUBPROTOCOL,
+    Reason,
     connected_frame,
     encode_text_frame,
     error_frame,
     reconnect_frame,
+    status_frame,
+    subscribed_frame,
 )
 from shared.core.replay import Cursor
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024
-HIGH_WATER_BYTES: Final = 1024 * 1024
+HIGH_WATER_BYTES: Final = 256 * 1024
+LOW_WATER_BYTES: Final = 64 * 1024
+KERNEL_BUFFER_BYTES: Final = 128 * 1024  # left to itself it grows to 4 MB for who never reads
+DRAIN_POLL_SECONDS: Final = 0.05
 CLOSE_SECONDS: Final = 5.0
 
 
 class Connection:
     """A subscriber. Writing never waits and never raises.
 
-    A client that is gone or too slow just ends.
+    A client that is gone just ends. One that is too slow is told apart by ``is_full``.
     """
 
-    __slots__ = ("_closers", "_socket", "_transport", "greeted", "is_v1")
+    __slots__ = (
+        "_closers",
+        "_owed",
+        "_socket",
+        "_transport",
+        "greeted",
+        "is_v1",
+        "told_live",
+        "user_id",
+    )
 
     def __init__(
         self,
-        socket: web.WebSocketResponse,
+        websocket: web.WebSocketResponse,
         transport: asyncio.Transport,
         closers: asyncio.TaskGroup,
         *,
         is_v1: bool,
+        user_id: str,
     ) -> None:
-        self._socket = socket
+        self._socket = websocket
         self._transport = transport
         self._closers = closers
+        self._owed: tuple[Reason, str | None] | None = None
         self.is_v1 = is_v1
+        self.user_id = user_id
+        self.told_live = True
         self.greeted = asyncio.Event()
 
     @classmethod
     async def accept(
-        cls, request: web.Request, closers: asyncio.TaskGroup, *, is_v1: bool
+        cls,
+        request: web.Request,
+        closers: asyncio.TaskGroup,
+        *,
+        is_v1: bool,
+        user_id: str = "",
     ) -> "Connection":
         """Answer the handshake. Raises ``ConnectionResetError`` if the client has gone
         meanwhile.
         """
-        socket = web.WebSocketResponse(
+        websocket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,) if is_v1 else (),
             heartbeat=HEARTBEAT_SECONDS,
             compress=False,
             max_msg_size=MAX_MESSAGE_BYTES,
             timeout=CLOSE_SECONDS,
         )
-        await socket.prepare(request)
+        await websocket.prepare(request)
         if request.transport is None:
             raise ConnectionResetError("the client has gone")
-        return cls(socket, request.transport, closers, is_v1=is_v1)
+        kernel: socket.socket | None = request.transport.get_extra_info("socket")
+        if kernel is not None:
+            kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
+        return cls(websocket, request.transport, closers, is_v1=is_v1, user_id=user_id)
 
     @property
     def response(self) -> web.WebSocketResponse:
         """What the request handler returns at the end."""
         return self._socket
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be written, beyond what was already meant for it."""
+        return self._transport.get_write_buffer_size() > HIGH_WATER_BYTES
+
+    @property
+    def is_drained(self) -> bool:
+        return self._transport.get_write_buffer_size() <= LOW_WATER_BYTES
+
     def write(self, frames: bytes) -> None:
         """Send whole frames, as ``encode_text_frame`` makes them."""
-        if self._socket.closed or self._transport.is_closing():
-            return
-        self._transport.write(frames)
-        if self._transport.get_write_buffer_size() > HIGH_WATER_BYTES:
-            self.end(CloseCode.TOO_SLOW, "too slow")
+        if not self._socket.closed and not self._transport.is_closing():
+            self._transport.write(frames)
 
-    def greet(self, place: Cursor) -> None:
-        """The first frame: all that the client fetched before it may be stale, nothing after it
-        is missed.
+    def greet(self, places: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
+        """The first frame: what the client fetched before it may be stale, but for what is
+        resumed; nothing after it is missed.
         """
         if self.is_v1:
-            self.write(encode_text_frame(connected_frame([place], resumed=[])))
+            self.write(encode_text_frame(connected_frame(places, resumed=resumed)))
         else:
             self.write(encode_text_frame(reconnect_frame("connected")))
         self.greeted.set()
 
-    def reset(self, place: Cursor, cause: Cause) -> None:
-        """Everything of the channel, or everything, may be stale up to this place."""
-        frame = reconnect_frame(
-            cause.reason,
-            project_id=None if cause.everything else place.channel.id,
-            cursors=[place] if self.is_v1 else None,
-        )
-        self.write(encode_text_frame(frame))
+    def answer_subscribe(self, place: Cursor, *, resumed: bool) -> None:
+        self.write(encode_text_frame(subscribed_frame(place, resumed=resumed)))
+
+    def reset(
+        self,
+        places: Sequence[Cursor],
+        reason: Reason,
+        *,
+        project_id: str | None,
+        spread_seconds: float,
+    ) -> None:
+        """Everything of the project, or everything, may be stale up to these places.
+
+        A v1 client is told at once, and over how many seconds to spread what follows. A plain
+        client knows nothing of that: it is told at a random time within them.
+        """
+        if self.is_v1:
+            spread_ms = round(spread_seconds * 1000)
+            frame = reconnect_frame(
+                reason, project_id=project_id, spread_ms=spread_ms, cursors=places
+            )
+            self.write(encode_text_frame(frame))
+        elif self._owed is None:
+            self._owed = (reason, project_id)
+            delay = random.uniform(0, spread_seconds)  # noqa: S311 no secret
+            asyncio.get_running_loop().call_later(delay, self._pay)
+        elif project_id != self._owed[1]:
+            self._owed = (reason, None)
+
+    def _pay(self) -> None:
+        if self._owed is not None:
+            reason, project_id = self._owed
+            self._owed = None
+            self.write(encode_text_frame(reconnect_frame(reason, project_id=project_id)))
+
+    def tell_live(self, *, live: bool) -> None:
+        self.told_live = live
+        self.write(encode_text_frame(status_frame(live=live)))
 
     def end(self, code: CloseCode, reason: str) -> None:
         """Begin to close; nothing is written any more."""
@@ -124,12 +189,12 @@ class Connection:
         except TimeoutError:
             self._transport.abort()
 
-    async def serve(self) -> None:
-        """Read what the client sends, until it or we close."""
+    async def messages(self) -> AsyncIterator[str]:
+        """What the client sends, until it or we close; no faster than it reads answers."""
         async for message in self._socket:
             if message.type is WSMsgType.TEXT:
-                reply = decide_reply(message.data, is_v1=self.is_v1)
-                if reply is not None:
-                    self.write(encode_text_frame(reply))
+                yield message.data
             elif message.type is WSMsgType.BINARY:
                 await self.close(CloseCode.UNSUPPORTED_DATA, "text frames only")
+            while self.is_full and not self._transport.is_closing():  # noqa: ASYNC110 no event
+                await asyncio.sleep(DRAIN_POLL_SECONDS)

@@ -2,29 +2,37 @@
 
 import asyncio
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from gateway.connection import Connection
+from gateway.connection import DRAIN_POLL_SECONDS, Connection
 from gateway.core.outbox import join_frames
 from gateway.core.registry import (
+    Answer,
     Effect,
     Greet,
-    Open,
+    Read,
     Registry,
     Reset,
     Subscribe,
+    Subscribed,
     Unsubscribe,
+    Write,
 )
+from gateway.core.ticks import Ticks
 from shared.core.channels import Channel, RedisNames
-from shared.core.protocol import Reason, cursor_of
-from shared.core.replay import Cursor
+from shared.core.close_codes import CloseCode
+from shared.core.protocol import Reason, Tick, cursor_of, replayed_frame
+from shared.core.replay import Cursor, Loaded, LogHead, Since
 from shared.redis_link import Client, RedisLost, Script, telling_loss
 
-_OPEN_LUA: Final = (Path(__file__).parent / "lua" / "open.lua").read_text()
+ROWS_PER_READ: Final = 250
+STATUS_SECONDS: Final = 0.5
+MAX_SPREAD_SECONDS: Final = 30.0
+_REPLAY_LUA: Final = (Path(__file__).parent / "lua" / "replay.lua").read_text()
 
 
 class Link(Protocol):
@@ -59,6 +67,28 @@ class FanoutMetrics:
             ["reason"],
             registry=registry,
         )
+        self.resumed = Counter(
+            "neverstale_channels_resumed_total",
+            "Channels whose subscriber came back and missed nothing",
+            registry=registry,
+        )
+        self.replayed = Counter(
+            "neverstale_frames_replayed_total",
+            "Frames written from channel logs, once for each subscriber",
+            registry=registry,
+        )
+        self.reads = Counter(
+            "neverstale_log_reads_total", "Channel logs read", registry=registry
+        )
+        self.slow = Gauge(
+            "neverstale_slow_clients", "Clients that do not keep up now", registry=registry
+        )
+        self.were_slow = Counter(
+            "neverstale_slow_total",
+            "Clients that did not keep up, and how it ended",
+            ["outcome"],
+            registry=registry,
+        )
         self.foreign = Counter(
             "neverstale_frames_foreign_total",
             "Messages on our channels without a cursor",
@@ -77,44 +107,81 @@ class Fanout:
         tasks: asyncio.TaskGroup,
         *,
         ttl_seconds: int,
+        spread_seconds: float,
+        slow_seconds: float,
     ) -> None:
         self._client = client
         self._names = names
         self._metrics = metrics
         self._tasks = tasks
         self._ttl_seconds = ttl_seconds
+        self._spread_seconds = spread_seconds
+        self._slow_seconds = slow_seconds
         self._registry: Registry[Connection] = Registry()
+        self._ticks = Ticks(asyncio.get_running_loop().time())
         self._link: Link | None = None
-        self._open = Script("")
+        self._replay = Script("")
         self._channels: dict[bytes, Channel] = {}
+        self._connections: set[Connection] = set()
+        self._slow: dict[Connection, float] = {}
+        self._some_slow = asyncio.Event()
 
     @property
     def can_subscribe(self) -> bool:
         """Whether a newcomer can go live now: Redis is there, and a leader has ever been."""
         return self._link is not None and self._registry.generation is not None
 
-    def join(self, channel: Channel, connection: Connection) -> None:
-        """Make it a subscriber; it is greeted once the channel is live."""
-        self._metrics.connections.inc()
-        self._do(self._registry.join(channel, connection))
+    @property
+    def is_live(self) -> bool:
+        """Whether a leader says that nothing is being missed."""
+        return self._ticks.is_live(asyncio.get_running_loop().time())
 
-    def leave(self, channel: Channel, connection: Connection) -> None:
+    def loaded(self, age_seconds: float) -> Loaded | None:
+        """What a page of that age is complete up to, if the ticks can tell."""
+        return self._ticks.loaded(age_seconds, asyncio.get_running_loop().time())
+
+    def join(self, connection: Connection, wanted: Mapping[Channel, Since]) -> None:
+        """Make it a subscriber; it is greeted once its channels are live."""
+        self._metrics.connections.inc()
+        self._connections.add(connection)
+        self._do(self._registry.join(connection, wanted))
+
+    def leave(self, connection: Connection) -> None:
         self._metrics.connections.dec()
-        self._do(self._registry.leave(channel, connection))
+        self._connections.discard(connection)
+        self._slow.pop(connection, None)
+        self._do(self._registry.leave(connection))
+
+    def subscribe(self, connection: Connection, channel: Channel, since: Since) -> None:
+        """One more channel; it is answered once that is live."""
+        self._do(self._registry.subscribe(connection, channel, since))
+
+    def unsubscribe(self, connection: Connection, channel: Channel) -> None:
+        self._do(self._registry.unsubscribe(connection, channel))
+
+    def channels_of(self, connection: Connection) -> Collection[Channel]:
+        return self._registry.channels_of(connection)
 
     async def link_up(self, link: Link) -> None:
         """Use this subscriber connection from now on. Raises ``RedisLost``."""
         async with telling_loss():
-            self._open = await Script.load(self._client, _OPEN_LUA)
+            self._replay = await Script.load(self._client, _REPLAY_LUA)
         self._link = link
         self._do(self._registry.link_up())
 
     def link_lost(self) -> None:
         self._link = None
-        self._do(self._registry.link_lost())
+        self._registry.link_lost()
+
+    def heard(self, tick: Tick) -> None:
+        """The leader ticked."""
+        self.learn(tick.generation, tick.reason)
+        self._ticks.heard(tick, asyncio.get_running_loop().time())
 
     def learn(self, generation: str, reason: Reason) -> None:
         """A tick or the stored state told of this generation."""
+        if generation != self._registry.generation:
+            self._ticks.forget()
         self._do(self._registry.learn(generation, reason))
 
     def acknowledged(self, names: Sequence[bytes]) -> None:
@@ -135,7 +202,7 @@ class Fanout:
             if cursor is None or self._channels.get(name) != cursor.channel:
                 self._metrics.foreign.inc()
                 continue
-            audience, more = self._registry.received(cursor)
+            audience, more = self._registry.received(cursor, payload)
             effects += more
             if audience:
                 payloads.setdefault(name, []).append(payload)
@@ -143,23 +210,66 @@ class Fanout:
         self._metrics.received.inc(len(messages))
         for name, frames in payloads.items():
             joined = join_frames(frames)
-            for connection in members[name]:
+            audience = list(members[name])  # who is too slow leaves it meanwhile
+            for connection in audience:
                 connection.write(joined)
-            self._metrics.delivered.inc(len(frames) * len(members[name]))
+                if connection.is_full:
+                    self._too_much(connection)
+            self._metrics.delivered.inc(len(frames) * len(audience))
         self._do(effects)
 
+    async def tell_status(self) -> None:
+        """Tell v1 clients when changes are not told as they happen, and when they are again.
+
+        Never returns.
+        """
+        while True:
+            await asyncio.sleep(STATUS_SECONDS)
+            live = self.is_live
+            for connection in self._connections:
+                # back only once all that it missed was told
+                if (
+                    connection.is_v1
+                    and connection.told_live != live
+                    and (not live or self._registry.is_caught_up(connection))
+                ):
+                    connection.tell_live(live=live)
+
+    async def watch_slow(self) -> None:
+        """Catch up who has drained, and give up who does not. Never returns."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._some_slow.wait()
+            for connection, deadline in list(self._slow.items()):
+                if connection.is_drained:
+                    del self._slow[connection]
+                    self._metrics.were_slow.labels("drained").inc()
+                    self._do(self._registry.drained(connection))
+                elif loop.time() > deadline:
+                    del self._slow[connection]
+                    self._metrics.were_slow.labels("closed").inc()
+                    connection.end(CloseCode.TOO_SLOW, "too slow")
+            self._metrics.slow.set(len(self._slow))
+            if not self._slow:
+                self._some_slow.clear()
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+    def _too_much(self, connection: Connection) -> None:
+        """Queue nothing more for it: what it misses from now on it is told when it has
+        drained.
+        """
+        if connection not in self._slow:
+            self._slow[connection] = asyncio.get_running_loop().time() + self._slow_seconds
+            self._some_slow.set()
+            self._registry.slow(connection)
+
     def _do(self, effects: Iterable[Effect[Connection]]) -> None:
-        opens: list[Open] = []
         subscribes: list[str] = []
+        joined: dict[tuple[bytes, ...], bytes] = {}
         for effect in effects:
             match effect:
-                case Greet(member, place):
-                    member.greet(place)
-                case Reset(member, place, cause):
-                    member.reset(place, cause)
-                    self._metrics.resets.labels(cause.reason).inc()
-                case Open():
-                    opens.append(effect)
+                case Read():
+                    self._tasks.create_task(self._read(effect))
                 case Subscribe(channel):
                     name = self._names.channel(channel)
                     self._channels[name.encode()] = channel
@@ -169,35 +279,84 @@ class Fanout:
                     self._channels.pop(name.encode(), None)
                     if self._link is not None:
                         self._link.unsubscribe([name])
+                case Write(member, payloads):
+                    key = tuple(payloads)
+                    if key not in joined:
+                        joined[key] = join_frames(payloads)
+                    self._metrics.replayed.inc(len(payloads))
+                    member.write(joined[key])
+                    if member.is_full:
+                        self._too_much(member)
+                case _:
+                    self._announce(effect)
         if subscribes and self._link is not None:
             self._link.subscribe(subscribes)
-        if opens:
-            self._tasks.create_task(self._read_places(opens))
         self._metrics.channels.set(len(self._registry))
 
-    async def _read_places(self, opens: Sequence[Open]) -> None:
-        """Open the logs in one round trip.
+    def _announce(
+        self, effect: Greet[Connection] | Subscribed[Connection] | Reset[Connection]
+    ) -> None:
+        match effect:
+            case Greet(member, places, resumed):
+                self._metrics.resumed.inc(len(resumed))
+                member.greet(places, resumed)
+            case Subscribed(member, place, resumed=is_resumed):
+                self._metrics.resumed.inc(is_resumed)
+                member.answer_subscribe(place, resumed=is_resumed)
+            case Reset():
+                self._reset(effect)
+
+    def _reset(self, reset: Reset[Connection]) -> None:
+        self._metrics.resets.labels(reset.reason).inc()
+        channel = reset.places[0].channel
+        is_of_project = not reset.everything and channel.kind == "project"
+        reset.member.reset(
+            reset.places,
+            reset.reason,
+            project_id=channel.id if is_of_project else None,
+            spread_seconds=min(
+                MAX_SPREAD_SECONDS, self._spread_seconds * len(self._connections) / 1000
+            ),
+        )
+
+    async def _read(self, read: Read) -> None:
+        """Read the round's logs in one round trip.
 
         A failure is a lost link: all starts over when it is back.
         """
         link = self._link
+        self._metrics.reads.inc(len(read.wanted))
         try:
             async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
-                for wanted in opens:
-                    self._open.queue(
+                for channel, since in read.wanted.items():
+                    self._replay.queue(
                         pipeline,
-                        self._names.log(wanted.channel),
-                        wanted.generation,
+                        self._names.log(channel),
+                        read.generation,
                         secrets.token_hex(4),
                         self._ttl_seconds,
+                        since.epoch if isinstance(since, Cursor) else "",
+                        "" if since is None else since.offset,
+                        ROWS_PER_READ,
                     )
-                places = await pipeline.execute()
+                found = await pipeline.execute()
         except RedisLost:
             if link is not None:
                 link.abort()
             return
-        effects: list[Effect[Connection]] = []
-        for wanted, (epoch, offset) in zip(opens, places, strict=True):
-            place = Cursor(wanted.channel, epoch.decode(), int(offset))
-            effects += self._registry.opened(wanted, place)
-        self._do(effects)
+        answers = {
+            channel: _answer(channel, parts)
+            for channel, parts in zip(read.wanted, found, strict=True)
+        }
+        self._do(self._registry.answered(read.round, answers))
+
+
+def _answer(channel: Channel, parts: Sequence[Any]) -> Answer:
+    """What ``replay.lua`` returned."""
+    epoch, floor, last, more, *rows = parts
+    head = LogHead(epoch.decode(), int(floor), int(last))
+    frames = []
+    for member, offset in zip(rows[::2], rows[1::2], strict=True):
+        place = Cursor(channel, head.epoch, int(offset))
+        frames.append((place, replayed_frame(member, place)))
+    return Answer(head, frames, more=bool(more))

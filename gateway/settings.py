@@ -72,6 +72,17 @@ class GatewaySettings(Settings):
     allow_query_token: bool = Field(
         default=False, description="take a token from ?token= too, where proxies may log it"
     )
+    drain_seconds: float = Field(
+        20, ge=0, le=280, description="over which, at SIGTERM, sockets are closed at most"
+    )
+    slow_client_seconds: float = Field(
+        30, gt=0, description="how long a client that does not keep up may take to drain"
+    )
+    reset_spread_seconds: float = Field(
+        2,
+        ge=0,
+        description="over which a reset is spread, for each 1,000 sockets (30 at most)",
+    )
 
     @field_validator("jwt_jwks_url")
     @classmethod

@@ -96,7 +96,7 @@ class Subscriber:
         tick = parse_tick(payload)
         if tick is not None:
             self._ticks += 1
-            self._fanout.learn(tick.generation, tick.reason)
+            self._fanout.heard(tick)
 
     def _acknowledged(self, names: Sequence[bytes]) -> None:
         if self._tick in names:

@@ -1,13 +1,15 @@
 """What a request to the WebSocket endpoint asks for, and with which token."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.core.origins import OriginRule, is_origin_allowed
-from shared.core.channels import IdType, InvalidId, parse_id
+from gateway.core.session import parse_age
+from shared.core.channels import Channel, IdType, InvalidId, parse_id
 from shared.core.close_codes import CloseCode, Refusal, bad_request, unauthorized
 from shared.core.protocol import SUBPROTOCOL
+from shared.core.replay import Cursor, parse_cursor
 
 _BEARER: Final = "bearer."
 _COOKIE: Final = "access_token"
@@ -45,6 +47,8 @@ class Offer:
     host: Sequence[str]
     query_tokens: Sequence[str]
     project_ids: Sequence[str]
+    cursors: Sequence[str]
+    ages: Sequence[str]
 
     @property
     def is_websocket(self) -> bool:
@@ -106,9 +110,14 @@ class Offer:
         # of two, one may have been planted by a sibling domain
         return _only(values, f"the cookie {_COOKIE} must be given once")
 
-    def project_id(self, id_type: IdType) -> str | Refusal:
-        """The project asked for, canonical."""
-        if not self.project_ids or not self.project_ids[0]:
+    def project_id(self, id_type: IdType) -> str | Refusal | None:
+        """The project asked for, canonical.
+
+        None: a v1 client that hears of its user's own lists only, and may subscribe later.
+        """
+        if not any(self.project_ids):
+            if self.is_v1:
+                return None
             return bad_request("project_id is missing: connect with ?project_id=<id>")
         if len(set(self.project_ids)) > 1:
             return bad_request("project_id is given twice: connect with one")
@@ -116,6 +125,26 @@ class Offer:
             return parse_id(self.project_ids[0], id_type)
         except InvalidId as exc:
             return bad_request(f"project_id {exc}")
+
+    def held(self) -> "Held | Refusal":
+        """What the client has already. A plain client is never asked."""
+        if not self.is_v1:
+            return Held({}, None)
+        age_seconds = None
+        if self.ages:
+            age_seconds = parse_age(self.ages[0])
+            if len(self.ages) > 1 or age_seconds is None:
+                return bad_request("age must be given once, in whole milliseconds")
+        cursors = [cursor for text in self.cursors if (cursor := parse_cursor(text))]
+        return Held({cursor.channel: cursor for cursor in cursors}, age_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A returning client's cursors, and how old at most is all that it holds without one."""
+
+    cursors: Mapping[Channel, Cursor]
+    age_seconds: float | None
 
 
 def _tokens(values: Sequence[str]) -> set[str]:

@@ -1,28 +1,26 @@
-"""Who is subscribed to what, and when a channel's subscribers may be told what.
+"""Channels and their subscribers: who is told what, in which order.
 
-A channel goes through three phases. SUBSCRIBING: Redis has not acknowledged our subscription,
-so messages may be missed. OPENING: it has, and the log's last place H is being read. LIVE:
-frames above H go to all. Whoever waits for LIVE is told by then that all before H may be stale:
-a newcomer by its greeting, others by a reset. A lost link, a new generation and a frame of a
-foreign one all just send the channel back to a phase.
+A member's seat in a channel is *live* (it gets each frame as it comes) or *behind* (it must
+first be told what it missed since its own place). A newcomer begins behind; all fall behind
+when Redis is lost, and a client that is too slow does alone. One way leads back: a *round*
+reads the logs of all channels that somebody waits for, in one go, and judges each seat by what
+was read: it is told the rows that it missed, or of a gap, and is live. One round is under way
+at a time, so that all who wait on a channel share its read, and what a member is told of
+several channels at once (its greeting, a reset of everything) is said in one frame.
 """
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from shared.core.channels import Channel
 from shared.core.protocol import Reason
-from shared.core.replay import Cursor
+from shared.core.replay import Cursor, LogHead, Since, decide_replay
+
+MAX_CHANNELS_PER_ROUND: Final = 200
+MAX_HEARD_PER_ROUND: Final = 10_000
 
 Member = TypeVar("Member", bound=Hashable)
-
-
-class Phase(Enum):
-    SUBSCRIBING = auto()
-    OPENING = auto()
-    LIVE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,53 +34,110 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """Read the last place of the channel's log in this generation; ``opened`` takes it."""
+class Read:
+    """Read each channel's log from its place on; ``answered`` takes what was found."""
 
-    channel: Channel
+    round: int
     generation: str
-    attempt: int
+    wanted: Mapping[Channel, Since]
 
 
 @dataclass(frozen=True, slots=True)
 class Greet(Generic[Member]):
-    """Tell a newcomer that it is live from this place on."""
+    """A newcomer's first frame: of its channels, all but those *resumed* are reset by it."""
 
     member: Member
-    place: Cursor
+    places: Sequence[Cursor]
+    resumed: Sequence[Channel]
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a channel's members must be reset, and whether all else they hold is stale too."""
+class Subscribed(Generic[Member]):
+    """The answer to a member that asked for a further channel."""
 
+    member: Member
+    place: Cursor
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reset(Generic[Member]):
+    """All of one channel may be stale up to its place, or (``everything``) all there is."""
+
+    member: Member
+    places: Sequence[Cursor]
     reason: Reason
     everything: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Reset(Generic[Member]):
-    """Tell a member that everything of the channel (or everything) may be stale up to this
-    place.
-    """
+class Write(Generic[Member]):
+    """Frames that the member missed, in order."""
 
     member: Member
-    place: Cursor
-    cause: Cause
+    payloads: Sequence[bytes]
 
 
-Effect: TypeAlias = Subscribe | Unsubscribe | Open | Greet[Member] | Reset[Member]
+Effect: TypeAlias = (
+    Subscribe
+    | Unsubscribe
+    | Read
+    | Greet[Member]
+    | Subscribed[Member]
+    | Reset[Member]
+    | Write[Member]
+)
+Frame: TypeAlias = tuple[Cursor, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was read of one channel's log.
+
+    The rows above what was asked for, oldest first, unless that was a gap; ``more`` if there
+    are others above them.
+    """
+
+    head: LogHead
+    frames: Sequence[Frame] = ()
+    more: bool = False
+
+
+@dataclass(slots=True)
+class _Seat:
+    """A seat that is behind. What can't be proved complete since is told with the reason."""
+
+    since: Since
+    reason: Reason = "gap"
+    asked: bool = False
+
+
+@dataclass(slots=True)
+class _Membership:
+    channels: dict[Channel, None] = field(default_factory=dict)
+    behind: dict[Channel, _Seat] = field(default_factory=dict)
+    greeted: bool = False
+    owed_reset: Reason | None = None
+    slow: bool = False
 
 
 @dataclass(slots=True)
 class _Entry(Generic[Member]):
-    channel: Channel
-    phase: Phase = Phase.SUBSCRIBING
-    attempt: int = 0
+    """``place`` is the last frame that its live members got; without any it means nothing."""
+
+    members: int = 0
+    acknowledged: bool = False
     place: Cursor | None = None
-    cause: Cause = Cause("gap", everything=False)
-    greeted: dict[Member, None] = field(default_factory=dict)
-    waiting: dict[Member, None] = field(default_factory=dict)
+    live: dict[Member, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Round(Generic[Member]):
+    number: int
+    wanted: dict[Channel, Since]
+    members: Sequence[Member]
+    heard: dict[Channel, list[Frame]] = field(default_factory=dict)
+    heard_count: int = 0
 
 
 class Registry(Generic[Member]):
@@ -95,119 +150,275 @@ class Registry(Generic[Member]):
         self.generation: str | None = None
         self.linked = False
         self._entries: dict[Channel, _Entry[Member]] = {}
+        self._members: dict[Member, _Membership] = {}
+        self._waiting: dict[Member, None] = {}
+        self._round: _Round[Member] | None = None
+        self._rounds = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def join(self, channel: Channel, member: Member) -> list[Effect[Member]]:
-        """First in: the channel is subscribed to."""
-        entry = self._entries.get(channel)
-        if entry is None:
-            entry = self._entries[channel] = _Entry(channel)
-            entry.waiting[member] = None
-            return [Subscribe(channel)] if self.linked else []
-        if entry.phase is Phase.LIVE and entry.place is not None:
-            entry.greeted[member] = None
-            return [Greet(member, entry.place)]
-        entry.waiting[member] = None
-        return []
+    def is_caught_up(self, member: Member) -> bool:
+        """Whether it was greeted and is live on all its channels."""
+        return member in self._members and member not in self._waiting
 
-    def leave(self, channel: Channel, member: Member) -> list[Effect[Member]]:
+    def channels_of(self, member: Member) -> Collection[Channel]:
+        membership = self._members.get(member)
+        return membership.channels if membership else ()
+
+    def join(self, member: Member, wanted: Mapping[Channel, Since]) -> list[Effect[Member]]:
+        """A newcomer: it is greeted once all its channels were read."""
+        self._members[member] = _Membership()
+        effects: list[Effect[Member]] = []
+        for channel, since in wanted.items():
+            effects += self._seat(member, channel, _Seat(since))
+        return effects + self._next_round()
+
+    def subscribe(self, member: Member, channel: Channel, since: Since) -> list[Effect[Member]]:
+        """One more channel; asked for again, a channel is caught up from *since* again."""
+        membership = self._members.get(member)
+        if membership is None:
+            return []
+        effects = self._seat(member, channel, _Seat(since, asked=True))
+        return effects + self._next_round()
+
+    def unsubscribe(self, member: Member, channel: Channel) -> list[Effect[Member]]:
         """Last out: the channel is unsubscribed from."""
-        entry = self._entries.get(channel)
-        if entry is None:
+        membership = self._members.get(member)
+        if membership is None or channel not in membership.channels:
             return []
-        entry.greeted.pop(member, None)
-        entry.waiting.pop(member, None)
-        if entry.greeted or entry.waiting:
-            return []
-        del self._entries[channel]
-        return [Unsubscribe(channel)] if self.linked else []
+        del membership.channels[channel]
+        membership.behind.pop(channel, None)
+        if not membership.behind:
+            self._waiting.pop(member, None)
+        entry = self._entries[channel]
+        entry.live.pop(member, None)
+        entry.members -= 1
+        effects: list[Effect[Member]] = []
+        if not entry.members:
+            del self._entries[channel]
+            if self._round is not None:
+                # who comes to it anew subscribes anew, and must not be served by this read
+                self._round.wanted.pop(channel, None)
+            effects = [Unsubscribe(channel)] if self.linked else []
+        return effects + self._next_round()
+
+    def leave(self, member: Member) -> list[Effect[Member]]:
+        effects: list[Effect[Member]] = []
+        for channel in list(self.channels_of(member)):
+            effects += self.unsubscribe(member, channel)
+        self._members.pop(member, None)
+        self._waiting.pop(member, None)
+        return effects
 
     def link_up(self) -> list[Effect[Member]]:
         """The subscriber connection is there: subscribe to all."""
         self.linked = True
         return [Subscribe(channel) for channel in self._entries]
 
-    def link_lost(self) -> list[Effect[Member]]:
-        """Whatever is published from now on is missed."""
+    def link_lost(self) -> None:
+        """Whatever is published from now on is missed, and what is being read is void."""
         self.linked = False
-        for entry in self._entries.values():
-            self._send_back(entry, Phase.SUBSCRIBING, Cause("gap", everything=False))
-        return []
+        self._round = None
+        for channel, entry in self._entries.items():
+            entry.acknowledged = False
+            self._all_fall_behind(channel, entry, entry.place)
 
     def acknowledged(self, channel: Channel) -> list[Effect[Member]]:
         """Redis has subscribed us: nothing published from now on is missed."""
         entry = self._entries.get(channel)
-        if entry is None or entry.phase is not Phase.SUBSCRIBING:
+        if entry is None or entry.acknowledged:
             return []
-        return self._reopen(entry, entry.cause)
+        entry.acknowledged = True
+        return self._next_round()
 
     def learn(self, generation: str, reason: Reason) -> list[Effect[Member]]:
         """A generation was seen in a tick or in the state.
 
-        Another one than ours is a reset of everything.
+        Another one than ours is a reset of everything, and voids what is being read.
         """
         if generation == self.generation:
             return []
         self.generation = generation
-        cause = Cause(reason, everything=True)
-        effects: list[Effect[Member]] = []
-        for entry in self._entries.values():
-            if entry.phase is Phase.SUBSCRIBING:
-                entry.cause = cause
-            else:
-                effects += self._reopen(entry, cause)
-        return effects
+        self._round = None
+        for channel, entry in self._entries.items():
+            self._all_fall_behind(channel, entry, None)
+        for membership in self._members.values():
+            for seat in membership.behind.values():
+                seat.since = None
+            membership.owed_reset = reason if membership.greeted else None
+        return self._next_round()
 
-    def opened(self, open_: Open, place: Cursor) -> list[Effect[Member]]:
-        """The log's last place was read: the channel is live above it.
+    def slow(self, member: Member) -> None:
+        """It can't take any more for now: it falls behind until it has ``drained``."""
+        membership = self._members.get(member)
+        if membership is None:
+            return
+        membership.slow = True
+        for channel in membership.channels:
+            entry = self._entries[channel]
+            if member in entry.live:
+                self._fall_behind(member, channel, entry, _Seat(entry.place, "lagged"))
 
-        Frames that came while it was read are told by the greeting or reset, which is written
-        after them.
-        """
-        entry = self._entries.get(open_.channel)
-        if entry is None or entry.phase is not Phase.OPENING or entry.attempt != open_.attempt:
-            return []
-        if (
-            entry.place is not None
-            and entry.place.epoch == place.epoch
-            and entry.place.is_above(place)
-        ):
-            place = entry.place
-        entry.phase, entry.place = Phase.LIVE, place
-        effects: list[Effect[Member]] = [
-            Reset(member, place, entry.cause) for member in entry.greeted
-        ]
-        effects += [Greet(member, place) for member in entry.waiting]
-        entry.greeted |= entry.waiting
-        entry.waiting = {}
-        entry.cause = Cause("gap", everything=False)
-        return effects
+    def drained(self, member: Member) -> list[Effect[Member]]:
+        if member in self._members:
+            self._members[member].slow = False
+        return self._next_round()
 
-    def received(self, cursor: Cursor) -> tuple[Collection[Member], list[Effect[Member]]]:
-        """A live frame with this cursor came: who gets it, and what else is to be done."""
-        entry = self._entries.get(cursor.channel)
-        if entry is None or entry.phase is Phase.SUBSCRIBING:
-            return (), []
-        if entry.phase is Phase.OPENING:
-            entry.place = cursor
+    def received(
+        self, cursor: Cursor, payload: bytes
+    ) -> tuple[Collection[Member], list[Effect[Member]]]:
+        """A live frame came: who gets it, and what else is to be done."""
+        channel = cursor.channel
+        entry = self._entries.get(channel)
+        if entry is None or not entry.acknowledged:
             return (), []
         if cursor.generation != self.generation:
-            return (), self._reopen(entry, Cause("gap", everything=False))
-        if entry.place is not None and not cursor.is_above(entry.place):
+            self._all_fall_behind(channel, entry, None)
+            for member in self._waiting:
+                if channel in self._members[member].behind:
+                    self._members[member].behind[channel].since = None
+            return (), self._next_round()
+        if self._round is not None and channel in self._round.wanted:
+            self._round.heard_count += 1
+            if self._round.heard_count <= MAX_HEARD_PER_ROUND:
+                self._round.heard.setdefault(channel, []).append((cursor, payload))
+        if not entry.live or (entry.place is not None and not cursor.is_above(entry.place)):
             return (), []
         entry.place = cursor
-        return entry.greeted.keys(), []
+        return entry.live.keys(), []
 
-    def _reopen(self, entry: _Entry[Member], cause: Cause) -> list[Effect[Member]]:
-        self._send_back(entry, Phase.OPENING, cause)
-        if self.generation is None:
+    def answered(self, number: int, answers: Mapping[Channel, Answer]) -> list[Effect[Member]]:
+        """The round's logs were read. Void if the link or the generation changed since."""
+        round_ = self._round
+        if round_ is None or round_.number != number:
             return []
-        return [Open(entry.channel, self.generation, entry.attempt)]
+        self._round = None
+        effects: list[Effect[Member]] = []
+        for member in round_.members:
+            membership = self._members.get(member)
+            if (
+                membership is None
+                or membership.slow
+                or not membership.behind.keys() <= round_.wanted.keys()
+            ):
+                continue  # whoever is still there waits for the next round
+            places, told = self._judge(member, membership, answers)
+            effects += told
+            for place in places:
+                effects += self._serve(member, place, answers[place.channel], round_)
+            if not membership.behind:
+                self._waiting.pop(member, None)
+        return effects + self._next_round()
 
-    def _send_back(self, entry: _Entry[Member], phase: Phase, cause: Cause) -> None:
-        if entry.phase is Phase.LIVE or not entry.cause.everything:
-            entry.cause = cause
-        entry.phase, entry.place = phase, None
-        entry.attempt += 1
+    def _judge(
+        self, member: Member, membership: _Membership, answers: Mapping[Channel, Answer]
+    ) -> tuple[list[Cursor], list[Effect[Member]]]:
+        """From where on it will be complete in each channel that it is behind in, and what it
+        is told of that: what is resumed, and what was reset.
+        """
+        effects: list[Effect[Member]] = []
+        places: dict[Channel, Cursor] = {}
+        resumed: list[Channel] = []
+        gaps: dict[Cursor, Reason] = {}
+        for channel, seat in membership.behind.items():
+            head = answers[channel].head
+            after = decide_replay(seat.since, head)
+            if after is None:
+                places[channel] = seat.since = Cursor(channel, head.epoch, head.last)
+                if not seat.asked:
+                    gaps[places[channel]] = seat.reason
+            else:
+                places[channel] = seat.since = Cursor(channel, head.epoch, after)
+                resumed.append(channel)
+        if not membership.greeted:
+            effects.append(Greet(member, list(places.values()), resumed))
+            membership.greeted = True
+        elif membership.owed_reset is not None:
+            told = list(places.values())
+            effects.append(Reset(member, told, membership.owed_reset, everything=True))
+            membership.owed_reset = None
+        elif any(place.channel.kind == "user" for place in gaps):
+            # whose lists may be stale, for that every project is
+            reason = next(iter(gaps.values()))
+            effects.append(Reset(member, list(gaps), reason, everything=True))
+        else:
+            effects += [
+                Reset(member, [place], reason, everything=False)
+                for place, reason in gaps.items()
+            ]
+        for channel, seat in membership.behind.items():
+            if seat.asked:
+                seat.asked = False
+                effects.append(Subscribed(member, places[channel], channel in resumed))
+        return list(places.values()), effects
+
+    def _serve(
+        self, member: Member, place: Cursor, answer: Answer, round_: _Round[Member]
+    ) -> list[Effect[Member]]:
+        """Tell it the rows that were read above its place; once those were all it is live."""
+        channel, head = place.channel, answer.head
+        membership = self._members[member]
+        entry = self._entries[channel]
+        asked = decide_replay(round_.wanted[channel], head)
+        if place.offset < head.last and (asked is None or place.offset < asked):
+            return []  # the read was for one that waited longer, from a later place
+        payloads = [payload for cursor, payload in answer.frames if cursor.is_above(place)]
+        end = answer.frames[-1][0] if answer.more else Cursor(channel, head.epoch, head.last)
+        membership.behind[channel].since = place = end if end.is_above(place) else place
+        if place.offset == head.last and round_.heard_count <= MAX_HEARD_PER_ROUND:
+            heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(place)]
+            payloads += [payload for _, payload in heard]
+            del membership.behind[channel]
+            if not entry.live:
+                entry.place = heard[-1][0] if heard else place
+            entry.live[member] = None
+        return [Write(member, payloads)] if payloads else []
+
+    def _seat(self, member: Member, channel: Channel, seat: _Seat) -> list[Effect[Member]]:
+        membership = self._members[member]
+        entry = self._entries.get(channel)
+        effects: list[Effect[Member]] = []
+        if entry is None:
+            entry = self._entries[channel] = _Entry()
+            effects = [Subscribe(channel)] if self.linked else []
+        if channel not in membership.channels:
+            membership.channels[channel] = None
+            entry.members += 1
+        self._fall_behind(member, channel, entry, seat)
+        return effects
+
+    def _fall_behind(
+        self, member: Member, channel: Channel, entry: _Entry[Member], seat: _Seat
+    ) -> None:
+        entry.live.pop(member, None)
+        self._members[member].behind[channel] = seat
+        self._waiting[member] = None
+
+    def _all_fall_behind(self, channel: Channel, entry: _Entry[Member], since: Since) -> None:
+        for member in list(entry.live):
+            self._fall_behind(member, channel, entry, _Seat(since))
+
+    def _next_round(self) -> list[Effect[Member]]:
+        """Begin one, if none is under way and somebody waits who can be helped."""
+        if self._round is not None or self.generation is None or not self.linked:
+            return []
+        wanted: dict[Channel, Since] = {}
+        members: list[Member] = []
+        for member in self._waiting:
+            membership = self._members[member]
+            behind = membership.behind
+            if membership.slow or not all(self._entries[c].acknowledged for c in behind):
+                continue
+            more = sum(channel not in wanted for channel in behind)
+            if wanted and len(wanted) + more > MAX_CHANNELS_PER_ROUND:
+                continue
+            for channel, seat in behind.items():
+                if wanted.get(channel) is None:
+                    wanted[channel] = seat.since
+            members.append(member)
+        if not members:
+            return []
+        self._rounds += 1
+        self._round = _Round(self._rounds, wanted, members)
+        return [Read(self._rounds, self.generation, dict(wanted))]

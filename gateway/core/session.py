@@ -1,19 +1,86 @@
-"""What a client's message is answered with."""
+"""What a v1 client's message asks for."""
 
-from shared.core.protocol import PONG_FRAME, error_frame, parse_client_message
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import orjson
+
+from shared.core.channels import IdType, InvalidId, parse_id
+from shared.core.replay import Cursor, parse_cursor
 
 
-def decide_reply(text: str, *, is_v1: bool) -> bytes | None:
-    """The answer's payload. A plain client's messages are ignored.
+@dataclass(frozen=True, slots=True)
+class Ping:
+    pass
 
-    It was never promised an answer.
-    """
-    if not is_v1:
-        return None
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """One more project: on from its cursor, or as a page of this age, or with neither."""
+
+    project_id: str
+    since: Cursor | None
+    age_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A message that can't be followed; the text says why."""
+
+    message: str
+
+
+Message: TypeAlias = Ping | Subscribe | Unsubscribe | Mistake
+
+
+def parse_message(text: str, project_type: IdType) -> Message:
+    """A message as its client meant it. Total: what is no message is a ``Mistake``."""
     try:
-        kind = parse_client_message(text)
-    except ValueError as exc:
-        return error_frame("bad_request", str(exc))
-    if kind == "ping":
-        return PONG_FRAME
-    return error_frame("bad_request", "messages of this type are not understood")
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return Mistake("a message must be a JSON object")
+    kind = message.get("type") if isinstance(message, dict) else None
+    match kind:
+        case "ping":
+            return Ping()
+        case "subscribe" | "unsubscribe":
+            return _parse_project_message(kind, message, project_type)
+        case str():
+            return Mistake("messages of this type are not understood")
+        case _:
+            return Mistake("a message must be a JSON object with a type")
+
+
+def parse_age(milliseconds: str) -> float | None:
+    """An age in seconds, or None for what is no whole number of milliseconds."""
+    if not (milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) < 16):
+        return None
+    return int(milliseconds) / 1000
+
+
+def _parse_project_message(
+    kind: str, message: Mapping[str, Any], project_type: IdType
+) -> Message:
+    project, since, age = (message.get(name) for name in ("project_id", "since", "age"))
+    if isinstance(project, bool) or not isinstance(project, str | int):
+        return Mistake(f"{kind} needs a project_id")
+    try:
+        project_id = parse_id(str(project), project_type)
+    except InvalidId as exc:
+        return Mistake(f"project_id {exc}")
+    if kind == "unsubscribe":
+        return Unsubscribe(project_id)
+    if since is not None and not isinstance(since, str):
+        return Mistake("since must be a cursor, as text")
+    age_seconds = None
+    if age is not None:
+        age_seconds = parse_age(str(age)) if type(age) is int else None
+        if age_seconds is None:
+            return Mistake("age must be a whole number of milliseconds")
+    return Subscribe(project_id, parse_cursor(since) if since else None, age_seconds)

@@ -1,7 +1,8 @@
 """The one place that knows what frames and messages look like (wire.md)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import orjson
@@ -12,6 +13,7 @@ from shared.core.replay import Cursor, cursor_head, parse_cursor
 SUBPROTOCOL: Final = "neverstale.v1"
 HEARTBEAT_SECONDS: Final = 30
 RECONNECT_MEMBER: Final = b"*"
+_EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Action: TypeAlias = Literal["INSERT", "UPDATE", "DELETE"]
 ACTIONS: Final[tuple[Action, ...]] = ("INSERT", "UPDATE", "DELETE")
@@ -88,6 +90,23 @@ def publishable_reconnect(reason: Reason, channel: Channel) -> Publishable:
     return Publishable(RECONNECT_MEMBER, orjson.dumps(frame)[:-1] + head, b'"}}')
 
 
+def replayed_frame(member: bytes, place: Cursor) -> bytes:
+    """A channel log's member as the frame that clients got, or would have got, at *place*.
+
+    Its timestamp is its offset's; of a widened change the reason is not kept. Total: what no
+    ``publish.lua`` of ours wrote is widened too.
+    """
+    try:
+        resource, row_id, action, project_id = orjson.loads(member)
+    except (TypeError, ValueError):
+        part = publishable_reconnect("bulk_change", place.channel)
+    else:
+        at = _EPOCH_START + timedelta(microseconds=place.offset)
+        event = Event(resource, row_id, action, project_id, at)
+        part = publishable_event(event, place.channel)
+    return part.head + f"{place.epoch}.{place.offset}".encode() + part.tail
+
+
 def cursor_of(frame: bytes) -> Cursor | None:
     """The cursor of a frame as it came from a channel: by construction its last string."""
     end = frame.rfind(b'"')
@@ -108,7 +127,11 @@ def row_of(frame: bytes) -> bytes:
 
 
 def reconnect_frame(
-    reason: Reason, *, project_id: str | None = None, cursors: list[Cursor] | None = None
+    reason: Reason,
+    *,
+    project_id: str | None = None,
+    spread_ms: int | None = None,
+    cursors: Sequence[Cursor] | None = None,
 ) -> bytes:
     """The gateway's own ``reconnect``.
 
@@ -117,12 +140,14 @@ def reconnect_frame(
     frame: dict[str, Any] = {"type": "reconnect", "data": {"reason": reason}}
     if project_id is not None:
         frame["project_id"] = project_id
+    if spread_ms is not None:
+        frame["spread_ms"] = spread_ms
     if cursors is not None:
         frame["cursors"] = _by_channel(cursors)
     return orjson.dumps(frame)
 
 
-def connected_frame(cursors: list[Cursor], *, resumed: list[Channel]) -> bytes:
+def connected_frame(cursors: Sequence[Cursor], *, resumed: Sequence[Channel]) -> bytes:
     """A v1 client's first frame; channels of *cursors* that are not in *resumed* are reset by
     it.
     """
@@ -136,8 +161,32 @@ def connected_frame(cursors: list[Cursor], *, resumed: list[Channel]) -> bytes:
     )
 
 
-def error_frame(code: str, message: str) -> bytes:
-    return orjson.dumps({"type": "error", "code": code, "message": message})
+def subscribed_frame(place: Cursor, *, resumed: bool) -> bytes:
+    """The answer to ``subscribe``: what ``connected`` says, of one project."""
+    return orjson.dumps(
+        {
+            "type": "subscribed",
+            "project_id": place.channel.id,
+            "cursor": str(place),
+            "resumed": resumed,
+        }
+    )
+
+
+def unsubscribed_frame(project_id: str, reason: Literal["requested", "revoked"]) -> bytes:
+    return orjson.dumps({"type": "unsubscribed", "project_id": project_id, "reason": reason})
+
+
+def status_frame(*, live: bool) -> bytes:
+    """Whether changes are told as they happen; while not, a client may poll."""
+    return orjson.dumps({"type": "status", "live": live})
+
+
+def error_frame(code: str, message: str, *, project_id: str | None = None) -> bytes:
+    frame = {"type": "error", "code": code, "message": message}
+    if project_id is not None:
+        frame["project_id"] = project_id
+    return orjson.dumps(frame)
 
 
 def error_body(code: str, message: str) -> bytes:
@@ -148,33 +197,21 @@ def error_body(code: str, message: str) -> bytes:
 PONG_FRAME: Final = b'{"type":"pong"}'
 
 
-def _by_channel(cursors: list[Cursor]) -> dict[str, str]:
+def _by_channel(cursors: Sequence[Cursor]) -> dict[str, str]:
     return {cursor.channel.name: str(cursor) for cursor in cursors}
-
-
-def parse_client_message(text: str) -> str:
-    """The type of a v1 client's message.
-
-    Raises:
-        ValueError: it is no JSON object with a ``type``; the text says so.
-    """
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise ValueError("a message must be a JSON object") from None
-    kind = message.get("type") if isinstance(message, dict) else None
-    if isinstance(kind, str):
-        return kind
-    raise ValueError("a message must be a JSON object with a type")
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The leader's sign of life: all gateways compare its generation with their own."""
+    """The leader's sign of life, ``at`` a time of Redis in microseconds.
+
+    All gateways compare its generation with their own.
+    """
 
     generation: str
     reason: Reason
     live: bool
+    at: int = 0
 
 
 def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, bytes]:
@@ -197,9 +234,12 @@ def parse_tick(text: bytes) -> Tick | None:
     try:
         message = orjson.loads(text)
         return Tick(
-            str(message["generation"]), as_reason(message["reason"]), bool(message["live"])
+            str(message["generation"]),
+            as_reason(message["reason"]),
+            bool(message["live"]),
+            int(message["at"]),
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
 
 

@@ -1,12 +1,13 @@
-"""Cursors: places in a channel's log."""
+"""Cursors: places in a channel's log; and whether a log proves that nothing is missing."""
 
 import re
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from shared.core.channels import Channel, parse_channel_token
 
-_EPOCH = re.compile(r"[0-9a-zA-Z_-]+\.[0-9a-zA-Z_-]+")
-_MAX_OFFSET = 2**53  # offsets are scores of a sorted set, that is doubles
+_EPOCH: Final = re.compile(r"[0-9a-zA-Z_-]+\.[0-9a-zA-Z_-]+")
+_MAX_OFFSET: Final = 2**53  # offsets are scores of a sorted set, that is doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,43 @@ class Cursor:
         Another epoch always may.
         """
         return self.epoch != place.epoch or self.offset > place.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a page without a cursor holds is complete up to this time, Redis's in microseconds:
+    its log, whatever its epoch, must reach back that far.
+    """
+
+    offset: int
+
+
+Since: TypeAlias = Cursor | Loaded | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """A channel log as a whole.
+
+    The newest change of every row since its ``floor`` is in it, the newest of all at ``last``.
+    """
+
+    epoch: str
+    floor: int
+    last: int
+
+
+def decide_replay(since: Since, head: LogHead) -> int | None:
+    """The offset above which the log's rows are all that was missed since; None is a gap.
+
+    Total: a stale, foreign or forged cursor is a gap, never an exception.
+    """
+    match since:
+        case Loaded(offset) if head.floor <= offset:
+            return min(offset, head.last)
+        case Cursor(_, epoch, offset) if epoch == head.epoch:
+            return offset if head.floor <= offset <= head.last else None
+    return None
 
 
 def cursor_head(channel: Channel) -> str:

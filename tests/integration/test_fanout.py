@@ -13,7 +13,7 @@ async def test_a_client_that_never_reads_is_closed_and_costs_nobody_an_event(
     world: World,
 ) -> None:
     await world.listener()
-    gateway = await world.gateway()
+    gateway = await world.gateway(SLOW_CLIENT_SECONDS="1")
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(("127.0.0.1", gateway.port))

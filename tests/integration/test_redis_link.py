@@ -13,7 +13,7 @@ from listener.core.leadership import LogCursor, Place
 from listener.publisher import Publisher
 from shared.core.channels import Channel, RedisNames
 from shared.core.protocol import Event, cursor_of, publishable_event, publishable_reconnect
-from shared.core.replay import Cursor
+from shared.core.replay import Cursor, LogHead
 from shared.redis_link import Client, RedisLost, Script, connect, telling_loss
 from tests.integration.conftest import Servers
 from tests.integration.processes import ROOT
@@ -78,12 +78,26 @@ class Log:
             rows[name] = int(score)
         return rows
 
-    async def open(self, generation: str = "g1") -> tuple[str, int]:
-        script = await Script.load(self.client, (ROOT / "gateway/lua/open.lua").read_text())
-        epoch, last = await script.run(
-            self.client, self.names.log(CHANNEL), generation, secrets.token_hex(4), 100
+    async def replay(
+        self,
+        since: tuple[str, int] | None = None,
+        *,
+        generation: str = "g1",
+        page: int = 10,
+    ) -> tuple[LogHead, bool, list[str]]:
+        """The log's head, whether there is more, and the rows above *since*."""
+        script = await Script.load(self.client, (ROOT / "gateway/lua/replay.lua").read_text())
+        epoch, floor, last, more, *rows = await script.run(
+            self.client,
+            self.names.log(CHANNEL),
+            generation,
+            secrets.token_hex(4),
+            100,
+            *(since or ("", "")),
+            page,
         )
-        return epoch.decode(), int(last)
+        names = [json.loads(member)[1] for member in rows[::2]]
+        return LogHead(epoch.decode(), int(floor), int(last)), bool(more), names
 
 
 @pytest.fixture
@@ -136,13 +150,34 @@ async def test_a_log_of_another_generation_is_made_anew(log: Log) -> None:
 
 
 async def test_opening_makes_a_quiet_log_and_leaves_another_as_it_is(log: Log) -> None:
-    epoch, floor = await log.open()
-    assert epoch.startswith("g1.")
-    assert await log.open() == (epoch, floor)
+    head, _, _ = await log.replay()
+    assert head.epoch.startswith("g1.")
+    assert head.floor == head.last
+    assert await log.replay() == (head, False, [])
     await log.publish("a")
-    assert await log.open() == (epoch, (await log.rows())["a"])
-    assert (await log.open("g2"))[0].startswith("g2.")
+    assert (await log.replay())[0] == LogHead(head.epoch, head.floor, (await log.rows())["a"])
+    assert (await log.replay(generation="g2"))[0].epoch.startswith("g2.")
     assert list(await log.rows())[1:] == []
+
+
+async def test_a_replay_has_the_rows_above_a_place_a_page_at_a_time(log: Log) -> None:
+    head, _, _ = await log.replay()
+    await log.publish("a")
+    await log.publish("b", "c")
+    rows = await log.rows()
+    begin = (head.epoch, head.floor)
+    assert (await log.replay(begin))[1:] == (False, ["a", "b", "c"])
+    assert (await log.replay(begin, page=2))[1:] == (True, ["a", "b"])
+    assert (await log.replay((head.epoch, rows["b"]), page=1))[1:] == (False, ["c"])
+    assert (await log.replay(("", rows["a"])))[1:] == (False, ["b", "c"])
+    assert (await log.replay((head.epoch, rows["c"])))[1:] == (False, [])
+
+
+async def test_a_replay_that_would_be_incomplete_has_no_rows(log: Log) -> None:
+    head, _, _ = await log.replay()
+    await log.publish("a")
+    for since in ((head.epoch, head.floor - 1), ("g1.other", head.floor), ("", 1)):
+        assert (await log.replay(since))[1:] == (False, [])
 
 
 async def test_a_published_frame_carries_the_cursor_of_its_row(

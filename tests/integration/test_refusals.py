@@ -109,7 +109,9 @@ async def test_a_bad_or_foreign_project_is_refused(world: World, gateway: Part) 
     for name, (query, status, code) in BAD_QUERIES.items():
         headers = {"Authorization": f"Bearer {GOOD}"}
         assert await refused_plain(world, gateway, query, headers) == (status, code), name
-        assert await refused_v1(world, gateway, query, GOOD) == (4000 + status, code), name
+        if query not in ("", "?project_id="):  # a v1 client may come without
+            told = await refused_v1(world, gateway, query, GOOD)
+            assert told == (4000 + status, code), name
 
 
 @pytest.mark.parametrize(

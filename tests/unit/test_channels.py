@@ -10,7 +10,15 @@ from shared.core.channels import (
     parse_channel_token,
     parse_id,
 )
-from shared.core.replay import Cursor, cursor_head, parse_cursor
+from shared.core.replay import (
+    Cursor,
+    Loaded,
+    LogHead,
+    Since,
+    cursor_head,
+    decide_replay,
+    parse_cursor,
+)
 
 UUID = "a9011000-0000-4000-8000-000000000001"
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -113,3 +121,24 @@ def test_a_log_and_its_channel_share_a_slot_behind_the_prefix() -> None:
     assert names.channel(channel) == "staging:project:1"
     assert names.log(channel) == "{staging:project:1}:log"
     assert (names.tick, names.state) == ("staging:neverstale:tick", "staging:neverstale:state")
+
+
+@pytest.mark.parametrize(
+    ("since", "after"),
+    [
+        (None, None),
+        (Cursor(Channel("project", "7"), "g.r", 10), 10),
+        (Cursor(Channel("project", "7"), "g.r", 15), 15),
+        (Cursor(Channel("project", "7"), "g.r", 20), 20),
+        (Cursor(Channel("project", "7"), "g.r", 9), None),
+        (Cursor(Channel("project", "7"), "g.r", 21), None),
+        (Cursor(Channel("project", "7"), "g.x", 15), None),
+        (Loaded(10), 10),
+        (Loaded(25), 20),
+        (Loaded(9), None),
+    ],
+)
+def test_a_replay_is_complete_only_between_the_floor_and_the_end_of_the_same_log(
+    since: Since, after: int | None
+) -> None:
+    assert decide_replay(since, LogHead("g.r", floor=10, last=20)) == after

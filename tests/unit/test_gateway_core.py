@@ -1,13 +1,21 @@
-import json
-
 import pytest
 
-from gateway.core.handshake import Offer, TokenSources
+from gateway.core.handshake import Held, Offer, TokenSources
 from gateway.core.origins import is_origin_allowed, parse_origin, parse_rule
 from gateway.core.outbox import join_frames
-from gateway.core.session import decide_reply
+from gateway.core.session import (
+    Message,
+    Mistake,
+    Ping,
+    Subscribe,
+    Unsubscribe,
+    parse_message,
+)
+from gateway.core.ticks import Ticks
+from shared.core.channels import Channel
 from shared.core.close_codes import Refusal
-from shared.core.protocol import encode_text_frame
+from shared.core.protocol import Tick, encode_text_frame
+from shared.core.replay import Cursor, Loaded
 
 
 def offer(**given: list[str]) -> Offer:
@@ -22,6 +30,8 @@ def offer(**given: list[str]) -> Offer:
         "host": ["app.test"],
         "query_tokens": [],
         "project_ids": ["7"],
+        "cursors": [],
+        "ages": [],
     }
     return Offer(**{**fields, **given})
 
@@ -192,16 +202,100 @@ def test_reconnects_are_never_merged_with_others() -> None:
     assert join_frames(reconnects) == b"".join(map(encode_text_frame, reconnects))
 
 
-def test_a_plain_client_is_never_answered() -> None:
-    assert decide_reply('{"type":"ping"}', is_v1=False) is None
-    assert decide_reply("garbage", is_v1=False) is None
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ('{"type":"ping","more":1}', Ping()),
+        ('{"type":"subscribe","project_id":"007"}', Subscribe("7", None, None)),
+        ('{"type":"subscribe","project_id":7,"age":1500}', Subscribe("7", None, 1.5)),
+        (
+            '{"type":"subscribe","project_id":7,"since":"project:7.g.r.5"}',
+            Subscribe("7", Cursor(Channel("project", "7"), "g.r", 5), None),
+        ),
+        ('{"type":"subscribe","project_id":7,"since":"forged"}', Subscribe("7", None, None)),
+        ('{"type":"unsubscribe","project_id":7}', Unsubscribe("7")),
+    ],
+)
+def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
+    assert parse_message(text, "bigint") == meant
 
 
-@pytest.mark.parametrize("text", ["garbage", "{}", '{"type":"dance"}'])
-def test_a_v1_client_is_told_what_was_not_understood(text: str) -> None:
-    answer = json.loads(decide_reply(text, is_v1=True) or b"")
-    assert (answer["type"], answer["code"]) == ("error", "bad_request")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "garbage",
+        "[]",
+        "{}",
+        '{"type":7}',
+        '{"type":"dance"}',
+        '{"type":"subscribe"}',
+        '{"type":"subscribe","project_id":true}',
+        '{"type":"unsubscribe","project_id":"x"}',
+        '{"type":"subscribe","project_id":7,"since":5}',
+        '{"type":"subscribe","project_id":7,"age":"5"}',
+        '{"type":"subscribe","project_id":7,"age":-1}',
+        '{"type":"subscribe","project_id":7,"age":true}',
+    ],
+)
+def test_what_cannot_be_followed_is_a_mistake(text: str) -> None:
+    assert isinstance(parse_message(text, "bigint"), Mistake)
 
 
-def test_a_ping_is_answered() -> None:
-    assert decide_reply('{"type":"ping"}', is_v1=True) == b'{"type":"pong"}'
+AS_V1 = {"subprotocols": ["neverstale.v1"]}
+
+
+def test_a_v1_client_may_leave_the_project_out() -> None:
+    assert offer(**AS_V1, project_ids=[]).project_id("bigint") is None
+    assert offer(**AS_V1, project_ids=[""]).project_id("bigint") is None
+
+
+def test_a_returning_client_says_what_it_holds() -> None:
+    seven, user = Channel("project", "7"), Channel("user", "u")
+    held = offer(**AS_V1, cursors=["project:7.g.r.5", "forged", "user:u.g.r.6"], ages=["1500"])
+    assert held.held() == Held(
+        {seven: Cursor(seven, "g.r", 5), user: Cursor(user, "g.r", 6)}, 1.5
+    )
+    assert offer(**AS_V1).held() == Held({}, None)
+    assert offer(cursors=["project:7.g.r.5"], ages=["x"]).held() == Held({}, None)
+
+
+@pytest.mark.parametrize("ages", [["x"], ["-1"], ["1.5"], ["1", "2"], [""], ["1" * 16]])
+def test_an_age_that_is_none_is_refused(ages: list[str]) -> None:
+    refusal = offer(**AS_V1, ages=ages).held()
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "bad_request"
+
+
+def ticks(*times: tuple[float, int]) -> Ticks:
+    made = Ticks(0.0)
+    for now, at in times:
+        made.heard(Tick("g", "gap", live=True, at=at), now)
+    return made
+
+
+def test_a_page_is_complete_up_to_a_second_before_the_tick_before_it() -> None:
+    made = ticks((10.0, 50_000_000), (11.0, 51_000_000), (12.0, 52_000_000))
+    assert made.loaded(0.0, 16.9) == Loaded(50_000_000)
+    assert made.loaded(0.9, 16.9) == Loaded(49_000_000)
+    assert made.loaded(2.0, 16.9) is None
+
+
+def test_ticks_are_forgotten_after_a_reset_or_when_their_time_did_not_grow() -> None:
+    made = ticks((10.0, 50_000_000))
+    made.forget()
+    assert made.loaded(0.0, 100.0) is None
+    made = ticks((10.0, 50_000_000), (11.0, 50_000_000))
+    assert made.loaded(0.0, 15.9) is None
+    assert made.loaded(0.0, 16.0) == Loaded(49_000_000)
+    made = ticks((10.0, 50_000_000), (131.0, 171_000_000))
+    assert made.loaded(0.0, 131.0) is None
+
+
+def test_without_ticks_nothing_is_live() -> None:
+    made = Ticks(100.0)
+    assert made.is_live(104.9)
+    assert not made.is_live(105.0)
+    made.heard(Tick("g", "gap", live=True, at=1), 110.0)
+    assert made.is_live(114.9)
+    made.heard(Tick("g", "gap", live=False, at=2), 111.0)
+    assert not made.is_live(111.0)

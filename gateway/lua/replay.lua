@@ -1,0 +1,27 @@
+-- KEYS[1] log   ARGV: generation, fresh random, ttl s, epoch and offset to read on from ('' = any epoch; offset ''
+-- = no rows), page -> {epoch, floor, last, more 0|1, member, offset, ...}: the rows above the offset, if they are
+-- all that changed since. Makes the log, with all before it unknown, if it is missing or of another generation.
+local key, generation, since = KEYS[1], ARGV[1], tonumber(ARGV[5])
+local function int(n) return string.format('%.0f', n) end
+local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+if not head[1] or head[1]:match('^!(.-)%.') ~= generation then
+  local t = redis.call('TIME')
+  head = {'!' .. generation .. '.' .. ARGV[2], int(t[1] * 1000000 + t[2])}
+  redis.call('DEL', key)
+  redis.call('ZADD', key, head[2], head[1])
+end
+redis.call('EXPIRE', key, ARGV[3])
+local epoch, floor = head[1]:sub(2), tonumber(head[2])
+local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
+local out = {epoch, int(floor), int(last), 0}
+if since and since >= floor and (ARGV[4] == '' or ARGV[4] == epoch) then
+  local page = tonumber(ARGV[6])
+  local rows = redis.call('ZRANGEBYSCORE', key, '(' .. ARGV[5], '+inf', 'WITHSCORES', 'LIMIT', 0, page + 1)
+  if #rows > 2 * page then
+    rows[#rows], rows[#rows - 1], out[4] = nil, nil, 1
+  end
+  for i = 1, #rows, 2 do
+    out[#out + 1], out[#out + 2] = rows[i], int(rows[i + 1])
+  end
+end
+return out
