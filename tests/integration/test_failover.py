@@ -101,7 +101,8 @@ async def test_a_restarted_redis_resets_and_the_flow_goes_on(
         world.servers.valkey.start()
         for client in (plain, v1):
             frames = await assert_consistent_after(client, changed)
-            assert is_reset(frames[0])
+            # a slow machine may take long enough for a status before it
+            assert is_reset(next(frame for frame in frames if frame["type"] != "status"))
         await gateway.ready(world.http)
         for client in (plain, v1):
             await assert_flows(world, client)
