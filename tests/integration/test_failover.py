@@ -49,7 +49,7 @@ async def assert_consistent_after(client: Client, changed: set[str]) -> list[dic
         if is_reset(frames[-1]):
             missing.clear()
         else:
-            missing.discard(frames[-1]["data"]["id"])
+            missing.discard(frames[-1].get("data", {}).get("id"))
     return frames
 
 
