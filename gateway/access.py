@@ -1,12 +1,16 @@
-"""Asks the database who may hear of a project."""
+"""Asks the database who may hear of a project: many questions at once, as one query."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 import asyncpg
+from prometheus_client import CollectorRegistry, Counter
 
+from gateway.core.membership import Membership, Pair
 from shared.core.access_rules import AccessRules
+from shared.core.protocol import Recheck
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 TIMEOUT_SECONDS: Final = 5.0
@@ -18,7 +22,7 @@ async def open_pool(url: str) -> AsyncIterator[Pool]:
     pool = await asyncpg.create_pool(
         url,
         min_size=0,
-        max_size=10,
+        max_size=2,
         timeout=TIMEOUT_SECONDS,
         command_timeout=TIMEOUT_SECONDS,
         server_settings={"application_name": "neverstale gateway"},
@@ -34,20 +38,74 @@ class AccessUnavailable(Exception):
 
 
 class Access:
-    """The ``[access] query`` of ``invalidation.toml``, asked of the primary."""
+    """The ``[access] query`` of ``invalidation.toml``, asked of the primary.
 
-    def __init__(self, pool: Pool, rules: AccessRules) -> None:
+    One query at a time: what is wanted while it runs is in the next.
+    """
+
+    def __init__(self, pool: Pool, rules: AccessRules, registry: CollectorRegistry) -> None:
         self._pool = pool
         self._rules = rules
+        self._membership = Membership()
+        self._waiting: dict[Pair, list[asyncio.Future[bool]]] = {}
+        self._wanted = asyncio.Event()
+        self._queries = Counter(
+            "neverstale_access_queries_total", "Access queries sent", registry=registry
+        )
+        self._pairs = Counter(
+            "neverstale_access_pairs_total", "Projects and users asked for", registry=registry
+        )
 
-    async def may_hear(self, project_id: str, user_id: str) -> bool:
+    def is_known(self, pair: Pair) -> bool:
+        """Whether the answer was yes a moment ago, and nothing happened since."""
+        return self._membership.is_known(pair, asyncio.get_running_loop().time())
+
+    def doubt(self, recheck: Recheck) -> None:
+        """Whatever was answered, or is being asked, may not be so any more."""
+        self._membership.doubt(recheck)
+
+    async def may_hear(self, pair: Pair) -> bool:
         """Whether the user may hear of the project; both ids canonical.
 
         Raises:
             AccessUnavailable: the database is away or refused the query.
         """
+        return self.is_known(pair) or await self.ask(pair)
+
+    async def ask(self, pair: Pair) -> bool:
+        """The same, asked anew. Raises ``AccessUnavailable``."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(pair, []).append(answer)
+        self._membership.want(pair)
+        self._wanted.set()
+        return await answer
+
+    async def run(self) -> None:
+        """Send the queries. Never returns."""
+        while True:
+            await self._wanted.wait()
+            while self._membership.is_wanted:
+                await self._query()
+            self._wanted.clear()
+
+    async def _query(self) -> None:
+        question = self._membership.ask()
+        pairs = list(question.pairs)
+        self._queries.inc()
+        self._pairs.inc(len(pairs))
+        projects, users = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         try:
-            rows = await self._pool.fetch(self._rules.query, [project_id], [user_id])
+            rows = await self._pool.fetch(self._rules.query, projects, users)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            raise AccessUnavailable(f"{type(exc).__name__}: {exc}") from exc
-        return any((str(row[0]), str(row[1])) == (project_id, user_id) for row in rows)
+            self._membership.failed(question)
+            for pair in pairs:
+                for waiting in self._waiting.pop(pair, ()):
+                    if not waiting.done():
+                        waiting.set_exception(AccessUnavailable(f"{type(exc).__name__}: {exc}"))
+            return
+        yes = {(str(row[0]), str(row[1])) for row in rows}
+        now = asyncio.get_running_loop().time()
+        for pair, allowed in self._membership.answered(question, yes, now).items():
+            for waiting in self._waiting.pop(pair, ()):
+                if not waiting.done():
+                    waiting.set_result(allowed)

@@ -23,6 +23,7 @@ from gateway.core.session import (
 )
 from gateway.core.token_rules import TokenRules
 from gateway.fanout import Fanout, FanoutMetrics
+from gateway.guard import Guard
 from gateway.keys import KeySource
 from gateway.settings import GatewaySettings
 from gateway.subscriber import Subscriber
@@ -33,6 +34,7 @@ from shared.core.channels import Channel, IdType, RedisNames
 from shared.core.close_codes import FORBIDDEN, CloseCode, Refusal, unavailable
 from shared.core.protocol import (
     PONG_FRAME,
+    Recheck,
     encode_text_frame,
     error_body,
     error_frame,
@@ -69,6 +71,7 @@ class Gateway:
         token_sources: TokenSources,
         access: Access,
         fanout: Fanout,
+        guard: Guard,
         project_type: IdType,
         registry: CollectorRegistry,
         tasks: asyncio.TaskGroup,
@@ -81,6 +84,7 @@ class Gateway:
         self._token_sources = token_sources
         self._access = access
         self._fanout = fanout
+        self._guard = guard
         self._project_type = project_type
         self._registry = registry
         self._tasks = tasks
@@ -137,6 +141,8 @@ class Gateway:
         )
         self._connections.add(connection)
         self._fanout.join(connection, admitted.wanted)
+        for channel in admitted.wanted:
+            self._ask_again_if_doubtful(connection, channel)
         try:
             await self._serve(connection)
         finally:
@@ -188,11 +194,17 @@ class Gateway:
 
     async def _refuse_access(self, project_id: str, user_id: str) -> Refusal | None:
         try:
-            allowed = await self._access.may_hear(project_id, user_id)
+            allowed = await self._access.may_hear((project_id, user_id))
         except AccessUnavailable as exc:
             log.warning("access could not be asked", extra={"reason": str(exc)})
             return _NO_DATABASE
         return None if allowed else FORBIDDEN
+
+    def _ask_again_if_doubtful(self, connection: Connection, channel: Channel) -> None:
+        """A recheck between the answer and the subscription found nothing to hold."""
+        pair = (channel.id, connection.user_id)
+        if channel.kind == "project" and not self._access.is_known(pair):
+            self._guard.doubt(Recheck(*pair))
 
     async def _refuse(
         self, request: web.Request, offer: Offer, refusal: Refusal
@@ -257,6 +269,7 @@ class Gateway:
         if refusal is not None:
             return error_frame(refusal.code, refusal.message, project_id=channel.id)
         self._fanout.subscribe(connection, channel, since)
+        self._ask_again_if_doubtful(connection, channel)
         return None
 
     async def drain_when(self, stop: asyncio.Event, drained: asyncio.Event) -> None:
@@ -335,12 +348,15 @@ async def run_gateway(
                 spread_seconds=settings.reset_spread_seconds,
                 slow_seconds=settings.slow_client_seconds,
             )
+            access = Access(pool, rules, registry)
+            guard = Guard(access, fanout, registry, tasks)
             gateway = Gateway(
                 keys,
                 TokenVerifier(keys, token_rules),
                 TokenSources(settings.allowed_origins, settings.allow_query_token),
-                Access(pool, rules),
+                access,
                 fanout,
+                guard,
                 rules.project_type,
                 registry,
                 tasks,
@@ -351,9 +367,11 @@ async def run_gateway(
             await run_until(
                 drained,
                 keys.run(),
+                access.run(),
+                guard.run_net(),
                 fanout.tell_status(),
                 fanout.watch_slow(),
-                Subscriber(redis_url, client, names, fanout).run(),
+                Subscriber(redis_url, client, names, fanout, guard).run(),
                 serve(gateway.application(), settings.host, settings.port, setting="PORT"),
             )
     finally:

@@ -26,6 +26,7 @@ from shared.core.protocol import (
     reconnect_frame,
     status_frame,
     subscribed_frame,
+    unsubscribed_frame,
 )
 from shared.core.replay import Cursor
 
@@ -162,6 +163,14 @@ class Connection:
             reason, project_id = self._owed
             self._owed = None
             self.write(encode_text_frame(reconnect_frame(reason, project_id=project_id)))
+
+    def tell_revoked(self, project_id: str) -> None:
+        """Its user lost the project; it goes on with its others."""
+        self.write(encode_text_frame(unsubscribed_frame(project_id, "revoked")))
+
+    def tell_access_changed(self, project_id: str) -> None:
+        frame = reconnect_frame("access_changed", project_id=project_id)
+        self.write(encode_text_frame(frame))
 
     def tell_live(self, *, live: bool) -> None:
         self.told_live = live

@@ -1,6 +1,7 @@
 """From Redis to every subscriber: carries out what the registry decides."""
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Final, Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway.connection import DRAIN_POLL_SECONDS, Connection
+from gateway.core.membership import Pair
 from gateway.core.outbox import join_frames
 from gateway.core.registry import (
     Answer,
@@ -25,7 +27,14 @@ from gateway.core.registry import (
 from gateway.core.ticks import Ticks
 from shared.core.channels import Channel, RedisNames
 from shared.core.close_codes import CloseCode
-from shared.core.protocol import Reason, Tick, cursor_of, replayed_frame
+from shared.core.protocol import (
+    Reason,
+    Recheck,
+    Tick,
+    cursor_of,
+    membership_change_of,
+    replayed_frame,
+)
 from shared.core.replay import Cursor, Loaded, LogHead, Since
 from shared.redis_link import Client, RedisLost, Script, telling_loss
 
@@ -122,7 +131,8 @@ class Fanout:
         self._link: Link | None = None
         self._replay = Script("")
         self._channels: dict[bytes, Channel] = {}
-        self._connections: set[Connection] = set()
+        self._connections: dict[str, set[Connection]] = {}  # by user
+        self._count = 0
         self._slow: dict[Connection, float] = {}
         self._some_slow = asyncio.Event()
 
@@ -143,12 +153,17 @@ class Fanout:
     def join(self, connection: Connection, wanted: Mapping[Channel, Since]) -> None:
         """Make it a subscriber; it is greeted once its channels are live."""
         self._metrics.connections.inc()
-        self._connections.add(connection)
+        self._count += 1
+        self._connections.setdefault(connection.user_id, set()).add(connection)
         self._do(self._registry.join(connection, wanted))
 
     def leave(self, connection: Connection) -> None:
         self._metrics.connections.dec()
-        self._connections.discard(connection)
+        self._count -= 1
+        of_user = self._connections[connection.user_id]
+        of_user.discard(connection)
+        if not of_user:
+            del self._connections[connection.user_id]
         self._slow.pop(connection, None)
         self._do(self._registry.leave(connection))
 
@@ -162,6 +177,54 @@ class Fanout:
     def channels_of(self, connection: Connection) -> Collection[Channel]:
         return self._registry.channels_of(connection)
 
+    def pairs(self, recheck: Recheck) -> set[Pair]:
+        """The projects and users subscribed to here that it concerns."""
+        if recheck.user_id is not None:
+            connections: Iterable[Connection] = self._connections.get(recheck.user_id, ())
+        elif recheck.project_id is not None:
+            connections = self._registry.members_of(Channel("project", recheck.project_id))
+        else:
+            connections = itertools.chain(*self._connections.values())
+        return {
+            (channel.id, connection.user_id)
+            for connection in connections
+            for channel in self._registry.channels_of(connection)
+            if channel.kind == "project" and recheck.project_id in (None, channel.id)
+        }
+
+    def hold(self, pair: Pair) -> None:
+        """Tell the user nothing more of the project, for now."""
+        for connection, channel in self._seats(pair):
+            self._registry.hold(connection, channel)
+
+    def release(self, pair: Pair) -> None:
+        """The user may hear of the project: go on from where it was held."""
+        for connection, channel in self._seats(pair):
+            self._do(self._registry.release(connection, channel))
+
+    def revoke(self, pair: Pair) -> None:
+        """The user may not hear of the project any more."""
+        for connection, channel in self._seats(pair):
+            self._do(self._registry.unsubscribe(connection, channel))
+            others = any(held.kind == "project" for held in self.channels_of(connection))
+            if connection.is_v1 and others:
+                connection.tell_revoked(channel.id)
+            else:
+                connection.end(CloseCode.FORBIDDEN, "forbidden")
+
+    def give_up(self, pair: Pair) -> None:
+        """Whether the user may hear of the project can't be found out."""
+        for connection, _ in self._seats(pair):
+            connection.end(CloseCode.UNAVAILABLE, "unavailable")
+
+    def _seats(self, pair: Pair) -> list[tuple[Connection, Channel]]:
+        channel = Channel("project", pair[0])
+        return [
+            (connection, channel)
+            for connection in self._connections.get(pair[1], ())
+            if channel in self._registry.channels_of(connection)
+        ]
+
     async def link_up(self, link: Link) -> None:
         """Use this subscriber connection from now on. Raises ``RedisLost``."""
         async with telling_loss():
@@ -173,16 +236,21 @@ class Fanout:
         self._link = None
         self._registry.link_lost()
 
-    def heard(self, tick: Tick) -> None:
-        """The leader ticked."""
-        self.learn(tick.generation, tick.reason)
-        self._ticks.heard(tick, asyncio.get_running_loop().time())
+    def heard(self, tick: Tick) -> bool:
+        """The leader ticked; whether rechecks may have been missed before it."""
+        now = asyncio.get_running_loop().time()
+        was_silent = self._ticks.is_missing(now)
+        is_new = self.learn(tick.generation, tick.reason)
+        self._ticks.heard(tick, now)
+        return was_silent or is_new
 
-    def learn(self, generation: str, reason: Reason) -> None:
-        """A tick or the stored state told of this generation."""
-        if generation != self._registry.generation:
+    def learn(self, generation: str, reason: Reason) -> bool:
+        """A tick or the stored state told of this generation; whether it is another one."""
+        is_new = generation != self._registry.generation
+        if is_new:
             self._ticks.forget()
         self._do(self._registry.learn(generation, reason))
+        return is_new
 
     def acknowledged(self, names: Sequence[bytes]) -> None:
         """Redis has acknowledged these subscriptions."""
@@ -192,8 +260,11 @@ class Fanout:
                 effects += self._registry.acknowledged(self._channels[name])
         self._do(effects)
 
-    def deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
-        """Frames that came in one read leave in one write for each subscriber."""
+    def deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> list[Recheck]:
+        """Frames that came in one read leave in one write for each subscriber.
+
+        Returns which access users' own frames make doubtful.
+        """
         effects: list[Effect[Connection]] = []
         payloads: dict[bytes, list[bytes]] = {}
         members: dict[bytes, Collection[Connection]] = {}
@@ -217,6 +288,20 @@ class Fanout:
                     self._too_much(connection)
             self._metrics.delivered.inc(len(frames) * len(audience))
         self._do(effects)
+        return self._follow_own(messages)
+
+    def _follow_own(self, messages: Sequence[tuple[bytes, bytes]]) -> list[Recheck]:
+        """What frames of users' own channels mean for their projects."""
+        rechecks = []
+        for name, payload in messages:
+            channel = self._channels.get(name)
+            if channel is not None and channel.kind == "user":
+                named = membership_change_of(payload)
+                if named is not None:
+                    rechecks.append(Recheck(named[0], channel.id))
+                for connection in self._connections.get(channel.id, ()):
+                    _tell_access(connection, [payload])
+        return rechecks
 
     async def tell_status(self) -> None:
         """Tell v1 clients when changes are not told as they happen, and when they are again.
@@ -226,7 +311,13 @@ class Fanout:
         while True:
             await asyncio.sleep(STATUS_SECONDS)
             live = self.is_live
-            for connection in self._connections:
+            is_silent = self._ticks.is_missing(asyncio.get_running_loop().time())
+            for connection in itertools.chain(*self._connections.values()):
+                # rechecks may be missed too: it is asked anew at the next tick
+                if is_silent and connection.greeted.is_set():
+                    for channel in self._registry.channels_of(connection):
+                        if channel.kind == "project":
+                            self._registry.hold(connection, channel)
                 # back only once all that it missed was told
                 if (
                     connection.is_v1
@@ -285,6 +376,7 @@ class Fanout:
                         joined[key] = join_frames(payloads)
                     self._metrics.replayed.inc(len(payloads))
                     member.write(joined[key])
+                    _tell_access(member, payloads)
                     if member.is_full:
                         self._too_much(member)
                 case _:
@@ -314,9 +406,7 @@ class Fanout:
             reset.places,
             reset.reason,
             project_id=channel.id if is_of_project else None,
-            spread_seconds=min(
-                MAX_SPREAD_SECONDS, self._spread_seconds * len(self._connections) / 1000
-            ),
+            spread_seconds=min(MAX_SPREAD_SECONDS, self._spread_seconds * self._count / 1000),
         )
 
     async def _read(self, read: Read) -> None:
@@ -349,6 +439,18 @@ class Fanout:
             for channel, parts in zip(read.wanted, found, strict=True)
         }
         self._do(self._registry.answered(read.round, answers))
+
+
+def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:
+    """What was fetched of a project while its user had no access may hold a refusal.
+
+    A v1 client knows that by the events themselves.
+    """
+    if not connection.is_v1:
+        for payload in payloads:
+            named = membership_change_of(payload)
+            if named is not None and named[1]:
+                connection.tell_access_changed(named[0])
 
 
 def _answer(channel: Channel, parts: Sequence[Any]) -> Answer:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.fanout import Fanout
+from gateway.guard import EVERYTHING, Guard
 from gateway.pubsub import PubSub
 from shared.backoff import Backoff
 from shared.core.channels import RedisNames
-from shared.core.protocol import as_reason, parse_tick
+from shared.core.protocol import as_reason, parse_recheck, parse_tick
 from shared.redis_link import TIMEOUT_SECONDS, Client, RedisLost, read_state, telling_loss
 
 HEARTBEAT_SECONDS: Final = 1.0
@@ -20,13 +21,17 @@ log = logging.getLogger(__name__)
 class Subscriber:
     """Owns the link: a loss is noticed here, told to the fan-out, and mended with backoff."""
 
-    def __init__(self, url: str, client: Client, names: RedisNames, fanout: Fanout) -> None:
+    def __init__(
+        self, url: str, client: Client, names: RedisNames, fanout: Fanout, guard: Guard
+    ) -> None:
         self._url = url
         self._client = client
         self._names = names
         self._fanout = fanout
+        self._guard = guard
         self._tick = names.tick.encode()
-        self._tick_acknowledged = asyncio.Event()
+        self._recheck = names.recheck.encode()
+        self._all_acknowledged = asyncio.Event()
         self._ticks = 0
 
     async def run(self) -> None:
@@ -43,17 +48,18 @@ class Subscriber:
                 await asyncio.sleep(delay)
 
     async def _stay_linked(self, backoff: Backoff) -> None:
-        self._tick_acknowledged.clear()
+        self._all_acknowledged.clear()
         link = await PubSub.connect(self._url, self._receive, self._acknowledged)
         try:
-            link.subscribe([self._names.tick])
+            link.subscribe([self._names.tick, self._names.recheck])
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
-                    await self._tick_acknowledged.wait()
+                    await self._all_acknowledged.wait()
             except TimeoutError as exc:
                 raise RedisLost("the subscription was not acknowledged") from exc
             await self._read_state()
             await self._fanout.link_up(link)
+            self._guard.doubt(EVERYTHING)  # rechecks were missed
             backoff.reset()
             log.info("redis linked")
             await self._check_heartbeat(link)
@@ -86,19 +92,29 @@ class Subscriber:
     def _receive(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         start = 0
         for position, (name, payload) in enumerate(messages):
-            if name == self._tick:
-                self._fanout.deliver(messages[start:position])
-                self._follow(payload)
+            if name in (self._tick, self._recheck):
+                self._deliver(messages[start:position])
+                self._follow(name, payload)
                 start = position + 1
-        self._fanout.deliver(messages[start:])
+        self._deliver(messages[start:])
 
-    def _follow(self, payload: bytes) -> None:
+    def _deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        for recheck in self._fanout.deliver(messages):
+            self._guard.doubt(recheck)
+
+    def _follow(self, name: bytes, payload: bytes) -> None:
+        if name == self._recheck:
+            recheck = parse_recheck(payload)
+            if recheck is not None:
+                self._guard.doubt(recheck)
+            return
         tick = parse_tick(payload)
         if tick is not None:
             self._ticks += 1
-            self._fanout.heard(tick)
+            if self._fanout.heard(tick):
+                self._guard.doubt(EVERYTHING)
 
     def _acknowledged(self, names: Sequence[bytes]) -> None:
-        if self._tick in names:
-            self._tick_acknowledged.set()
+        if self._recheck in names:  # the later of the two
+            self._all_acknowledged.set()
         self._fanout.acknowledged(names)

@@ -1,12 +1,13 @@
 """Channels and their subscribers: who is told what, in which order.
 
-A member's seat in a channel is *live* (it gets each frame as it comes) or *behind* (it must
-first be told what it missed since its own place). A newcomer begins behind; all fall behind
-when Redis is lost, and a client that is too slow does alone. One way leads back: a *round*
-reads the logs of all channels that somebody waits for, in one go, and judges each seat by what
-was read: it is told the rows that it missed, or of a gap, and is live. One round is under way
-at a time, so that all who wait on a channel share its read, and what a member is told of
-several channels at once (its greeting, a reset of everything) is said in one frame.
+A member's seat in a channel is *live* (it gets each frame as it comes), *behind* (it must first
+be told what it missed since its own place), or *held* (behind, and told nothing before it was
+asked anew whether it may hear). A newcomer begins behind; all fall behind when Redis is lost,
+and a client that is too slow does alone. One way leads back: a *round* reads the logs of all
+channels that somebody waits for, in one go, and judges each seat by what was read: it is told
+the rows that it missed, or of a gap, and is live. One round is under way at a time, so that all
+who wait on a channel share its read, and what a member is told of several channels at once (its
+greeting, a reset of everything) is said in one frame.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -116,6 +117,7 @@ class _Seat:
 class _Membership:
     channels: dict[Channel, None] = field(default_factory=dict)
     behind: dict[Channel, _Seat] = field(default_factory=dict)
+    held: dict[Channel, _Seat] = field(default_factory=dict)
     greeted: bool = False
     owed_reset: Reason | None = None
     slow: bool = False
@@ -125,7 +127,7 @@ class _Membership:
 class _Entry(Generic[Member]):
     """``place`` is the last frame that its live members got; without any it means nothing."""
 
-    members: int = 0
+    members: dict[Member, None] = field(default_factory=dict)
     acknowledged: bool = False
     place: Cursor | None = None
     live: dict[Member, None] = field(default_factory=dict)
@@ -166,6 +168,10 @@ class Registry(Generic[Member]):
         membership = self._members.get(member)
         return membership.channels if membership else ()
 
+    def members_of(self, channel: Channel) -> Collection[Member]:
+        entry = self._entries.get(channel)
+        return entry.members.keys() if entry else ()
+
     def join(self, member: Member, wanted: Mapping[Channel, Since]) -> list[Effect[Member]]:
         """A newcomer: it is greeted once all its channels were read."""
         self._members[member] = _Membership()
@@ -189,11 +195,11 @@ class Registry(Generic[Member]):
             return []
         del membership.channels[channel]
         membership.behind.pop(channel, None)
-        if not membership.behind:
-            self._waiting.pop(member, None)
+        membership.held.pop(channel, None)
+        self._stop_waiting(member, membership)
         entry = self._entries[channel]
         entry.live.pop(member, None)
-        entry.members -= 1
+        del entry.members[member]
         effects: list[Effect[Member]] = []
         if not entry.members:
             del self._entries[channel]
@@ -244,7 +250,7 @@ class Registry(Generic[Member]):
         for channel, entry in self._entries.items():
             self._all_fall_behind(channel, entry, None)
         for membership in self._members.values():
-            for seat in membership.behind.values():
+            for seat in (*membership.behind.values(), *membership.held.values()):
                 seat.since = None
             membership.owed_reset = reason if membership.greeted else None
         return self._next_round()
@@ -265,6 +271,24 @@ class Registry(Generic[Member]):
             self._members[member].slow = False
         return self._next_round()
 
+    def hold(self, member: Member, channel: Channel) -> None:
+        """Tell it nothing of the channel, nor what it missed elsewhere, until ``release``."""
+        membership = self._members.get(member)
+        if membership is None or channel not in membership.channels:
+            return
+        entry = self._entries[channel]
+        if member in entry.live:
+            self._fall_behind(member, channel, entry, _Seat(entry.place))
+        if channel in membership.behind:
+            membership.held[channel] = membership.behind.pop(channel)
+
+    def release(self, member: Member, channel: Channel) -> list[Effect[Member]]:
+        """It may hear: it is caught up from its own place."""
+        membership = self._members.get(member)
+        if membership is not None and channel in membership.held:
+            membership.behind[channel] = membership.held.pop(channel)
+        return self._next_round()
+
     def received(
         self, cursor: Cursor, payload: bytes
     ) -> tuple[Collection[Member], list[Effect[Member]]]:
@@ -276,8 +300,10 @@ class Registry(Generic[Member]):
         if cursor.generation != self.generation:
             self._all_fall_behind(channel, entry, None)
             for member in self._waiting:
-                if channel in self._members[member].behind:
-                    self._members[member].behind[channel].since = None
+                membership = self._members[member]
+                seat = membership.behind.get(channel) or membership.held.get(channel)
+                if seat is not None:
+                    seat.since = None
             return (), self._next_round()
         if self._round is not None and channel in self._round.wanted:
             self._round.heard_count += 1
@@ -300,6 +326,7 @@ class Registry(Generic[Member]):
             if (
                 membership is None
                 or membership.slow
+                or membership.held
                 or not membership.behind.keys() <= round_.wanted.keys()
             ):
                 continue  # whoever is still there waits for the next round
@@ -307,9 +334,12 @@ class Registry(Generic[Member]):
             effects += told
             for place in places:
                 effects += self._serve(member, place, answers[place.channel], round_)
-            if not membership.behind:
-                self._waiting.pop(member, None)
+            self._stop_waiting(member, membership)
         return effects + self._next_round()
+
+    def _stop_waiting(self, member: Member, membership: _Membership) -> None:
+        if not membership.behind and not membership.held:
+            self._waiting.pop(member, None)
 
     def _judge(
         self, member: Member, membership: _Membership, answers: Mapping[Channel, Answer]
@@ -384,7 +414,7 @@ class Registry(Generic[Member]):
             effects = [Subscribe(channel)] if self.linked else []
         if channel not in membership.channels:
             membership.channels[channel] = None
-            entry.members += 1
+            entry.members[member] = None
         self._fall_behind(member, channel, entry, seat)
         return effects
 
@@ -392,6 +422,7 @@ class Registry(Generic[Member]):
         self, member: Member, channel: Channel, entry: _Entry[Member], seat: _Seat
     ) -> None:
         entry.live.pop(member, None)
+        self._members[member].held.pop(channel, None)
         self._members[member].behind[channel] = seat
         self._waiting[member] = None
 
@@ -408,7 +439,9 @@ class Registry(Generic[Member]):
         for member in self._waiting:
             membership = self._members[member]
             behind = membership.behind
-            if membership.slow or not all(self._entries[c].acknowledged for c in behind):
+            if membership.slow or membership.held:
+                continue
+            if not all(self._entries[channel].acknowledged for channel in behind):
                 continue
             more = sum(channel not in wanted for channel in behind)
             if wanted and len(wanted) + more > MAX_CHANNELS_PER_ROUND:

@@ -38,9 +38,13 @@ class Ticks:
         """There was a reset: what was published before it proves nothing."""
         self._times.clear()
 
+    def is_missing(self, now: float) -> bool:
+        """Whether no leader ticks: whatever it would have sent may be missing."""
+        return now - self._heard_at >= MISSING_SECONDS
+
     def is_live(self, now: float) -> bool:
         """Whether nothing is being missed, as far as the ticks tell."""
-        return self._is_live and now - self._heard_at < MISSING_SECONDS
+        return self._is_live and not self.is_missing(now)
 
     def loaded(self, age_seconds: float, now: float) -> Loaded | None:
         """Up to where a page is complete all of which was fetched at most *age_seconds* before

@@ -243,6 +243,49 @@ def parse_tick(text: bytes) -> Tick | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """Access to ask anew: of this user to this project; None stands for all of them."""
+
+    project_id: str | None
+    user_id: str | None
+
+
+def recheck_message(recheck: Recheck) -> bytes:
+    """What is published on the channel ``neverstale:recheck``."""
+    return orjson.dumps(
+        {"type": "recheck", "project_id": recheck.project_id, "user_id": recheck.user_id}
+    )
+
+
+def parse_recheck(text: bytes) -> Recheck | None:
+    """What a message on that channel asks for; None if it is none of ours."""
+    try:
+        message = orjson.loads(text)
+        return Recheck(message["project_id"], message["user_id"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def membership_change_of(frame: bytes) -> tuple[str, bool] | None:
+    """The project that a frame of a user's own channel names, and whether that user may have
+    got or lost it; None: it names none, or is no such frame.
+    """
+    try:
+        message = orjson.loads(frame)
+        project_id, resource, action = (
+            message[key] for key in ("project_id", "resource", "action")
+        )
+        if project_id is None or not message["channel"].startswith("user:"):
+            return None
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None
+    changes = resource == "project_members" or (
+        resource == "project" and action in ("INSERT", "DELETE")
+    )
+    return project_id, changes
+
+
 def format_timestamp(at: datetime) -> str:
     """UTC with six digits of microseconds and ``Z``."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -228,7 +228,7 @@ async def test_a_reset_names_the_new_places_and_how_to_spread(
         assert (frame["type"], frame["data"]) == ("reconnect", {"reason": "truncate"})
         assert "project_id" not in frame
         assert frame["spread_ms"] == 4  # two sockets, 2 s for each 1,000
-        assert list(frame["cursors"]) == [channel(world), f"user:{world.ada}"]
+        assert set(frame["cursors"]) == {channel(world), f"user:{world.ada}"}
         frame = await plain.next()
         assert frame == {"type": "reconnect", "data": {"reason": "truncate"}}
         cursor = (await resume(world, gateway))["cursors"][channel(world)]

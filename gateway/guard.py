@@ -1,0 +1,103 @@
+"""Asks anew who may hear whenever that may have changed, and ends what is over."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter
+
+from gateway.access import Access, AccessUnavailable
+from gateway.core.membership import Pair
+from gateway.fanout import Fanout
+from shared.core.protocol import Recheck
+
+EVERYTHING: Final = Recheck(None, None)
+UNAVAILABLE_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 0.25
+NET_SECONDS: Final = 300.0
+_PAIRS_AT_ONCE: Final = 500
+
+log = logging.getLogger(__name__)
+
+
+class Guard:
+    """Holds subscriptions that became doubtful until the database has answered."""
+
+    def __init__(
+        self,
+        access: Access,
+        fanout: Fanout,
+        registry: CollectorRegistry,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._access = access
+        self._fanout = fanout
+        self._tasks = tasks
+        self._asking: set[Pair] = set()
+        self._revoked = Counter(
+            "neverstale_revoked_total",
+            "Users who lost a project that they were hearing of",
+            registry=registry,
+        )
+
+    def doubt(self, recheck: Recheck) -> None:
+        """Access may have changed: what it concerns is told nothing more before it was asked
+        again. Whoever was joining meanwhile asks again by itself.
+        """
+        self._access.doubt(recheck)
+        for pair in self._fanout.pairs(recheck):
+            self._fanout.hold(pair)
+            if pair not in self._asking:
+                self._asking.add(pair)
+                self._tasks.create_task(self._ask(pair))
+
+    async def _ask(self, pair: Pair) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + UNAVAILABLE_SECONDS
+        while True:
+            try:
+                allowed = await self._access.ask(pair)
+            except AccessUnavailable as exc:
+                if loop.time() < deadline:
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                log.warning("access could not be asked anew", extra={"reason": str(exc)})
+                self._asking.discard(pair)
+                self._fanout.give_up(pair)
+                return
+            # it may have become doubtful again before this task went on
+            if not allowed or self._access.is_known(pair):
+                break
+        self._asking.discard(pair)
+        if allowed:
+            self._fanout.release(pair)
+        else:
+            self._revoke(pair)
+
+    def _revoke(self, pair: Pair) -> None:
+        self._revoked.inc()
+        self._fanout.revoke(pair)
+
+    async def run_net(self) -> None:
+        """Ask for everything that is live now and then: the net under lost rechecks, and what
+        changes access without changing a watched row. Never returns.
+        """
+        while True:
+            await asyncio.sleep(NET_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 no secret
+            pairs = list(self._fanout.pairs(EVERYTHING))
+            for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+                await self._cast(pairs[start : start + _PAIRS_AT_ONCE])
+
+    async def _cast(self, pairs: Iterable[Pair]) -> None:
+        async def ask(pair: Pair) -> None:
+            try:
+                if not await self._access.ask(pair):
+                    self._revoke(pair)
+            except AccessUnavailable:
+                pass  # there is a next time
+
+        async with asyncio.TaskGroup() as asking:
+            for pair in pairs:
+                asking.create_task(ask(pair))

@@ -1,0 +1,127 @@
+"""Who may hear: answers, doubts, and answers that a doubt has overtaken."""
+
+import pytest
+
+from gateway.core import membership as module
+from gateway.core.membership import Membership, is_concerned
+from shared.core.protocol import Recheck, membership_change_of, parse_recheck, recheck_message
+
+P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
+
+
+def answered_yes(made: Membership, now: float = 0.0) -> None:
+    made.want(P_U)
+    question = made.ask()
+    assert made.answered(question, {P_U}, now) == {P_U: True}
+
+
+@pytest.mark.parametrize(
+    ("recheck", "concerned"),
+    [
+        (Recheck("p", "u"), {P_U}),
+        (Recheck("p", None), {P_U, P_V}),
+        (Recheck(None, "u"), {P_U, Q_U}),
+        (Recheck(None, None), {P_U, P_V, Q_U}),
+        (Recheck("x", "u"), set()),
+    ],
+)
+def test_a_recheck_concerns(recheck: Recheck, concerned: set[tuple[str, str]]) -> None:
+    assert {pair for pair in (P_U, P_V, Q_U) if is_concerned(pair, recheck)} == concerned
+
+
+def test_yes_is_known_for_a_short_while_and_no_never() -> None:
+    made = Membership()
+    made.want(P_U)
+    made.want(P_V)
+    question = made.ask()
+    assert question.pairs == {P_U, P_V}
+    assert not made.is_wanted
+    assert made.answered(question, {P_U}, 10.0) == {P_U: True, P_V: False}
+    assert made.is_known(P_U, 14.9)
+    assert not made.is_known(P_U, 15.0)
+    assert not made.is_known(P_V, 10.0)
+
+
+def test_a_later_no_ends_what_was_known() -> None:
+    made = Membership()
+    answered_yes(made)
+    made.want(P_U)
+    assert made.answered(made.ask(), set(), 1.0) == {P_U: False}
+    assert not made.is_known(P_U, 1.0)
+
+
+def test_a_doubt_drops_what_is_known() -> None:
+    made = Membership()
+    answered_yes(made)
+    made.doubt(Recheck("q", None))
+    assert made.is_known(P_U, 0.0)
+    made.doubt(Recheck("p", None))
+    assert not made.is_known(P_U, 0.0)
+
+
+def test_an_answer_to_a_question_sent_before_the_doubt_is_asked_again() -> None:
+    made = Membership()
+    made.want(P_U)
+    made.want(P_V)
+    question = made.ask()
+    made.doubt(Recheck("p", "u"))
+    assert made.answered(question, {P_U, P_V}, 0.0) == {P_V: True}
+    assert not made.is_known(P_U, 0.0)
+    assert made.ask().pairs == {P_U}
+
+
+def test_what_failed_is_asked_only_if_it_is_wanted_again() -> None:
+    made = Membership()
+    made.want(P_U)
+    made.failed(made.ask())
+    assert not made.is_wanted
+    made.doubt(Recheck(None, None))
+
+
+def test_a_query_and_what_is_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PAIRS_PER_QUERY", 1)
+    made = Membership()
+    answered_yes(made)
+    made.want(P_V)
+    made.want(Q_U)
+    first, second = made.ask(), made.ask()
+    assert (first.pairs, second.pairs) == ({P_V}, {Q_U})
+    made.answered(first, {P_V}, 4.0)
+    assert made.is_known(P_U, 4.0)
+    made.answered(second, {Q_U}, 6.0)
+    assert made.is_known(P_V, 6.0)
+    assert P_U not in made._known
+
+
+def test_a_recheck_is_read_back() -> None:
+    for recheck in (Recheck("p", "u"), Recheck("p", None), Recheck(None, None)):
+        assert parse_recheck(recheck_message(recheck)) == recheck
+    for text in (b"", b"[]", b"7", b"{}", b'{"project_id":"p"}'):
+        assert parse_recheck(text) is None
+
+
+OWN = (
+    b'{"type":"cache_invalidate","resource":"%s","action":"%s","project_id":"p",'
+    b'"channel":"user:u"}'
+)
+
+
+@pytest.mark.parametrize(
+    ("frame", "named"),
+    [
+        (OWN % (b"project_members", b"UPDATE"), ("p", True)),
+        (OWN % (b"project", b"INSERT"), ("p", True)),
+        (OWN % (b"project", b"DELETE"), ("p", True)),
+        (OWN % (b"project", b"UPDATE"), ("p", False)),
+        ((OWN % (b"project", b"DELETE")).replace(b"user:", b"project:"), None),
+        ((OWN % (b"note", b"UPDATE")).replace(b'"p"', b"null"), None),
+        (b'{"type":"reconnect","data":{"reason":"bulk_change"}}', None),
+        (b"garbage", None),
+        (b"[]", None),
+        (b'{"project_id":"p","resource":"x","action":"y","channel":7}', None),
+    ],
+)
+def test_a_users_own_frame_names_a_project(
+    frame: bytes, named: tuple[str, bool] | None
+) -> None:
+    assert membership_change_of(frame) == named
