@@ -1,0 +1,217 @@
+import type { Effect, Input, NeverstaleEvent, Status, TimerName } from './core/events.js';
+import { SUBPROTOCOL, type Cursors } from './core/protocol.js';
+import { Session } from './core/session.js';
+import { browserEnvironment, type Environment, type Socket } from './environment.js';
+
+export interface ConnectionOptions {
+  /**
+   * The gateway's WebSocket endpoint, e.g. `wss://live.example.com/api/v1/messages/ws`; in a
+   * browser a path of the same host will do. `http` reads as `ws`.
+   */
+  url: string;
+  /**
+   * Gives the user's JWT. Called before each connection and ahead of the token's expiry.
+   *
+   * @param how - `refresh`: the last token was refused or expires soon, so a cached one won't do
+   */
+  getToken: (how: { refresh: boolean }) => string | Promise<string>;
+  /** A project to open at once, as the server spells its id. Default: none. */
+  projectId?: string;
+  /** The places up to which everything held is known to be fresh. Default: none. */
+  cursors?: Cursors;
+  /**
+   * Failed tries in a row after which it waits for the network, the user or a new project.
+   * Default: no limit; tries are up to 30 s apart.
+   */
+  maxTries?: number;
+  /** For tests, and for what is not a browser. Default: the browser's own. */
+  environment?: Environment;
+}
+
+/** One WebSocket to the gateway, for any number of projects. */
+export interface Connection {
+  /** Hears a project until the function that it gives is called. Calls are counted. */
+  readonly open: (projectId: string) => () => void;
+  /** Calls on each event, in order, until the function that it gives is called. */
+  readonly subscribe: (listener: (event: NeverstaleEvent) => void) => () => void;
+  /** The status of a project, or of the connection as a whole. */
+  readonly status: (projectId?: string) => Status;
+  /** Calls when any status may have changed. */
+  readonly onStatus: (listener: () => void) => () => void;
+  /** The newest cursor of each channel. */
+  readonly cursors: () => Cursors;
+  /** Ends it for good. */
+  readonly close: () => void;
+  readonly environment: Environment;
+}
+
+/**
+ * Connects to a gateway, and stays connected.
+ *
+ * It is for one user: after a sign-out close it, and make another.
+ */
+export function createConnection(options: ConnectionOptions): Connection {
+  const environment = options.environment ?? browserEnvironment();
+  const session = new Session(options.cursors ?? {}, options.maxTries ?? Infinity);
+  const eventListeners = new Set<(event: NeverstaleEvent) => void>();
+  const statusListeners = new Set<() => void>();
+  const opened = new Map<string, number>();
+  const timers = new Map<TimerName, () => void>();
+  let socket: Socket | undefined;
+  let isClosed = false;
+  let isWantDue = false;
+  let wanted: string | undefined;
+
+  function handle(input: Input): void {
+    for (const effect of session.handle(input, environment.now(), environment.random())) {
+      perform(effect);
+    }
+    tellAll(statusListeners, undefined);
+  }
+
+  function perform(effect: Effect): void {
+    switch (effect.do) {
+      case 'ask_token':
+        askToken(effect.ask, effect.refresh);
+        break;
+      case 'open':
+        openSocket(effect.token, effect.query);
+        break;
+      case 'close':
+        closeSocket();
+        break;
+      case 'send':
+        socket?.send(JSON.stringify(effect.message));
+        break;
+      case 'emit':
+        tellAll(eventListeners, effect.event);
+        break;
+      case 'timer':
+        setTimer(effect.name, effect.ms);
+        break;
+      case 'warn':
+        environment.warn(effect.text);
+    }
+  }
+
+  function askToken(ask: number, refresh: boolean): void {
+    Promise.resolve()
+      .then(() => options.getToken({ refresh }))
+      .then(
+        (token) => {
+          handle({ is: 'token', ask, token });
+        },
+        (error: unknown) => {
+          environment.warn(`no token: ${String(error)}`);
+          handle({ is: 'no_token', ask });
+        },
+      );
+  }
+
+  function openSocket(token: string, query: string): void {
+    const url = new URL(options.url, environment.baseUrl);
+    url.protocol = url.protocol.replace('http', 'ws');
+    url.search = query;
+    const mine = environment.openSocket(url.href, [SUBPROTOCOL, `bearer.${token}`], {
+      text: (text) => {
+        if (socket === mine) handle({ is: 'text', text });
+      },
+      closed: (code) => {
+        if (socket !== mine) return;
+        socket = undefined;
+        handle({ is: 'closed', code });
+      },
+    });
+    socket = mine;
+  }
+
+  /** From here on it is not heard any more, though its close may take seconds. */
+  function closeSocket(): void {
+    const closing = socket;
+    socket = undefined;
+    closing?.close();
+  }
+
+  function setTimer(name: TimerName, ms: number | undefined): void {
+    timers.get(name)?.();
+    timers.delete(name);
+    if (ms === undefined) return;
+    const stop = environment.setTimer(() => {
+      handle({ is: 'timer', name });
+    }, ms);
+    timers.set(name, stop);
+  }
+
+  /** Once a tick: a switch of projects is one change, and what is undone at once is none. */
+  function wantSoon(): void {
+    if (isWantDue) return;
+    isWantDue = true;
+    queueMicrotask(() => {
+      isWantDue = false;
+      const projectIds = [...opened.keys()];
+      if (isClosed || wanted === JSON.stringify(projectIds)) return;
+      wanted = JSON.stringify(projectIds);
+      handle({ is: 'want', projectIds });
+    });
+  }
+
+  function open(projectId: string): () => void {
+    opened.set(projectId, (opened.get(projectId) ?? 0) + 1);
+    wantSoon();
+    let isOpen = true;
+    return () => {
+      if (!isOpen) return;
+      isOpen = false;
+      const others = (opened.get(projectId) ?? 1) - 1;
+      if (others > 0) opened.set(projectId, others);
+      else opened.delete(projectId);
+      wantSoon();
+    };
+  }
+
+  const stopSignals = environment.onSignal((signal) => {
+    if (signal === 'visible') handle({ is: 'visible' });
+    if (signal === 'online' || signal === 'offline') {
+      handle({ is: 'network', isOnline: signal === 'online' });
+    }
+  });
+  if (!environment.isOnline()) handle({ is: 'network', isOnline: false });
+  if (options.projectId !== undefined) open(options.projectId);
+  wantSoon();
+
+  return {
+    open,
+    subscribe: (listener) => listen(eventListeners, listener),
+    status: (projectId) => session.status(projectId),
+    onStatus: (listener) => listen(statusListeners, listener),
+    cursors: () => session.cursors,
+    close() {
+      if (isClosed) return;
+      isClosed = true;
+      stopSignals();
+      handle({ is: 'stop' });
+      eventListeners.clear();
+    },
+    environment,
+  };
+}
+
+function listen<T>(listeners: Set<T>, listener: T): () => void {
+  listeners.add(listener);
+  return () => {
+    listeners.delete(listener);
+  };
+}
+
+/** One listener's failure must not keep an event from the others. */
+function tellAll<T>(listeners: Set<(value: T) => void>, value: T): void {
+  for (const listener of [...listeners]) {
+    try {
+      listener(value);
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+}
