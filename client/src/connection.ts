@@ -135,7 +135,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   function setTimer(name: TimerName, ms: number | undefined): void {
     timers.get(name)?.();
     timers.delete(name);
-    if (ms === undefined) return;
+    if (ms === undefined || isClosed) return;
     const stop = environment.setTimer(() => {
       handle({ is: 'timer', name });
     }, ms);

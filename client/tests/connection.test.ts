@@ -14,6 +14,17 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
+/** Hears what nobody catches; gives it, once. */
+function hearUncaught(): () => unknown[] {
+  const failures: unknown[] = [];
+  const keep = (error: unknown): void => void failures.push(error);
+  process.on('uncaughtException', keep).on('unhandledRejection', keep);
+  return () => {
+    process.off('uncaughtException', keep).off('unhandledRejection', keep);
+    return failures;
+  };
+}
+
 describe('the socket', () => {
   it('is opened with the token beside the subprotocol', async () => {
     createConnection(optionsIn(world, { projectId: 'P', cursors: { 'project:P': 'p1' } }));
@@ -57,9 +68,37 @@ describe('the socket', () => {
     heard.length = 0;
     first.change('P', 7);
     first.end(1006);
-    await pass(60_000);
+    await pass(5_000);
     expect(heard).toEqual([]);
+    expect(world.sockets).toHaveLength(2);
+    expect(connection.status('P')).toBe('live');
     expect(connection.cursors()['project:P']).toBe('project:P@1');
+  });
+
+  it('that cannot be opened is a failed try', async () => {
+    const open = world.openSocket.bind(world);
+    world.openSocket = () => {
+      throw new Error('not a token');
+    };
+    const failures = hearUncaught();
+    const connection = createConnection(optionsIn(world));
+    await pass(10_000);
+    expect(failures()).toEqual([new Error('not a token')]);
+    expect(connection.status()).toBe('degraded');
+    world.openSocket = open;
+    await pass(500);
+    expect(world.sockets).toHaveLength(1);
+  });
+
+  it('is closed for good by a listener, too', async () => {
+    const connection = createConnection(optionsIn(world, { projectId: 'P' }));
+    connection.subscribe(() => {
+      connection.close();
+    });
+    await pass();
+    world.socket.connected(['P']);
+    expect(world.openSockets).toEqual([]);
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it('is closed for good by close', async () => {
@@ -107,6 +146,17 @@ describe('projects', () => {
     connection.open('P');
     await pass();
     expect(world.socket.sent).toEqual([]);
+  });
+});
+
+describe('a terminal close', () => {
+  it('is not tried again by one more user of the same project', async () => {
+    const connection = createConnection(optionsIn(world, { projectId: 'P' }));
+    await pass();
+    world.socket.end(4400);
+    connection.open('P');
+    await pass(60_000);
+    expect(world.sockets).toHaveLength(1);
   });
 });
 
@@ -158,9 +208,7 @@ describe('the world around', () => {
 
 describe('listeners', () => {
   it("hear of each status, and one's failure is not the others'", async () => {
-    const failures: unknown[] = [];
-    const keep = (error: unknown): void => void failures.push(error);
-    process.on('uncaughtException', keep);
+    const failures = hearUncaught();
     const connection = createConnection(optionsIn(world, { projectId: 'P' }));
     const heard: string[] = [];
     connection.subscribe(() => {
@@ -175,7 +223,6 @@ describe('listeners', () => {
     world.socket.end(1006);
     expect(heard).toHaveLength(5);
     await pass();
-    process.off('uncaughtException', keep);
-    expect(failures).toEqual([new Error('mine'), new Error('mine')]);
+    expect(failures()).toEqual([new Error('mine'), new Error('mine')]);
   });
 });

@@ -118,8 +118,9 @@ export class Session {
       this.effects.push({ do: 'send', message: { type: 'auth', token } });
     } else if (this.phase === 'token') {
       this.phase = 'opening';
-      this.effects.push({ do: 'open', token, query: this.subscriptions.query(now) });
+      // The timer first: a URL or a token that no socket can be opened with is a failed try too.
       this.timer(CONNECT_MS);
+      this.effects.push({ do: 'open', token, query: this.subscriptions.query(now) });
     }
   }
 

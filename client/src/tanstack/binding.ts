@@ -5,12 +5,17 @@ import { backoffMs } from '../core/backoff.js';
 import type { Change, NeverstaleEvent, Stale } from '../core/events.js';
 import type { Cursors } from '../core/protocol.js';
 import { Freshness, type StaleMark } from './freshness.js';
-import { defaultMapping, names, startsWith, type Mapping } from './mapping.js';
+import { defaultMapping, mayBeOf, startsWith, type Mapping } from './mapping.js';
 import { writeCursors } from './stored-cursors.js';
 
 export interface BindingOptions {
   /** What changes make stale; each entry adds to the default mapping or replaces its entry. */
   mapping?: Mapping;
+  /**
+   * Whether a query may hold something of a project; `others` are ids of projects heard of so far.
+   * Default: yes, unless its key has the UUID of another project and not of this one.
+   */
+  isOf?: (queryKey: QueryKey, projectId: string, others: ReadonlySet<string>) => boolean;
   /** Events within this time make one refetch, in milliseconds. Default: 10. */
   batchMs?: number;
   /** After this time what a change made stale is fetched once more (replicas that lag). Default: never. */
@@ -108,7 +113,7 @@ export class Binding {
 
   private onChange(change: Change): void {
     const { resource, projectId, before } = change;
-    const map = this.mapping[resource];
+    const map = Object.hasOwn(this.mapping, resource) ? this.mapping[resource] : undefined;
     if (map === undefined) {
       this.warnOnce(resource);
       this.apply({ matches: (query) => this.isOf(query, projectId) }, before, change);
@@ -144,10 +149,9 @@ export class Binding {
     });
   }
 
-  /** Whether a query may hold something of a project: unless its key names another and not it. */
-  private isOf(query: Query, projectId: string): boolean {
-    if (names(query.queryKey, projectId)) return true;
-    return ![...this.projectIds].some((id) => names(query.queryKey, id));
+  private isOf({ queryKey }: Query, projectId: string): boolean {
+    const { isOf = mayBeOf } = this.options;
+    return isOf(queryKey, projectId, this.projectIds);
   }
 
   private warnOnce(resource: string): void {

@@ -11,7 +11,7 @@ export interface FallbackOptions {
   onFocus?: boolean;
 }
 
-/** Refetches what is in use while the connection is degraded; gives what ends it. */
+/** Refetches what is in use while the connection is degraded or gone; gives what ends it. */
 export function fallBack(
   connection: Connection,
   client: QueryClient,
@@ -20,7 +20,7 @@ export function fallBack(
   const { environment } = connection;
   let stopTimer: (() => void) | undefined;
 
-  const isDegraded = (): boolean => connection.status() === 'degraded';
+  const isDegraded = (): boolean => ['degraded', 'offline'].includes(connection.status());
   const refetch = (): void => {
     const predicate = (query: Parameters<typeof isOurs>[0]): boolean => !isOurs(query);
     void client.refetchQueries({ type: 'active', predicate }, { cancelRefetch: false });

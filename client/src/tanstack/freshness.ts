@@ -178,7 +178,7 @@ export class Freshness {
     }
   }
 
-  /** Whose response is written is not known: it may be that of anything under way. */
+  /** Whose response is written is not known: it may be that of the oldest thing under way. */
   private onWrite(query: Query): void {
     this.prune();
     const began = [...this.activities].reduce(
@@ -187,10 +187,7 @@ export class Freshness {
     );
     this.dataBegan.set(query, began.at);
     const missed = this.events.findLast(
-      (event) =>
-        event.order > began.order &&
-        began.at < (event.fetchedBefore ?? Infinity) &&
-        event.matches(query),
+      (event) => began.at < (event.fetchedBefore ?? Infinity) && event.matches(query),
     );
     // What is written over stale data may be made of it, so what is stale stays it.
     const mark = missed?.order ?? this.marks.get(query);
@@ -212,7 +209,6 @@ export class Freshness {
   /** Restored or initial data is of unknown age, and events before it were not kept for it. */
   private onForeignData(query: Query): void {
     if (query.state.data === undefined) return;
-    this.dataBegan.set(query, -Infinity);
     this.markAgain(query, this.order);
   }
 
@@ -257,7 +253,7 @@ export class Freshness {
     }
   }
 
-  /** Forgets what no write can be older than. */
+  /** Forgets the events that no write can be older than. */
   private prune(): void {
     const now = this.environment.now();
     for (const activity of this.activities) {

@@ -52,8 +52,18 @@ export function startsWith(key: unknown, prefix: unknown): boolean {
   return Object.keys(prefix).every((name) => startsWith(key[name], prefix[name]));
 }
 
-/** Whether an id is anywhere in a key. */
-export function names(key: unknown, id: string): boolean {
+const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
+
+/**
+ * Whether a query may hold something of a project: unless its key names another one and not it.
+ * Only a UUID names a project for sure; a number may be anything's.
+ */
+export function mayBeOf(key: QueryKey, projectId: string, others: ReadonlySet<string>): boolean {
+  if (names(key, projectId)) return true;
+  return ![...others].some((id) => UUID.test(id) && names(key, id));
+}
+
+function names(key: unknown, id: string): boolean {
   if (isText(key)) return String(key) === id;
   return isRecord(key) && Object.values(key).some((part) => names(part, id));
 }

@@ -182,6 +182,15 @@ describe('tokens', () => {
     expect(script.feed({ is: 'no_token', ask: 1 })).toEqual([]);
   });
 
+  it('that were asked for before a 4401 are not used', () => {
+    const script = new Script().connect(['P']);
+    script.frame({ type: 'token_expiring', in: 60 });
+    script.closed(4401);
+    expect(script.feed({ is: 'token', ask: 2, token: 'refused' })).toEqual([]);
+    expect(script.feed({ is: 'no_token', ask: 2 })).toEqual([]);
+    expect(script.feed({ is: 'token', ask: 3, token: 'new' })).toMatchObject([{}, { do: 'open' }]);
+  });
+
   it('that can not be had are a failed try', () => {
     const script = new Script();
     script.want('P');
@@ -248,6 +257,12 @@ describe('status', () => {
     script.frame({ type: 'status', live: false });
     expect(script.status).toBe('degraded');
     script.frame({ type: 'status', live: true });
+    expect(script.status).toBe('live');
+    script.frame({ type: 'status', live: false });
+    script.closed(1012);
+    script.expire();
+    script.token();
+    script.frame(connected(['P']));
     expect(script.status).toBe('live');
   });
 

@@ -41,14 +41,19 @@ describe('many events', () => {
 describe('resets', () => {
   it('of a project make stale what may be of it, and not what names only another', async () => {
     const board = await Board.open();
-    board.socket.frame({ type: 'reconnect', data: { reason: 'gap' }, project_id: 'Q' });
+    const other = 'a9011000-0000-4000-8000-000000000001';
+    for (const id of [other, '7']) {
+      board.socket.frame({ type: 'reconnect', data: { reason: 'gap' }, project_id: id });
+    }
     await pass(10);
-    for (const key of [TASK, ['tasks', 'list', 'P'], ['tasks', 'list', 'Q'], ['projects', 'list']])
+    const ofOther = ['tasks', 'list', { project: other }];
+    for (const key of [TASK, ['tasks', 'list', 'P'], ofOther, ['tasks', 'detail', 7]]) {
       await board.shown(key);
+    }
     await pass(10);
     board.socket.frame({ type: 'reconnect', data: { reason: 'gap' }, project_id: 'P' });
     await pass(10);
-    expect(board.asked.sort()).toEqual(['projects/list', 'tasks/detail/T', 'tasks/list/P']);
+    expect(board.asked.sort()).toEqual(['tasks/detail/7', 'tasks/detail/T', 'tasks/list/P']);
   });
 
   it('of everything make everything stale', async () => {
@@ -197,6 +202,15 @@ describe('options', () => {
     expect(board.isStale(TASK)).toBe(false);
   });
 
+  it('isOf says what is of a project', async () => {
+    const board = await Board.open({ isOf: (key, id) => key[0] !== 'weather' && id === 'P' });
+    await board.shown(TASK);
+    await board.shown(['weather']);
+    board.socket.frame({ type: 'reconnect', data: { reason: 'gap' }, project_id: 'P' });
+    await pass(10);
+    expect(board.asked).toEqual(['tasks/detail/T']);
+  });
+
   it('isEcho leaves alone what its response has brought', async () => {
     const board = await Board.open({ isEcho: (change, key) => key.includes(change.id) });
     await board.shown(TASK);
@@ -208,7 +222,7 @@ describe('options', () => {
 });
 
 describe('the fallback', () => {
-  it('refetches what is in use while degraded, and only then', async () => {
+  it('refetches what is in use while degraded or gone, and only then', async () => {
     const board = await Board.open({ fallback: { everyMs: 5_000, onFocus: true } });
     await board.shown(TASK);
     await board.cached(['tasks', 'list', 'P']);
@@ -225,8 +239,11 @@ describe('the fallback', () => {
     board.socket.frame({ type: 'status', live: true });
     await pass(20_000);
     expect(board.asked).toEqual([]);
+    board.socket.end(4400);
+    await pass(5_000);
+    expect(board.asked).toEqual(['tasks/detail/T']);
+    await board.answer('polled');
     board.disconnect();
-    board.socket.frame({ type: 'status', live: false });
     await pass(20_000);
     board.world.signal('focus');
     expect(board.asked).toEqual([]);

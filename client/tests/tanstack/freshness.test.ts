@@ -52,6 +52,7 @@ describe('an event during a fetch', () => {
     await board.change();
     await board.answer('old');
     expect(board.isStale(TASK)).toBe(true);
+    await pass(100);
     board.show(TASK, { refetchOnMount: false });
     await pass(10);
     expect(board.asked).toEqual(['tasks/detail/T']);
@@ -199,6 +200,12 @@ describe('an older response written by setQueryData', () => {
     for (let place = 0; place < 600; place++) board.socket.change('P', place, 'task', 'other');
     await mutation.respond();
     expect(board.isStale(TASK)).toBe(true);
+    const heard = vi.fn();
+    board.client.getQueryCache().subscribe(heard);
+    await pass(20);
+    heard.mockClear();
+    await pass(5_000);
+    expect(heard).not.toHaveBeenCalled();
   });
 
   it('is fresh if the mutation began after the event', async () => {
@@ -226,6 +233,7 @@ describe('an older response written by setQueryData', () => {
   it('over stale data does not make it fresh', async () => {
     const board = await Board.open();
     await board.cached(TASK);
+    await pass(2_000);
     await board.change();
     board.client.setQueryData(TASK, (old: unknown) => `${String(old)}, patched`);
     expect(board.isStale(TASK)).toBe(true);

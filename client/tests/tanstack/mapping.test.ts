@@ -5,9 +5,10 @@ import { defaultMapping } from '../../src/tanstack/index.js';
 import { pass } from '../world.js';
 import { Board } from './board.js';
 
+const OTHER = 'a9011000-0000-4000-8000-000000000001';
 const ALL: QueryKey[] = [
   ['projects', 'detail', 'P'],
-  ['projects', 'detail', 'Q'],
+  ['projects', 'detail', OTHER],
   ['projects', 'list', { archived: false }],
   ['projects', 'bundle', 'P'],
   ['sprints', 'detail', 'S'],
@@ -15,7 +16,7 @@ const ALL: QueryKey[] = [
   ['tasks', 'detail', 'T'],
   ['tasks', 'detail', 'other'],
   ['tasks', 'list', 'P', { done: true }],
-  ['tasks', 'list', 'Q'],
+  ['tasks', 'list', OTHER],
   ['tasks', 'sprint', 'S'],
   ['projectMembers', 'P'],
   ['messages', 'list', 'P'],
@@ -119,16 +120,23 @@ describe('an own mapping', () => {
 });
 
 describe('an unknown resource', () => {
+  it('is one, whatever it is called', async () => {
+    const board = await Board.open();
+    await board.shown(['tasks', 'detail', 'T']);
+    await board.change(7, 'constructor', 'I');
+    expect(board.asked).toEqual(['tasks/detail/T']);
+  });
+
   it('warns once, and makes everything of its project stale', async () => {
     const board = await Board.open();
     for (const key of ALL) await board.shown(key);
-    board.socket.frame({ type: 'reconnect', data: { reason: 'gap' }, project_id: 'Q' });
+    board.socket.frame({ type: 'reconnect', data: { reason: 'gap' }, project_id: OTHER });
     await pass(10);
     while (board.requests.length > 0) await board.answer('again');
     await board.change(7, 'invoice', 'I');
     await board.change(8, 'invoice', 'J');
     expect(board.world.warnings).toEqual([expect.stringContaining('"invoice"')]);
-    const others = ['projects/detail/Q', 'tasks/list/Q'];
+    const others = [`projects/detail/${OTHER}`, `tasks/list/${OTHER}`];
     const asked = board.requests.map(({ key }) => spell(key));
     expect([...asked, ...others].sort()).toEqual(ALL.map(spell).sort());
   });
