@@ -32,7 +32,10 @@ export interface ConnectionOptions {
 export interface Connection {
   /** Hears a project until the function that it gives is called. Calls are counted. */
   readonly open: (projectId: string) => () => void;
-  /** Calls on each event, in order, until the function that it gives is called. */
+  /**
+   * Calls on each event, in order, until the function that it gives is called. Who begins in the
+   * tick that made the connection hears all.
+   */
   readonly subscribe: (listener: (event: NeverstaleEvent) => void) => () => void;
   /** The status of a project, or of the connection as a whole. */
   readonly status: (projectId?: string) => Status;

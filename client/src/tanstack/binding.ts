@@ -23,8 +23,8 @@ export interface BindingOptions {
   /** Whether to go on retrying a stale query in use whose fetch failed. Default: always. */
   shouldRetry?: (error: unknown) => boolean;
   /**
-   * Whether a query already holds this very change, e.g. since a mutation's response with that
-   * version was written to it. It is asked for each query that a change matches. Default: no.
+   * Whether a query already holds this change, as a mutation's response that was written to it may.
+   * It is a bet: an event may stand for several changes of its row. Default: no.
    */
   isEcho?: (change: Change, queryKey: QueryKey) => boolean;
 }
