@@ -2,6 +2,8 @@ import type { Effect, Input, NeverstaleEvent, Status, TimerName } from './core/e
 import { SUBPROTOCOL, type Cursors } from './core/protocol.js';
 import { Session } from './core/session.js';
 import { browserEnvironment, type Environment, type Socket } from './environment.js';
+import { makeListeners } from './listeners.js';
+import { countProjects } from './projects.js';
 
 export interface ConnectionOptions {
   /**
@@ -56,20 +58,26 @@ export interface Connection {
 export function createConnection(options: ConnectionOptions): Connection {
   const environment = options.environment ?? browserEnvironment();
   const session = new Session(options.cursors ?? {}, options.maxTries ?? Infinity);
-  const eventListeners = new Set<(event: NeverstaleEvent) => void>();
-  const statusListeners = new Set<() => void>();
-  const opened = new Map<string, number>();
+  const events = makeListeners<NeverstaleEvent>();
+  const statuses = makeListeners<undefined>();
+  const projects = countProjects(want);
   const timers = new Map<TimerName, () => void>();
   let socket: Socket | undefined;
   let isClosed = false;
-  let isWantDue = false;
   let wanted: string | undefined;
+
+  function want(): void {
+    const projectIds = projects.wanted();
+    if (isClosed || wanted === JSON.stringify(projectIds)) return;
+    wanted = JSON.stringify(projectIds);
+    handle({ is: 'want', projectIds });
+  }
 
   function handle(input: Input): void {
     for (const effect of session.handle(input, environment.now(), environment.random())) {
       perform(effect);
     }
-    tellAll(statusListeners, undefined);
+    statuses.tell(undefined);
   }
 
   function perform(effect: Effect): void {
@@ -87,7 +95,7 @@ export function createConnection(options: ConnectionOptions): Connection {
         socket?.send(JSON.stringify(effect.message));
         break;
       case 'emit':
-        tellAll(eventListeners, effect.event);
+        events.tell(effect.event);
         break;
       case 'timer':
         setTimer(effect.name, effect.ms);
@@ -145,33 +153,6 @@ export function createConnection(options: ConnectionOptions): Connection {
     timers.set(name, stop);
   }
 
-  /** Once a tick: a switch of projects is one change, and what is undone at once is none. */
-  function wantSoon(): void {
-    if (isWantDue) return;
-    isWantDue = true;
-    queueMicrotask(() => {
-      isWantDue = false;
-      const projectIds = [...opened.keys()];
-      if (isClosed || wanted === JSON.stringify(projectIds)) return;
-      wanted = JSON.stringify(projectIds);
-      handle({ is: 'want', projectIds });
-    });
-  }
-
-  function open(projectId: string): () => void {
-    opened.set(projectId, (opened.get(projectId) ?? 0) + 1);
-    wantSoon();
-    let isOpen = true;
-    return () => {
-      if (!isOpen) return;
-      isOpen = false;
-      const others = (opened.get(projectId) ?? 1) - 1;
-      if (others > 0) opened.set(projectId, others);
-      else opened.delete(projectId);
-      wantSoon();
-    };
-  }
-
   const stopSignals = environment.onSignal((signal) => {
     if (signal === 'visible') handle({ is: 'visible' });
     if (signal === 'online' || signal === 'offline') {
@@ -179,42 +160,22 @@ export function createConnection(options: ConnectionOptions): Connection {
     }
   });
   if (!environment.isOnline()) handle({ is: 'network', isOnline: false });
-  if (options.projectId !== undefined) open(options.projectId);
-  wantSoon();
+  if (options.projectId !== undefined) projects.open(options.projectId);
+  queueMicrotask(want);
 
   return {
-    open,
-    subscribe: (listener) => listen(eventListeners, listener),
+    open: projects.open,
+    subscribe: events.add,
     status: (projectId) => session.status(projectId),
-    onStatus: (listener) => listen(statusListeners, listener),
+    onStatus: statuses.add,
     cursors: () => session.cursors,
     close() {
       if (isClosed) return;
       isClosed = true;
       stopSignals();
       handle({ is: 'stop' });
-      eventListeners.clear();
+      events.clear();
     },
     environment,
   };
-}
-
-function listen<T>(listeners: Set<T>, listener: T): () => void {
-  listeners.add(listener);
-  return () => {
-    listeners.delete(listener);
-  };
-}
-
-/** One listener's failure must not keep an event from the others. */
-function tellAll<T>(listeners: Set<(value: T) => void>, value: T): void {
-  for (const listener of [...listeners]) {
-    try {
-      listener(value);
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
-  }
 }

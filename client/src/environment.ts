@@ -10,7 +10,7 @@ export interface SocketListener {
   closed(code: number): void;
 }
 
-export type EnvironmentSignal = 'online' | 'offline' | 'visible' | 'hidden' | 'focus';
+export type EnvironmentSignal = 'online' | 'offline' | 'visible' | 'focus';
 
 /** What the connection and its adapters need of the world around them; tests give their own. */
 export interface Environment {
@@ -35,6 +35,7 @@ export interface Environment {
 /** The browser's; without `window` (Node, workers) it is always online and visible. */
 export function browserEnvironment(): Environment {
   const inBrowser = typeof window !== 'undefined' && typeof document !== 'undefined';
+  const isVisible = (): boolean => !inBrowser || document.visibilityState === 'visible';
   return {
     now: () => Date.now(),
     random: () => Math.random(),
@@ -65,24 +66,26 @@ export function browserEnvironment(): Environment {
     },
     loadedAt: performance.timeOrigin,
     isOnline: () => !inBrowser || navigator.onLine,
-    isVisible: () => !inBrowser || document.visibilityState === 'visible',
+    isVisible,
     onSignal(listener) {
       if (!inBrowser) return () => undefined;
       const controller = new AbortController();
-      const on = (target: EventTarget, event: string, signal: () => EnvironmentSignal): void => {
-        target.addEventListener(
+      const { signal } = controller;
+      for (const event of ['online', 'offline', 'focus'] as const) {
+        window.addEventListener(
           event,
           () => {
-            listener(signal());
+            listener(event);
           },
-          { signal: controller.signal },
+          { signal },
         );
-      };
-      on(window, 'online', () => 'online');
-      on(window, 'offline', () => 'offline');
-      on(window, 'focus', () => 'focus');
-      on(document, 'visibilitychange', () =>
-        document.visibilityState === 'visible' ? 'visible' : 'hidden',
+      }
+      document.addEventListener(
+        'visibilitychange',
+        () => {
+          if (isVisible()) listener('visible');
+        },
+        { signal },
       );
       return () => {
         controller.abort();

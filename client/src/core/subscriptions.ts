@@ -128,14 +128,12 @@ export class Subscriptions {
       if (!(projectChannel(this.inUrl) in frame.cursors)) {
         this.warn(`"${this.inUrl}" is not how the server spells that project`);
       }
-      const place = this.places.get(this.inUrl);
-      if (place) place.phase = 'joined';
-      else this.leave(this.inUrl);
+      if (!this.move(this.inUrl, 'joined')) this.leave(this.inUrl);
     }
     const places = Object.entries(frame.cursors);
     if (places.some(([channel]) => isUserChannel(channel) && isReset(channel))) {
       const fresh = places.filter(([channel]) => isReset(channel));
-      this.resetAll(Object.fromEntries(fresh), now, { reason: 'gap' });
+      this.resetAll(Object.fromEntries(fresh), { reason: 'gap' });
     } else {
       for (const [channel, cursor] of places) {
         if (!isReset(channel) && before[channel] !== undefined) continue;
@@ -151,8 +149,7 @@ export class Subscriptions {
   private subscribed(frame: Frame<'subscribed'>, now: number): void {
     const before = this.cursors;
     const channel = projectChannel(frame.project_id);
-    const place = this.places.get(frame.project_id);
-    if (place) place.phase = 'joined';
+    const place = this.move(frame.project_id, 'joined');
     const isAged = frame.resumed && before[channel] === undefined;
     // A newer cursor than the one repeated here may have come since it was sent.
     if (frame.resumed && !isAged) return;
@@ -178,8 +175,7 @@ export class Subscriptions {
     // Pages fetched while the access was lost may hold a refusal, though no row changed since.
     this.forget(projectId);
     this.stale({ projectId, reason: 'access_changed', before });
-    const place = this.places.get(projectId);
-    if (place) place.phase = 'idle';
+    this.move(projectId, 'idle');
     this.join(now);
   }
 
@@ -188,7 +184,7 @@ export class Subscriptions {
     const { project_id: projectId, cursors = {}, spread_ms: spreadMs = 0 } = frame;
     const { reason } = frame.data;
     if (projectId === undefined) {
-      this.resetAll(cursors, now, { reason, spreadMs });
+      this.resetAll(cursors, { reason, spreadMs });
       this.join(now);
     } else {
       for (const [channel, cursor] of Object.entries(cursors)) this.advance(channel, cursor);
@@ -203,17 +199,12 @@ export class Subscriptions {
     } else if (code === 'forbidden' || code === 'bad_request') {
       this.refuse(projectId, code);
     } else {
-      const place = this.places.get(projectId);
-      if (place) place.phase = 'idle';
+      this.move(projectId, 'idle');
     }
   }
 
   /** Everything is stale; only the places given stay known, the others are asked for anew. */
-  private resetAll(
-    cursors: Cursors,
-    now: number,
-    how: { reason: string; spreadMs?: number },
-  ): void {
+  private resetAll(cursors: Cursors, how: { reason: string; spreadMs?: number }): void {
     const before = this.cursors;
     this.cursors = cursors;
     for (const [id, place] of this.places) {
@@ -224,10 +215,16 @@ export class Subscriptions {
 
   private refuse(projectId: string, reason: string): void {
     const before = this.cursors;
-    const place = this.places.get(projectId);
-    if (place) place.phase = 'refused';
+    this.move(projectId, 'refused');
     this.forget(projectId);
     this.stale({ projectId, reason, before });
+  }
+
+  /** Nothing, if the project is not wanted any more. */
+  private move(projectId: string, phase: Phase): Place | undefined {
+    const place = this.places.get(projectId);
+    if (place) place.phase = phase;
+    return place;
   }
 
   private advance(channel: string, cursor: string): void {
