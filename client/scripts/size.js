@@ -8,7 +8,8 @@ const BOUNDS_BYTES = {
   index: 4_096,
   'tanstack/index': 4_096,
   'persist/index': 1_024,
-  'react/index': 8_192,
+  'tabs/index': 6_144,
+  'react/index': 9_216,
 };
 
 for (const [entry, bound] of Object.entries(BOUNDS_BYTES)) {

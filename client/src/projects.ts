@@ -7,23 +7,17 @@ export interface Projects {
 /**
  * Counts who wants which project.
  *
- * @param onChange - called once a tick: a switch of projects is one change, and what is undone at
- *   once is none
+ * @param onChange - called after the tick: a switch of projects is one change, and what is undone
+ *   at once is none
  */
 export function countProjects(onChange: () => void): Projects {
   const users = new Map<string, number>();
-  let isDue = false;
 
   function count(projectId: string, more: number): void {
     const others = (users.get(projectId) ?? 0) + more;
     if (others > 0) users.set(projectId, others);
     else users.delete(projectId);
-    if (isDue) return;
-    isDue = true;
-    queueMicrotask(() => {
-      isDue = false;
-      onChange();
-    });
+    queueMicrotask(onChange);
   }
 
   return {

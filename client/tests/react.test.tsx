@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { NeverstaleEvent } from '../src/index.js';
 import { NeverstaleProvider, useConnectionStatus, useNeverstale } from '../src/react/index.js';
+import { Hub } from './tabs/hub.js';
 import { pass, World } from './world.js';
 
 let world: World;
@@ -181,6 +182,33 @@ describe('one socket', () => {
     expect(world.socket.url.searchParams.has('project_id')).toBe(false);
     expect(container.textContent).toBe('none: livelive');
   });
+});
+
+it('is shared by the tabs of a user, if they shall', async () => {
+  const hub = new Hub();
+  const other = new World();
+  const shared = { shareTabsOf: 'U', queryClient, url: 'wss://live.example.com/ws' };
+  const provider = (environment: World, id: string): ReactNode => (
+    <NeverstaleProvider
+      {...shared}
+      getToken={() => 'T'}
+      environment={environment}
+      tabs={hub.tab(id)}
+    >
+      <Project id="P" />
+    </NeverstaleProvider>
+  );
+  await render(
+    <StrictMode>
+      {provider(world, 'one')}
+      {provider(other, 'two')}
+    </StrictMode>,
+  );
+  await happens(() => {
+    world.socket.connected(['P']);
+  });
+  expect(container.textContent).toBe('P: liveP: live');
+  expect([world.sockets.length, other.sockets.length]).toEqual([1, 0]);
 });
 
 describe('events', () => {

@@ -14,6 +14,7 @@ import {
 
 import { createConnection, type Connection, type ConnectionOptions } from '../connection.js';
 import type { NeverstaleEvent, Status } from '../core/events.js';
+import { createSharedConnection, type TabsEnvironment } from '../tabs/index.js';
 import {
   connectQueryClient,
   readCursors,
@@ -28,6 +29,12 @@ export interface NeverstaleProviderProps extends Pick<
 > {
   /** The query client that is kept fresh. */
   queryClient: QueryClient;
+  /**
+   * Whose tabs share one socket. Read when it connects. Default: nobody's, each tab has its own.
+   */
+  shareTabsOf?: string;
+  /** For tests. Default: the browser's own. */
+  tabs?: TabsEnvironment;
   /** How. Read when it connects. */
   options?: ConnectQueryClientOptions;
   children?: ReactNode;
@@ -44,14 +51,18 @@ export function NeverstaleProvider(props: NeverstaleProviderProps): ReactNode {
   const [connection, setConnection] = useState<Connection>();
 
   useEffect(() => {
-    const { maxTries, environment, options } = latest.current;
-    const made = createConnection({
+    const { maxTries, environment, options, shareTabsOf: userId, tabs } = latest.current;
+    const connectionOptions = {
       url,
-      getToken: (how) => latest.current.getToken(how),
+      getToken: (how: { refresh: boolean }) => latest.current.getToken(how),
       cursors: readCursors(queryClient),
       ...(maxTries !== undefined && { maxTries }),
       ...(environment !== undefined && { environment }),
-    });
+    };
+    const made =
+      userId === undefined
+        ? createConnection(connectionOptions)
+        : createSharedConnection({ ...connectionOptions, userId, tabs });
     const disconnect = connectQueryClient(made, queryClient, options);
     // Made in an effect, since a render may be repeated or thrown away; its consumers wait for it.
     // eslint-disable-next-line react-hooks/set-state-in-effect
