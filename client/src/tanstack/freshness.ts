@@ -42,14 +42,15 @@ export interface StaleMark {
  * TanStack/query #8530 and #11526.
  */
 export class Freshness {
-  private order = 0;
+  private order = 1;
   private readonly marks = new WeakMap<Query, number>();
   /** When the fetch began whose data a query holds. */
   private readonly dataBegan = new WeakMap<Query, number>();
   private readonly fetches = new Map<Query, Activity>();
   private readonly activities = new Set<Activity>();
   private readonly mutations = new WeakMap<object, Activity>();
-  private events: (StaleMark & { order: number })[] = [];
+  /** What was told before this began is unknown to it: to what is older, anything may be stale. */
+  private events: (StaleMark & { order: number })[] = [{ matches: () => true, order: 1 }];
   private readonly unsubscribe: () => void;
 
   /**

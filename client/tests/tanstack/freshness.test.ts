@@ -230,6 +230,20 @@ describe('an older response written by setQueryData', () => {
     expect(board.isStale(TASK)).toBe(true);
   });
 
+  it('of a mutation that outlives the connection whose events it is older than', async () => {
+    const board = await Board.open();
+    await board.shown(TASK);
+    const mutation = mutate(board, 'onSuccess');
+    await pass();
+    await board.change();
+    await board.answer('newer');
+    board.disconnect();
+    await board.connect();
+    await mutation.respond();
+    expect(board.data(TASK)).toBe('older');
+    expect(board.isStale(TASK)).toBe(true);
+  });
+
   it('over stale data does not make it fresh', async () => {
     const board = await Board.open();
     await board.cached(TASK);
