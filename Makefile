@@ -37,7 +37,7 @@ test: install ## Unit tests, then the tests on real servers
 	@$(MAKE) --no-print-directory test-client
 
 test-client: ## The browser side's tests (where there is Node)
-	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) --no-print-directory $(NODE_INSTALLED) && cd client && npm test --silent
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED) && cd client && npm test --silent
 
 bench-capture: install ## What our triggers cost a writer, beside no triggers and the usual row-level NOTIFY
 	@$(BIN)/python -m tests.load.capture
@@ -50,7 +50,7 @@ lint: install ## Style, types and layers
 	@$(MAKE) --no-print-directory lint-client
 
 lint-client: ## The browser side's style and types (where there is Node)
-	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) --no-print-directory $(NODE_INSTALLED) && cd client && npm run lint --silent
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED) && cd client && npm run lint --silent
 
 format: install ## Format and fix what can be fixed
 	$(BIN)/ruff format .

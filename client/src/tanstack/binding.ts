@@ -4,9 +4,10 @@ import type { Connection } from '../connection.js';
 import { backoffMs } from '../core/backoff.js';
 import type { Change, NeverstaleEvent, Stale } from '../core/events.js';
 import type { Cursors } from '../core/protocol.js';
-import { Freshness, type StaleMark } from './freshness.js';
+import { Freshness } from './freshness.js';
 import { defaultMapping, mayBeOf, startsWith, type Mapping } from './mapping.js';
 import { writeCursors } from './stored-cursors.js';
+import type { StaleMark } from './under-way.js';
 
 export interface BindingOptions {
   /** What changes make stale; each entry adds to the default mapping or replaces its entry. */

@@ -7,31 +7,7 @@ import type {
 
 import type { Environment } from '../environment.js';
 import { isOurs } from './stored-cursors.js';
-
-/** A mutation's caller may write its response this long after it has settled. */
-const WRITE_GRACE_MS = 1_000;
-/** Events remembered for writes to come; beyond it any write by something older is suspect. */
-const MOST_EVENTS = 500;
-
-interface Moment {
-  /** Orders what happens within one millisecond. */
-  readonly order: number;
-  readonly at: number;
-}
-
-/** A fetch or a mutation. */
-interface Activity {
-  readonly began: Moment;
-  /** It brings one more page of an infinite query, and leaves the others as they were. */
-  readonly isPartial: boolean;
-  settledAt: number | undefined;
-}
-
-export interface StaleMark {
-  readonly matches: (query: Query) => boolean;
-  /** Only what began before this time; undefined: whatever began before now. */
-  readonly fetchedBefore?: number | undefined;
-}
+import { UnderWay, type Activity, type Moment, type StaleMark } from './under-way.js';
 
 /**
  * Remembers what is stale until a fetch that began afterwards has succeeded.
@@ -44,19 +20,16 @@ export interface StaleMark {
 export class Freshness {
   private order = 1;
   private readonly marks = new WeakMap<Query, number>();
-  /** When the fetch began whose data a query holds. */
+  /** When the oldest part of a query's data was fetched. */
   private readonly dataBegan = new WeakMap<Query, number>();
   private readonly fetches = new Map<Query, Activity>();
-  private readonly activities = new Set<Activity>();
   private readonly mutations = new WeakMap<object, Activity>();
-  /** What was told before this began is unknown to it: to what is older, anything may be stale. */
-  private events: (StaleMark & { order: number })[] = [{ matches: () => true, order: 1 }];
+  private readonly underWay = new UnderWay(this.order);
   private readonly unsubscribe: () => void;
 
   /**
-   * @param onStale - a query became stale, or is again, and should be fetched if it is in use
-   * @param onFailed - a stale query's fetch failed
-   * @param onFresh - a stale query is fresh
+   * @param on - told of a query that is stale again, or stale and comes into use; of a stale one
+   *   whose fetch failed; of one that is fresh
    */
   constructor(
     private readonly client: QueryClient,
@@ -65,11 +38,15 @@ export class Freshness {
   ) {
     const unseen: Moment = { order: 0, at: environment.loadedAt };
     for (const query of client.getQueryCache().getAll()) {
-      if (query.state.fetchStatus !== 'idle') this.fetches.set(query, this.begin(unseen));
+      const isFromStorage = query.state.dataUpdatedAt < unseen.at;
+      this.dataBegan.set(query, isFromStorage ? -Infinity : unseen.at);
+      if (query.state.fetchStatus !== 'idle') this.fetches.set(query, this.underWay.begin(unseen));
       if (query.state.isInvalidated && !isOurs(query)) this.markAgain(query, unseen.order);
     }
     for (const mutation of client.getMutationCache().getAll()) {
-      if (mutation.state.status === 'pending') this.mutations.set(mutation, this.begin(unseen));
+      if (mutation.state.status === 'pending') {
+        this.mutations.set(mutation, this.underWay.begin(unseen));
+      }
     }
     const stopQueries = client.getQueryCache().subscribe((event) => {
       this.onQuery(event);
@@ -93,8 +70,7 @@ export class Freshness {
 
   /** Marks what matches as stale; gives the queries that are. */
   mark(event: StaleMark): Query[] {
-    this.order += 1;
-    this.remember({ ...event, order: this.order });
+    this.underWay.remember(event, this.now());
     const stale = this.client
       .getQueryCache()
       .getAll()
@@ -115,9 +91,7 @@ export class Freshness {
   }
 
   private dataBeganAt(query: Query): number {
-    const isFromStorage = query.state.dataUpdatedAt < this.environment.loadedAt;
-    const unseen = isFromStorage ? -Infinity : this.environment.loadedAt;
-    const began = this.dataBegan.get(query) ?? unseen;
+    const began = this.dataBegan.get(query) ?? -Infinity;
     // A clock that was put back proves nothing.
     return began > this.environment.now() ? -Infinity : began;
   }
@@ -148,7 +122,10 @@ export class Freshness {
     switch (action.type) {
       case 'fetch':
         this.settle(query);
-        this.fetches.set(query, this.begin(this.now(), action.meta?.fetchMore !== undefined));
+        this.fetches.set(
+          query,
+          this.underWay.begin(this.now(), action.meta?.fetchMore !== undefined),
+        );
         break;
       case 'success':
         if (action.manual) this.onWrite(query);
@@ -181,17 +158,10 @@ export class Freshness {
 
   /** Whose response is written is not known: it may be that of the oldest thing under way. */
   private onWrite(query: Query): void {
-    this.prune();
-    const began = [...this.activities].reduce(
-      (oldest, activity) => (activity.began.order < oldest.order ? activity.began : oldest),
-      this.now(),
-    );
-    this.dataBegan.set(query, began.at);
-    const missed = this.events.findLast(
-      (event) => began.at < (event.fetchedBefore ?? Infinity) && event.matches(query),
-    );
-    // What is written over stale data may be made of it, so what is stale stays it.
-    const mark = missed?.order ?? this.marks.get(query);
+    const began = this.underWay.oldest(this.now());
+    // What is written over data may be made of it, so it is as old, and if it was stale it is.
+    if (!this.dataBegan.has(query)) this.dataBegan.set(query, began.at);
+    const mark = this.underWay.missed(query, began) ?? this.marks.get(query);
     if (mark !== undefined) this.markAgain(query, mark);
   }
 
@@ -210,6 +180,7 @@ export class Freshness {
   /** Restored or initial data is of unknown age, and events before it were not kept for it. */
   private onForeignData(query: Query): void {
     if (query.state.data === undefined) return;
+    this.dataBegan.set(query, -Infinity);
     this.markAgain(query, this.order);
   }
 
@@ -221,7 +192,7 @@ export class Freshness {
   private onMutation(event: MutationCacheNotifyEvent): void {
     if (event.type !== 'updated') return;
     const { mutation, action } = event;
-    const activity = this.mutations.get(mutation) ?? this.begin(this.now());
+    const activity = this.mutations.get(mutation) ?? this.underWay.begin(this.now());
     this.mutations.set(mutation, activity);
     if (action.type === 'success' || action.type === 'error') {
       activity.settledAt = this.environment.now();
@@ -233,37 +204,10 @@ export class Freshness {
     return { order: this.order, at: this.environment.now() };
   }
 
-  private begin(began: Moment, isPartial = false): Activity {
-    const activity: Activity = { began, isPartial, settledAt: undefined };
-    this.activities.add(activity);
-    return activity;
-  }
-
   private settle(query: Query): Activity | undefined {
     const activity = this.fetches.get(query);
     this.fetches.delete(query);
     if (activity) activity.settledAt = this.environment.now();
     return activity;
-  }
-
-  private remember(event: StaleMark & { order: number }): void {
-    this.prune();
-    this.events.push(event);
-    if (this.events.length > MOST_EVENTS) {
-      this.events = [{ matches: () => true, order: event.order }];
-    }
-  }
-
-  /** Forgets the events that no write can be older than. */
-  private prune(): void {
-    const now = this.environment.now();
-    for (const activity of this.activities) {
-      const { settledAt } = activity;
-      if (settledAt !== undefined && now - settledAt > WRITE_GRACE_MS) {
-        this.activities.delete(activity);
-      }
-    }
-    const oldest = Math.min(...[...this.activities].map(({ began }) => began.order));
-    this.events = this.events.filter((event) => event.order > oldest);
   }
 }

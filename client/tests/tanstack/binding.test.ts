@@ -148,6 +148,25 @@ describe('a page load', () => {
     expect(board.isStale(TASK)).toBe(true);
   });
 
+  it('what is written over older data is as old', async () => {
+    const board = Board.unconnected();
+    await board.shown(TASK);
+    board.client.setQueryData(['old'], 'restored', { updatedAt: board.world.loadedAt - 1 });
+    await pass(1_000);
+    await board.connect();
+    board.client.setQueryData(['old'], (old: unknown) => `${String(old)}, patched`);
+    board.socket.connected(['P']);
+    expect(board.isStale(['old'])).toBe(true);
+    expect(board.isStale(TASK)).toBe(false);
+    await pass(120_000);
+    board.client.setQueryData(TASK, (old: unknown) => `${String(old)}, patched`);
+    board.connection.open('Q');
+    await pass(2_000);
+    board.socket.connected(['P']);
+    board.socket.frame({ type: 'subscribed', project_id: 'Q', cursor: 'q1', resumed: true });
+    expect(board.isStale(TASK)).toBe(true);
+  });
+
   it('a fetch that is new enough is waited for, not repeated', async () => {
     const board = Board.unconnected();
     await board.shown(TASK);
