@@ -3,8 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+NODE_INSTALLED := client/node_modules/.installed
+NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev test bench-capture lint format lock clean
+.PHONY: help install dev test test-client bench-capture lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,6 +20,11 @@ $(INSTALLED): requirements/dev.txt requirements/old-python.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt -r requirements/old-python.txt
 	@touch $@
 
+$(NODE_INSTALLED): client/package.json client/package-lock.json client/tests/react18/package.json
+	@echo "Installing into client/node_modules ..."
+	@cd client && npm ci --silent --no-audit --no-fund
+	@touch $@
+
 dev: install ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two gateways (Ctrl-C stops it)
 	@exec $(BIN)/python -m deploy.dev up
 
@@ -27,6 +34,10 @@ test: install ## Unit tests, then the tests on real servers
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
 	$(BIN)/coverage run -m pytest tests/integration -q
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
+	@$(MAKE) --no-print-directory test-client
+
+test-client: ## The browser side's tests (where there is Node)
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED) && cd client && npm test --silent
 
 bench-capture: install ## What our triggers cost a writer, beside no triggers and the usual row-level NOTIFY
 	@$(BIN)/python -m tests.load.capture
@@ -36,6 +47,10 @@ lint: install ## Style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory lint-client
+
+lint-client: ## The browser side's style and types (where there is Node)
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED) && cd client && npm run lint --silent
 
 format: install ## Format and fix what can be fixed
 	$(BIN)/ruff format .
@@ -47,5 +62,6 @@ lock: install ## Resolve the dependencies anew (commit the result)
 
 clean: ## Remove the development data (.dev), .venv and caches
 	@test ! -L .dev/postgres || rm -rf "$$(readlink -f .dev/postgres)"
+	rm -rf client/node_modules client/tests/react18/node_modules client/dist
 	rm -rf .dev .venv build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

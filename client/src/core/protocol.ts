@@ -1,0 +1,78 @@
+/** The one place of the browser side that knows what frames look like. */
+
+export const SUBPROTOCOL = 'neverstale.v1';
+
+/** The newest place known in each channel (`project:<id>`, `user:<id>`). Cursors are opaque. */
+export type Cursors = Readonly<Record<string, string>>;
+
+export type Action = 'INSERT' | 'UPDATE' | 'DELETE';
+
+export type ErrorCode =
+  | 'bad_request'
+  | 'unauthorized'
+  | 'token_expired'
+  | 'forbidden'
+  | 'rate_limited'
+  | 'too_many_subscriptions'
+  | 'unavailable';
+
+export type ServerFrame =
+  | {
+      type: 'cache_invalidate';
+      resource: string;
+      action: Action;
+      project_id: string;
+      data: { id: string; timestamp: string };
+      channel?: string;
+      cursor?: string;
+    }
+  | {
+      type: 'reconnect';
+      data: { reason: string };
+      project_id?: string;
+      spread_ms?: number;
+      cursors?: Cursors;
+    }
+  | { type: 'connected'; cursors: Cursors; resumed: readonly string[]; heartbeat: number }
+  | { type: 'subscribed'; project_id: string; cursor: string; resumed: boolean }
+  | { type: 'unsubscribed'; project_id: string; reason: string }
+  | { type: 'status'; live: boolean }
+  | { type: 'token_expiring'; in: number }
+  | { type: 'auth_ok'; expires_in: number }
+  | { type: 'error'; code: ErrorCode; message: string; project_id?: string }
+  | { type: 'pong' };
+
+export type ClientMessage =
+  | { type: 'subscribe'; project_id: string; since?: string; age?: number }
+  | { type: 'unsubscribe'; project_id: string }
+  | { type: 'auth'; token: string }
+  | { type: 'ping' };
+
+export const CloseCode = {
+  draining: 1012,
+  badRequest: 4400,
+  unauthorized: 4401,
+  forbidden: 4403,
+} as const;
+
+/** The frame that a text spells, or undefined: then nothing may be assumed about what it said. */
+export function parseFrame(text: string): ServerFrame | undefined {
+  try {
+    const frame: unknown = JSON.parse(text);
+    const isFrame =
+      typeof frame === 'object' &&
+      frame !== null &&
+      typeof (frame as { type?: unknown }).type === 'string';
+    return isFrame ? (frame as ServerFrame) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function projectChannel(projectId: string): string {
+  return `project:${projectId}`;
+}
+
+export function isUserChannel(channel: string): boolean {
+  return channel.startsWith('user:');
+}

@@ -1,0 +1,221 @@
+import type { Query, QueryClient, QueryKey } from '@tanstack/query-core';
+
+import type { Connection } from '../connection.js';
+import { backoffMs } from '../core/backoff.js';
+import type { Change, NeverstaleEvent, Stale } from '../core/events.js';
+import type { Cursors } from '../core/protocol.js';
+import { Freshness } from './freshness.js';
+import { defaultMapping, mayBeOf, startsWith, type Mapping } from './mapping.js';
+import { writeCursors } from './stored-cursors.js';
+import type { StaleMark } from './under-way.js';
+
+export interface BindingOptions {
+  /** What changes make stale; each entry adds to the default mapping or replaces its entry. */
+  mapping?: Mapping;
+  /**
+   * Whether a query may hold something of a project; `others` are ids of projects heard of so far.
+   * Default: yes, unless its key has the UUID of another project and not of this one.
+   */
+  isOf?: (queryKey: QueryKey, projectId: string, others: ReadonlySet<string>) => boolean;
+  /** Events within this time make one refetch, in milliseconds. Default: 10. */
+  batchMs?: number;
+  /** After this time what a change made stale is fetched once more (replicas that lag). Default: never. */
+  settleMs?: number;
+  /** Whether to go on retrying a stale query in use whose fetch failed. Default: always. */
+  shouldRetry?: (error: unknown) => boolean;
+  /**
+   * Whether a query already holds this change, as a mutation's response that was written to it may.
+   * It is a bet: an event may stand for several changes of its row. Default: no.
+   */
+  isEcho?: (change: Change, queryKey: QueryKey) => boolean;
+}
+
+/** Keeps a query cache as fresh as a connection allows. */
+export class Binding {
+  private readonly mapping: Mapping;
+  private readonly freshness: Freshness;
+  private readonly projectIds = new Set<string>();
+  private readonly unknownResources = new Set<string>();
+  private readonly tries = new WeakMap<Query, number>();
+  private readonly timers = new Set<() => void>();
+  private readonly unsubscribe: () => void;
+  /** Cursors from before events whose refetches have not settled, the oldest first. */
+  private readonly held = new Set<{ readonly cursors: Cursors }>();
+  private due = new Set<Query>();
+  /** Of `due`: to be fetched even where they are not in use. */
+  private dueUnused = new Set<Query>();
+  private release: (() => void) | undefined;
+  private isStopped = false;
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly client: QueryClient,
+    private readonly options: BindingOptions,
+  ) {
+    this.mapping = { ...defaultMapping, ...options.mapping };
+    this.freshness = new Freshness(client, connection.environment, {
+      stale: (query) => {
+        this.refetchSoon([query], this.cursors());
+      },
+      failed: (query) => {
+        this.retryLater(query);
+      },
+      fresh: (query) => {
+        this.tries.delete(query);
+      },
+    });
+    this.unsubscribe = connection.subscribe((event) => {
+      this.receive(event);
+    });
+  }
+
+  stop(): void {
+    this.isStopped = true;
+    this.unsubscribe();
+    this.freshness.stop();
+    for (const stopTimer of this.timers) stopTimer();
+  }
+
+  /** The places up to which everything in the cache is fresh, or known to be stale. */
+  private cursors(): Cursors {
+    const [oldest] = this.held;
+    return oldest?.cursors ?? this.connection.cursors();
+  }
+
+  private receive(event: NeverstaleEvent): void {
+    if (event.projectId !== undefined) this.projectIds.add(event.projectId);
+    if (event.type === 'stale') this.onStale(event);
+    else this.onChange(event);
+  }
+
+  private onStale(event: Stale): void {
+    const { projectId, fetchedBefore, spreadMs, before } = event;
+    const matches =
+      projectId === undefined ? () => true : (query: Query) => this.isOf(query, projectId);
+    const stale = this.freshness.mark({ matches, fetchedBefore });
+    const { environment } = this.connection;
+    const delayMs = environment.isVisible() ? 0 : environment.random() * spreadMs;
+    if (delayMs === 0) {
+      this.refetchSoon(stale, before);
+      return;
+    }
+    const release = this.hold(before);
+    const refetch = (): void => {
+      stopTimer();
+      stopSignals();
+      this.refetchSoon(stale, this.cursors());
+      release();
+    };
+    const stopTimer = this.later(delayMs, refetch);
+    const stopSignals = environment.onSignal((signal) => {
+      if (signal === 'visible') refetch();
+    });
+  }
+
+  private onChange(change: Change): void {
+    const { resource, projectId, before } = change;
+    const map = Object.hasOwn(this.mapping, resource) ? this.mapping[resource] : undefined;
+    if (map === undefined) {
+      this.warnOnce(resource);
+      this.apply({ matches: (query) => this.isOf(query, projectId) }, before, change);
+      return;
+    }
+    const { invalidate = [], refetch = [] } = map(change);
+    const isIn = (keys: readonly QueryKey[]) => (query: Query) =>
+      keys.some((key) => startsWith(query.queryKey, key));
+    this.apply({ matches: isIn([...invalidate, ...refetch]) }, before, change, isIn(refetch));
+  }
+
+  private apply(
+    { matches }: StaleMark,
+    before: Cursors,
+    change: Change,
+    isWantedUnused: (query: Query) => boolean = () => false,
+  ): void {
+    const { isEcho = () => false, settleMs = 0 } = this.options;
+    const mark = {
+      matches: (query: Query) => matches(query) && !isEcho(change, query.queryKey),
+    };
+    const refetch = (cursors: Cursors): void => {
+      const stale = this.freshness.mark(mark);
+      for (const query of stale) if (isWantedUnused(query)) this.dueUnused.add(query);
+      this.refetchSoon(stale, cursors);
+    };
+    refetch(before);
+    if (settleMs === 0) return;
+    const release = this.hold(before);
+    this.later(settleMs, () => {
+      refetch(this.cursors());
+      release();
+    });
+  }
+
+  private isOf({ queryKey }: Query, projectId: string): boolean {
+    const { isOf = mayBeOf } = this.options;
+    return isOf(queryKey, projectId, this.projectIds);
+  }
+
+  private warnOnce(resource: string): void {
+    if (this.unknownResources.has(resource)) return;
+    this.unknownResources.add(resource);
+    this.connection.environment.warn(
+      `no mapping for the resource "${resource}": each change of it makes its whole project stale`,
+    );
+  }
+
+  private refetchSoon(queries: readonly Query[], before: Cursors): void {
+    for (const query of queries) this.due.add(query);
+    if (this.release) return;
+    this.release = this.hold(before);
+    this.later(this.options.batchMs ?? 10, () => {
+      void this.refetch();
+    });
+  }
+
+  private async refetch(): Promise<void> {
+    const { due, dueUnused, release } = this;
+    this.due = new Set();
+    this.dueUnused = new Set();
+    this.release = undefined;
+    const isWanted = (query: Query): boolean =>
+      due.has(query) &&
+      this.freshness.isStale(query) &&
+      (query.isActive() || (dueUnused.has(query) && query.options.queryFn !== undefined));
+    // A fetch under way is let finish, else a stream of events would keep a slow one from ever
+    // showing anything; what it brings stays stale and is fetched anew.
+    await this.client.refetchQueries({ predicate: isWanted }, { cancelRefetch: false });
+    release?.();
+  }
+
+  private retryLater(query: Query): void {
+    const { shouldRetry = () => true } = this.options;
+    if (query.state.error !== null && !shouldRetry(query.state.error)) return;
+    const tries = this.tries.get(query) ?? 0;
+    this.tries.set(query, tries + 1);
+    this.later(backoffMs(tries, this.connection.environment.random()), () => {
+      if (this.freshness.isStale(query)) this.refetchSoon([query], this.cursors());
+    });
+  }
+
+  private hold(cursors: Cursors): () => void {
+    const hold = { cursors };
+    this.held.add(hold);
+    return () => {
+      this.held.delete(hold);
+      if (!this.isStopped) writeCursors(this.client, this.cursors());
+    };
+  }
+
+  private later(ms: number, call: () => void): () => void {
+    const stopTimer = this.connection.environment.setTimer(() => {
+      this.timers.delete(stop);
+      call();
+    }, ms);
+    const stop = (): void => {
+      this.timers.delete(stop);
+      stopTimer();
+    };
+    this.timers.add(stop);
+    return stop;
+  }
+}

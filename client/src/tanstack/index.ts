@@ -1,0 +1,33 @@
+import type { QueryClient } from '@tanstack/query-core';
+
+import type { Connection } from '../connection.js';
+import { Binding, type BindingOptions } from './binding.js';
+import { fallBack, type FallbackOptions } from './fallback.js';
+
+export interface ConnectQueryClientOptions extends BindingOptions {
+  /** What to do while changes may go unheard. Default: nothing. */
+  fallback?: FallbackOptions;
+}
+
+/**
+ * Invalidates and refetches the queries of a query client as a connection's events ask for.
+ *
+ * @returns what ends it
+ */
+export function connectQueryClient(
+  connection: Connection,
+  queryClient: QueryClient,
+  options: ConnectQueryClientOptions = {},
+): () => void {
+  const binding = new Binding(connection, queryClient, options);
+  const stopFallback = options.fallback && fallBack(connection, queryClient, options.fallback);
+  return () => {
+    binding.stop();
+    stopFallback?.();
+  };
+}
+
+export type { BindingOptions } from './binding.js';
+export type { FallbackOptions } from './fallback.js';
+export { defaultMapping, type Mapping, type Targets } from './mapping.js';
+export { readCursors } from './stored-cursors.js';

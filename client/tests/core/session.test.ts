@@ -1,0 +1,297 @@
+import { describe, expect, it } from 'vitest';
+
+import { backoffMs } from '../../src/core/backoff.js';
+import { change, connected, messages, onUser, Script, stale } from './script.js';
+
+const ASK = { do: 'ask_token' };
+
+describe('back-off', () => {
+  it.each([
+    [0, 1_000],
+    [1, 2_000],
+    [4, 16_000],
+    [5, 30_000],
+    [2_000, 30_000],
+  ])('try %i waits for less than %i ms, evenly spread', (tries, longest) => {
+    expect(backoffMs(tries, 0)).toBe(0);
+    expect(backoffMs(tries, 0.5)).toBe(longest / 2);
+  });
+
+  it('grows with each failed try, without a limit of them', () => {
+    const script = new Script();
+    script.want('P');
+    const waits = Array.from({ length: 50 }, () => {
+      script.token();
+      script.closed(1006);
+      const waited = script.timerMs;
+      script.expire();
+      return waited;
+    });
+    expect(waits.slice(0, 7)).toEqual([500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
+    expect(waits[49]).toBe(15_000);
+    expect(script.status).toBe('degraded');
+  });
+
+  it('gives up after so many tries, until the network, the user or a new project comes', () => {
+    const script = new Script({}, 2);
+    const giveUp = (): void => {
+      for (let tries = 0; tries < 2; tries++) {
+        script.token();
+        script.closed(1006);
+        if (tries === 0) script.expire();
+      }
+      expect(script.status).toBe('offline');
+      expect(script.timerMs).toBeUndefined();
+    };
+    script.want('P');
+    giveUp();
+    expect(script.feed({ is: 'network', isOnline: true })).toContainEqual(
+      expect.objectContaining(ASK),
+    );
+    giveUp();
+    expect(script.feed({ is: 'visible' })).toContainEqual(expect.objectContaining(ASK));
+    giveUp();
+    expect(script.want('Q')).toContainEqual(expect.objectContaining(ASK));
+  });
+
+  it('starts anew only after a socket that lived for a while', () => {
+    const script = new Script().connect(['P']);
+    script.now += 9_999;
+    script.closed(1006);
+    expect(script.timerMs).toBe(500);
+    script.expire();
+    script.token();
+    script.frame(connected(['P']));
+    script.closed(1006);
+    expect(script.timerMs).toBe(1_000);
+    script.expire();
+    script.token();
+    script.frame(connected(['P']));
+    script.now += 10_000;
+    script.closed(1006);
+    expect(script.timerMs).toBe(500);
+  });
+
+  it('is left at once when the network or the user is back', () => {
+    for (const input of [{ is: 'network', isOnline: true }, { is: 'visible' }] as const) {
+      const script = new Script();
+      script.want('P');
+      script.token();
+      script.closed(1006);
+      expect(script.feed(input)).toContainEqual(expect.objectContaining(ASK));
+    }
+  });
+});
+
+describe('closes', () => {
+  it('1012 is answered after up to a second, whatever was before', () => {
+    const script = new Script().connect(['P']);
+    script.random = 0.25;
+    script.closed(1012);
+    expect(script.timerMs).toBe(250);
+    expect(script.status).toBe('connecting');
+    script.expire();
+    expect(script.token().get('since')).toBe('user:U@1');
+  });
+
+  it.each([1013, 4408, 4429, 1002, 1006, 4999])('%i is answered with back-off', (code) => {
+    const script = new Script().connect(['P']);
+    script.closed(code);
+    expect(script.timerMs).toBe(500);
+    expect(script.status).toBe('degraded');
+  });
+
+  it('4400 is not answered, until something else is wanted', () => {
+    const script = new Script();
+    script.want('P');
+    script.token();
+    script.closed(4400);
+    expect(script.status).toBe('offline');
+    expect(script.timerMs).toBeUndefined();
+    expect(script.feed({ is: 'visible' })).toEqual([]);
+    expect(script.want('Q')).toContainEqual(expect.objectContaining(ASK));
+  });
+
+  it('4403 before connected: it comes back without that project', () => {
+    const script = new Script({ 'project:P': 'p1' });
+    script.want('P', 'Q');
+    script.token();
+    expect(stale(script.closed(4403))).toEqual(['P']);
+    expect(script.token().get('project_id')).toBe('Q');
+    expect(script.session.status('P')).toBe('forbidden');
+    script.frame(connected(['Q']));
+    expect(script.status).toBe('live');
+    expect(script.session.cursors).not.toHaveProperty('project:P');
+  });
+
+  it('4403 on a live socket: it comes back without projects, and hears a later invitation', () => {
+    const script = new Script().connect(['P']);
+    expect(stale(script.closed(4403))).toEqual(['P']);
+    expect(script.token().get('project_id')).toBeNull();
+    script.frame(connected([]));
+    expect(script.status).toBe('forbidden');
+    const effects = script.frame(onUser('P', 'project_members', 'INSERT', 'P:U'));
+    expect(messages(effects)).toMatchObject([{ type: 'subscribe', project_id: 'P' }]);
+  });
+
+  it('4403 about a project that was left meanwhile', () => {
+    const script = new Script();
+    script.want('P');
+    script.token();
+    script.want('Q');
+    script.closed(4403);
+    expect(script.token().get('project_id')).toBe('Q');
+  });
+
+  it('4403 without a project is the end', () => {
+    const script = new Script();
+    script.want();
+    script.token();
+    script.closed(4403);
+    expect(script.status).toBe('forbidden');
+    expect(script.timerMs).toBeUndefined();
+  });
+});
+
+describe('tokens', () => {
+  it('are asked for anew after 4401: at once, then with back-off', () => {
+    const script = new Script().connect(['P']);
+    expect(script.closed(4401)).toContainEqual({ do: 'ask_token', ask: 2, refresh: true });
+    script.token();
+    script.closed(4401);
+    expect(script.timerMs).toBe(1_000);
+    expect(script.expire()).toContainEqual({ do: 'ask_token', ask: 3, refresh: true });
+  });
+
+  it('are renewed on the socket ahead of their expiry', () => {
+    const script = new Script().connect(['P']);
+    const asked = script.frame({ type: 'token_expiring', in: 60 });
+    expect(asked).toContainEqual({ do: 'ask_token', ask: 2, refresh: true });
+    expect(messages(script.feed({ is: 'token', ask: 2, token: 'new' }))).toEqual([
+      { type: 'auth', token: 'new' },
+    ]);
+    script.frame({ type: 'auth_ok', expires_in: 3_600 });
+    expect(script.status).toBe('live');
+  });
+
+  it('that come for an earlier question are not used', () => {
+    const script = new Script();
+    script.want('P');
+    script.feed({ is: 'stop' });
+    expect(script.feed({ is: 'token', ask: 1, token: 'late' })).toEqual([]);
+    expect(script.feed({ is: 'no_token', ask: 1 })).toEqual([]);
+  });
+
+  it('that were asked for before a 4401 are not used', () => {
+    const script = new Script().connect(['P']);
+    script.frame({ type: 'token_expiring', in: 60 });
+    script.closed(4401);
+    expect(script.feed({ is: 'token', ask: 2, token: 'refused' })).toEqual([]);
+    expect(script.feed({ is: 'no_token', ask: 2 })).toEqual([]);
+    expect(script.feed({ is: 'token', ask: 3, token: 'new' })).toMatchObject([{}, { do: 'open' }]);
+  });
+
+  it('that can not be had are a failed try', () => {
+    const script = new Script();
+    script.want('P');
+    script.feed({ is: 'no_token', ask: 1 });
+    expect(script.timerMs).toBe(500);
+    expect(script.status).toBe('degraded');
+  });
+
+  it('that can not be renewed leave the socket as it is', () => {
+    const script = new Script().connect(['P']);
+    script.frame({ type: 'token_expiring', in: 60 });
+    expect(script.feed({ is: 'no_token', ask: 2 })).toEqual([]);
+    expect(script.status).toBe('live');
+  });
+});
+
+describe('heartbeat', () => {
+  it('pings after so many silent seconds, and takes silence for death', () => {
+    const script = new Script().connect(['P']);
+    script.frame(change('P', 2));
+    expect(script.timerMs).toBe(30_000);
+    expect(messages(script.expire())).toEqual([{ type: 'ping' }]);
+    expect(script.timerMs).toBe(10_000);
+    expect(script.expire()).toContainEqual({ do: 'close' });
+    expect(script.status).toBe('degraded');
+  });
+
+  it('takes any frame for life', () => {
+    const script = new Script().connect(['P']);
+    script.expire();
+    script.frame({ type: 'pong' });
+    expect(script.timerMs).toBe(30_000);
+    expect(messages(script.expire())).toEqual([{ type: 'ping' }]);
+  });
+
+  it('is tried at once when the network or the user is back', () => {
+    const script = new Script().connect(['P']);
+    expect(messages(script.feed({ is: 'visible' }))).toEqual([{ type: 'ping' }]);
+    script.frame({ type: 'pong' });
+    expect(messages(script.feed({ is: 'network', isOnline: true }))).toEqual([{ type: 'ping' }]);
+  });
+
+  it('a server that accepts and stays silent is not there', () => {
+    const script = new Script();
+    script.want('P');
+    script.token();
+    expect(script.timerMs).toBe(10_000);
+    expect(script.expire()).toContainEqual({ do: 'close' });
+    expect(script.timerMs).toBe(500);
+  });
+
+  it('an error before connected is no sign of life', () => {
+    const script = new Script();
+    script.want('P');
+    script.token();
+    script.frame({ type: 'error', code: 'unavailable', message: '' });
+    expect(script.status).toBe('connecting');
+  });
+});
+
+describe('status', () => {
+  it('is degraded while the server misses changes', () => {
+    const script = new Script().connect(['P']);
+    script.frame({ type: 'status', live: false });
+    expect(script.status).toBe('degraded');
+    script.frame({ type: 'status', live: true });
+    expect(script.status).toBe('live');
+    script.frame({ type: 'status', live: false });
+    script.closed(1012);
+    script.expire();
+    script.token();
+    script.frame(connected(['P']));
+    expect(script.status).toBe('live');
+  });
+
+  it('is offline without a network, and still tries', () => {
+    const script = new Script();
+    script.feed({ is: 'network', isOnline: false });
+    script.want('P');
+    expect(script.status).toBe('offline');
+    script.token();
+    script.closed(1006);
+    expect(script.timerMs).toBe(500);
+    script.feed({ is: 'network', isOnline: true });
+    expect(script.status).toBe('connecting');
+  });
+
+  it('of a project that is not subscribed yet is connecting', () => {
+    const script = new Script().connect(['P']);
+    script.want('P', 'Q');
+    expect(script.session.status('Q')).toBe('connecting');
+    expect(script.session.status('none')).toBe('connecting');
+  });
+});
+
+it.each(['', 'x', '[]', '1', 'null', '{}', '{"type":7}'])(
+  'what is no frame (%j) is heard again on another socket',
+  (text) => {
+    const script = new Script().connect(['P']);
+    expect(script.feed({ is: 'text', text })).toContainEqual({ do: 'close' });
+    script.expire();
+    expect(script.token().getAll('since')).toHaveLength(2);
+  },
+);
