@@ -1,0 +1,521 @@
+"""The load client: very many lean sockets in one process of their own.
+
+The parent sends commands over a pipe; only ``read`` and ``finish`` are answered.
+"""
+
+import asyncio
+import gc
+import itertools
+import random
+import resource
+import socket
+import time
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any, Final, cast
+
+import jwt
+import orjson
+import uvloop
+
+from tests.load.accounting import BROKEN, OF_ANOTHER_PROJECT, Microseconds, histogram, judge
+from tests.load.wire import (
+    CLOSE,
+    EVENT_HEAD,
+    PING,
+    PONG,
+    TEXT,
+    Refused,
+    ServerBroke,
+    check_upgraded,
+    client_frame,
+    read_row,
+    split_frames,
+    upgrade_request,
+    uuid_of,
+)
+
+CONNECTING_AT_ONCE: Final = 64
+OPEN_SECONDS: Final = 20.0
+LONGEST_PAUSE_SECONDS: Final = 5.0
+LAG_PROBE_SECONDS: Final = 0.01
+SLOW_RECEIVE_BUFFER_BYTES: Final = 16 * 1024
+EXAMPLES: Final = 5
+_PING_FRAME: Final = client_frame(TEXT, b'{"type":"ping"}')
+
+
+@dataclass(frozen=True)
+class Place:
+    """One subscriber to be: who it is, and what it hears."""
+
+    number: int
+    project: int
+    port: int
+    is_slow: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one client process is to do."""
+
+    places: list[Place]
+    base_ns: int  # the monotonic clock at which the run's microseconds begin
+    secret: str
+    is_v1: bool
+    loses_one: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a client process is doing; the counts are of the whole run."""
+
+    live: int
+    delivered: int
+    resets: int
+    recent_us: list[int]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A change that a subscriber was never told of."""
+
+    subscriber: int
+    project: int
+    change: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a client process recorded. Histograms by second of the write, encoded."""
+
+    latencies: dict[int, bytes]
+    by_event: int
+    by_reset: int
+    lost: int
+    examples: list[Lost]
+    counts: Counter[str]
+    returned_us: list[int]
+    lag_us: Microseconds
+
+
+@dataclass
+class Tally:
+    """What all subscribers of a process record."""
+
+    base_ns: int
+    latencies_us: defaultdict[int, Microseconds] = field(
+        default_factory=lambda: defaultdict(lambda: array("I"))
+    )
+    delivered: int = 0
+    resets: int = 0
+    returned_us: list[int] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def now_us(self) -> int:
+        return (time.monotonic_ns() - self.base_ns) // 1000
+
+
+class Subscriber:
+    """One client across all its connections: what it was told, and where it is."""
+
+    __slots__ = (
+        "_cursors",
+        "_is_v1",
+        "_newest",
+        "_tally",
+        "left_us",
+        "link",
+        "place",
+        "reset_us",
+        "seen",
+        "token",
+    )
+
+    def __init__(self, place: Place, tally: Tally, token: str, *, is_v1: bool) -> None:
+        self.place = place
+        self.token = token
+        self.link: Link | None = None
+        self.seen = bytearray()
+        self.reset_us = 0
+        self.left_us: int | None = None
+        self._tally = tally
+        self._is_v1 = is_v1
+        self._newest: bytes | None = None
+        self._cursors: dict[str, str] = {}
+
+    @property
+    def cursors(self) -> list[str]:
+        """Its place in each channel."""
+        if self._newest is not None:
+            frame = orjson.loads(self._newest)
+            self._cursors[frame["channel"]] = frame["cursor"]
+            self._newest = None
+        return list(self._cursors.values())
+
+    def hear(self, payload: bytes) -> None:
+        """Record a frame."""
+        if not payload.startswith(EVENT_HEAD):
+            self._hear_other(orjson.loads(payload))
+            return
+        self._newest = payload
+        sent_us, project, change = read_row(payload)
+        tally, seen = self._tally, self.seen
+        if project != self.place.project:
+            tally.counts[OF_ANOTHER_PROJECT] += 1
+            return
+        if change >= len(seen):
+            seen.extend(bytes(change + 1 - len(seen)))
+        elif seen[change]:
+            tally.counts["told twice"] += 1
+            return
+        seen[change] = 1
+        tally.delivered += 1
+        if not self.place.is_slow:
+            tally.latencies_us[sent_us // 1_000_000].append(tally.now_us() - sent_us)
+
+    def _hear_other(self, frame: Mapping[str, Any]) -> None:
+        match frame["type"]:
+            case "connected":
+                self._greeted(is_resumed=self._channel in frame.get("resumed", ()))
+            case "reconnect" if not self._is_v1 and frame["data"]["reason"] == "connected":
+                self._greeted(is_resumed=False)
+            case "reconnect" if frame.get("project_id") in (None, uuid_of(self.place.project)):
+                self._tally.counts[f"reset: {frame['data']['reason']}"] += 1
+                self._reset()
+            case "error":
+                raise Refused(str(frame["code"]))
+            case kind:
+                self._tally.counts[f"frame: {kind}"] += 1
+        self.cursors  # noqa: B018 the newest event's is older than this frame's
+        self._cursors.update(frame.get("cursors", {}))
+
+    @property
+    def _channel(self) -> str:
+        return f"project:{uuid_of(self.place.project)}"
+
+    def _greeted(self, *, is_resumed: bool) -> None:
+        if not is_resumed:
+            self.reset_us = self._tally.now_us()
+        if self.left_us is None:
+            return
+        self._tally.returned_us.append(self._tally.now_us() - self.left_us)
+        self.left_us = None
+        self._tally.counts["returned, resumed" if is_resumed else "returned, reset"] += 1
+
+    def _reset(self) -> None:
+        self.reset_us = self._tally.now_us()
+        self._tally.resets += 1
+
+
+class ForgetfulSubscriber(Subscriber):
+    """It ignores its project's second change: the accounting must find that."""
+
+    __slots__ = ()
+
+    def hear(self, payload: bytes) -> None:
+        if not payload.startswith(EVENT_HEAD) or read_row(payload)[2] != 1:
+            super().hear(payload)
+
+
+class Link(asyncio.Protocol):
+    """One connection of a subscriber."""
+
+    __slots__ = (
+        "_fleet",
+        "_is_upgraded",
+        "_request",
+        "_rest",
+        "greeted",
+        "heard",
+        "subscriber",
+        "transport",
+    )
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        fleet: "Fleet",
+        subscriber: Subscriber,
+        request: bytes,
+        greeted: asyncio.Future[None],
+    ) -> None:
+        self.subscriber = subscriber
+        self.greeted = greeted
+        self.heard = False
+        self._fleet = fleet
+        self._request = request
+        self._rest = b""
+        self._is_upgraded = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        try:
+            self._receive(self._rest + data if self._rest else data)
+        except (ServerBroke, Refused) as exc:
+            self._fail(exc)
+
+    def _receive(self, data: bytes) -> None:
+        if not self._is_upgraded:
+            head, mark, rest = data.partition(b"\r\n\r\n")
+            if not mark:
+                self._rest = data
+                return
+            check_upgraded(head)
+            self._is_upgraded, data = True, rest
+        frames, self._rest = split_frames(data)
+        for opcode, payload in frames:
+            if opcode == TEXT:
+                self.subscriber.hear(payload)
+                if not self.greeted.done():
+                    self.greeted.set_result(None)
+                    self._fleet.went_live(self)
+            elif opcode == PING:
+                self.transport.write(client_frame(PONG, payload))
+            elif opcode == CLOSE:
+                self._fleet.closed(int.from_bytes(payload[:2], "big"))
+                self.transport.write(client_frame(CLOSE, payload[:2]))
+                self.transport.close()
+                return
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.greeted.done():
+            self.greeted.set_exception(
+                exc or ConnectionResetError("closed before the greeting")
+            )
+        elif self.greeted.exception() is None:
+            self._fleet.lost(self)
+
+    def give_up(self) -> None:
+        """End it unless it has been greeted by now."""
+        if not self.greeted.done():
+            self._fail(TimeoutError("not greeted in time"))
+
+    def _fail(self, exc: ServerBroke | Refused | TimeoutError) -> None:
+        if isinstance(exc, ServerBroke):
+            self._fleet.tally.counts[f"{BROKEN}{exc}"] += 1
+        if not self.greeted.done():
+            self.greeted.set_exception(exc)
+        self.transport.abort()
+
+
+class Fleet:
+    """All subscribers of this process."""
+
+    def __init__(self, plan: Plan, tasks: asyncio.TaskGroup) -> None:
+        self.tally = Tally(plan.base_ns)
+        self._plan = plan
+        self._tasks = tasks
+        self._subscribers = [self._make(place) for place in plan.places]
+        self._waiting = iter(self._subscribers)
+        self._live = 0
+        self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
+        self._lag_us: Microseconds = array("I")
+
+    def _make(self, place: Place) -> Subscriber:
+        plan = self._plan
+        kind = ForgetfulSubscriber if plan.loses_one and place.number == 0 else Subscriber
+        claims = {"sub": uuid_of(place.number), "exp": 4_000_000_000}
+        token = jwt.encode(claims, plan.secret, algorithm="HS256")
+        return kind(place, self.tally, token, is_v1=plan.is_v1)
+
+    def connect(self, count: int) -> None:
+        """Let the next *count* subscribers connect."""
+        for subscriber in [next(self._waiting) for _ in range(count)]:
+            self._tasks.create_task(self._connect_in_turn(subscriber))
+
+    def cut(self) -> None:
+        """Cut all connections; each subscriber comes back at once."""
+        for link in self._links():
+            link.transport.abort()
+
+    def pause(self) -> None:
+        """Let the slow subscribers read no more."""
+        for link in self._links():
+            if link.subscriber.place.is_slow:
+                link.transport.pause_reading()
+
+    def wake(self) -> None:
+        """Let the slow subscribers read again."""
+        for link in self._links():
+            if link.subscriber.place.is_slow:
+                link.transport.resume_reading()
+
+    def read(self) -> Reading:
+        newest = max(self.tally.latencies_us, default=0)
+        recent = self.tally.latencies_us[newest][-500:] if newest else []
+        return Reading(self._live, self.tally.delivered, self.tally.resets, list(recent))
+
+    def finish(self, acknowledged_us: Mapping[int, Microseconds]) -> Findings:
+        """Judge all subscribers, given when each project's commits were acknowledged."""
+        tally = self.tally
+        by_event = by_reset = lost = 0
+        examples: list[Lost] = []
+        for subscriber in self._subscribers:
+            project = subscriber.place.project
+            verdict = judge(
+                subscriber.seen, acknowledged_us.get(project, array("I")), subscriber.reset_us
+            )
+            by_event += verdict.by_event
+            by_reset += verdict.by_reset
+            lost += len(verdict.lost)
+            examples += [Lost(subscriber.place.number, project, n) for n in verdict.lost]
+        latencies = {
+            second: histogram(values).encode() for second, values in tally.latencies_us.items()
+        }
+        return Findings(
+            latencies,
+            by_event,
+            by_reset,
+            lost,
+            examples[:EXAMPLES],
+            tally.counts,
+            tally.returned_us,
+            self._lag_us,
+        )
+
+    def closed(self, code: int) -> None:
+        """The server closed a connection."""
+        self.tally.counts[f"closed by the server: {code}"] += 1
+
+    def went_live(self, link: Link) -> None:
+        """A connection was greeted."""
+        self._live += 1
+        link.subscriber.link = link
+
+    def lost(self, link: Link) -> None:
+        """A live connection has ended: the subscriber comes back."""
+        self._live -= 1
+        link.subscriber.link = None
+        link.subscriber.left_us = self.tally.now_us()
+        self._tasks.create_task(self._connect(link.subscriber))
+
+    async def watch_lag(self) -> None:
+        """Measure by how much this loop is late."""
+        while True:
+            due_ns = time.monotonic_ns() + int(LAG_PROBE_SECONDS * 1e9)
+            await asyncio.sleep(LAG_PROBE_SECONDS)
+            self._lag_us.append(max(0, time.monotonic_ns() - due_ns) // 1000)
+
+    async def send_pings(self) -> None:
+        """Each v1 connection that was silent for a heartbeat sends a ping (wire.md)."""
+        heartbeat_seconds = 30
+        while self._plan.is_v1:
+            for share in range(heartbeat_seconds):
+                await asyncio.sleep(1)
+                for subscriber in self._subscribers[share::heartbeat_seconds]:
+                    link = subscriber.link
+                    if link is not None and not link.heard and not link.transport.is_closing():
+                        link.transport.write(_PING_FRAME)
+                    if link is not None:
+                        link.heard = False
+
+    def _links(self) -> list[Link]:
+        return [each.link for each in self._subscribers if each.link is not None]
+
+    async def _connect_in_turn(self, subscriber: Subscriber) -> None:
+        async with self._connecting:
+            await self._connect(subscriber)
+
+    async def _connect(self, subscriber: Subscriber) -> None:
+        for attempt in itertools.count():
+            try:
+                await self._open(subscriber)
+            except (OSError, Refused, ServerBroke) as exc:
+                self.tally.counts[f"not connected: {type(exc).__name__} {exc}"] += 1
+                longest = min(LONGEST_PAUSE_SECONDS, 0.25 * 2**attempt)
+                await asyncio.sleep(random.uniform(0, longest))
+            else:
+                return
+
+    async def _open(self, subscriber: Subscriber) -> None:
+        loop, place = asyncio.get_running_loop(), subscriber.place
+        greeted: asyncio.Future[None] = loop.create_future()
+        request = upgrade_request(
+            place.port,
+            uuid_of(place.project),
+            subscriber.token,
+            is_v1=self._plan.is_v1,
+            since=subscriber.cursors,
+        )
+        end = socket.socket()
+        try:
+            end.settimeout(0)
+            if place.is_slow:  # so that what is not read soon fills the gateway's side
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_RECEIVE_BUFFER_BYTES)
+            await loop.sock_connect(end, ("127.0.0.1", place.port))
+        except BaseException:
+            end.close()
+            raise
+        _, link = await loop.create_connection(
+            lambda: Link(self, subscriber, request, greeted), sock=end
+        )
+        # no asyncio.timeout: cancelled just as it is greeted, it would be live and come again
+        deadline = loop.call_later(OPEN_SECONDS, link.give_up)
+        try:
+            await greeted
+        finally:
+            deadline.cancel()
+
+
+async def _serve(parent: Connection, plan: Plan) -> None:
+    """Carry out the parent's commands until it wants the findings, or is gone."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    async with asyncio.TaskGroup() as tasks:
+        fleet = Fleet(plan, tasks)
+        gc.disable()  # a collection would be read as latency
+
+        def obey() -> None:
+            try:
+                command, *arguments = parent.recv()
+            except EOFError:
+                command, arguments = "stop", []
+            match command:
+                case "connect":
+                    fleet.connect(*arguments)
+                case "cut":
+                    fleet.cut()
+                case "pause":
+                    fleet.pause()
+                case "wake":
+                    fleet.wake()
+                case "read":
+                    parent.send(fleet.read())
+                case "finish":
+                    parent.send(fleet.finish(*arguments))
+                case _:
+                    loop.remove_reader(parent.fileno())
+                    done.set_result(None)
+
+        loop.add_reader(parent.fileno(), obey)
+        tasks.create_task(fleet.watch_lag())
+        tasks.create_task(fleet.send_pings())
+        await done
+        raise _Stopped
+
+
+class _Stopped(Exception):
+    """The parent is done with this process: ends all of its tasks."""
+
+
+def run_client(parent: Connection, plan: Plan) -> None:
+    """The client process."""
+    allow_many_files()
+    try:
+        uvloop.run(_serve(parent, plan))
+    except* _Stopped:
+        pass
+
+
+def allow_many_files() -> int:
+    """Raise this process's limit of open files as far as it may go, and return it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most

@@ -1,0 +1,46 @@
+"""What processes use, from /proc (Linux)."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its living descendants."""
+    return sum(_cpu_seconds(each) for each in _tree(pid))
+
+
+def resident_kib(pid: int) -> int:
+    """Resident memory of a process and its living descendants, shared pages by share (Pss)."""
+    return sum(_resident_kib(each) for each in _tree(pid))
+
+
+def _tree(pid: int) -> list[int]:
+    found = [pid]
+    for each in found:
+        for children in Path(f"/proc/{each}/task").glob("*/children"):
+            found += map(int, _read(children).split())
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    # proc_pid_stat(5): the name in brackets may hold spaces; utime and stime are 14th and 15th
+    words = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / _TICKS if words else 0.0
+
+
+def _resident_kib(pid: int) -> int:
+    for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+def _read(path: Path) -> str:
+    """Its text; empty if the process has ended meanwhile."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
