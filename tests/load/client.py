@@ -6,6 +6,7 @@ The parent sends commands over a pipe; only ``read`` and ``finish`` are answered
 import asyncio
 import gc
 import itertools
+import os
 import random
 import resource
 import socket
@@ -495,6 +496,8 @@ async def _serve(parent: Connection, plan: Plan) -> None:
                     done.set_result(None)
 
         loop.add_reader(parent.fileno(), obey)
+        # libuv has made it non-blocking, and a long message comes in pieces
+        os.set_blocking(parent.fileno(), True)
         tasks.create_task(fleet.watch_lag())
         tasks.create_task(fleet.send_pings())
         await done

@@ -9,7 +9,14 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its living descendants."""
-    return sum(_cpu_seconds(each) for each in _tree(pid))
+    return sum(own_cpu_seconds(each) for each in _tree(pid))
+
+
+def own_cpu_seconds(pid: int) -> float:
+    """User and system time of a process alone."""
+    # proc_pid_stat(5): the name in brackets may hold spaces; utime and stime are 14th and 15th
+    words = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / _TICKS if words else 0.0
 
 
 def resident_kib(pid: int) -> int:
@@ -23,12 +30,6 @@ def _tree(pid: int) -> list[int]:
         for children in Path(f"/proc/{each}/task").glob("*/children"):
             found += map(int, _read(children).split())
     return found
-
-
-def _cpu_seconds(pid: int) -> float:
-    # proc_pid_stat(5): the name in brackets may hold spaces; utime and stime are 14th and 15th
-    words = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / _TICKS if words else 0.0
 
 
 def _resident_kib(pid: int) -> int:

@@ -18,12 +18,13 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from tests.load.accounting import Microseconds
 from tests.load.client import Findings, Place, Plan, Reading, run_client
-from tests.load.machine import cpu_seconds, resident_kib
+from tests.load.machine import cpu_seconds, own_cpu_seconds, resident_kib
 from tests.load.stack import SECRET, Stack, StackFailed
 from tests.load.wire import row_id, uuid_of
 
 WRITERS: Final = 16
 FIRST_SOCKETS: Final = 20  # connected before memory is measured: what is loaded once is loaded
+LEAST_FOR_MEMORY: Final = 150
 WARM_UP_SAMPLES: Final = 2
 CONNECT_SECONDS: Final = 300.0
 STOP_SECONDS: Final = 10.0
@@ -109,13 +110,17 @@ class Clients:
         )
 
     async def finish(self, acknowledged_us: dict[int, Microseconds]) -> list[Findings]:
+        """All processes' findings; then they are done."""
         return await self._ask("finish", acknowledged_us)
 
     async def _ask(self, *command: Any) -> list[Any]:
         async with self._asking:  # one question at a time: an answer names no question
-            for link in self._links:
-                link.send(command)
-            return [await asyncio.to_thread(link.recv) for link in self._links]
+            try:
+                for link in self._links:
+                    link.send(command)
+                return [await asyncio.to_thread(link.recv) for link in self._links]
+            except (EOFError, OSError) as exc:
+                raise StackFailed("a load client has ended") from exc
 
 
 @contextmanager
@@ -234,7 +239,7 @@ class Run:
     windows: list[Window] = field(default_factory=list)
     samples: dict[int, Sample] = field(default_factory=dict)
     connected_per_second: float = 0.0
-    memory_kib_per_connection: float = 0.0
+    memory_kib_per_connection: float | None = None  # of too few, it is noise
     _sampled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def now_seconds(self) -> float:
@@ -252,7 +257,8 @@ class Run:
         self.connected_per_second = rest / (time.monotonic() - started)
         await self.next_sample()
         grown_kib = self._gateways_kib() - before_kib
-        self.memory_kib_per_connection = grown_kib / rest
+        if rest >= LEAST_FOR_MEMORY:
+            self.memory_kib_per_connection = grown_kib / rest
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
@@ -314,7 +320,7 @@ class Run:
                 reading.delivered,
                 reading.resets,
                 reading.live,
-                {name: sum(map(cpu_seconds, pids)) for name, pids in self._pids().items()},
+                self._cpu_seconds(),
             )
             self._tell(second, reading)
             self._sampled.set()
@@ -325,14 +331,16 @@ class Run:
         await self._sampled.wait()
         return max(self.samples)
 
-    def _pids(self) -> dict[str, list[int]]:
+    def _cpu_seconds(self) -> dict[str, float]:
+        gateways = [part.process.pid for part in self.stack.gateways]
         servers = {"postgres": self.stack.postgres, "valkey": self.stack.valkey}
         return {
-            "gateways": [part.process.pid for part in self.stack.gateways],
-            "listener": [self.stack.listener.process.pid],
-            **{name: [each.process.pid] for name, each in servers.items() if each.process},
-            **{f"client {n}": [pid] for n, pid in enumerate(self.clients.pids, 1)},
-        } | {"writer": [os.getpid()]}
+            "gateways": sum(map(cpu_seconds, gateways)),
+            "listener": cpu_seconds(self.stack.listener.process.pid),
+            **{k: cpu_seconds(each.process.pid) for k, each in servers.items() if each.process},
+            **{f"client {n}": cpu_seconds(pid) for n, pid in enumerate(self.clients.pids, 1)},
+            "writer": own_cpu_seconds(os.getpid()),  # all others are its children
+        }
 
     def _gateways_kib(self) -> int:
         return sum(resident_kib(part.process.pid) for part in self.stack.gateways)

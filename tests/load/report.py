@@ -57,7 +57,7 @@ def figures_of(run: Run, findings: list[Findings]) -> dict[str, Any]:
         "connected_per_second": run.connected_per_second,
         "memory_kib_per_connection": run.memory_kib_per_connection,
         "windows": windows,
-        "p99_ratio": _p99_ratio(windows),
+        "p99_ratio": _slow_ratio(windows) if run.options.slow_share else None,
         "write_us": percentiles_us(histogram(run.writer.write_us)),
         "accounting": {
             "changes": run.writer.written,
@@ -105,12 +105,12 @@ def _window(run: Run, window: Window, by_second: BySecond) -> dict[str, Any]:
     }
 
 
-def _p99_ratio(windows: list[dict[str, Any]]) -> float | None:
-    """The last window's p99 to the first's."""
-    latencies = [window["latency_us"] for window in windows]
-    if len(latencies) < 2 or not (latencies[0] and latencies[-1]):
+def _slow_ratio(windows: list[dict[str, Any]]) -> float | None:
+    """The middle window's p99 to the mean of those around it: what drifts cancels out."""
+    p99s = [(window["latency_us"] or {"p99": 0})["p99"] for window in windows]
+    if len(p99s) != 3 or not p99s[0] + p99s[2]:
         return None
-    return float(latencies[-1]["p99"] / latencies[0]["p99"])
+    return float(2 * p99s[1] / (p99s[0] + p99s[2]))
 
 
 def _client(findings: list[Findings], windows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -158,15 +158,15 @@ def summary(figures: Mapping[str, Any]) -> str:
         f"\n{figures['scenario']}: {size['sockets']} sockets, {size['projects']} projects, "
         f"{size['rate']:g} rows/s, {size['gateways']} gateways, "
         f"{'v1' if size['is_v1'] else 'plain'} clients",
-        f"  memory     {figures['memory_kib_per_connection']:.1f} KiB per connection"
-        f"; {figures['connected_per_second']:,.0f} connected/s",
+        f"  connected  {figures['connected_per_second']:,.0f}/s",
     ]
+    if (memory_kib := figures["memory_kib_per_connection"]) is not None:
+        lines[-1] += f", {memory_kib:.1f} KiB of gateway memory each"
     for window in figures["windows"]:
         lines += _window_lines(window)
-    if figures["scenario"] == "slow-clients" and figures["p99_ratio"] is not None:
+    if (ratio := figures["p99_ratio"]) is not None:
         lines.append(
-            f"  p99 of the fast while the slow do not read : while they do = "
-            f"{figures['p99_ratio']:.2f}"
+            f"  ratio      {ratio:.2f}: the fast ones' p99 beside slow ones, to without"
         )
     if figures["write_us"]:
         lines.append(

@@ -45,6 +45,7 @@ async def _slow_clients(run: Run) -> None:
         await run.measure("some do not read", run.options.seconds)
         run.clients.tell("wake")
         await run.next_sample()
+        await run.measure("all read again", run.options.seconds)
 
 
 async def _idle(run: Run) -> None:
@@ -79,9 +80,9 @@ SCENARIOS: Final = {
         "some sockets stop reading: what the others feel of it",
         _slow_clients,
         Options(
-            sockets=100,
+            sockets=50,
             projects=1,
-            rate=200,
+            rate=400,
             seconds=20,
             gateways=1,
             clients=1,
