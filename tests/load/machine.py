@@ -8,15 +8,13 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its living descendants."""
-    return sum(own_cpu_seconds(each) for each in _tree(pid))
+    """User and system time of a process and its descendants, also of those that have ended."""
+    return sum(sum(_times(each)) for each in _tree(pid))
 
 
 def own_cpu_seconds(pid: int) -> float:
     """User and system time of a process alone."""
-    # proc_pid_stat(5): the name in brackets may hold spaces; utime and stime are 14th and 15th
-    words = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / _TICKS if words else 0.0
+    return sum(_times(pid)[:2])
 
 
 def resident_kib(pid: int) -> int:
@@ -30,6 +28,13 @@ def _tree(pid: int) -> list[int]:
         for children in Path(f"/proc/{each}/task").glob("*/children"):
             found += map(int, _read(children).split())
     return found
+
+
+def _times(pid: int) -> list[float]:
+    # proc_pid_stat(5): the name in brackets may hold spaces; utime, stime, cutime and cstime
+    # (of children that were waited for) are the 14th to 17th
+    words = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return [int(word) / _TICKS for word in words[11:15]]
 
 
 def _resident_kib(pid: int) -> int:

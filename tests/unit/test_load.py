@@ -1,7 +1,11 @@
 """The load test's own rules: frames, who was told, percentiles, when the client is at fault."""
 
 import random
+import subprocess
+import sys
+import time
 
+import orjson
 import pytest
 
 from shared.core.protocol import encode_text_frame
@@ -17,12 +21,32 @@ from tests.load.accounting import (
     merge,
     percentiles_us,
 )
+from tests.load.client import ForgetfulSubscriber, Place, Subscriber, Tally
+from tests.load.machine import cpu_seconds, own_cpu_seconds, resident_kib
 from tests.load.plots import Line, line_chart
 
 EVENT = (
     b'{"type":"cache_invalidate","resource":"task","data":{"resource":"task","id":"%s",'
-    b'"action":"INSERT"},"cursor":"c"}'
+    b'"action":"INSERT"},"channel":"project:p","cursor":"newest"}'
 )
+PROJECT = wire.uuid_of(3)
+
+
+def _subscriber(
+    kind: type[Subscriber] = Subscriber, *, is_v1: bool = True
+) -> tuple[Subscriber, Tally]:
+    tally = Tally(base_ns=time.monotonic_ns() - 10**9)
+    place = Place(number=0, project=3, port=1, is_slow=False)
+    return kind(place, tally, "token", is_v1=is_v1), tally
+
+
+def _event(change: int, *, project: int = 3) -> bytes:
+    return EVENT % wire.row_id(1, project, change).encode()
+
+
+def _connected(*resumed: str) -> bytes:
+    cursors = {f"project:{PROJECT}": "first"}
+    return orjson.dumps({"type": "connected", "cursors": cursors, "resumed": resumed})
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536], ids=str)
@@ -98,6 +122,85 @@ def test_each_change_needs_its_event_or_a_later_reset(
     seen: bytes, acknowledged_us: list[int], reset_us: int, verdict: Verdict
 ) -> None:
     assert judge(bytearray(seen), acknowledged_us, reset_us) == verdict
+
+
+def test_each_event_counts_once() -> None:
+    subscriber, tally = _subscriber()
+    for change in (0, 2, 2):
+        subscriber.hear(_event(change))
+    assert subscriber.seen == b"\1\0\1"
+    assert tally.delivered == 2
+    assert tally.counts == {"told twice": 1}
+
+
+def test_an_event_of_another_project_is_noticed() -> None:
+    subscriber, tally = _subscriber()
+    subscriber.hear(_event(0, project=4))
+    assert tally.counts == {OF_ANOTHER_PROJECT: 1}
+    assert subscriber.seen == b""
+
+
+def test_a_forgetful_subscriber_misses_one_change() -> None:
+    subscriber, _ = _subscriber(ForgetfulSubscriber)
+    for change in range(3):
+        subscriber.hear(_event(change))
+    assert subscriber.seen == b"\1\0\1"
+
+
+def test_a_subscriber_comes_back_with_its_newest_cursor() -> None:
+    subscriber, _ = _subscriber()
+    subscriber.hear(_connected())
+    assert subscriber.cursors == ["first"]
+    subscriber.hear(_event(0))
+    assert subscriber.cursors == ["first", "newest"]  # of two channels
+
+
+@pytest.mark.parametrize(
+    ("resumed", "counted"),
+    [([f"project:{PROJECT}"], "returned, resumed"), ([], "returned, reset")],
+    ids=["resumed", "reset"],
+)
+def test_who_comes_back_is_reset_unless_resumed(resumed: list[str], counted: str) -> None:
+    subscriber, tally = _subscriber()
+    subscriber.left_us = 1
+    subscriber.hear(_connected(*resumed))
+    assert tally.counts == {counted: 1}
+    assert (subscriber.reset_us > 0) == (not resumed)
+
+
+@pytest.mark.parametrize(
+    ("project_id", "is_reset"),
+    [({}, True), ({"project_id": PROJECT}, True), ({"project_id": "another"}, False)],
+    ids=["everything", "its project", "another project"],
+)
+def test_a_reconnect_resets_whom_it_names(project_id: dict[str, str], is_reset: bool) -> None:
+    subscriber, tally = _subscriber()
+    frame = {"type": "reconnect", "data": {"reason": "gap"}, **project_id}
+    subscriber.hear(orjson.dumps(frame))
+    assert (subscriber.reset_us > 0) is is_reset
+    assert tally.resets == is_reset
+
+
+def test_a_plain_client_is_greeted_by_a_reconnect() -> None:
+    subscriber, tally = _subscriber(is_v1=False)
+    subscriber.hear(b'{"type":"reconnect","data":{"reason":"connected"}}')
+    assert subscriber.reset_us > 0
+    assert tally.resets == 0
+
+
+def test_what_a_process_uses_includes_its_children() -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10**7))'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code}; print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert cpu_seconds(process.pid) > own_cpu_seconds(process.pid)
+        assert resident_kib(process.pid) > 0
+        process.communicate(b"\n")
+    assert cpu_seconds(process.pid) == 0
 
 
 def test_percentiles_are_exact_to_a_thousandth() -> None:
