@@ -8,24 +8,23 @@ import gc
 import itertools
 import os
 import random
-import resource
 import socket
 import time
 from array import array
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import jwt
-import orjson
 import uvloop
 
-from tests.load.accounting import BROKEN, OF_ANOTHER_PROJECT, Microseconds, histogram, judge
+from tests.load.accounting import BROKEN, Microseconds, histogram, judge
+from tests.load.machine import allow_many_files
+from tests.load.subscriber import ForgetfulSubscriber, Place, Subscriber, Tally
 from tests.load.wire import (
     CLOSE,
-    EVENT_HEAD,
     PING,
     PONG,
     TEXT,
@@ -33,7 +32,6 @@ from tests.load.wire import (
     ServerBroke,
     check_upgraded,
     client_frame,
-    read_row,
     split_frames,
     upgrade_request,
     uuid_of,
@@ -46,16 +44,6 @@ LAG_PROBE_SECONDS: Final = 0.01
 SLOW_RECEIVE_BUFFER_BYTES: Final = 16 * 1024
 EXAMPLES: Final = 5
 _PING_FRAME: Final = client_frame(TEXT, b'{"type":"ping"}')
-
-
-@dataclass(frozen=True)
-class Place:
-    """One subscriber to be: who it is, and what it hears."""
-
-    number: int
-    project: int
-    port: int
-    is_slow: bool
 
 
 @dataclass(frozen=True)
@@ -100,125 +88,6 @@ class Findings:
     counts: Counter[str]
     returned_us: list[int]
     lag_us: Microseconds
-
-
-@dataclass
-class Tally:
-    """What all subscribers of a process record."""
-
-    base_ns: int
-    latencies_us: defaultdict[int, Microseconds] = field(
-        default_factory=lambda: defaultdict(lambda: array("I"))
-    )
-    delivered: int = 0
-    resets: int = 0
-    returned_us: list[int] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def now_us(self) -> int:
-        return (time.monotonic_ns() - self.base_ns) // 1000
-
-
-class Subscriber:
-    """One client across all its connections: what it was told, and where it is."""
-
-    __slots__ = (
-        "_cursors",
-        "_is_v1",
-        "_newest",
-        "_tally",
-        "left_us",
-        "link",
-        "place",
-        "reset_us",
-        "seen",
-        "token",
-    )
-
-    def __init__(self, place: Place, tally: Tally, token: str, *, is_v1: bool) -> None:
-        self.place = place
-        self.token = token
-        self.link: Link | None = None
-        self.seen = bytearray()
-        self.reset_us = 0
-        self.left_us: int | None = None
-        self._tally = tally
-        self._is_v1 = is_v1
-        self._newest: bytes | None = None
-        self._cursors: dict[str, str] = {}
-
-    @property
-    def cursors(self) -> list[str]:
-        """Its place in each channel."""
-        if self._newest is not None:
-            frame = orjson.loads(self._newest)
-            self._cursors[frame["channel"]] = frame["cursor"]
-            self._newest = None
-        return list(self._cursors.values())
-
-    def hear(self, payload: bytes) -> None:
-        """Record a frame."""
-        if not payload.startswith(EVENT_HEAD):
-            self._hear_other(orjson.loads(payload))
-            return
-        self._newest = payload
-        sent_us, project, change = read_row(payload)
-        tally, seen = self._tally, self.seen
-        if project != self.place.project:
-            tally.counts[OF_ANOTHER_PROJECT] += 1
-            return
-        if change >= len(seen):
-            seen.extend(bytes(change + 1 - len(seen)))
-        elif seen[change]:
-            tally.counts["told twice"] += 1
-            return
-        seen[change] = 1
-        tally.delivered += 1
-        if not self.place.is_slow:
-            tally.latencies_us[sent_us // 1_000_000].append(tally.now_us() - sent_us)
-
-    def _hear_other(self, frame: Mapping[str, Any]) -> None:
-        match frame["type"]:
-            case "connected":
-                self._greeted(is_resumed=self._channel in frame.get("resumed", ()))
-            case "reconnect" if not self._is_v1 and frame["data"]["reason"] == "connected":
-                self._greeted(is_resumed=False)
-            case "reconnect" if frame.get("project_id") in (None, uuid_of(self.place.project)):
-                self._tally.counts[f"reset: {frame['data']['reason']}"] += 1
-                self._reset()
-            case "error":
-                raise Refused(str(frame["code"]))
-            case kind:
-                self._tally.counts[f"frame: {kind}"] += 1
-        self.cursors  # noqa: B018 the newest event's is older than this frame's
-        self._cursors.update(frame.get("cursors", {}))
-
-    @property
-    def _channel(self) -> str:
-        return f"project:{uuid_of(self.place.project)}"
-
-    def _greeted(self, *, is_resumed: bool) -> None:
-        if not is_resumed:
-            self.reset_us = self._tally.now_us()
-        if self.left_us is None:
-            return
-        self._tally.returned_us.append(self._tally.now_us() - self.left_us)
-        self.left_us = None
-        self._tally.counts["returned, resumed" if is_resumed else "returned, reset"] += 1
-
-    def _reset(self) -> None:
-        self.reset_us = self._tally.now_us()
-        self._tally.resets += 1
-
-
-class ForgetfulSubscriber(Subscriber):
-    """It ignores its project's second change: the accounting must find that."""
-
-    __slots__ = ()
-
-    def hear(self, payload: bytes) -> None:
-        if not payload.startswith(EVENT_HEAD) or read_row(payload)[2] != 1:
-            super().hear(payload)
 
 
 class Link(asyncio.Protocol):
@@ -315,7 +184,7 @@ class Fleet:
         self._tasks = tasks
         self._subscribers = [self._make(place) for place in plan.places]
         self._waiting = iter(self._subscribers)
-        self._live = 0
+        self._links: dict[int, Link] = {}  # the live ones, by their subscriber's number
         self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
         self._lag_us: Microseconds = array("I")
 
@@ -333,25 +202,23 @@ class Fleet:
 
     def cut(self) -> None:
         """Cut all connections; each subscriber comes back at once."""
-        for link in self._links():
+        for link in list(self._links.values()):
             link.transport.abort()
 
     def pause(self) -> None:
         """Let the slow subscribers read no more."""
-        for link in self._links():
-            if link.subscriber.place.is_slow:
-                link.transport.pause_reading()
+        for link in self._slow_links():
+            link.transport.pause_reading()
 
     def wake(self) -> None:
         """Let the slow subscribers read again."""
-        for link in self._links():
-            if link.subscriber.place.is_slow:
-                link.transport.resume_reading()
+        for link in self._slow_links():
+            link.transport.resume_reading()
 
     def read(self) -> Reading:
         newest = max(self.tally.latencies_us, default=0)
         recent = self.tally.latencies_us[newest][-500:] if newest else []
-        return Reading(self._live, self.tally.delivered, self.tally.resets, list(recent))
+        return Reading(len(self._links), self.tally.delivered, self.tally.resets, list(recent))
 
     def finish(self, acknowledged_us: Mapping[int, Microseconds]) -> Findings:
         """Judge all subscribers, given when each project's commits were acknowledged."""
@@ -387,13 +254,11 @@ class Fleet:
 
     def went_live(self, link: Link) -> None:
         """A connection was greeted."""
-        self._live += 1
-        link.subscriber.link = link
+        self._links[link.subscriber.place.number] = link
 
     def lost(self, link: Link) -> None:
         """A live connection has ended: the subscriber comes back."""
-        self._live -= 1
-        link.subscriber.link = None
+        del self._links[link.subscriber.place.number]
         link.subscriber.left_us = self.tally.now_us()
         self._tasks.create_task(self._connect(link.subscriber))
 
@@ -410,15 +275,15 @@ class Fleet:
         while self._plan.is_v1:
             for share in range(heartbeat_seconds):
                 await asyncio.sleep(1)
-                for subscriber in self._subscribers[share::heartbeat_seconds]:
-                    link = subscriber.link
-                    if link is not None and not link.heard and not link.transport.is_closing():
+                for number, link in self._links.items():
+                    if number % heartbeat_seconds != share:
+                        continue
+                    if not link.heard and not link.transport.is_closing():
                         link.transport.write(_PING_FRAME)
-                    if link is not None:
-                        link.heard = False
+                    link.heard = False
 
-    def _links(self) -> list[Link]:
-        return [each.link for each in self._subscribers if each.link is not None]
+    def _slow_links(self) -> list[Link]:
+        return [link for link in self._links.values() if link.subscriber.place.is_slow]
 
     async def _connect_in_turn(self, subscriber: Subscriber) -> None:
         async with self._connecting:
@@ -515,10 +380,3 @@ def run_client(parent: Connection, plan: Plan) -> None:
         uvloop.run(_serve(parent, plan))
     except* _Stopped:
         pass
-
-
-def allow_many_files() -> int:
-    """Raise this process's limit of open files as far as it may go, and return it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most

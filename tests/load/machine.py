@@ -1,10 +1,18 @@
-"""What processes use, from /proc (Linux)."""
+"""What processes use, from /proc (Linux), and may use."""
 
 import os
+import resource
 from pathlib import Path
 from typing import Final
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def allow_many_files() -> int:
+    """Raise this process's limit of open files as far as it may go, and return it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def cpu_seconds(pid: int) -> float:

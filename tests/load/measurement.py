@@ -17,9 +17,10 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from tests.load.accounting import Microseconds
-from tests.load.client import Findings, Place, Plan, Reading, run_client
+from tests.load.client import Findings, Plan, Reading, run_client
 from tests.load.machine import cpu_seconds, own_cpu_seconds, resident_kib
 from tests.load.stack import SECRET, Stack, StackFailed
+from tests.load.subscriber import Place
 from tests.load.wire import row_id, uuid_of
 
 WRITERS: Final = 16

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.dev.servers import ServerFailed, ServerMissing
-from tests.load.client import allow_many_files
+from tests.load.machine import allow_many_files
 from tests.load.measurement import Options, Run, Writer, client_processes
 from tests.load.report import figures_of, summary, write_report
 from tests.load.scenarios import SCENARIOS, Scenario

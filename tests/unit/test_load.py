@@ -21,9 +21,9 @@ from tests.load.accounting import (
     merge,
     percentiles_us,
 )
-from tests.load.client import ForgetfulSubscriber, Place, Subscriber, Tally
 from tests.load.machine import cpu_seconds, own_cpu_seconds, resident_kib
 from tests.load.plots import Line, line_chart
+from tests.load.subscriber import ForgetfulSubscriber, Place, Subscriber, Tally
 
 EVENT = (
     b'{"type":"cache_invalidate","resource":"task","data":{"resource":"task","id":"%s",'
