@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import jwt
 import uvloop
@@ -125,7 +125,6 @@ class Link(asyncio.Protocol):
         self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        self.heard = True
         try:
             self._receive(self._rest + data if self._rest else data)
         except (ServerBroke, Refused) as exc:
@@ -142,6 +141,7 @@ class Link(asyncio.Protocol):
         frames, self._rest = split_frames(data)
         for opcode, payload in frames:
             if opcode == TEXT:
+                self.heard = True  # a browser's code sees no pings
                 self.subscriber.hear(payload)
                 if not self.greeted.done():
                     self.greeted.set_result(None)
@@ -194,6 +194,25 @@ class Fleet:
         claims = {"sub": uuid_of(place.number), "exp": 4_000_000_000}
         token = jwt.encode(claims, plan.secret, algorithm="HS256")
         return kind(place, self.tally, token, is_v1=plan.is_v1)
+
+    def obey(self, command: str, *arguments: Any) -> Reading | Findings | None:
+        """Carry out a command of the parent's, and return what it wants to know."""
+        match command:
+            case "connect":
+                self.connect(*arguments)
+            case "cut":
+                self.cut()
+            case "pause":
+                self.pause()
+            case "wake":
+                self.wake()
+            case "read":
+                return self.read()
+            case "finish":
+                return self.finish(*arguments)
+            case _:
+                raise ValueError(f"no such command: {command}")
+        return None
 
     def connect(self, count: int) -> None:
         """Let the next *count* subscribers connect."""
@@ -283,7 +302,11 @@ class Fleet:
                     link.heard = False
 
     def _slow_links(self) -> list[Link]:
-        return [link for link in self._links.values() if link.subscriber.place.is_slow]
+        return [
+            link
+            for link in self._links.values()
+            if link.subscriber.place.is_slow and not link.transport.is_closing()
+        ]
 
     async def _connect_in_turn(self, subscriber: Subscriber) -> None:
         async with self._connecting:
@@ -331,7 +354,7 @@ class Fleet:
 
 
 async def _serve(parent: Connection, plan: Plan) -> None:
-    """Carry out the parent's commands until it wants the findings, or is gone."""
+    """Carry out the parent's commands until it is gone."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     async with asyncio.TaskGroup() as tasks:
@@ -343,23 +366,18 @@ async def _serve(parent: Connection, plan: Plan) -> None:
                 command, *arguments = parent.recv()
             except EOFError:
                 command, arguments = "stop", []
-            match command:
-                case "connect":
-                    fleet.connect(*arguments)
-                case "cut":
-                    fleet.cut()
-                case "pause":
-                    fleet.pause()
-                case "wake":
-                    fleet.wake()
-                case "read":
-                    parent.send(fleet.read())
-                case "finish":
-                    parent.send(fleet.finish(*arguments))
-                case _:
-                    loop.remove_reader(parent.fileno())
-                    done.set_result(None)
+            if command == "stop":
+                loop.remove_reader(parent.fileno())
+                done.set_result(None)
+            elif (answer := fleet.obey(command, *arguments)) is not None:
+                parent.send(answer)
 
+        def fail(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            if not done.done():
+                done.set_exception(context.get("exception") or RuntimeError(context["message"]))
+
+        # the parent sees that this process has ended, instead of waiting for an answer
+        loop.set_exception_handler(fail)
         loop.add_reader(parent.fileno(), obey)
         # libuv has made it non-blocking, and a long message comes in pieces
         os.set_blocking(parent.fileno(), True)

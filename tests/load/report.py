@@ -181,10 +181,11 @@ def summary(figures: Mapping[str, Any]) -> str:
         f" + {told['told_by_reset']:,} by a reset + {told['lost']:,} lost"
     )
     lines += [f"  counted    {name}: {count:,}" for name, count in figures["counts"].items()]
-    bottleneck = figures["client"]["bottleneck"]
-    if bottleneck:
+    if lag_ms := figures["client"]["loop_lag_ms"]:
+        lines.append(f"  client     its loop was late by {lag_ms['p99']:.1f} ms (p99)")
+    if bottleneck := figures["client"]["bottleneck"]:
         lines.append(
-            "  NOTE: the load client was the bottleneck, latencies are its own: "
+            "  NOTE: the load client was the bottleneck, its own delays are in the latencies: "
             + "; ".join(bottleneck)
         )
     lines += [f"  WRONG: {problem}" for problem in figures["problems"]]
