@@ -176,7 +176,11 @@ async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
                 url,
                 timeout=TIMEOUT_SECONDS,
                 command_timeout=WORK_SECONDS,
-                server_settings={"application_name": "neverstale listener"},
+                server_settings={
+                    "application_name": "neverstale listener",
+                    # a plan made while the log was short is kept, and would scan the long one
+                    "enable_seqscan": "off",
+                },
             )
             stack.callback(work.terminate)
         session = Session(connection)

@@ -16,6 +16,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.lifecycle import FatalError
 
+BACKLOG: Final = (
+    4096  # a fleet that comes back at once; what is over it waits a second to retry
+)
 MAX_HEADER_BYTES: Final = 32 * 1024  # so that too long a token is refused by us, in words
 
 log = logging.getLogger(__name__)
@@ -44,7 +47,7 @@ async def serve(app: web.Application, host: str, port: int, *, setting: str) -> 
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         except OSError as exc:
             raise FatalError(
                 f"can't listen on port {port} ({exc.strerror}): set {setting} to another"

@@ -1,0 +1,93 @@
+"""Who was told of what, and how long it took: pure sums over what the clients recorded."""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from hdrh.histogram import HdrHistogram
+
+Microseconds: TypeAlias = "array[int]"
+LONGEST_US: Final = 3_600_000_000
+DIGITS: Final = 3  # every percentile is off by 0.1 % at most
+PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
+CLIENT_CPU_BOUND: Final = 0.85  # of one core
+CLIENT_LAG_BOUND_MS: Final = 10.0
+OF_ANOTHER_PROJECT: Final = "events of another project"
+BROKEN: Final = "protocol broken: "
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one subscriber learned of its project's changes."""
+
+    by_event: int
+    by_reset: int
+    lost: list[int]
+
+
+def judge(seen: bytearray, acknowledged_us: Sequence[int], reset_us: int) -> Verdict:
+    """Judge one subscriber: *seen* has a 1 for each change whose event it got.
+
+    A change without one is covered by a reset only if that came when the commit was
+    acknowledged already: what the client fetches after it must show the change.
+    """
+    by_event = sum(seen)
+    if by_event == len(acknowledged_us):
+        return Verdict(by_event, 0, [])
+    missed = [
+        change
+        for change in range(len(acknowledged_us))
+        if change >= len(seen) or not seen[change]
+    ]
+    lost = [change for change in missed if acknowledged_us[change] > reset_us]
+    return Verdict(by_event, len(missed) - len(lost), lost)
+
+
+def histogram(latencies_us: Iterable[int] = ()) -> HdrHistogram:
+    """An HDR histogram of whole microseconds."""
+    made = HdrHistogram(1, LONGEST_US, DIGITS)
+    for value, count in Counter(latencies_us).items():
+        made.record_value(min(max(value, 1), LONGEST_US), count)
+    return made
+
+
+def merge(histograms: Iterable[HdrHistogram]) -> HdrHistogram:
+    """The sum of several histograms."""
+    made = histogram()
+    for one in histograms:
+        made.add(one)
+    return made
+
+
+def percentiles_us(of: HdrHistogram) -> dict[str, int] | None:
+    """The percentiles that are reported, in microseconds; None of nothing."""
+    if not of.get_total_count():
+        return None
+    return {name: of.get_value_at_percentile(share) for name, share in PERCENTILES.items()}
+
+
+def find_bottleneck(busiest_cores: Mapping[str, float], lag_p99_ms: float) -> list[str]:
+    """Why the latencies are the load client's own rather than the system's; empty if they are
+    not.
+    """
+    found = [
+        f"{name} used {cores:.2f} of a core"
+        for name, cores in busiest_cores.items()
+        if cores >= CLIENT_CPU_BOUND
+    ]
+    if lag_p99_ms > CLIENT_LAG_BOUND_MS:
+        found.append(f"its event loop was late by {lag_p99_ms:.1f} ms (p99)")
+    return found
+
+
+def find_problems(lost: int, counts: Mapping[str, int]) -> list[str]:
+    """What must not be: each makes the run fail."""
+    found = [f"{lost} lost"] if lost else []
+    found += [
+        f"{count} {name}"
+        for name, count in counts.items()
+        if name == OF_ANOTHER_PROJECT or name.startswith(BROKEN)
+    ]
+    return found

@@ -1,0 +1,400 @@
+"""The load client: very many lean sockets in one process of their own.
+
+The parent sends commands over a pipe; only ``read`` and ``finish`` are answered.
+"""
+
+import asyncio
+import gc
+import itertools
+import os
+import random
+import socket
+import time
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Final, cast
+
+import jwt
+import uvloop
+
+from tests.load.accounting import BROKEN, Microseconds, histogram, judge
+from tests.load.machine import allow_many_files
+from tests.load.subscriber import ForgetfulSubscriber, Place, Subscriber, Tally
+from tests.load.wire import (
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    Refused,
+    ServerBroke,
+    check_upgraded,
+    client_frame,
+    split_frames,
+    upgrade_request,
+    uuid_of,
+)
+
+CONNECTING_AT_ONCE: Final = 64
+OPEN_SECONDS: Final = 20.0
+LONGEST_PAUSE_SECONDS: Final = 5.0
+LAG_PROBE_SECONDS: Final = 0.01
+SLOW_RECEIVE_BUFFER_BYTES: Final = 16 * 1024
+EXAMPLES: Final = 5
+_PING_FRAME: Final = client_frame(TEXT, b'{"type":"ping"}')
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one client process is to do."""
+
+    places: list[Place]
+    base_ns: int  # the monotonic clock at which the run's microseconds begin
+    secret: str
+    is_v1: bool
+    loses_one: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a client process is doing; the counts are of the whole run."""
+
+    live: int
+    delivered: int
+    resets: int
+    recent_us: list[int]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A change that a subscriber was never told of."""
+
+    subscriber: int
+    project: int
+    change: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a client process recorded. Histograms by second of the write, encoded."""
+
+    latencies: dict[int, bytes]
+    by_event: int
+    by_reset: int
+    lost: int
+    examples: list[Lost]
+    counts: Counter[str]
+    returned_us: list[int]
+    lag_us: Microseconds
+
+
+class Link(asyncio.Protocol):
+    """One connection of a subscriber."""
+
+    __slots__ = (
+        "_fleet",
+        "_is_upgraded",
+        "_request",
+        "_rest",
+        "greeted",
+        "heard",
+        "subscriber",
+        "transport",
+    )
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        fleet: "Fleet",
+        subscriber: Subscriber,
+        request: bytes,
+        greeted: asyncio.Future[None],
+    ) -> None:
+        self.subscriber = subscriber
+        self.greeted = greeted
+        self.heard = False
+        self._fleet = fleet
+        self._request = request
+        self._rest = b""
+        self._is_upgraded = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._receive(self._rest + data if self._rest else data)
+        except (ServerBroke, Refused) as exc:
+            self._fail(exc)
+
+    def _receive(self, data: bytes) -> None:
+        if not self._is_upgraded:
+            head, mark, rest = data.partition(b"\r\n\r\n")
+            if not mark:
+                self._rest = data
+                return
+            check_upgraded(head)
+            self._is_upgraded, data = True, rest
+        frames, self._rest = split_frames(data)
+        for opcode, payload in frames:
+            if opcode == TEXT:
+                self.heard = True  # a browser's code sees no pings
+                self.subscriber.hear(payload)
+                if not self.greeted.done():
+                    self.greeted.set_result(None)
+                    self._fleet.went_live(self)
+            elif opcode == PING:
+                self.transport.write(client_frame(PONG, payload))
+            elif opcode == CLOSE:
+                self._fleet.closed(int.from_bytes(payload[:2], "big"))
+                self.transport.write(client_frame(CLOSE, payload[:2]))
+                self.transport.close()
+                return
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.greeted.done():
+            self.greeted.set_exception(
+                exc or ConnectionResetError("closed before the greeting")
+            )
+        elif self.greeted.exception() is None:
+            self._fleet.lost(self)
+
+    def give_up(self) -> None:
+        """End it unless it has been greeted by now."""
+        if not self.greeted.done():
+            self._fail(TimeoutError("not greeted in time"))
+
+    def _fail(self, exc: ServerBroke | Refused | TimeoutError) -> None:
+        if isinstance(exc, ServerBroke):
+            self._fleet.tally.counts[f"{BROKEN}{exc}"] += 1
+        if not self.greeted.done():
+            self.greeted.set_exception(exc)
+        self.transport.abort()
+
+
+class Fleet:
+    """All subscribers of this process."""
+
+    def __init__(self, plan: Plan, tasks: asyncio.TaskGroup) -> None:
+        self.tally = Tally(plan.base_ns)
+        self._plan = plan
+        self._tasks = tasks
+        self._subscribers = [self._make(place) for place in plan.places]
+        self._waiting = iter(self._subscribers)
+        self._links: dict[int, Link] = {}  # the live ones, by their subscriber's number
+        self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
+        self._lag_us: Microseconds = array("I")
+
+    def _make(self, place: Place) -> Subscriber:
+        plan = self._plan
+        kind = ForgetfulSubscriber if plan.loses_one and place.number == 0 else Subscriber
+        claims = {"sub": uuid_of(place.number), "exp": 4_000_000_000}
+        token = jwt.encode(claims, plan.secret, algorithm="HS256")
+        return kind(place, self.tally, token, is_v1=plan.is_v1)
+
+    def obey(self, command: str, *arguments: Any) -> Reading | Findings | None:
+        """Carry out a command of the parent's, and return what it wants to know."""
+        match command:
+            case "connect":
+                self.connect(*arguments)
+            case "cut":
+                self.cut()
+            case "pause":
+                self.pause()
+            case "wake":
+                self.wake()
+            case "read":
+                return self.read()
+            case "finish":
+                return self.finish(*arguments)
+            case _:
+                raise ValueError(f"no such command: {command}")
+        return None
+
+    def connect(self, count: int) -> None:
+        """Let the next *count* subscribers connect."""
+        for subscriber in [next(self._waiting) for _ in range(count)]:
+            self._tasks.create_task(self._connect_in_turn(subscriber))
+
+    def cut(self) -> None:
+        """Cut all connections; each subscriber comes back at once."""
+        for link in list(self._links.values()):
+            link.transport.abort()
+
+    def pause(self) -> None:
+        """Let the slow subscribers read no more."""
+        for link in self._slow_links():
+            link.transport.pause_reading()
+
+    def wake(self) -> None:
+        """Let the slow subscribers read again."""
+        for link in self._slow_links():
+            link.transport.resume_reading()
+
+    def read(self) -> Reading:
+        newest = max(self.tally.latencies_us, default=0)
+        recent = self.tally.latencies_us[newest][-500:] if newest else []
+        return Reading(len(self._links), self.tally.delivered, self.tally.resets, list(recent))
+
+    def finish(self, acknowledged_us: Mapping[int, Microseconds]) -> Findings:
+        """Judge all subscribers, given when each project's commits were acknowledged."""
+        tally = self.tally
+        by_event = by_reset = lost = 0
+        examples: list[Lost] = []
+        for subscriber in self._subscribers:
+            project = subscriber.place.project
+            verdict = judge(
+                subscriber.seen, acknowledged_us.get(project, array("I")), subscriber.reset_us
+            )
+            by_event += verdict.by_event
+            by_reset += verdict.by_reset
+            lost += len(verdict.lost)
+            examples += [Lost(subscriber.place.number, project, n) for n in verdict.lost]
+        latencies = {
+            second: histogram(values).encode() for second, values in tally.latencies_us.items()
+        }
+        return Findings(
+            latencies,
+            by_event,
+            by_reset,
+            lost,
+            examples[:EXAMPLES],
+            tally.counts,
+            tally.returned_us,
+            self._lag_us,
+        )
+
+    def closed(self, code: int) -> None:
+        """The server closed a connection."""
+        self.tally.counts[f"closed by the server: {code}"] += 1
+
+    def went_live(self, link: Link) -> None:
+        """A connection was greeted."""
+        self._links[link.subscriber.place.number] = link
+
+    def lost(self, link: Link) -> None:
+        """A live connection has ended: the subscriber comes back."""
+        del self._links[link.subscriber.place.number]
+        link.subscriber.left_us = self.tally.now_us()
+        self._tasks.create_task(self._connect(link.subscriber))
+
+    async def watch_lag(self) -> None:
+        """Measure by how much this loop is late."""
+        while True:
+            due_ns = time.monotonic_ns() + int(LAG_PROBE_SECONDS * 1e9)
+            await asyncio.sleep(LAG_PROBE_SECONDS)
+            self._lag_us.append(max(0, time.monotonic_ns() - due_ns) // 1000)
+
+    async def send_pings(self) -> None:
+        """Each v1 connection that was silent for a heartbeat sends a ping (wire.md)."""
+        heartbeat_seconds = 30
+        while self._plan.is_v1:
+            for share in range(heartbeat_seconds):
+                await asyncio.sleep(1)
+                for number, link in self._links.items():
+                    if number % heartbeat_seconds != share:
+                        continue
+                    if not link.heard and not link.transport.is_closing():
+                        link.transport.write(_PING_FRAME)
+                    link.heard = False
+
+    def _slow_links(self) -> list[Link]:
+        return [
+            link
+            for link in self._links.values()
+            if link.subscriber.place.is_slow and not link.transport.is_closing()
+        ]
+
+    async def _connect_in_turn(self, subscriber: Subscriber) -> None:
+        async with self._connecting:
+            await self._connect(subscriber)
+
+    async def _connect(self, subscriber: Subscriber) -> None:
+        for attempt in itertools.count():
+            try:
+                await self._open(subscriber)
+            except (OSError, Refused, ServerBroke) as exc:
+                self.tally.counts[f"not connected: {type(exc).__name__} {exc}"] += 1
+                longest = min(LONGEST_PAUSE_SECONDS, 0.25 * 2**attempt)
+                await asyncio.sleep(random.uniform(0, longest))
+            else:
+                return
+
+    async def _open(self, subscriber: Subscriber) -> None:
+        loop, place = asyncio.get_running_loop(), subscriber.place
+        greeted: asyncio.Future[None] = loop.create_future()
+        request = upgrade_request(
+            place.port,
+            uuid_of(place.project),
+            subscriber.token,
+            is_v1=self._plan.is_v1,
+            since=subscriber.cursors,
+        )
+        end = socket.socket()
+        try:
+            end.settimeout(0)
+            if place.is_slow:  # so that what is not read soon fills the gateway's side
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_RECEIVE_BUFFER_BYTES)
+            await loop.sock_connect(end, ("127.0.0.1", place.port))
+        except BaseException:
+            end.close()
+            raise
+        _, link = await loop.create_connection(
+            lambda: Link(self, subscriber, request, greeted), sock=end
+        )
+        # no asyncio.timeout: cancelled just as it is greeted, it would be live and come again
+        deadline = loop.call_later(OPEN_SECONDS, link.give_up)
+        try:
+            await greeted
+        finally:
+            deadline.cancel()
+
+
+async def _serve(parent: Connection, plan: Plan) -> None:
+    """Carry out the parent's commands until it is gone."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    async with asyncio.TaskGroup() as tasks:
+        fleet = Fleet(plan, tasks)
+        gc.disable()  # a collection would be read as latency
+
+        def obey() -> None:
+            try:
+                command, *arguments = parent.recv()
+            except EOFError:
+                command, arguments = "stop", []
+            if command == "stop":
+                loop.remove_reader(parent.fileno())
+                done.set_result(None)
+            elif (answer := fleet.obey(command, *arguments)) is not None:
+                parent.send(answer)
+
+        def fail(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            if not done.done():
+                done.set_exception(context.get("exception") or RuntimeError(context["message"]))
+
+        # the parent sees that this process has ended, instead of waiting for an answer
+        loop.set_exception_handler(fail)
+        loop.add_reader(parent.fileno(), obey)
+        # libuv has made it non-blocking, and a long message comes in pieces
+        os.set_blocking(parent.fileno(), True)
+        tasks.create_task(fleet.watch_lag())
+        tasks.create_task(fleet.send_pings())
+        await done
+        raise _Stopped
+
+
+class _Stopped(Exception):
+    """The parent is done with this process: ends all of its tasks."""
+
+
+def run_client(parent: Connection, plan: Plan) -> None:
+    """The client process."""
+    allow_many_files()
+    try:
+        uvloop.run(_serve(parent, plan))
+    except* _Stopped:
+        pass

@@ -1,0 +1,366 @@
+"""One scenario's run, from the parent's side: client processes, writers and what is sampled."""
+
+import asyncio
+import multiprocessing
+import os
+import random
+import time
+from array import array
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+
+from tests.load.accounting import Microseconds
+from tests.load.client import Findings, Plan, Reading, run_client
+from tests.load.machine import cpu_seconds, own_cpu_seconds, resident_kib
+from tests.load.stack import SECRET, Stack, StackFailed
+from tests.load.subscriber import Place
+from tests.load.wire import row_id, uuid_of
+
+WRITERS: Final = 16
+FIRST_SOCKETS: Final = 20  # connected before memory is measured: what is loaded once is loaded
+LEAST_FOR_MEMORY: Final = 150
+WARM_UP_SAMPLES: Final = 2
+CONNECT_SECONDS: Final = 300.0
+STOP_SECONDS: Final = 10.0
+QUIET_SECONDS: Final = 3.0
+SETTLE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How large a run is."""
+
+    sockets: int
+    projects: int
+    rate: float
+    seconds: int
+    gateways: int
+    clients: int
+    slow_share: float = 0.0
+    id_bytes: int = 36
+    is_v1: bool = True
+    loses_one: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What had been done and used up to a moment of the run."""
+
+    at_seconds: float
+    written: int
+    delivered: int
+    resets: int
+    live: int
+    cpu_seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of the run whose figures are reported together, in whole seconds of it."""
+
+    name: str
+    first: int
+    last: int
+
+
+class Clients:
+    """The client processes."""
+
+    def __init__(self, links: list[Connection], pids: list[int], places: list[Place]) -> None:
+        self.pids = pids
+        self.places = places
+        self._links = links
+        self._waiting = [len(places[n :: len(links)]) for n in range(len(links))]
+        self._asking = asyncio.Lock()
+
+    def connect(self, count: int) -> None:
+        """Let so many more connect, an equal share of each process."""
+        for number, link in enumerate(self._links):
+            share = min(self._waiting[number], -(-count // len(self._links)))
+            self._waiting[number] -= share
+            link.send(("connect", share))
+
+    def connect_all(self) -> None:
+        self.connect(len(self.places))
+
+    @property
+    def called(self) -> int:
+        """How many have been let connect."""
+        return len(self.places) - sum(self._waiting)
+
+    def tell(self, command: str) -> None:
+        """``cut``, ``pause`` or ``wake``, as ``Fleet`` has them."""
+        for link in self._links:
+            link.send((command,))
+
+    async def read(self) -> Reading:
+        """All processes' readings, as one."""
+        readings: list[Reading] = await self._ask("read")
+        return Reading(
+            sum(each.live for each in readings),
+            sum(each.delivered for each in readings),
+            sum(each.resets for each in readings),
+            [latency for each in readings for latency in each.recent_us],
+        )
+
+    async def finish(self, acknowledged_us: dict[int, Microseconds]) -> list[Findings]:
+        """All processes' findings; then they are done."""
+        return await self._ask("finish", acknowledged_us)
+
+    async def _ask(self, *command: Any) -> list[Any]:
+        async with self._asking:  # one question at a time: an answer names no question
+            try:
+                for link in self._links:
+                    link.send(command)
+                return [await asyncio.to_thread(link.recv) for link in self._links]
+            except (EOFError, OSError) as exc:
+                raise StackFailed("a load client has ended") from exc
+
+
+@contextmanager
+def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterator[Clients]:
+    """The processes, their sockets not connected yet."""
+    places = [
+        Place(
+            number,
+            number % options.projects,
+            # the sockets of one project are on all gateways
+            ports[(number + number // options.projects) % len(ports)],
+            int((number + 1) * options.slow_share) > int(number * options.slow_share),
+        )
+        for number in range(options.sockets)
+    ]
+    context = multiprocessing.get_context("spawn")
+    links, processes = [], []
+    for number in range(options.clients):
+        ours, theirs = context.Pipe()
+        plan = Plan(
+            places[number :: options.clients],
+            base_ns,
+            SECRET,
+            is_v1=options.is_v1,
+            loses_one=options.loses_one,
+        )
+        process = context.Process(target=run_client, args=(theirs, plan), daemon=True)
+        process.start()
+        theirs.close()
+        links.append(ours)
+        processes.append(process)
+    try:
+        yield Clients(links, [each.pid or 0 for each in processes], places)
+    finally:
+        for link in links:
+            link.close()
+        for process in processes:
+            process.join(STOP_SECONDS)
+            process.kill()
+            process.join()
+
+
+class Writer:
+    """Writes one fresh row in each transaction, at a steady rate over random projects."""
+
+    def __init__(self, url: str, options: Options, now_us: Callable[[], int]) -> None:
+        self.acknowledged_us: defaultdict[int, Microseconds] = defaultdict(lambda: array("I"))
+        self.write_us: Microseconds = array("I")
+        self._url = url
+        self._options = options
+        self._now_us = now_us
+        self._random = random.Random(7)
+        self._pad = "x" * (options.id_bytes - 36)
+
+    @property
+    def written(self) -> int:
+        """Rows whose commit was acknowledged."""
+        return len(self.write_us)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Write while the body runs; every row is committed when this ends."""
+        stop = asyncio.Event()
+        connections = [await asyncpg.connect(self._url) for _ in range(WRITERS)]
+        sql = "insert into rows (id, project_id) values ($1, $2)"
+        statements = [await each.prepare(sql) for each in connections]
+        turns = iter(range(2**62))
+        started = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for statement in statements:
+                    tasks.create_task(self._write(statement, started, turns, stop))
+                try:
+                    yield
+                finally:
+                    stop.set()
+        finally:
+            for connection in connections:
+                connection.terminate()
+
+    async def _write(
+        self,
+        statement: "PreparedStatement[asyncpg.Record]",
+        started: float,
+        turns: Iterator[int],
+        stop: asyncio.Event,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        for turn in turns:
+            # what is late is written at once: the rate holds as long as the writers can
+            await asyncio.sleep(max(0.0, started + turn / self._options.rate - loop.time()))
+            if stop.is_set():
+                return
+            project = self._random.randrange(self._options.projects)
+            acknowledged_us = self.acknowledged_us[project]
+            change = len(acknowledged_us)
+            acknowledged_us.append(0)
+            sent_us = self._now_us()
+            await statement.fetch(
+                row_id(sent_us, project, change) + self._pad, uuid_of(project)
+            )
+            acknowledged_us[change] = self._now_us()
+            self.write_us.append(acknowledged_us[change] - sent_us)
+
+
+@dataclass
+class Run:
+    """What a scenario works with, and what it leaves behind."""
+
+    name: str
+    options: Options
+    stack: Stack
+    clients: Clients
+    writer: Writer
+    base_ns: int
+    windows: list[Window] = field(default_factory=list)
+    samples: dict[int, Sample] = field(default_factory=dict)
+    connected_per_second: float = 0.0
+    memory_kib_per_connection: float | None = None  # of too few, it is noise
+    _sampled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def now_seconds(self) -> float:
+        return (time.monotonic_ns() - self.base_ns) / 1e9
+
+    async def connect(self) -> None:
+        """Connect all sockets; memory is measured from the first few on."""
+        self.clients.connect(min(FIRST_SOCKETS, self.options.sockets // 2))
+        first = self.clients.called
+        await self.until_live(CONNECT_SECONDS)
+        before_kib, started = self._gateways_kib(), time.monotonic()
+        self.clients.connect_all()
+        await self.until_live(CONNECT_SECONDS)
+        rest = self.options.sockets - first
+        self.connected_per_second = rest / (time.monotonic() - started)
+        await self.next_sample()
+        grown_kib = self._gateways_kib() - before_kib
+        if rest >= LEAST_FOR_MEMORY:
+            self.memory_kib_per_connection = grown_kib / rest
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Write while the body runs, which begins once everything is warm."""
+        async with self.writer.writing():
+            for _ in range(WARM_UP_SAMPLES):
+                await self.next_sample()
+            yield
+
+    async def measure(self, name: str, seconds: int) -> None:
+        """Let a window pass."""
+        first = last = await self.next_sample()
+        for _ in range(seconds):
+            last = await self.next_sample()
+        self.windows.append(Window(name, first, last))
+
+    async def until_live(self, seconds: float) -> None:
+        """Wait until all that were let connect are live. Raises ``StackFailed``."""
+        deadline = time.monotonic() + seconds
+        while (live := (await self.clients.read()).live) < self.clients.called:
+            if time.monotonic() > deadline:
+                raise StackFailed(
+                    f"after {seconds:g} s {live} of {self.clients.called} sockets are live"
+                )
+            await asyncio.sleep(0.02)
+
+    async def settle(self) -> None:
+        """Wait until everybody was told of everything, or nothing has come for a while."""
+        owed = self.owed
+        newest, since = (-1, -1), time.monotonic()
+        deadline = since + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            reading = await self.clients.read()
+            if reading.delivered >= owed:
+                return
+            if (reading.delivered, reading.live) != newest:
+                newest, since = (reading.delivered, reading.live), time.monotonic()
+            all_live = reading.live == self.options.sockets
+            if all_live and time.monotonic() - since > QUIET_SECONDS:
+                return
+            await asyncio.sleep(0.05)
+
+    @property
+    def owed(self) -> int:
+        """How many deliveries the changes written so far make."""
+        changes = self.writer.acknowledged_us
+        return sum(len(changes.get(each.project, ())) for each in self.clients.places)
+
+    async def sample(self) -> None:
+        """Take a sample at each whole second, and say how it goes."""
+        while True:
+            second = int(self.now_seconds()) + 1
+            await asyncio.sleep(second - self.now_seconds())
+            self.stack.check()
+            reading = await self.clients.read()
+            self.samples[second] = Sample(
+                self.now_seconds(),
+                self.writer.written,
+                reading.delivered,
+                reading.resets,
+                reading.live,
+                self._cpu_seconds(),
+            )
+            self._tell(second, reading)
+            self._sampled.set()
+            self._sampled.clear()
+
+    async def next_sample(self) -> int:
+        """Wait for the next sample, and return its second."""
+        await self._sampled.wait()
+        return max(self.samples)
+
+    def _cpu_seconds(self) -> dict[str, float]:
+        gateways = [part.process.pid for part in self.stack.gateways]
+        servers = {"postgres": self.stack.postgres, "valkey": self.stack.valkey}
+        return {
+            "gateways": sum(map(cpu_seconds, gateways)),
+            "listener": cpu_seconds(self.stack.listener.process.pid),
+            **{k: cpu_seconds(each.process.pid) for k, each in servers.items() if each.process},
+            **{f"client {n}": cpu_seconds(pid) for n, pid in enumerate(self.clients.pids, 1)},
+            "writer": own_cpu_seconds(os.getpid()),  # all others are its children
+        }
+
+    def _gateways_kib(self) -> int:
+        return sum(resident_kib(part.process.pid) for part in self.stack.gateways)
+
+    def _tell(self, second: int, reading: Reading) -> None:
+        now, before = self.samples[second], self.samples.get(second - 1)
+        if before is None:
+            return
+        cores = {
+            name: used - before.cpu_seconds.get(name, 0.0)
+            for name, used in now.cpu_seconds.items()
+        }
+        recent = sorted(reading.recent_us)
+        p99 = f"{recent[int(len(recent) * 0.99)] / 1000:7.1f}" if recent else "      -"
+        print(
+            f"{self.name:15} {second:4} s  {now.live:6} live"
+            f"  {now.written - before.written:6} written/s"
+            f"  {now.delivered - before.delivered:8} delivered/s  p99{p99} ms"
+            f"  cores: gateways {cores['gateways']:.2f} listener {cores['listener']:.2f}"
+            f" client {max(v for k, v in cores.items() if k.startswith('client')):.2f}",
+            flush=True,
+        )

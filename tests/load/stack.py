@@ -1,0 +1,160 @@
+"""The whole stack on this machine, for measuring: free ports, data in a folder of its own."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import asyncpg
+
+from deploy.dev.servers import PostgresServer, ValkeyServer, die_with_parent, free_port
+
+ROOT: Final = Path(__file__).parents[2]
+SECRET: Final = "the secret of a load test's tokens"
+READY_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 10.0
+
+
+class StackFailed(Exception):
+    """A part did not start or has ended; the text has the end of its log."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A listener or a gateway."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def check(self) -> None:
+        """Raises ``StackFailed`` if it has ended."""
+        if self.process.poll() is not None:
+            raise StackFailed(f"{self.name} has ended:\n{self._log_end()}")
+
+    def wait_ready(self) -> None:
+        """Raises ``StackFailed`` if it ends, or is not ready in time."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._is_ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise StackFailed(f"{self.name} is not ready:\n{self._log_end()}")
+            time.sleep(0.05)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=1):
+                return True
+        except (OSError, urllib.error.HTTPError):
+            return False
+
+    def _log_end(self) -> str:
+        return b"\n".join(self.log.read_bytes().splitlines()[-10:]).decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs."""
+
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    listener: Part
+    gateways: list[Part]
+
+    def check(self) -> None:
+        """Raises ``StackFailed`` if a part of ours has ended."""
+        for part in (self.listener, *self.gateways):
+            part.check()
+
+
+@contextmanager
+def running(folder: Path, schema: str, config: str, *, gateways: int = 0) -> Iterator[Stack]:
+    """PostgreSQL with this schema and the triggers of this config, Valkey, a listener and so
+    many gateways, all ready.
+
+    Raises:
+        ServerMissing, ServerFailed, StackFailed: a part did not start.
+    """
+    (folder / "invalidation.toml").write_text(config)
+    with ExitStack() as stack:
+        postgres, valkey = PostgresServer(folder / "postgres"), ValkeyServer(folder / "valkey")
+        for server in (postgres, valkey):
+            stack.callback(server.stop)
+            server.start()
+        environment = {
+            **{name: value for name, value in os.environ.items() if name[:4] != "JWT_"},
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": valkey.url,
+            "NEVERSTALE_CONFIG": str(folder / "invalidation.toml"),
+            "JWT_SECRET": SECRET,
+            "HOST": "127.0.0.1",
+            "WORKERS": "1",
+            "LOG_LEVEL": "warning",
+        }
+        asyncio.run(execute(postgres.url, schema))
+        subprocess.run(
+            [sys.executable, "-m", "listener", "install"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        asyncio.run(execute(postgres.url, "vacuum analyze"))
+        listener = _start(stack, folder, environment, "listener", "listener", "HEALTH_PORT")
+        # all start at once: a gateway is ready once the listener has made the state in Redis
+        parts = [
+            _start(stack, folder, environment, "gateway", f"gateway {number}", "PORT")
+            for number in range(1, gateways + 1)
+        ]
+        for part in (listener, *parts):
+            part.wait_ready()
+        yield Stack(postgres, valkey, listener, parts)
+
+
+def _start(
+    stack: ExitStack,
+    folder: Path,
+    environment: dict[str, str],
+    module: str,
+    name: str,
+    port_setting: str,
+) -> Part:
+    port, log = free_port(), folder / f"{name}.log"
+    output: IO[bytes] = stack.enter_context(log.open("wb"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env={**environment, port_setting: str(port)},
+        stdout=output,
+        stderr=output,
+        preexec_fn=die_with_parent,
+    )
+    stack.callback(_stop, process)
+    return Part(name, port, process, log)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+async def execute(url: str, sql: str) -> None:
+    """Run SQL on a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
