@@ -27,6 +27,7 @@ from shared.redis_link import RedisLost
 
 TICK_SECONDS: Final = 1.0
 RESET_SECONDS: Final = 1.0
+REDIS_RETRY_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 60.0
 SHRINK_SECONDS: Final = 5.0
 MAX_RAW_WAITING: Final = 10_000
@@ -133,7 +134,7 @@ class Leader:
             self._mailbox.losses += 1
             while not self._mailbox.raw.empty():
                 self._mailbox.raw.get_nowait()
-        backoff = Backoff()
+        backoff = Backoff(cap=REDIS_RETRY_SECONDS)
         while True:
             try:
                 await self._lead_on_link(backoff)

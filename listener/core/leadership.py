@@ -14,6 +14,8 @@ NET_SECONDS: Final = 0.25
 _FIRST_SECONDS: Final = 0.002
 _LAST_SECONDS: Final = 0.128
 MAX_ROWS_PER_READ: Final = 100_000
+PATIENCE_SECONDS: Final = 5.0
+_MAX_UNSEEN_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +156,30 @@ class ReadSchedule:
         if wait > _LAST_SECONDS:
             wait = self._next = NET_SECONDS
         return wait
+
+
+@dataclass(slots=True)
+class LeaderWatch:
+    """When a standby ends the leader's session: its process is frozen, or it is cut off.
+
+    A leader shows a new sign of life in Redis each second, once PostgreSQL has answered it. The
+    clock runs only while the standby sees the signs: with another holder of the lock, a look
+    that failed, or too long between two, it starts anew, so that no outage of Redis, and no
+    freeze of the standby, ends a healthy leader.
+    """
+
+    _seen: tuple[int, str] | None = None
+    _since: float = 0.0
+    _looked_at: float = 0.0
+
+    def is_dead(self, *, holder: int, sign: str, now: float) -> bool:
+        """Whether to end the session *holder*, given the newest sign of life."""
+        seen = (holder, sign)
+        if seen != self._seen or now - self._looked_at > _MAX_UNSEEN_SECONDS:
+            self._seen, self._since = seen, now
+        self._looked_at = now
+        return now - self._since >= PATIENCE_SECONDS
+
+    def start_anew(self) -> None:
+        """The signs could not be seen, or the session was ended."""
+        self._seen = None

@@ -11,6 +11,7 @@ from listener.core.leadership import (
     MAX_ROWS_PER_READ,
     Batch,
     Deliver,
+    LeaderWatch,
     LogCursor,
     Place,
     ReadSchedule,
@@ -303,3 +304,36 @@ def test_a_successor_is_not_live_where_the_state_is_not() -> None:
     assert adopted == Place("g", CURSOR, "run.repl", "truncate", live=False)
     reset = decide_adoption(state, redis_identity="another", raw_notify_lost=False)
     assert reset == Reset("gap", live=False)
+
+
+@pytest.mark.parametrize(
+    ("looks", "dies_at"),
+    [
+        ([(at, 7, "same") for at in range(10)], 5),
+        ([(at, 7, f"sign {at}") for at in range(10)], None),
+        ([(at, 7, "old" if at < 3 else "new") for at in range(10)], 8),
+        ([(at, 7 if at < 3 else 8, "same") for at in range(10)], 8),
+        ([(at, 7, "same") for at in (0, 1, 2, 6, 7, 8, 9, 10, 11)], 11),
+        (
+            [
+                (0, 7, "same"),
+                (1, 7, "same"),
+                (2, None, ""),
+                *((at, 7, "same") for at in range(3, 9)),
+            ],
+            8,
+        ),
+    ],
+    ids=["silent", "alive", "alive, then silent", "new holder", "long unseen", "not readable"],
+)
+def test_a_standby_ends_a_leader_that_shows_no_sign_for_five_seconds_that_it_saw(
+    looks: list[tuple[int, int | None, str]], dies_at: int | None
+) -> None:
+    watch = LeaderWatch()
+    dead = []
+    for at, holder, sign in looks:
+        if holder is None:
+            watch.start_anew()
+        elif watch.is_dead(holder=holder, sign=sign, now=100.0 + at):
+            dead.append(at)
+    assert (dead[0] if dead else None) == dies_at
