@@ -12,6 +12,7 @@ from listener.app import Listener
 from listener.core.discovery import UndecidedError, discover
 from listener.core.first_access import describe_access
 from listener.core.first_config import describe_discovery, render_config
+from listener.core.watches import project_resources
 from listener.init import NotWritten, describe_tables, write_new
 from listener.install import (
     Config,
@@ -64,7 +65,10 @@ def main() -> int:
         config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
         rules = parse_access(document)
         if command == "run":
-            return run_until_signalled(Listener(settings, rules).run)
+            resources = project_resources(config.watches)
+            return run_until_signalled(
+                Listener(settings, rules, project_resources=resources).run
+            )
         return asyncio.run(_administer(command, settings, config))
     except (InvalidSettings, ConfigError) as exc:
         _complain(*exc.problems)

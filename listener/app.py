@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from listener.change_log import ChangeLog
 from listener.leader import Leader, LeaderMetrics, Mailbox
-from listener.pg_link import PgLost, open_links
+from listener.pg_link import Connection, PgLost, open_links
 from listener.publisher import Publisher
 from listener.settings import ListenerSettings
 from listener.standby import SignOfLife, Standby, show_life
@@ -30,9 +30,16 @@ class Listener:
     link is lost.
     """
 
-    def __init__(self, settings: ListenerSettings, rules: AccessRules) -> None:
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        rules: AccessRules,
+        *,
+        project_resources: frozenset[str],
+    ) -> None:
         self._settings = settings
         self._rules = rules
+        self._project_resources = project_resources
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
         self._mailbox = Mailbox()
@@ -89,11 +96,16 @@ class Listener:
                 await Standby(session, sign).take_lead()
                 self._become("leader")
                 tasks.create_task(show_life(session, sign))
-                await self._make_leader(ChangeLog(connection), client, names).lead()
+                await self._make_leader(connection, client, names).lead()
 
     def _make_leader(
-        self, change_log: ChangeLog, client: redis_link.Client, names: RedisNames
+        self, connection: Connection, client: redis_link.Client, names: RedisNames
     ) -> Leader:
+        change_log = ChangeLog(
+            connection,
+            max_rows=self._settings.replay_max_rows,
+            project_resources=self._project_resources,
+        )
         publisher = Publisher(
             client,
             names,

@@ -17,6 +17,7 @@ from shared.core.protocol import (
 )
 
 RECONNECT: Final = "RECONNECT"
+USER_MAX_ROWS: Final = 100  # of the log of a user's channel
 
 
 @dataclass(frozen=True, slots=True)

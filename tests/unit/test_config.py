@@ -22,7 +22,12 @@ from listener.core.triggers import (
     quote_identifier,
     quote_literal,
 )
-from listener.core.watches import Watch, parse_bulk_threshold, parse_watches
+from listener.core.watches import (
+    Watch,
+    parse_bulk_threshold,
+    parse_watches,
+    project_resources,
+)
 from listener.settings import ListenerSettings
 from shared.backoff import Backoff
 from shared.config_file import read_config
@@ -47,6 +52,24 @@ def test_the_shipped_config_is_valid() -> None:
     rules = parse_access(document)
     assert (rules.project_type, rules.user_type) == ("uuid", "uuid")
     assert "asked.project_id::uuid" in rules.query
+
+
+@pytest.mark.parametrize(
+    ("watches", "expected"),
+    [
+        ([("tasks", "task", "id", "project_id"), ("projects", "board", "id", "id")], {"board"}),
+        ([("projects", "project", "id", "id"), ("s", "settings", "pid", "pid")], {"project"}),
+        ([("a", "a", None, "id")], set()),
+    ],
+    ids=["its id is its project", "one row per project", "no id"],
+)
+def test_the_projects_own_rows_are_those_whose_id_is_the_project(
+    watches: list[tuple[str, str, str | None, str]], expected: set[str]
+) -> None:
+    found = [
+        Watch(table, resource, id_, project, None) for table, resource, id_, project in watches
+    ]
+    assert project_resources(found) == expected
 
 
 @pytest.mark.parametrize(
