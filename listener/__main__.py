@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 
 from listener.app import Listener
+from listener.check import check
 from listener.core.discovery import UndecidedError, discover
 from listener.core.first_access import describe_access
 from listener.core.first_config import describe_discovery, render_config
@@ -18,7 +19,6 @@ from listener.install import (
     Config,
     InstallError,
     Plan,
-    check,
     disable,
     install,
     print_sql,
@@ -130,9 +130,10 @@ async def _administer(command: str, settings: ListenerSettings, config: Config) 
             case "install":
                 _report(await install(connection, config), config)
             case "check":
-                told = await check(connection, config)
-                _complain(*told)
-                if told:
+                found = await check(connection, config)
+                print(*(f"note: {note}\n" for note in found.notes), sep="", end="")
+                _complain(*found.problems)
+                if found.problems:
                     return EXIT_FAILED
                 print(f"{len(config.watches)} tables are watched as the file says")
             case "disable":
