@@ -10,14 +10,15 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from listener.change_log import ChangeLog
+from listener.core.publication import PublicationRules
 from listener.leader import Leader, LeaderMetrics, Mailbox
+from listener.membership import Membership
 from listener.pg_link import Connection, PgLost, open_links
 from listener.publisher import Publisher
 from listener.settings import ListenerSettings
 from listener.standby import SignOfLife, Standby, show_life
 from shared import redis_link
 from shared.backoff import Backoff
-from shared.core.access_rules import AccessRules
 from shared.core.channels import RedisNames
 from shared.http import health_routes, serve
 from shared.lifecycle import run_until
@@ -33,13 +34,10 @@ class Listener:
     def __init__(
         self,
         settings: ListenerSettings,
-        rules: AccessRules,
-        *,
-        project_resources: frozenset[str],
+        rules: PublicationRules,
     ) -> None:
         self._settings = settings
         self._rules = rules
-        self._project_resources = project_resources
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
         self._mailbox = Mailbox()
@@ -86,6 +84,8 @@ class Listener:
             session,
             connection,
         ):
+            membership = Membership(connection, self._rules.access)
+            await membership.verify()
             await session.listen(self._mailbox.receive)
             backoff.reset()
             self._become("standby")
@@ -96,30 +96,29 @@ class Listener:
                 await Standby(session, sign).take_lead()
                 self._become("leader")
                 tasks.create_task(show_life(session, sign))
-                await self._make_leader(connection, client, names).lead()
+                await self._make_leader(connection, membership, client, names).lead()
 
     def _make_leader(
-        self, connection: Connection, client: redis_link.Client, names: RedisNames
+        self,
+        connection: Connection,
+        membership: Membership,
+        client: redis_link.Client,
+        names: RedisNames,
     ) -> Leader:
-        change_log = ChangeLog(
-            connection,
-            max_rows=self._settings.replay_max_rows,
-            project_resources=self._project_resources,
-        )
         publisher = Publisher(
             client,
             names,
+            self._rules,
             leader=self._name,
-            max_rows=self._settings.replay_max_rows,
             ttl_seconds=self._settings.replay_ttl_seconds,
         )
         return Leader(
-            change_log,
+            ChangeLog(connection, self._rules),
+            membership,
             publisher,
             self._mailbox,
             self._rules,
             self._metrics,
-            max_rows=self._settings.replay_max_rows,
         )
 
     def _become(self, role: str) -> None:

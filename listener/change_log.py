@@ -1,13 +1,14 @@
 """The reader of ``neverstale.change_log``: the one place where rows become known."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 
 from listener.core.leadership import MAX_ROWS_PER_READ, Batch, LogCursor
-from listener.core.publication import USER_MAX_ROWS, LogRow
+from listener.core.log_row import LogRow
+from listener.core.publication import USER_MAX_ROWS, PublicationRules
 from listener.pg_link import Connection, telling_loss
 
 _SQL: Final = Path(__file__).parent / "sql"
@@ -33,12 +34,9 @@ select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp()
 class ChangeLog:
     """Reads, prunes and (for a raw NOTIFY) writes the log. Every method raises ``PgLost``."""
 
-    def __init__(
-        self, connection: Connection, *, max_rows: int, project_resources: Iterable[str]
-    ) -> None:
+    def __init__(self, connection: Connection, rules: PublicationRules) -> None:
         self._connection = connection
-        self._max_rows = max_rows
-        self._project_resources = list(project_resources)
+        self._rules = rules
 
     async def read(self, cursor: LogCursor | None) -> Batch:
         """Everything committed that *cursor* has not seen, and the cursor that has.
@@ -73,9 +71,9 @@ class ChangeLog:
         head, *rows = await self._connection.fetch(
             _BACKLOG,
             snapshot,
-            self._max_rows,
+            self._rules.max_rows,
             USER_MAX_ROWS,
-            self._project_resources,
+            list(self._rules.project_resources),
             MAX_ROWS_PER_READ + 1,
             timeout=_BACKLOG_SECONDS,
         )

@@ -15,7 +15,10 @@ from listener.install import (
     describe_tree,
     plan_install,
 )
+from listener.membership import Membership
 from listener.pg_link import Connection
+from shared.core.access_rules import AccessRules
+from shared.lifecycle import FatalError
 
 _SQL: Final = Path(__file__).parent / "sql"
 _FOREIGN: Final = (_SQL / "foreign.sql").read_text()
@@ -38,8 +41,8 @@ class Findings:
     notes: tuple[str, ...] = ()
 
 
-async def check(connection: Connection, config: Config) -> Findings:
-    """Compare the database with the config.
+async def check(connection: Connection, config: Config, rules: AccessRules) -> Findings:
+    """Compare the database with the config, and see whether what listeners ask can be asked.
 
     Raises:
         ConfigError: a watched table or an expression does not exist.
@@ -63,7 +66,17 @@ async def check(connection: Connection, config: Config) -> Findings:
         "nobody listens: drop it if it tells of a watched table"
         for row in await connection.fetch(_FOREIGN)
     ]
-    return Findings(tuple(problems), tuple(await _find_notes(connection, config, plan)))
+    try:
+        await Membership(connection, rules).verify()
+    except FatalError as exc:
+        problems.append(str(exc))
+    notes = await _find_notes(connection, config, plan)
+    if not rules.members:
+        notes.append(
+            "[access] members is missing: beside its query, say who is told of a project that "
+            "changes; until then only those whom its own row names (user) are"
+        )
+    return Findings(tuple(problems), tuple(notes))
 
 
 async def _find_notes(connection: Connection, config: Config, plan: Plan) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Final
 
 import orjson
 
-from listener.core.publication import LogRow, Publication, Reset, plan_publication
-from shared.core.channels import IdType
+from listener.core.log_row import LogRow
+from listener.core.publication import Reset
 from shared.core.protocol import Reason, as_reason
 
 NET_SECONDS: Final = 0.25
@@ -73,11 +73,6 @@ class Batch:
     next_xid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    publication: Publication
-
-
 def decide_adoption(
     state: Mapping[str, str], *, redis_identity: str, raw_notify_lost: bool
 ) -> Place | Reset:
@@ -119,10 +114,8 @@ def parse_log_cursor(text: str) -> LogCursor | None:
         return None
 
 
-def decide_batch(
-    cursor: LogCursor, batch: Batch, *, project_type: IdType, max_rows: int
-) -> Deliver | Reset:
-    """What a read from *cursor* means.
+def decide_batch(cursor: LogCursor, batch: Batch) -> Reset | None:
+    """Why a read from *cursor* can't be told row by row, if it can't.
 
     A log that is not the cursor's, or too far ahead of it, proves nothing.
     """
@@ -130,8 +123,7 @@ def decide_batch(
         return Reset("log_lost")
     if len(batch.rows) > MAX_ROWS_PER_READ:
         return Reset("bulk_change")
-    planned = plan_publication(batch.rows, project_type=project_type, max_rows=max_rows)
-    return planned if isinstance(planned, Reset) else Deliver(planned)
+    return None
 
 
 @dataclass(slots=True)

@@ -98,5 +98,9 @@ class RedisNames:
         return f"{self.prefix}neverstale:tick"
 
     @property
+    def recheck(self) -> str:
+        return f"{self.prefix}neverstale:recheck"
+
+    @property
     def state(self) -> str:
         return f"{self.prefix}neverstale:state"

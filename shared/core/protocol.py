@@ -35,12 +35,12 @@ def as_reason(text: str) -> Reason:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One invalidation: a row that changed, and when (UTC)."""
+    """One invalidation: a row that changed, and when (UTC); of no project: its user's alone."""
 
     resource: str
     id: str
     action: Action
-    project_id: str
+    project_id: str | None
     at: datetime
 
 
@@ -201,6 +201,21 @@ def parse_tick(text: bytes) -> Tick | None:
         )
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """Access to ask anew: of this user to this project; None stands for all of them."""
+
+    project_id: str | None
+    user_id: str | None
+
+
+def recheck_message(recheck: Recheck) -> bytes:
+    """What is published on the channel ``neverstale:recheck``."""
+    return orjson.dumps(
+        {"type": "recheck", "project_id": recheck.project_id, "user_id": recheck.user_id}
+    )
 
 
 def format_timestamp(at: datetime) -> str:

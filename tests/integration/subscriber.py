@@ -59,10 +59,14 @@ class Subscriber:
 
 @asynccontextmanager
 async def subscribed(world: World) -> AsyncIterator[Subscriber]:
-    """One who hears all channels but the tick's."""
-    async with world.redis() as redis, redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+    """One who hears all channels but the tick's, once a leader tells what is logged."""
+    async with world.redis() as redis, redis.pubsub() as pubsub:
         for pattern in ("project:*", "user:*", "neverstale:recheck"):
             await pubsub.psubscribe(world.prefix + pattern)
+            await pubsub.get_message(timeout=HANG_SECONDS)  # its acknowledgement
+        async with asyncio.timeout(HANG_SECONDS):
+            while not await redis.hexists(f"{world.prefix}neverstale:state", "generation"):
+                await asyncio.sleep(0.01)
 
         async def messages() -> AsyncIterator[dict[str, Any]]:
             while True:

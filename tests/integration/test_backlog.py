@@ -6,12 +6,16 @@ import pytest
 
 from listener.change_log import ChangeLog
 from listener.core.leadership import MAX_ROWS_PER_READ, LogCursor
-from listener.core.publication import LogRow
+from listener.core.log_row import LogRow
+from listener.core.publication import PublicationRules
+from shared.core.access_rules import AccessRules
 from tests.integration.conftest import World
 from tests.integration.subscriber import subscribed
 
 Row = tuple[str | None, str | None, str, str | None, str]
-MAX_ROWS = 10
+RULES = PublicationRules(
+    AccessRules("text", "text", "", ""), frozenset({"project"}), max_rows=10
+)
 
 
 async def log(world: World, rows: str) -> None:
@@ -23,9 +27,7 @@ async def log(world: World, rows: str) -> None:
 
 async def read_after(world: World, rows: str) -> list[LogRow]:
     """What a read gives after these rows and 6,000 more changes of one row of project q."""
-    change_log = ChangeLog(
-        world.database, max_rows=MAX_ROWS, project_resources=frozenset({"project"})
-    )
+    change_log = ChangeLog(world.database, RULES)
     before = (await change_log.read(None)).cursor
     await log(world, rows)
     await log(world, "select 'q', null, 'task', 'hot', 'UPDATE' from generate_series(1, 6000)")
@@ -103,7 +105,7 @@ async def test_a_backlog_of_too_many_rows_is_cut_where_it_shows(world: World) ->
 
 
 async def test_a_plain_read_is_exact(world: World) -> None:
-    change_log = ChangeLog(world.database, max_rows=MAX_ROWS, project_resources=())
+    change_log = ChangeLog(world.database, RULES)
     before: LogCursor = (await change_log.read(None)).cursor
     await log(world, "select 'p', null, 'task', '1', 'UPDATE' from generate_series(1, 5000)")
     assert len((await change_log.read(before)).rows) == 5000

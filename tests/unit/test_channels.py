@@ -113,3 +113,4 @@ def test_a_log_and_its_channel_share_a_slot_behind_the_prefix() -> None:
     assert names.channel(channel) == "staging:project:1"
     assert names.log(channel) == "{staging:project:1}:log"
     assert (names.tick, names.state) == ("staging:neverstale:tick", "staging:neverstale:state")
+    assert names.recheck == "staging:neverstale:recheck"

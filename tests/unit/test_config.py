@@ -110,6 +110,7 @@ def test_a_mistake_in_the_watches_is_told(document: dict[str, Any], problem: str
         ({"project_typ": "uuid"}, "[access] project_typ: unknown key"),
         ({"user_type": "serial"}, '[access] user_type: must be "uuid", "bigint" or "text"'),
         ({"query": 7}, "[access] query: must be a string"),
+        ({"members": ["x"]}, "[access] members: must be a string"),
     ],
 )
 def test_a_mistake_in_the_access_section_is_told(section: Any, problem: str) -> None:
@@ -121,6 +122,12 @@ def test_a_mistake_in_the_access_section_is_told(section: Any, problem: str) -> 
 def test_the_access_query_may_be_ones_own() -> None:
     rules = parse_access({"access": {"query": "select 1, 2", "project_type": "bigint"}})
     assert (rules.query, rules.project_type) == ("select 1, 2", "bigint")
+    assert rules.members == "", "the default asks tables that there may not be"
+    rules = parse_access({"access": {"members": " select 3 "}})
+    assert (rules.members, "owner_id" in rules.query) == ("select 3", True)
+    assert (
+        "$1::text[]::bigint[]" in parse_access({"access": {"project_type": "bigint"}}).members
+    )
 
 
 @pytest.mark.parametrize("text", [None, "not [ toml", b"\xff"])
@@ -277,6 +284,31 @@ def test_a_parent_that_moves_widens_both_projects() -> None:
         assert "jsonb_build_array(there" in body("update", PLAIN, table, "tasks")
     upper = replace(PLAIN, project="upper(project_id)")
     assert "is not null" not in body("moved", upper, TASKS, "tasks").partition("RECONNECT")[2]
+
+
+def test_a_parents_users_are_told_though_its_projects_are_widened() -> None:
+    watch = replace(PLAIN, user="user_id")
+    moved = body("moved", watch, TASKS, "tasks")
+    assert "'bulk_change', 'RECONNECT'" in moved
+    assert "from (select old.*) as changed" in moved
+    widened, _, _ = moved.partition("end if;")[2].partition("'bulk_change'")
+    assert 'old."project_id" is distinct from new."project_id"' in widened
+    assert "user_id" not in widened, "another user moves nothing that is below it"
+    nothing = Watch("tasks", "x", id=None, project="1", user="user_id")
+    for trigger, table in (("moved", TASKS), ("update", TREE)):
+        assert (
+            "select distinct (1)"
+            not in body(trigger, nothing, table, "tasks").partition("'x'")[2]
+        )
+
+
+def test_a_project_that_changes_its_owner_is_lost_to_the_old_one() -> None:
+    projects = Watch("tasks", "project", id="id", project="id", user="user_id")
+    assert "'LOST'" in body("moved", projects)
+    assert "'LOST'" in body("update", projects, TREE)
+    assert "'LOST'" in body("update", replace(projects, ignore=("Odd name",)))
+    for other in (replace(projects, project="project_id"), replace(projects, user=None)):
+        assert "'LOST'" not in body("moved", other) + body("update", other, TREE)
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "50", 1.5])

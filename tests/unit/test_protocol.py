@@ -80,7 +80,7 @@ def test_frames_are_the_documented_bytes(vector: dict[str, Any]) -> None:
 
 @given(EVENTS, st.sampled_from(["project", "user"]))
 def test_a_published_event_is_json_and_gives_its_cursor_back(event: Event, kind: Any) -> None:
-    channel = Channel(kind, event.project_id)
+    channel = Channel(kind, event.project_id or "")
     frame = published(publishable_event(event, channel))
     message = json.loads(frame)
     cursor = cursor_of(frame)
@@ -108,7 +108,7 @@ def test_a_reconnect_of_a_users_channel_names_no_project() -> None:
 def test_frames_are_about_the_same_row_exactly_if_channel_row_and_action_are(
     one: Event, other: Event
 ) -> None:
-    channel = Channel("project", one.project_id)
+    channel = Channel("project", one.project_id or "")
     frames = [published(publishable_event(event, channel)) for event in (one, other)]
     same = (one.resource, one.id, one.action, one.project_id) == (
         other.resource,
