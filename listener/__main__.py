@@ -9,15 +9,17 @@ from pathlib import Path
 import asyncpg
 
 from listener.app import Listener
+from listener.check import check
 from listener.core.discovery import UndecidedError, discover
 from listener.core.first_access import describe_access
 from listener.core.first_config import describe_discovery, render_config
+from listener.core.publication import PublicationRules
+from listener.core.watches import project_resources
 from listener.init import NotWritten, describe_tables, write_new
 from listener.install import (
     Config,
     InstallError,
     Plan,
-    check,
     disable,
     install,
     print_sql,
@@ -26,7 +28,7 @@ from listener.install import (
 from listener.pg_link import PgLost, telling_loss
 from listener.settings import ListenerSettings
 from shared.config_file import read_config
-from shared.core.access_rules import ConfigError, parse_access
+from shared.core.access_rules import AccessRules, ConfigError, parse_access
 from shared.lifecycle import (
     EXIT_FAILED,
     EXIT_FINE,
@@ -64,8 +66,11 @@ def main() -> int:
         config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
         rules = parse_access(document)
         if command == "run":
-            return run_until_signalled(Listener(settings, rules).run)
-        return asyncio.run(_administer(command, settings, config))
+            publication_rules = PublicationRules(
+                rules, project_resources(config.watches), settings.replay_max_rows
+            )
+            return run_until_signalled(Listener(settings, publication_rules).run)
+        return asyncio.run(_administer(command, settings, config, rules))
     except (InvalidSettings, ConfigError) as exc:
         _complain(*exc.problems)
         return EXIT_WRONG_USAGE
@@ -118,7 +123,9 @@ async def _init(projects: str | None, output: str | None) -> int:
     return EXIT_FINE
 
 
-async def _administer(command: str, settings: ListenerSettings, config: Config) -> int:
+async def _administer(
+    command: str, settings: ListenerSettings, config: Config, rules: AccessRules
+) -> int:
     async with telling_loss():
         connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
     try:
@@ -126,9 +133,10 @@ async def _administer(command: str, settings: ListenerSettings, config: Config) 
             case "install":
                 _report(await install(connection, config), config)
             case "check":
-                told = await check(connection, config)
-                _complain(*told)
-                if told:
+                found = await check(connection, config, rules)
+                print(*(f"note: {note}\n" for note in found.notes), sep="", end="")
+                _complain(*found.problems)
+                if found.problems:
                     return EXIT_FAILED
                 print(f"{len(config.watches)} tables are watched as the file says")
             case "disable":

@@ -4,24 +4,24 @@ import asyncio
 import logging
 import os
 import socket
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from listener.change_log import ChangeLog
+from listener.core.publication import PublicationRules
 from listener.leader import Leader, LeaderMetrics, Mailbox
-from listener.pg_link import PgLost, Session, open_links
+from listener.membership import Membership
+from listener.pg_link import Connection, PgLost, open_links
 from listener.publisher import Publisher
 from listener.settings import ListenerSettings
+from listener.standby import SignOfLife, Standby, show_life
 from shared import redis_link
 from shared.backoff import Backoff
-from shared.core.access_rules import AccessRules
 from shared.core.channels import RedisNames
 from shared.http import health_routes, serve
 from shared.lifecycle import run_until
-
-STANDBY_POLL_SECONDS: Final = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,11 @@ class Listener:
     link is lost.
     """
 
-    def __init__(self, settings: ListenerSettings, rules: AccessRules) -> None:
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        rules: PublicationRules,
+    ) -> None:
         self._settings = settings
         self._rules = rules
         self.registry = CollectorRegistry()
@@ -80,37 +84,42 @@ class Listener:
             session,
             connection,
         ):
+            membership = Membership(connection, self._rules.access)
+            await membership.verify()
             await session.listen(self._mailbox.receive)
             backoff.reset()
             self._become("standby")
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(session.watch())
-                tasks.create_task(
-                    self._stand_by_and_lead(session, ChangeLog(connection), client)
-                )
+                names = RedisNames(self._settings.redis_prefix)
+                sign = SignOfLife(client, names.state, name=self._name)
+                await Standby(session, sign).take_lead()
+                self._become("leader")
+                tasks.create_task(show_life(session, sign))
+                await self._make_leader(connection, membership, client, names).lead()
 
-    async def _stand_by_and_lead(
-        self, session: Session, change_log: ChangeLog, client: redis_link.Client
-    ) -> None:
-        while not await session.try_lead():  # noqa: ASYNC110 only polling can see it
-            await asyncio.sleep(STANDBY_POLL_SECONDS)
-        self._become("leader")
+    def _make_leader(
+        self,
+        connection: Connection,
+        membership: Membership,
+        client: redis_link.Client,
+        names: RedisNames,
+    ) -> Leader:
         publisher = Publisher(
             client,
-            RedisNames(self._settings.redis_prefix),
+            names,
+            self._rules,
             leader=self._name,
-            max_rows=self._settings.replay_max_rows,
             ttl_seconds=self._settings.replay_ttl_seconds,
         )
-        leader = Leader(
-            change_log,
+        return Leader(
+            ChangeLog(connection, self._rules),
+            membership,
             publisher,
             self._mailbox,
             self._rules,
             self._metrics,
-            max_rows=self._settings.replay_max_rows,
         )
-        await leader.lead()
 
     def _become(self, role: str) -> None:
         if role != self._role:

@@ -7,12 +7,16 @@ from typing import Final
 import asyncpg
 
 from listener.core.leadership import MAX_ROWS_PER_READ, Batch, LogCursor
-from listener.core.publication import LogRow
+from listener.core.log_row import LogRow
+from listener.core.publication import USER_MAX_ROWS, PublicationRules
 from listener.pg_link import Connection, telling_loss
 
 _SQL: Final = Path(__file__).parent / "sql"
 _READ: Final = (_SQL / "read.sql").read_text()
+_BACKLOG: Final = (_SQL / "backlog.sql").read_text()
 _PRUNE: Final = (_SQL / "prune.sql").read_text()
+_PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
+_BACKLOG_SECONDS: Final = 600.0
 _FILL: Final = "insert into neverstale.incarnation default values on conflict do nothing"
 _SEEN_RAW: Final = (
     "update neverstale.installation set raw_notify_seen = true where not raw_notify_seen"
@@ -30,34 +34,50 @@ select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp()
 class ChangeLog:
     """Reads, prunes and (for a raw NOTIFY) writes the log. Every method raises ``PgLost``."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, rules: PublicationRules) -> None:
         self._connection = connection
+        self._rules = rules
 
     async def read(self, cursor: LogCursor | None) -> Batch:
         """Everything committed that *cursor* has not seen, and the cursor that has.
 
-        None: no rows, only that.
+        None: no rows, only that. A backlog is conflated, and comes in at most one row more than
+        is read at all.
         """
         snapshot = cursor.snapshot if cursor else None
         async with telling_loss():
-            head, *rows = await self._connection.fetch(_READ, snapshot, MAX_ROWS_PER_READ + 1)
+            head, *rows = await self._connection.fetch(_READ, snapshot, _PLAIN_ROWS + 1)
             while head["identity"] is None:
                 # a crash emptied it; filled before the snapshot is taken that becomes the
                 # cursor
                 await self._connection.execute(_FILL)
-                head, *rows = await self._connection.fetch(
-                    _READ, snapshot, MAX_ROWS_PER_READ + 1
-                )
+                head, *rows = await self._connection.fetch(_READ, snapshot, _PLAIN_ROWS + 1)
+            oldest_age = _oldest_age(head, rows)
+            seen = head["snapshot"]
+            if len(rows) > _PLAIN_ROWS:
+                seen, rows = await self._read_backlog(snapshot)
         return Batch(
-            LogCursor(head["identity"], head["snapshot"]),
+            LogCursor(head["identity"], seen),
             cursor_ahead=head["cursor_ahead"],
             rows=[_log_row(row) for row in rows],
-            oldest_age=_oldest_age(head, rows),
+            oldest_age=oldest_age,
             is_skipping=head["is_skipping"],
             has_skipped=head["has_skipped"],
             oldest_xid=head["oldest_xid"],
             next_xid=head["next_xid"],
         )
+
+    async def _read_backlog(self, snapshot: str | None) -> "tuple[str, list[asyncpg.Record]]":
+        head, *rows = await self._connection.fetch(
+            _BACKLOG,
+            snapshot,
+            self._rules.max_rows,
+            USER_MAX_ROWS,
+            list(self._rules.project_resources),
+            MAX_ROWS_PER_READ + 1,
+            timeout=_BACKLOG_SECONDS,
+        )
+        return head["snapshot"], rows
 
     async def prune(self, saved: LogCursor) -> int:
         """Remove what the cursor *saved in Redis* has seen; the number of rows removed."""

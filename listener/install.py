@@ -31,15 +31,13 @@ _SQL: Final = Path(__file__).parent / "sql"
 SCHEMA_SQL: Final = (_SQL / "schema.sql").read_text()
 _DESCRIBE: Final = (_SQL / "describe.sql").read_text()
 _INSTALLED: Final = (_SQL / "installed.sql").read_text()
-_FOREIGN: Final = (_SQL / "foreign.sql").read_text()
 _DISABLE: Final = (_SQL / "disable.sql").read_text()
 _REMEMBER: Final = """\
 update neverstale.installation
    set watches = '{watches}', log_max_bytes = {log_max_bytes}, disabled = false;
 delete from neverstale.incarnation;
 insert into neverstale.incarnation default values;"""
-_IS_INSTALLED: Final = "select to_regclass('neverstale.installation') is not null"
-_RUN_INSTALL: Final = "run python -m listener install"
+IS_INSTALLED: Final = "select to_regclass('neverstale.installation') is not null"
 
 
 class InstallError(Exception):
@@ -75,6 +73,10 @@ class Plan:
     watches: str
 
     @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        return (*self.create, *self.unchanged)
+
+    @property
     def statements(self) -> tuple[str, ...]:
         return (*self.drop, *(trigger.sql for trigger in self.create))
 
@@ -91,7 +93,7 @@ async def install(connection: Connection, config: Config) -> Plan:
             "select pg_advisory_xact_lock($1, $2)", LOCK_CLASS, _INSTALL_LOCK
         )
         await connection.execute(SCHEMA_SQL)
-        plan = await _plan(connection, config)
+        plan = await plan_install(connection, config)
         for statement in plan.statements:
             await connection.execute(statement)
         known = await connection.fetchval("select watches from neverstale.installation")
@@ -113,33 +115,9 @@ async def disable(connection: Connection) -> None:
         InstallError: there is nothing to disable, or a right is missing.
     """
     async with _one_transaction(connection):
-        if not await connection.fetchval(_IS_INSTALLED):
+        if not await connection.fetchval(IS_INSTALLED):
             raise InstallError("Neverstale is not installed here: there is nothing to disable")
         await connection.execute(_DISABLE)
-
-
-async def check(connection: Connection, config: Config) -> list[str]:
-    """What differs from the config, a line each with what to do; empty: all is well.
-
-    Raises:
-        ConfigError: a watched table or an expression does not exist.
-    """
-    if not await connection.fetchval(_IS_INSTALLED):
-        return [f"Neverstale is not installed here: {_RUN_INSTALL}"]
-    plan = await _plan(connection, config)
-    told = [
-        f"{trigger.name} on {trigger.table.sql} is missing or differs: {_RUN_INSTALL}"
-        for trigger in plan.create
-    ]
-    told += [f"{_dropped(statement)} is not wanted: {_RUN_INSTALL}" for statement in plan.drop]
-    if await connection.fetchval("select disabled from neverstale.installation"):
-        told.append(f"capture is disabled: to go on, {_RUN_INSTALL}")
-    told += [
-        f"trigger {row['trigger']} on {row['table']} sends cache_invalidate, lost while "
-        "nobody listens: drop it if it tells of a watched table"
-        for row in await connection.fetch(_FOREIGN)
-    ]
-    return told
 
 
 async def print_sql(connection: Connection, config: Config) -> str:
@@ -184,7 +162,8 @@ def _remember(watches: str, config: Config) -> str:
     return _REMEMBER.format(watches=watches, log_max_bytes=config.capture.log_max_bytes)
 
 
-async def _plan(connection: Connection, config: Config) -> Plan:
+async def plan_install(connection: Connection, config: Config) -> Plan:
+    """What ``install`` would do to the database. Raises ``ConfigError``."""
     wanted = await _wanted(connection, config)
     rows = await connection.fetch(_INSTALLED, TRIGGER_PREFIX)
     found = {(row["schema"], row["table"], row["name"]): row for row in rows}
@@ -205,10 +184,6 @@ async def _plan(connection: Connection, config: Config) -> Plan:
     return Plan(tuple(create), tuple(unchanged), drop, _digest(wanted))
 
 
-def _dropped(statement: str) -> str:
-    return statement.removeprefix("drop trigger ").removesuffix(";")
-
-
 def _digest(triggers: Sequence[Trigger]) -> str:
     return hashlib.sha256(
         " ".join(trigger.digest for trigger in triggers).encode()
@@ -222,7 +197,7 @@ async def _wanted(connection: Connection, config: Config) -> list[Trigger]:
     for watch in config.watches:
         where = f"watch ({watch.table})"
         try:
-            tables = await _describe(connection, watch)
+            tables = await describe_tree(connection, watch)
             for table in tables:
                 triggers += plan_triggers(watch, table, config.capture)
         except ConfigError as exc:
@@ -232,7 +207,7 @@ async def _wanted(connection: Connection, config: Config) -> list[Trigger]:
     return triggers
 
 
-async def _describe(connection: Connection, watch: Watch) -> list[Table]:
+async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
     """The watched table and all below it in its tree.
 
     Raises:
@@ -285,16 +260,24 @@ async def _incomparable(connection: Connection, row: "asyncpg.Record") -> frozen
 
 
 async def _problem_of(connection: Connection, query: str) -> str | None:
-    """Why the triggers, whose search_path is empty, could not run the query; or None."""
-    savepoint = connection.transaction()
-    await savepoint.start()
+    """Why the triggers could not run the query; or None."""
     try:
-        await connection.execute("set local search_path = ''")
-        await connection.prepare(query)
+        async with as_in_trigger(connection):
+            await connection.prepare(query)
     except asyncpg.LockNotAvailableError:
         raise
     except asyncpg.PostgresError as exc:
         return str(exc)
+    return None
+
+
+@asynccontextmanager
+async def as_in_trigger(connection: Connection) -> AsyncIterator[None]:
+    """Inside, names are found as the triggers find them, whose search_path is empty."""
+    savepoint = connection.transaction()
+    await savepoint.start()
+    try:
+        await connection.execute("set local search_path = ''")
+        yield
     finally:
         await savepoint.rollback()  # a released one would leave its search_path behind
-    return None

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from listener.change_log import ChangeLog
+from listener.core.audience import changed_projects
 from listener.core.leadership import (
     Place,
     ReadSchedule,
@@ -17,16 +19,18 @@ from listener.core.leadership import (
     decide_batch,
     decide_liveness,
 )
+from listener.core.log_row import LogRow
 from listener.core.notification import Malformed, parse_notification
-from listener.core.publication import LogRow, Reset
+from listener.core.publication import Publication, PublicationRules, Reset, plan_publication
+from listener.membership import Membership
 from listener.pg_link import PgLost
 from listener.publisher import Publisher
 from shared.backoff import Backoff
-from shared.core.access_rules import AccessRules
 from shared.redis_link import RedisLost
 
 TICK_SECONDS: Final = 1.0
 RESET_SECONDS: Final = 1.0
+REDIS_RETRY_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 60.0
 SHRINK_SECONDS: Final = 5.0
 MAX_RAW_WAITING: Final = 10_000
@@ -107,19 +111,18 @@ class Leader:
     def __init__(
         self,
         change_log: ChangeLog,
+        membership: Membership,
         publisher: Publisher,
         mailbox: Mailbox,
-        rules: AccessRules,
+        rules: PublicationRules,
         metrics: LeaderMetrics,
-        *,
-        max_rows: int,
     ) -> None:
         self._log = change_log
+        self._membership = membership
         self._publisher = publisher
         self._mailbox = mailbox
         self._rules = rules
         self._metrics = metrics
-        self._max_rows = max_rows
         self._timers = _Timers()
         self._schedule = ReadSchedule()
 
@@ -133,7 +136,7 @@ class Leader:
             self._mailbox.losses += 1
             while not self._mailbox.raw.empty():
                 self._mailbox.raw.get_nowait()
-        backoff = Backoff()
+        backoff = Backoff(cap=REDIS_RETRY_SECONDS)
         while True:
             try:
                 await self._lead_on_link(backoff)
@@ -167,14 +170,12 @@ class Leader:
         judged = decide_liveness(place, batch)
         if isinstance(judged, Reset):
             return judged
-        decided = decide_batch(
-            place.cursor, batch, project_type=self._rules.project_type, max_rows=self._max_rows
-        )
-        if isinstance(decided, Reset):
-            return replace(decided, live=judged.live)
+        planned = decide_batch(place.cursor, batch) or await self._plan(batch.rows)
+        if isinstance(planned, Reset):
+            return replace(planned, live=judged.live)
         if batch.rows:
-            await self._publisher.publish(decided.publication, place.generation)
-            self._metrics.events.inc(sum(map(len, decided.publication.values())))
+            await self._publisher.publish(planned, place.generation)
+            self._metrics.events.inc(planned.event_count)
             self._metrics.lag.observe(batch.oldest_age)
         turned = judged.live != place.live
         place = replace(judged, cursor=batch.cursor)
@@ -188,6 +189,13 @@ class Leader:
         elif batch.rows:
             await self._save(place, tick_lag_ms=None)
         return await self._wait(place, found=bool(batch.rows))
+
+    async def _plan(self, rows: Sequence[LogRow]) -> Publication | Reset:
+        changed = changed_projects(rows, self._rules.access, self._rules.project_resources)
+        members = await self._membership.of(changed)
+        if members is None:
+            return Reset("bulk_change")
+        return plan_publication(rows, members, self._rules)
 
     async def _prune(self, place: Place, now: float) -> None:
         """Remove what the cursor that was just saved has seen.
@@ -219,7 +227,7 @@ class Leader:
         """Write what other producers told into the log, from where it is read like all else."""
         rows: list[LogRow] = []
         while not self._mailbox.raw.empty():
-            parsed = parse_notification(self._mailbox.raw.get_nowait(), self._rules)
+            parsed = parse_notification(self._mailbox.raw.get_nowait(), self._rules.access)
             if isinstance(parsed, Malformed):
                 self._metrics.malformed.inc()
                 log.warning("notification skipped", extra={"reason": parsed.reason})

@@ -19,6 +19,15 @@ LOCK_CLASS: Final = 1853187955  # the advisory locks of Neverstale; the second k
 LEADER_LOCK: Final = 1
 NOTIFY_CHANNEL: Final = "cache_invalidate"
 
+_HOLDER: Final = """\
+select pid from pg_locks
+ where locktype = 'advisory' and granted and objsubid = 2
+   and classid = $1::bigint::oid and objid = $2::bigint::oid
+   and database = (select oid from pg_database where datname = current_database())"""
+_END_HOLDER: Final = (
+    f"select pg_terminate_backend(pid) from ({_HOLDER}) as holder where pid = $3"  # noqa: S608 constants alone
+)
+
 # Bounds how long the server takes a dead leader for alive. Set once connected: poolers refuse
 # unknown
 # start-up parameters.
@@ -109,6 +118,26 @@ class Session:
             await self._ask("select pg_try_advisory_lock($1, $2)", LOCK_CLASS, LEADER_LOCK)
         )
 
+    async def leader_pid(self) -> int | None:
+        """The session that holds the leader's lock. Raises ``PgLost``."""
+        pid = await self._ask(_HOLDER, LOCK_CLASS, LEADER_LOCK)
+        return pid if isinstance(pid, int) else None
+
+    async def end_leader(self, pid: int) -> bool:
+        """End the session that holds the leader's lock, if it still is *pid*.
+
+        False: it was another's by then, or is of a role that this one may not end.
+        """
+        try:
+            ended = await self._ask(_END_HOLDER, LOCK_CLASS, LEADER_LOCK, pid)
+        except FatalError:
+            return False
+        return bool(ended)
+
+    async def answer(self) -> None:
+        """Return once PostgreSQL has answered this session. Raises ``PgLost``."""
+        await self._ask("select 1")
+
     async def watch(self) -> None:
         """Raise ``PgLost`` as soon as the session is gone, or does not answer (a frozen server
         keeps TCP alive).
@@ -118,7 +147,7 @@ class Session:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
                     await self.lost.wait()
                 raise PgLost("the LISTEN session was ended")
-            await self._ask("select 1")
+            await self.answer()
 
     async def verify_direct(self, other: Connection) -> None:
         """Raise ``FatalError`` unless this really is a session.

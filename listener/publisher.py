@@ -1,15 +1,22 @@
 """The leader's side of Redis: the stored state, the channel logs and their channels."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from listener.core.leadership import Place
-from listener.core.publication import Publication
-from shared.core.channels import RedisNames
-from shared.core.protocol import Tick, tick_around_time
-from shared.redis_link import Client, Script, read_identity, read_state, telling_loss
+from listener.core.publication import Publication, PublicationRules
+from shared.core.channels import Channel, RedisNames
+from shared.core.protocol import Publishable, Recheck, Tick, recheck_message, tick_around_time
+from shared.redis_link import (
+    Client,
+    Pipeline,
+    Script,
+    read_identity,
+    read_state,
+    telling_loss,
+)
 
 _LUA: Final = Path(__file__).parent / "lua"
 _PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
@@ -24,12 +31,18 @@ class Publisher:
     """
 
     def __init__(
-        self, client: Client, names: RedisNames, *, leader: str, max_rows: int, ttl_seconds: int
+        self,
+        client: Client,
+        names: RedisNames,
+        rules: PublicationRules,
+        *,
+        leader: str,
+        ttl_seconds: int,
     ) -> None:
         self._client = client
         self._names = names
         self._leader = leader
-        self._max_rows = max_rows
+        self._rules = rules
         self._ttl_seconds = ttl_seconds
         self._publish = self._save = Script("")
 
@@ -47,26 +60,44 @@ class Publisher:
             return await read_identity(self._client)
 
     async def publish(self, publication: Publication, generation: str) -> None:
-        """Log and publish each channel's events in one call, many channels in one round trip.
+        """Publish in its order, each channel's events logged in the same call, many calls in
+        one round trip.
 
         Returns when all are acknowledged.
         """
-        channels = list(publication)
-        for start in range(0, len(channels), _CALLS_PER_PIPELINE):
+        steps: list[Recheck | tuple[Channel, list[Publishable]]] = [
+            *publication.users.items(),
+            *publication.rechecks,
+            *publication.projects.items(),
+        ]
+        for start in range(0, len(steps), _CALLS_PER_PIPELINE):
+            # one connection, so Redis runs them in this order
             async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
-                for channel in channels[start : start + _CALLS_PER_PIPELINE]:
-                    events = publication[channel]
-                    self._publish.queue(
-                        pipeline,
-                        self._names.log(channel),
-                        self._names.channel(channel),
-                        generation,
-                        secrets.token_hex(4),
-                        self._max_rows,
-                        self._ttl_seconds,
-                        *(part for e in events for part in (e.member, e.head, e.tail)),
-                    )
+                for step in steps[start : start + _CALLS_PER_PIPELINE]:
+                    if isinstance(step, Recheck):
+                        message = recheck_message(step)
+                        pipeline.publish(self._names.recheck, message)  # type: ignore[unused-awaitable]
+                    else:
+                        self._queue(pipeline, *step, generation)
                 await pipeline.execute()
+
+    def _queue(
+        self,
+        pipeline: Pipeline,
+        channel: Channel,
+        events: Sequence[Publishable],
+        generation: str,
+    ) -> None:
+        self._publish.queue(
+            pipeline,
+            self._names.log(channel),
+            self._names.channel(channel),
+            generation,
+            secrets.token_hex(4),
+            self._rules.most_rows(channel.kind),
+            self._ttl_seconds,
+            *(part for e in events for part in (e.member, e.head, e.tail)),
+        )
 
     async def save(self, place: Place, *, tick_lag_ms: int | None) -> bool:
         """Save the cursor, and tick unless *tick_lag_ms* is None.

@@ -35,10 +35,16 @@ def render_access(found: Discovery) -> str:
     ]
     if _is_default(found):
         lines.append(
-            "# Left out, the query asks for the owner and the members, as these are named."
+            "# Left out, the queries ask for the owner and the members, as these are named."
         )
         return "\n".join(lines)
-    return "\n".join([*lines, f"query = {toml_lines(_query(found))}"])
+    lines.append(f"query = {toml_lines(_query(found))}")
+    if found.is_heard:
+        lines.append(
+            "# $1: text array of projects -> all their pairs: whom their changes are told."
+        )
+        lines.append(f"members = {toml_lines(_members(found))}")
+    return "\n".join(lines)
 
 
 def describe_access(found: Discovery) -> str:
@@ -117,6 +123,31 @@ select asked.project_id, asked.user_id
   join {found.projects.sql} p on {project}
  where {allowed}
 """
+
+
+def _members(found: Discovery) -> str:
+    """A query of all pairs of the projects asked for."""
+    parts = []
+    project_type = found.project_id.id_type
+    if found.owner is not None:
+        asked = _is_any("p", found.project_id, project_type)
+        pair = f"p.{identifier(found.project_id.name)}, p.{identifier(found.owner.name)}"
+        parts.append(f"select {pair}\n  from {found.projects.sql} p\n where {asked}\n")
+    if found.membership is not None:
+        table = found.membership.table
+        asked = _is_any("m", table.column(found.membership.project), project_type)
+        columns = (found.membership.project, found.membership.user)
+        pair = ", ".join(f"m.{identifier(name)}" for name in columns)
+        parts.append(f"select {pair}\n  from {table.sql} m\n where {asked}\n")
+    return "union all\n".join(parts)
+
+
+def _is_any(row: str, column: Column, id_type: IdType) -> str:
+    """A condition that an index on the column can serve, if its type is that of the ids."""
+    name = f"{row}.{identifier(column.name)}"
+    if _is_of(column, id_type):
+        return f"{name} = any ($1::text[]::{id_type}[])"
+    return f"{name}::text = any ($1::text[])"
 
 
 def _equals(row: str, column: Column, asked: str, id_type: IdType) -> str:

@@ -86,6 +86,8 @@ def _watch(found: Discovery, table: DescribedTable, place: Place, resource: str)
     lines += ["[[watch]]", f"table = {toml_string(table.short)}"]
     lines.append(f"resource = {toml_string(resource)}")
     user = None
+    if table is found.projects and found.owner is not None:
+        user = found.owner.name
     if is_membership and found.membership is not None:
         user = found.membership.user
         lines.append(f"id = {toml_string(_joined(table, (place.column, user)))}")

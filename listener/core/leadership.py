@@ -6,14 +6,16 @@ from typing import Final
 
 import orjson
 
-from listener.core.publication import LogRow, Publication, Reset, plan_publication
-from shared.core.channels import IdType
+from listener.core.log_row import LogRow
+from listener.core.publication import Reset
 from shared.core.protocol import Reason, as_reason
 
 NET_SECONDS: Final = 0.25
 _FIRST_SECONDS: Final = 0.002
 _LAST_SECONDS: Final = 0.128
 MAX_ROWS_PER_READ: Final = 100_000
+PATIENCE_SECONDS: Final = 5.0
+_MAX_UNSEEN_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,6 @@ class Batch:
     next_xid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    publication: Publication
-
-
 def decide_adoption(
     state: Mapping[str, str], *, redis_identity: str, raw_notify_lost: bool
 ) -> Place | Reset:
@@ -117,10 +114,8 @@ def parse_log_cursor(text: str) -> LogCursor | None:
         return None
 
 
-def decide_batch(
-    cursor: LogCursor, batch: Batch, *, project_type: IdType, max_rows: int
-) -> Deliver | Reset:
-    """What a read from *cursor* means.
+def decide_batch(cursor: LogCursor, batch: Batch) -> Reset | None:
+    """Why a read from *cursor* can't be told row by row, if it can't.
 
     A log that is not the cursor's, or too far ahead of it, proves nothing.
     """
@@ -128,8 +123,7 @@ def decide_batch(
         return Reset("log_lost")
     if len(batch.rows) > MAX_ROWS_PER_READ:
         return Reset("bulk_change")
-    planned = plan_publication(batch.rows, project_type=project_type, max_rows=max_rows)
-    return planned if isinstance(planned, Reset) else Deliver(planned)
+    return None
 
 
 @dataclass(slots=True)
@@ -154,3 +148,30 @@ class ReadSchedule:
         if wait > _LAST_SECONDS:
             wait = self._next = NET_SECONDS
         return wait
+
+
+@dataclass(slots=True)
+class LeaderWatch:
+    """When a standby ends the leader's session: its process is frozen, or it is cut off.
+
+    A leader shows a new sign of life in Redis each second, once PostgreSQL has answered it. The
+    clock runs only while the standby sees the signs: with another holder of the lock, a look
+    that failed, or too long between two, it starts anew, so that no outage of Redis, and no
+    freeze of the standby, ends a healthy leader.
+    """
+
+    _seen: tuple[int, str] | None = None
+    _since: float = 0.0
+    _looked_at: float = 0.0
+
+    def is_dead(self, *, holder: int, sign: str, now: float) -> bool:
+        """Whether to end the session *holder*, given the newest sign of life."""
+        seen = (holder, sign)
+        if seen != self._seen or now - self._looked_at > _MAX_UNSEEN_SECONDS:
+            self._seen, self._since = seen, now
+        self._looked_at = now
+        return now - self._since >= PATIENCE_SECONDS
+
+    def start_anew(self) -> None:
+        """The signs could not be seen, or the session was ended."""
+        self._seen = None

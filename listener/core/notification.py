@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from listener.core.publication import LogRow
+from listener.core.log_row import LogRow
 from shared.core.access_rules import AccessRules
 from shared.core.channels import IdType, InvalidId, parse_id
 from shared.core.protocol import ACTIONS

@@ -1,38 +1,41 @@
-"""What goes stale for whom: rows of the change log -> events on channels."""
+"""What goes stale for whom: rows of the change log -> what is published."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, TypeAlias
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
 
-from shared.core.channels import MAX_ID_BYTES, Channel, IdType, InvalidId, parse_id
+from listener.core.audience import Audience, Members, as_update
+from listener.core.log_row import RECONNECT, LogRow, name_rows
+from shared.core.access_rules import AccessRules
+from shared.core.channels import MAX_ID_BYTES, Channel, ChannelKind
 from shared.core.protocol import (
     ACTIONS,
     Event,
     Publishable,
     Reason,
+    Recheck,
     as_reason,
     publishable_event,
     publishable_reconnect,
 )
 
-RECONNECT: Final = "RECONNECT"
+USER_MAX_ROWS: Final = 100  # of the log of a user's channel
 
 
 @dataclass(frozen=True, slots=True)
-class LogRow:
-    """A row of ``change_log``.
+class PublicationRules:
+    """How rows are told.
 
-    Action ``RECONNECT`` widens: to its project, or to everything where it has none;
-    ``resource`` is the reason.
+    ``project_resources`` are what the rows of the projects' own table are called, ``max_rows``
+    the most rows that the log of a project's channel holds.
     """
 
-    project_id: str | None
-    user_id: str | None
-    resource: str
-    id: str | None
-    action: str
-    at: datetime | None
+    access: AccessRules
+    project_resources: frozenset[str]
+    max_rows: int
+
+    def most_rows(self, kind: ChannelKind) -> int:
+        return USER_MAX_ROWS if kind == "user" else self.max_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,68 +49,101 @@ class Reset:
     live: bool = True
 
 
-Publication: TypeAlias = dict[Channel, list[Publishable]]
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a batch of rows comes to, in the order in which it has to be published.
+
+    A user is told of a change before their access is asked anew, which may end the
+    subscription; and it is asked anew before their project's channel goes on.
+    """
+
+    users: dict[Channel, list[Publishable]]
+    rechecks: list[Recheck]
+    projects: dict[Channel, list[Publishable]]
+
+    @property
+    def event_count(self) -> int:
+        return sum(map(len, (*self.users.values(), *self.projects.values())))
 
 
 def plan_publication(
-    rows: Iterable[LogRow], *, project_type: IdType, max_rows: int
+    rows: Iterable[LogRow], members: Members, rules: PublicationRules
 ) -> Publication | Reset:
-    """What the rows, oldest first, make stale.
+    """What the rows, oldest first, make stale, given the *members* of the changed projects.
 
-    The same row and action told twice is told once, at the newest's place. A project with more
-    than *max_rows* distinct rows becomes its ``reconnect``: its log could not hold them anyway.
-    A project's id is taken in any spelling, since whoever logged it may have written it by
-    hand; what is no id of that type names a channel that nobody can subscribe to.
+    The same row and action told twice is told once, at the newest's place. A channel with more
+    distinct rows than its log can hold gets a ``reconnect`` instead. Access is asked anew for
+    each pair that a row names, and for all of a project whose own row changed: that is never
+    widened, nor dropped.
     """
-    events: dict[str, dict[tuple[str, str, str], Event]] = {}
-    widened: dict[str, Reason] = {}
-    spellings: dict[str, str | None] = {}
+    name = name_rows(rules.access)
+    named_rows = []
     for row in rows:
         if row.action == RECONNECT and row.project_id is None:
             return Reset(as_reason(row.resource))
-        if row.project_id is None:
-            continue
-        if row.project_id not in spellings:
-            spellings[row.project_id] = _canonical(row.project_id, project_type)
-        if (project_id := spellings[row.project_id]) is None:
-            continue
-        told = events.setdefault(project_id, {})
+        named_rows.append(name(row))
+    audience = Audience(named_rows, members, rules.project_resources)
+    drafts = _Drafts(rules)
+    rechecks: dict[Recheck, None] = {}
+    for named in named_rows:
+        row, project_id = named.row, named.project_id
+        if project_id is not None:
+            drafts.tell("project", project_id, row, project_id, as_update(row.action))
+            if audience.is_project(named):
+                rechecks[Recheck(project_id, None)] = None
+        if named.user_id is not None:
+            rechecks[Recheck(project_id, named.user_id)] = None
+        for user_id, action in audience.of(named):
+            drafts.tell("user", user_id, row, project_id, action)
+    return Publication(drafts.of("user"), list(rechecks), drafts.of("project"))
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What one channel will be told: each row once, or all of it at once."""
+
+    told: dict[tuple[str, str, str, str | None], Event] = field(default_factory=dict)
+    widened: Reason | None = None
+
+
+class _Drafts:
+    def __init__(self, rules: PublicationRules) -> None:
+        self._rules = rules
+        self._drafts: dict[ChannelKind, dict[str, _Draft]] = {"user": {}, "project": {}}
+
+    def tell(
+        self, kind: ChannelKind, id_: str, row: LogRow, project_id: str | None, action: str
+    ) -> None:
+        draft = self._drafts[kind].setdefault(id_, _Draft())
         if row.action == RECONNECT:
-            widened[project_id] = as_reason(row.resource)
-        elif event := _event_of(row, project_id):
-            key = (event.resource, event.id, event.action)
-            told.pop(key, None)
-            told[key] = event
+            draft.widened = as_reason(row.resource)
+        elif event := _event_of(row, project_id, action):
+            key = (event.resource, event.id, event.action, project_id)
+            draft.told.pop(key, None)
+            draft.told[key] = event
         else:
-            widened[project_id] = "bulk_change"
-        if len(told) > max_rows:
-            widened.setdefault(project_id, "bulk_change")
-    return {
-        Channel("project", project_id): _publishable(project_id, told, widened.get(project_id))
-        for project_id, told in events.items()
-    }
+            draft.widened = "bulk_change"
+        if len(draft.told) > self._rules.most_rows(kind):
+            draft.widened = draft.widened or "bulk_change"
+
+    def of(self, kind: ChannelKind) -> dict[Channel, list[Publishable]]:
+        return {
+            (channel := Channel(kind, id_)): _publishables(channel, draft)
+            for id_, draft in self._drafts[kind].items()
+        }
 
 
-def _publishable(
-    project_id: str, told: Mapping[tuple[str, str, str], Event], widened: Reason | None
-) -> list[Publishable]:
-    channel = Channel("project", project_id)
-    if widened is not None:
-        return [publishable_reconnect(widened, channel)]
-    return [publishable_event(event, channel) for event in told.values()]
+def _publishables(channel: Channel, draft: _Draft) -> list[Publishable]:
+    if draft.widened is not None:
+        return [publishable_reconnect(draft.widened, channel)]
+    return [publishable_event(event, channel) for event in draft.told.values()]
 
 
-def _event_of(row: LogRow, project_id: str) -> Event | None:
+def _event_of(row: LogRow, project_id: str | None, action: str) -> Event | None:
     """The row as an event; None if no event can say it."""
     if row.id is None or len(row.id.encode()) > MAX_ID_BYTES or row.at is None:
         return None
-    if row.action not in ACTIONS:
-        return None
-    return Event(row.resource, row.id, row.action, project_id, row.at)
-
-
-def _canonical(project_id: str, project_type: IdType) -> str | None:
-    try:
-        return parse_id(project_id, project_type)
-    except InvalidId:
-        return None
+    for known in ACTIONS:
+        if action == known:
+            return Event(row.resource, row.id, known, project_id, row.at)
+    return None

@@ -146,10 +146,12 @@ class _Row:
             name for text in watch.expressions.values() for name in columns_in(text, table)
         }
         self.placing = sorted(found)
+        project = {*columns_in(watch.id or "", table), *columns_in(watch.project or "", table)}
+        self._rooting = sorted(project)  # what those below a parent may look up
 
     def told(self, action: str, source: str, *conditions: str) -> str:
-        """A query of the log's rows for the source's."""
-        resource, action = quote_literal(self._watch.resource), quote_literal(action)
+        """A query of the log's rows for the source's; the action is an SQL expression."""
+        resource = quote_literal(self._watch.resource)
         wanted = list(conditions)
         if self._is_column:
             own = f" or {self._user} is not null" if self._watch.user else ""
@@ -169,6 +171,7 @@ class _Row:
 
         A table with users is logged row by row: nobody's own change may be lost in bulk.
         """
+        action = quote_literal(action)
         every = _INSERT + self.told(action, source)
         if self._watch.user is not None or self._watch.project is None:
             return f"{every};\n"
@@ -199,18 +202,31 @@ class _Row:
             f"    from {source}{known};\n"
         )
 
-    def log_one(self, record: str) -> str:
+    def log_one(self, record: str, action: str = "'UPDATE'") -> str:
         """Log the one row of a row-level trigger."""
-        return _INSERT + self.told("UPDATE", f"(select {record}.*) as changed") + ";\n"
+        return _INSERT + self.told(action, f"(select {record}.*) as changed") + ";\n"
+
+    def _log_old(self) -> str:
+        """Log what the row was: of a project with another owner now, that it was LOST."""
+        if not (self._watch.is_project and self._watch.user):
+            return self.log_one("old")
+        now = f"(select {self._user} from (select new.*) as changed)"
+        lost = f"case when {self._user} is distinct from {now} then 'LOST' else 'UPDATE' end"
+        return self.log_one("old", lost)
+
+    def _is_parent(self, capture: Capture) -> bool:
+        return (self._table.root or self._table.name) in capture.parents
 
     def log_moved(self, capture: Capture, *, guarded: bool = False) -> str:
         """Log what a row was before it moved.
 
-        Of a parent, widen both projects: all below it moved too.
+        Of a parent, widen both projects: all below it moved too. Its users are told even so.
         """
-        logged = self.log_one("old")
-        if (self._table.root or self._table.name) in capture.parents:
-            logged = self.widen("(select old.* union all select new.*) as changed")
+        logged = self._log_old()
+        if self._is_parent(capture) and self._rooting:
+            widened = self.widen("(select old.* union all select new.*) as changed")
+            moved = f"  if {differ(self._rooting, self._table)} then\n{widened}  end if;\n"
+            logged = moved + logged if self._watch.user else widened
         if not guarded or not self.placing:
             return logged if self.placing else ""
         return f"  if {differ(self.placing, self._table)} then\n{logged}  end if;\n"
@@ -224,7 +240,7 @@ class _Row:
         if self._watch.ignore:
             ignored = ", ".join(map(quote_literal, self._watch.ignore))
             source = _unlike(f"to_jsonb(%s) - array[{ignored}]::text[]")
-        told = self.told("UPDATE", source).replace("select ", "select distinct ", 1)
+        told = self.told("'UPDATE'", source).replace("select ", "select distinct ", 1)
         logged = _INSERT + told
         if self._watch.user is not None or self._watch.project is None:
             logged += ";\n"
@@ -235,9 +251,16 @@ class _Row:
                 "  get diagnostics neverstale_logged = row_count;\n"
                 f"  if neverstale_logged > {most} then\n{self.widen(source)}  end if;\n"
             )
-        if (self._table.root or self._table.name) in capture.parents:
-            placing = ", ".join(f"%s.{quote_identifier(column)}" for column in self.placing)
-            logged += self.widen(_unlike(f"jsonb_build_array({placing})"))
+        if self._watch.is_project and self._watch.user:
+            pair = f"{self.project}, {self._user}"
+            lost = (
+                f"({pair}) in (select {pair} from before as changed"
+                f" except select {pair} from changed)"
+            )
+            logged += _INSERT + self.told("'LOST'", "before as changed", lost) + ";\n"
+        if self._is_parent(capture) and self._rooting:
+            rooting = ", ".join(f"%s.{quote_identifier(column)}" for column in self._rooting)
+            logged += self.widen(_unlike(f"jsonb_build_array({rooting})"))
         return logged
 
 

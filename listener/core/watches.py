@@ -3,7 +3,7 @@
 Which tables, and what their rows are called outside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +34,11 @@ class Watch:
         """Those of id, project and user that are given, by key."""
         given = {"id": self.id, "project": self.project, "user": self.user}
         return {key: text for key, text in given.items() if text is not None}
+
+    @property
+    def is_project(self) -> bool:
+        """Whether a row is a project itself: its id is the project."""
+        return self.id is not None and self.id == self.project
 
 
 def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
@@ -81,6 +86,16 @@ def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
     if problems:
         raise ConfigError(problems)
     return tuple(watches)
+
+
+def project_resources(watches: Sequence[Watch]) -> frozenset[str]:
+    """What the rows are called that are the projects themselves.
+
+    Their id is their project. Tables with one row per project look so too: where one is called
+    ``project``, it alone is meant.
+    """
+    found = {watch.resource for watch in watches if watch.is_project}
+    return frozenset({"project"} if "project" in found else found)
 
 
 def parse_bulk_threshold(document: Mapping[str, Any]) -> int:

@@ -1,6 +1,7 @@
 create schema if not exists neverstale;
 
--- The truth: a row for each change, or for what must be widened (action RECONNECT, resource = its reason).
+-- The truth: a row for each change, or for what must be widened (action RECONNECT, resource = its reason). A project that
+-- changes its owner is logged as LOST for the old one (user_id), and as an UPDATE for the new one.
 create unlogged table if not exists neverstale.change_log (
     xid xid8 not null default pg_current_xact_id(),
     project_id text,

@@ -18,7 +18,16 @@ select asked.project_id, asked.user_id
     or exists (select from project_members m
                 where m.project_id = p.id and m.user_id = asked.user_id::{user_type})
 """
-_KEYS: Final = ("project_type", "user_type", "query")
+DEFAULT_MEMBERS: Final = """\
+select p.id, p.owner_id
+  from projects p
+ where p.id = any ($1::text[]::{project_type}[])
+union all
+select m.project_id, m.user_id
+  from project_members m
+ where m.project_id = any ($1::text[]::{project_type}[])
+"""
+_KEYS: Final = ("project_type", "user_type", "query", "members")
 
 
 class ConfigError(ValueError):
@@ -37,12 +46,15 @@ class AccessRules:
     """How ids are spelled, and the query that answers which (project, user) pairs may hear.
 
     ``query`` takes two text arrays, pairwise projects and users, and returns the pairs that
-    may.
+    may. ``members`` takes a text array of projects and returns all their (project, user) pairs:
+    whose own lists a change of the project concerns. Without a default for one's own ``query``
+    it may be empty: then nobody's.
     """
 
     project_type: IdType
     user_type: IdType
     query: str
+    members: str
 
 
 def parse_access(document: Mapping[str, Any]) -> AccessRules:
@@ -69,13 +81,20 @@ def parse_access(document: Mapping[str, Any]) -> AccessRules:
             problems.append(
                 f'[access] {key}: must be "uuid", "bigint" or "text", not {value!r}'
             )
-    query = section.get("query", "")
-    if not isinstance(query, str):
-        problems.append("[access] query: must be a string with an SQL query")
+    queries = {"query": section.get("query", ""), "members": section.get("members", "")}
+    problems += [
+        f"[access] {key}: must be a string with an SQL query"
+        for key, text in queries.items()
+        if not isinstance(text, str)
+    ]
     if problems:
         raise ConfigError(problems)
+    query, members = queries["query"].strip(), queries["members"].strip()
+    if not query and not members:
+        members = DEFAULT_MEMBERS.format(**types)
     return AccessRules(
         project_type=types["project_type"],
         user_type=types["user_type"],
-        query=query.strip() or DEFAULT_QUERY.format(**types),
+        query=query or DEFAULT_QUERY.format(**types),
+        members=members,
     )

@@ -37,12 +37,12 @@ def as_reason(text: str) -> Reason:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One invalidation: a row that changed, and when (UTC)."""
+    """One invalidation: a row that changed, and when (UTC); of no project: its user's alone."""
 
     resource: str
     id: str
     action: Action
-    project_id: str
+    project_id: str | None
     at: datetime
 
 

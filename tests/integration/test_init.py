@@ -74,7 +74,7 @@ UUIDS = App(
         '# table = "sessions"',
         "# Not watched: no foreign-key path to projects: schema_migrations",
         '# ignore = ["updated_at"]',
-        "# Left out, the query asks",
+        "# Left out, the queries ask",
     ),
 )
 BIGINTS = App(

@@ -10,7 +10,9 @@ from typing import cast
 import pytest
 
 from listener.core.leadership import LogCursor, Place
+from listener.core.publication import Publication, PublicationRules
 from listener.publisher import Publisher
+from shared.core.access_rules import AccessRules
 from shared.core.channels import Channel, RedisNames
 from shared.core.protocol import Event, cursor_of, publishable_event, publishable_reconnect
 from shared.core.replay import Cursor, LogHead
@@ -56,7 +58,11 @@ class Log:
         self.client = client
         self.names = RedisNames(f"{secrets.token_hex(4)}:")
         self.publisher = Publisher(
-            client, self.names, leader="test", max_rows=max_rows, ttl_seconds=100
+            client,
+            self.names,
+            PublicationRules(AccessRules("text", "text", "", ""), frozenset(), max_rows),
+            leader="test",
+            ttl_seconds=100,
         )
 
     async def publish(self, *ids: str, generation: str = "g1") -> None:
@@ -64,7 +70,7 @@ class Log:
             publishable_event(Event("task", id_, "UPDATE", "1", datetime.now(UTC)), CHANNEL)
             for id_ in ids
         ]
-        await self.publisher.publish({CHANNEL: events}, generation)
+        await self.publisher.publish(Publication({}, [], {CHANNEL: events}), generation)
 
     async def rows(self) -> dict[str, int]:
         """The newest offset of each row, lowest first.
@@ -135,7 +141,7 @@ async def test_rows_over_the_bound_go_and_the_floor_rises_to_the_newest_of_them(
 async def test_a_reconnect_clears_what_is_below_it(log: Log) -> None:
     await log.publish("a", "b")
     await log.publisher.publish(
-        {CHANNEL: [publishable_reconnect("bulk_change", CHANNEL)]}, "g1"
+        Publication({}, [], {CHANNEL: [publishable_reconnect("bulk_change", CHANNEL)]}), "g1"
     )
     await log.publish("c")
     assert list(await log.rows())[1:] == ["*", "c"]

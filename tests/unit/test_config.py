@@ -22,7 +22,12 @@ from listener.core.triggers import (
     quote_identifier,
     quote_literal,
 )
-from listener.core.watches import Watch, parse_bulk_threshold, parse_watches
+from listener.core.watches import (
+    Watch,
+    parse_bulk_threshold,
+    parse_watches,
+    project_resources,
+)
 from listener.settings import ListenerSettings
 from shared.backoff import Backoff
 from shared.config_file import read_config
@@ -47,6 +52,24 @@ def test_the_shipped_config_is_valid() -> None:
     rules = parse_access(document)
     assert (rules.project_type, rules.user_type) == ("uuid", "uuid")
     assert "asked.project_id::uuid" in rules.query
+
+
+@pytest.mark.parametrize(
+    ("watches", "expected"),
+    [
+        ([("tasks", "task", "id", "project_id"), ("projects", "board", "id", "id")], {"board"}),
+        ([("projects", "project", "id", "id"), ("s", "settings", "pid", "pid")], {"project"}),
+        ([("a", "a", None, "id")], set()),
+    ],
+    ids=["its id is its project", "one row per project", "no id"],
+)
+def test_the_projects_own_rows_are_those_whose_id_is_the_project(
+    watches: list[tuple[str, str, str | None, str]], expected: set[str]
+) -> None:
+    found = [
+        Watch(table, resource, id_, project, None) for table, resource, id_, project in watches
+    ]
+    assert project_resources(found) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,6 +110,7 @@ def test_a_mistake_in_the_watches_is_told(document: dict[str, Any], problem: str
         ({"project_typ": "uuid"}, "[access] project_typ: unknown key"),
         ({"user_type": "serial"}, '[access] user_type: must be "uuid", "bigint" or "text"'),
         ({"query": 7}, "[access] query: must be a string"),
+        ({"members": ["x"]}, "[access] members: must be a string"),
     ],
 )
 def test_a_mistake_in_the_access_section_is_told(section: Any, problem: str) -> None:
@@ -98,6 +122,12 @@ def test_a_mistake_in_the_access_section_is_told(section: Any, problem: str) -> 
 def test_the_access_query_may_be_ones_own() -> None:
     rules = parse_access({"access": {"query": "select 1, 2", "project_type": "bigint"}})
     assert (rules.query, rules.project_type) == ("select 1, 2", "bigint")
+    assert rules.members == "", "the default asks tables that there may not be"
+    rules = parse_access({"access": {"members": " select 3 "}})
+    assert (rules.members, "owner_id" in rules.query) == ("select 3", True)
+    assert (
+        "$1::text[]::bigint[]" in parse_access({"access": {"project_type": "bigint"}}).members
+    )
 
 
 @pytest.mark.parametrize("text", [None, "not [ toml", b"\xff"])
@@ -254,6 +284,31 @@ def test_a_parent_that_moves_widens_both_projects() -> None:
         assert "jsonb_build_array(there" in body("update", PLAIN, table, "tasks")
     upper = replace(PLAIN, project="upper(project_id)")
     assert "is not null" not in body("moved", upper, TASKS, "tasks").partition("RECONNECT")[2]
+
+
+def test_a_parents_users_are_told_though_its_projects_are_widened() -> None:
+    watch = replace(PLAIN, user="user_id")
+    moved = body("moved", watch, TASKS, "tasks")
+    assert "'bulk_change', 'RECONNECT'" in moved
+    assert "from (select old.*) as changed" in moved
+    widened, _, _ = moved.partition("end if;")[2].partition("'bulk_change'")
+    assert 'old."project_id" is distinct from new."project_id"' in widened
+    assert "user_id" not in widened, "another user moves nothing that is below it"
+    nothing = Watch("tasks", "x", id=None, project="1", user="user_id")
+    for trigger, table in (("moved", TASKS), ("update", TREE)):
+        assert (
+            "select distinct (1)"
+            not in body(trigger, nothing, table, "tasks").partition("'x'")[2]
+        )
+
+
+def test_a_project_that_changes_its_owner_is_lost_to_the_old_one() -> None:
+    projects = Watch("tasks", "project", id="id", project="id", user="user_id")
+    assert "'LOST'" in body("moved", projects)
+    assert "'LOST'" in body("update", projects, TREE)
+    assert "'LOST'" in body("update", replace(projects, ignore=("Odd name",)))
+    for other in (replace(projects, project="project_id"), replace(projects, user=None)):
+        assert "'LOST'" not in body("moved", other) + body("update", other, TREE)
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "50", 1.5])

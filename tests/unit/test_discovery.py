@@ -85,8 +85,13 @@ NOTES = table("notes", "id task_id", ("task_id", "tasks", "id"))
 def test_names_like_the_defaults_need_no_query() -> None:
     text, document = rendered(USERS, PROJECTS, MEMBERS)
     assert document["access"] == {"project_type": "bigint", "user_type": "bigint"}
-    assert "Left out, the query asks for the owner and the members" in text
-    assert watch(document, "projects") == {"resource": "project", "id": "id", "project": "id"}
+    assert "Left out, the queries ask for the owner and the members" in text
+    assert watch(document, "projects") == {
+        "resource": "project",
+        "id": "id",
+        "project": "id",
+        "user": "owner_id",
+    }
     assert watch(document, "project_members") == {
         "resource": "project_members",
         "id": "project_id || ':' || user_id",
@@ -393,7 +398,16 @@ def test_who_may_hear(tables: list[DescribedTable], query: str, told: str) -> No
     text, document = rendered(*tables)
     assert query in document["access"]["query"]
     assert told in text.replace("\n# ", " ")
+    assert ("members" in document["access"]) == ("NOBODY" not in text)
     assert parse_access(document).query != DEFAULT_QUERY
+
+
+def test_members_are_looked_for_by_projects_as_they_are_spelled() -> None:
+    columns, key = "project_id:text user_id", "project_id user_id"
+    members = table("project_users", columns, OF_PROJECT, OF_USER, key=key)
+    _, document = rendered(USERS, PROJECTS, members)
+    assert "p.id = any ($1::text[]::bigint[])" in document["access"]["members"]
+    assert "m.project_id::text = any ($1::text[])" in document["access"]["members"]
 
 
 def test_the_users_are_those_whom_projects_know() -> None:

@@ -1,16 +1,14 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from listener.core.leadership import (
     MAX_ROWS_PER_READ,
     Batch,
-    Deliver,
+    LeaderWatch,
     LogCursor,
     Place,
     ReadSchedule,
@@ -19,113 +17,18 @@ from listener.core.leadership import (
     decide_liveness,
     parse_log_cursor,
 )
+from listener.core.log_row import LogRow
 from listener.core.notification import Malformed, parse_notification
-from listener.core.publication import LogRow, Publication, Reset, plan_publication
+from listener.core.publication import Reset
 from shared.core.access_rules import AccessRules
-from shared.core.channels import Channel
+from shared.core.protocol import Reason
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
-A, B = Channel("project", "a"), Channel("project", "b")
-RULES = AccessRules("text", "text", "")
+RULES = AccessRules("text", "text", "", "")
 
 
-def row(
-    project: str | None = "a",
-    id_: str | None = "1",
-    action: str = "UPDATE",
-    *,
-    resource: str = "task",
-) -> LogRow:
-    return LogRow(project, None, resource, id_, action, AT)
-
-
-def members(planned: Publication | Reset) -> dict[str, list[str]]:
-    assert not isinstance(planned, Reset)
-    return {
-        channel.name: [event.member.decode() for event in events]
-        for channel, events in planned.items()
-    }
-
-
-def test_rows_become_events_of_their_projects_in_order() -> None:
-    planned = plan_publication(
-        [row(), row("b"), row(id_="2")], project_type="text", max_rows=10
-    )
-    assert members(planned) == {
-        "project:a": ['["task","1","UPDATE","a"]', '["task","2","UPDATE","a"]'],
-        "project:b": ['["task","1","UPDATE","b"]'],
-    }
-
-
-def test_the_same_row_and_action_is_told_once_at_the_newest_place() -> None:
-    rows = [row(id_="1"), row(id_="2"), row(id_="1"), row(id_="1", action="DELETE")]
-    assert members(plan_publication(rows, project_type="text", max_rows=10))["project:a"] == [
-        '["task","2","UPDATE","a"]',
-        '["task","1","UPDATE","a"]',
-        '["task","1","DELETE","a"]',
-    ]
-
-
-@pytest.mark.parametrize(
-    "widening",
-    [
-        row(id_=None),
-        row(id_="x" * 513),
-        row(action="MERGE"),
-        LogRow("a", None, "task", "1", "UPDATE", None),
-        row(action="RECONNECT", resource="bulk_change"),
-        row(action="RECONNECT", resource="unheard of"),
-    ],
-    ids=["no id", "long id", "unknown action", "no time", "bulk", "unknown reason"],
-)
-def test_what_no_event_can_say_is_a_reconnect_of_its_project(widening: LogRow) -> None:
-    planned = plan_publication([row(), widening, row("b")], project_type="text", max_rows=10)
-    assert members(planned) == {
-        "project:a": ["*"],
-        "project:b": ['["task","1","UPDATE","b"]'],
-    }
-
-
-def test_more_rows_than_a_log_holds_are_its_reconnect() -> None:
-    rows = [row(id_=str(number)) for number in range(11)]
-    assert members(plan_publication(rows, project_type="text", max_rows=10)) == {
-        "project:a": ["*"]
-    }
-    assert (
-        len(members(plan_publication(rows, project_type="text", max_rows=11))["project:a"])
-        == 11
-    )
-
-
-def test_a_change_that_may_concern_anybody_resets_all() -> None:
-    everything = row(None, action="RECONNECT", resource="truncate")
-    assert plan_publication(
-        [row(), everything, row()], project_type="text", max_rows=10
-    ) == Reset("truncate")
-
-
-def test_a_project_in_another_spelling_is_the_same_channel() -> None:
-    upper = "A9011000-0000-4000-8000-000000000001"
-    rows = [row(upper), row(upper.lower(), "2"), row("no uuid")]
-    told = members(plan_publication(rows, project_type="uuid", max_rows=10))
-    assert list(told) == [f"project:{upper.lower()}"]
-    assert len(told[f"project:{upper.lower()}"]) == 2
-
-
-def test_a_row_of_no_project_concerns_none() -> None:
-    assert plan_publication([row(None)], project_type="text", max_rows=10) == {}
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123"), st.booleans())))
-def test_each_changed_row_is_told_or_its_project_is_widened(
-    changes: list[tuple[str, str, bool]],
-) -> None:
-    rows = [row(project, id_ if known else None) for project, id_, known in changes]
-    told = members(plan_publication(rows, project_type="text", max_rows=2))
-    for project, id_, _ in changes:
-        events = told[f"project:{project}"]
-        assert events == ["*"] or f'["task","{id_}","UPDATE","{project}"]' in events
-        assert len(events) <= 2
+def row() -> LogRow:
+    return LogRow("a", None, "task", "1", "UPDATE", AT)
 
 
 PAYLOAD: dict[str, Any] = {"resource": "task", "id": "1", "action": "UPDATE", "project_id": "a"}
@@ -225,10 +128,8 @@ def batch(*rows: LogRow, cursor: LogCursor = CURSOR, ahead: bool = False) -> Bat
     return Batch(cursor, cursor_ahead=ahead, rows=rows, oldest_age=0.0)
 
 
-def test_a_read_of_the_same_log_is_delivered() -> None:
-    decided = decide_batch(CURSOR, batch(row()), project_type="text", max_rows=10)
-    assert isinstance(decided, Deliver)
-    assert list(decided.publication) == [A]
+def test_a_read_of_the_same_log_is_told_row_by_row() -> None:
+    assert decide_batch(CURSOR, batch(*[row()] * MAX_ROWS_PER_READ)) is None
 
 
 @pytest.mark.parametrize(
@@ -237,14 +138,11 @@ def test_a_read_of_the_same_log_is_delivered() -> None:
         (batch(row(), cursor=LogCursor("another", "10:20:")), "log_lost"),
         (batch(row(), ahead=True), "log_lost"),
         (batch(*[row()] * (MAX_ROWS_PER_READ + 1)), "bulk_change"),
-        (batch(row(None, action="RECONNECT", resource="truncate")), "truncate"),
     ],
-    ids=["another log", "cursor ahead", "too many", "truncate"],
+    ids=["another log", "cursor ahead", "too many"],
 )
 def test_a_read_that_proves_nothing_is_a_reset(read: Batch, reason: str) -> None:
-    decided = decide_batch(CURSOR, read, project_type="text", max_rows=10)
-    assert isinstance(decided, Reset)
-    assert decided.reason == reason
+    assert decide_batch(CURSOR, read) == Reset(cast(Reason, reason))
 
 
 def test_reads_follow_a_wake_up_ever_slower_and_start_anew_with_each_find() -> None:
@@ -303,3 +201,36 @@ def test_a_successor_is_not_live_where_the_state_is_not() -> None:
     assert adopted == Place("g", CURSOR, "run.repl", "truncate", live=False)
     reset = decide_adoption(state, redis_identity="another", raw_notify_lost=False)
     assert reset == Reset("gap", live=False)
+
+
+@pytest.mark.parametrize(
+    ("looks", "dies_at"),
+    [
+        ([(at, 7, "same") for at in range(10)], 5),
+        ([(at, 7, f"sign {at}") for at in range(10)], None),
+        ([(at, 7, "old" if at < 3 else "new") for at in range(10)], 8),
+        ([(at, 7 if at < 3 else 8, "same") for at in range(10)], 8),
+        ([(at, 7, "same") for at in (0, 1, 2, 6, 7, 8, 9, 10, 11)], 11),
+        (
+            [
+                (0, 7, "same"),
+                (1, 7, "same"),
+                (2, None, ""),
+                *((at, 7, "same") for at in range(3, 9)),
+            ],
+            8,
+        ),
+    ],
+    ids=["silent", "alive", "alive, then silent", "new holder", "long unseen", "not readable"],
+)
+def test_a_standby_ends_a_leader_that_shows_no_sign_for_five_seconds_that_it_saw(
+    looks: list[tuple[int, int | None, str]], dies_at: int | None
+) -> None:
+    watch = LeaderWatch()
+    dead = []
+    for at, holder, sign in looks:
+        if holder is None:
+            watch.start_anew()
+        elif watch.is_dead(holder=holder, sign=sign, now=100.0 + at):
+            dead.append(at)
+    assert (dead[0] if dead else None) == dies_at

@@ -90,7 +90,7 @@ def test_frames_are_the_documented_bytes(vector: dict[str, Any]) -> None:
 
 @given(EVENTS, st.sampled_from(["project", "user"]))
 def test_a_published_event_is_json_and_gives_its_cursor_back(event: Event, kind: Any) -> None:
-    channel = Channel(kind, event.project_id)
+    channel = Channel(kind, event.project_id or "")
     frame = published(publishable_event(event, channel))
     message = json.loads(frame)
     cursor = cursor_of(frame)
@@ -118,7 +118,7 @@ def test_a_reconnect_of_a_users_channel_names_no_project() -> None:
 def test_frames_are_about_the_same_row_exactly_if_channel_row_and_action_are(
     one: Event, other: Event
 ) -> None:
-    channel = Channel("project", one.project_id)
+    channel = Channel("project", one.project_id or "")
     frames = [published(publishable_event(event, channel)) for event in (one, other)]
     same = (one.resource, one.id, one.action, one.project_id) == (
         other.resource,
@@ -136,7 +136,7 @@ def test_what_nobody_of_ours_published_has_no_cursor(frame: bytes) -> None:
 
 @given(EVENTS.filter(lambda event: event.at.year > 1970))
 def test_a_replayed_event_is_the_frame_that_was_published(event: Event) -> None:
-    channel = Channel("project", event.project_id)
+    channel = Channel("project", event.project_id or "")
     offset = (event.at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     part = publishable_event(event, channel)
     replayed = replayed_frame(part.member, Cursor(channel, "g.r", offset))

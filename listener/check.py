@@ -1,0 +1,134 @@
+"""Compares a database with ``invalidation.toml``, and tells what no trigger can see."""
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from listener.core.triggers import Table, probe_sql
+from listener.install import (
+    IS_INSTALLED,
+    Config,
+    Plan,
+    as_in_trigger,
+    describe_tree,
+    plan_install,
+)
+from listener.membership import Membership
+from listener.pg_link import Connection
+from shared.core.access_rules import AccessRules
+from shared.lifecycle import FatalError
+
+_SQL: Final = Path(__file__).parent / "sql"
+_FOREIGN: Final = (_SQL / "foreign.sql").read_text()
+_SUBSCRIPTIONS: Final = (_SQL / "subscriptions.sql").read_text()
+_PARTITIONED: Final = """\
+select name from unnest($1::text[]) as name
+  join pg_class on oid = to_regclass(name) where relkind = 'p' order by 1"""
+_RUN_INSTALL: Final = "run python -m listener install"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What ``check`` found, a line each.
+
+    ``problems`` are differences from the file, with what to do. ``notes`` are ways of changing
+    a row that are not captured, all as it should be otherwise.
+    """
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+async def check(connection: Connection, config: Config, rules: AccessRules) -> Findings:
+    """Compare the database with the config, and see whether what listeners ask can be asked.
+
+    Raises:
+        ConfigError: a watched table or an expression does not exist.
+    """
+    if not await connection.fetchval(IS_INSTALLED):
+        return Findings((f"Neverstale is not installed here: {_RUN_INSTALL}",))
+    plan = await plan_install(connection, config)
+    problems = [
+        f"{trigger.name} on {trigger.table.sql} is missing or differs: {_RUN_INSTALL}"
+        for trigger in plan.create
+    ]
+    problems += [
+        f"{statement.removeprefix('drop trigger ').removesuffix(';')} is not wanted:"
+        f" {_RUN_INSTALL}"
+        for statement in plan.drop
+    ]
+    if await connection.fetchval("select disabled from neverstale.installation"):
+        problems.append(f"capture is disabled: to go on, {_RUN_INSTALL}")
+    problems += [
+        f"trigger {row['trigger']} on {row['table']} sends cache_invalidate, lost while "
+        "nobody listens: drop it if it tells of a watched table"
+        for row in await connection.fetch(_FOREIGN)
+    ]
+    try:
+        await Membership(connection, rules).verify()
+    except FatalError as exc:
+        problems.append(str(exc))
+    notes = await _find_notes(connection, config, plan)
+    if not rules.members:
+        notes.append(
+            "[access] members is missing: beside its query, say who is told of a project that "
+            "changes; until then only those whom its own row names (user) are"
+        )
+    return Findings(tuple(problems), tuple(notes))
+
+
+async def _find_notes(connection: Connection, config: Config, plan: Plan) -> list[str]:
+    watched = {trigger.table.sql for trigger in plan.triggers}
+    notes = []
+    prepared = await connection.fetchval("show max_prepared_transactions")
+    if prepared != "0":
+        notes.append(
+            f"max_prepared_transactions is {prepared}: PREPARE TRANSACTION fails in a "
+            "transaction that changed a watched table, since it has sent a NOTIFY"
+        )
+    notes += [
+        f"subscription {row['subscription']} writes {row['table']}: what logical replication "
+        "applies is not captured; watch the table where it is changed, or tell of it by "
+        "neverstale.notify()"
+        for row in await connection.fetch(_SUBSCRIPTIONS, list(watched))
+    ]
+    notes += [
+        f"{row['name']} is partitioned: DETACH or DROP of a partition with rows is not "
+        "captured; delete or truncate them first"
+        for row in await connection.fetch(_PARTITIONED, list(watched))
+    ]
+    return notes + await _find_unwatched_parents(connection, config, watched)
+
+
+async def _find_unwatched_parents(
+    connection: Connection, config: Config, watched: Collection[str]
+) -> list[str]:
+    """Expressions that look up a table without triggers of ours."""
+    notes = []
+    for watch in config.watches:
+        table, *_ = await describe_tree(connection, watch)
+        for key, text in watch.expressions.items():
+            async with as_in_trigger(connection):
+                explained = await connection.fetchval(
+                    "explain (verbose, format json) " + probe_sql(text, table)
+                )
+            looked_up = {found.sql for found in _relations(json.loads(explained))}
+            notes += [
+                f"watch ({watch.table}) {key}: looks up {name}, which is not watched: a change "
+                f"of it that gives rows another {key} goes unseen; add a [[watch]] of it"
+                for name in sorted(looked_up.difference(watched))
+            ]
+    return notes
+
+
+def _relations(plan: Any) -> Iterator[Table]:
+    """The tables that a plan reads, wherever they are in it."""
+    if isinstance(plan, list):
+        for part in plan:
+            yield from _relations(part)
+    elif isinstance(plan, dict):
+        if "Relation Name" in plan:
+            yield Table(plan["Schema"], plan["Relation Name"], ())
+        yield from _relations(list(plan.values()))

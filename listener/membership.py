@@ -1,0 +1,51 @@
+"""Asks the database whose own lists a change of a project concerns."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import asyncpg
+
+from listener.core.audience import Members, group_members
+from listener.pg_link import Connection, telling_loss
+from shared.core.access_rules import AccessRules
+from shared.lifecycle import FatalError
+
+MAX_MEMBERS: Final = 100_000
+_REFUSED: Final = "[access] members can't be asked"
+_GRANTS: Final = "see the grants in docs/operations.md"
+
+
+class Membership:
+    """The ``[access] members`` of ``invalidation.toml``, asked of the listener's own database.
+
+    Every method raises ``PgLost``, and ``FatalError`` where the query itself is to blame.
+    """
+
+    def __init__(self, connection: Connection, rules: AccessRules) -> None:
+        self._connection = connection
+        self._rules = rules
+
+    async def verify(self) -> None:
+        """Find out at the start, not at the first change, whether it can be asked."""
+        await self._ask([])
+
+    async def of(self, projects: Sequence[str]) -> Members | None:
+        """The members of each project; None: they are too many to be told one by one."""
+        if not projects or not self._rules.members:
+            return {}
+        pairs = await self._ask(projects)
+        return group_members(pairs, self._rules) if len(pairs) <= MAX_MEMBERS else None
+
+    async def _ask(self, projects: Iterable[str]) -> list[tuple[str, str]]:
+        if not self._rules.members:
+            return []
+        async with telling_loss():
+            try:
+                async with self._connection.transaction(readonly=True):
+                    cursor = await self._connection.cursor(self._rules.members, list(projects))
+                    rows = await cursor.fetch(MAX_MEMBERS + 1)
+            except asyncpg.InsufficientPrivilegeError as exc:
+                raise FatalError(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
+            except (asyncpg.SyntaxOrAccessError, asyncpg.DataError) as exc:
+                raise FatalError(f"{_REFUSED}: {exc}") from exc
+        return [(str(row[0]), str(row[1])) for row in rows]

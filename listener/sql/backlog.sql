@@ -1,0 +1,49 @@
+-- What read.sql would have returned too much of, conflated.
+-- $1: the cursor's pg_snapshot as text.  $2, $3: the most rows that the log of a project, and of a user, can hold.
+-- $4: the resources whose rows are projects themselves.  $5: the most rows to return.
+-- First the snapshot (it becomes the cursor), then, oldest first, the newest row of each project, user, resource, id and
+-- action. Of a project with more rows than its log holds only its RECONNECT, but for rows that name a user or are the
+-- project itself: nobody's revocation may be lost. Rows of a user with more than that user's log holds become one
+-- RECONNECT_USER, where nothing but that user would still need them. What concerns everybody comes alone.
+with newest as materialized (
+    select project_id, user_id, resource, id, action, max(at) as at
+      from neverstale.change_log
+     where xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+        or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))
+     group by project_id, user_id, resource, id, action
+), everything as materialized (
+    select * from newest where action = 'RECONNECT' and project_id is null limit 1
+), heavy_projects as (
+    select project_id, max(at) as at
+      from newest
+     where project_id is not null
+     group by project_id
+    having count(*) > $2
+), heavy_users as (
+    select user_id from newest where user_id is not null group by user_id having count(*) > $3
+), judged as materialized (
+    select newest.*,
+           newest.resource <> all ($4::text[])
+             and (heavy_projects.project_id is not null or newest.project_id is null)
+             and ((newest.user_id is null and newest.project_id is not null)
+                  or heavy_users.user_id is not null) as is_covered
+      from newest
+      left join heavy_projects using (project_id)
+      left join heavy_users using (user_id)
+), told as (
+    select project_id, user_id, resource, id, action, at from judged where not is_covered
+    union all
+    select project_id, null, 'bulk_change', null, 'RECONNECT', at from heavy_projects
+    union all
+    select null, user_id, 'bulk_change', null, 'RECONNECT_USER', max(at)
+      from judged where is_covered and user_id is not null group by user_id
+)
+select pg_current_snapshot()::text as snapshot, null as project_id, null as user_id, null as resource, null as id,
+       null as action, null::timestamptz as at
+union all
+(select null, project_id, user_id, resource, id, action, at
+   from (select * from told where not exists (select from everything)
+         union all
+         select project_id, user_id, resource, id, action, at from everything) as conflated
+  order by at
+  limit $5)

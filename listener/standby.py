@@ -1,0 +1,103 @@
+"""A standby waits for the leader's lock, and ends the session of a leader that is frozen.
+
+And what a leader shows, so that it is not taken for one.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import Final
+
+from listener.core.leadership import LeaderWatch
+from listener.pg_link import Session
+from shared.redis_link import Client, RedisLost, telling_loss
+
+POLL_SECONDS: Final = 0.05
+LOOK_SECONDS: Final = 1.0
+SIGN_SECONDS: Final = 1.0
+# Shorter than a standby's patience: when Redis is back, a leader shows itself in time.
+REDIS_SECONDS: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class SignOfLife:
+    """Fields of the leader's state in Redis, written and read within a deadline.
+
+    Every method raises ``RedisLost``.
+    """
+
+    def __init__(self, client: Client, state_key: str, *, name: str) -> None:
+        self._client = client
+        self._key = state_key
+        self._name = name
+
+    async def show(self, number: int) -> None:
+        """Store the leader's sign of life, another with each number."""
+        async with _in_time():
+            await self._client.hset(self._key, "alive", f"{self._name}.{number}")
+
+    async def see(self) -> str:
+        """The newest sign of life.
+
+        Writes too: only where a standby could show a sign itself, a leader is to blame for
+        showing none.
+        """
+        async with _in_time(), self._client.pipeline(transaction=False) as pipeline:
+            pipeline.hset(self._key, "seen_by", self._name)  # type: ignore[unused-awaitable]
+            pipeline.hget(self._key, "alive")  # type: ignore[unused-awaitable]
+            _, sign = await pipeline.execute()
+            return str(sign)
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    async with telling_loss(), asyncio.timeout(REDIS_SECONDS):
+        yield
+
+
+class Standby:
+    """Stands by on a LISTEN session of its own."""
+
+    def __init__(self, session: Session, sign: SignOfLife) -> None:
+        self._session = session
+        self._sign = sign
+        self._watch = LeaderWatch()
+
+    async def take_lead(self) -> None:
+        """Return when the session holds the leader's lock. Raises ``PgLost``."""
+        loop = asyncio.get_running_loop()
+        next_look = loop.time()
+        while not await self._session.try_lead():
+            if loop.time() >= next_look:
+                await self._look_at_leader()
+                next_look = loop.time() + LOOK_SECONDS
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _look_at_leader(self) -> None:
+        """End the leader's session if it has shown no sign of life for too long."""
+        try:
+            sign = await self._sign.see()
+        except RedisLost:
+            self._watch.start_anew()
+            return
+        pid = await self._session.leader_pid()
+        now = asyncio.get_running_loop().time()
+        if pid is not None and self._watch.is_dead(holder=pid, sign=sign, now=now):
+            ended = await self._session.end_leader(pid)
+            log.warning("the leader shows no sign of life", extra={"pid": pid, "ended": ended})
+            self._watch.start_anew()
+
+
+async def show_life(session: Session, sign: SignOfLife) -> None:
+    """Show, each second, that this leader lives and both its links answer. Never returns.
+
+    Raises ``PgLost``.
+    """
+    for number in count():
+        await session.answer()
+        with suppress(RedisLost):  # the leader's own work tells of it, and waits it out
+            await sign.show(number)
+        await asyncio.sleep(SIGN_SECONDS)

@@ -1,0 +1,275 @@
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from listener.core.audience import Members, changed_projects, group_members
+from listener.core.log_row import LogRow
+from listener.core.publication import (
+    USER_MAX_ROWS,
+    Publication,
+    PublicationRules,
+    Reset,
+    plan_publication,
+)
+from shared.core.access_rules import AccessRules
+from shared.core.channels import Channel, IdType
+from shared.core.protocol import Publishable, Recheck, recheck_message
+
+AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+UUID = "A9011000-0000-4000-8000-000000000001"
+Told = dict[str, list[str]]
+
+
+def row(
+    project: str | None = "a",
+    id_: str | None = "1",
+    action: str = "UPDATE",
+    *,
+    user: str | None = None,
+    resource: str = "task",
+) -> LogRow:
+    return LogRow(project, user, resource, id_, action, AT)
+
+
+def member(user: str, action: str = "UPDATE", project: str = "p") -> LogRow:
+    return row(project, f"{project}:{user}", action, user=user, resource="project_members")
+
+
+def project(action: str = "UPDATE", owner: str | None = None) -> LogRow:
+    return row("p", "p", action, user=owner, resource="project")
+
+
+def plan(
+    rows: Sequence[LogRow],
+    members: Members | None = None,
+    *,
+    max_rows: int = 10,
+    ids: IdType = "text",
+) -> Publication:
+    rules = PublicationRules(AccessRules(ids, ids, "", ""), frozenset({"project"}), max_rows)
+    planned = plan_publication(rows, members or {}, rules)
+    assert isinstance(planned, Publication)
+    return planned
+
+
+def told(channels: Mapping[Channel, Sequence[Publishable]]) -> Told:
+    return {
+        channel.id: [event.member.decode() for event in events]
+        for channel, events in channels.items()
+    }
+
+
+def of_projects(rows: Sequence[LogRow], *, max_rows: int = 10, ids: IdType = "text") -> Told:
+    return told(plan(rows, max_rows=max_rows, ids=ids).projects)
+
+
+def test_rows_become_events_of_their_projects_in_order() -> None:
+    planned = plan([row(), row("b"), row(id_="2")])
+    assert told(planned.projects) == {
+        "a": ['["task","1","UPDATE","a"]', '["task","2","UPDATE","a"]'],
+        "b": ['["task","1","UPDATE","b"]'],
+    }
+    assert (planned.users, planned.rechecks, planned.event_count) == ({}, [], 3)
+
+
+def test_the_same_row_and_action_is_told_once_at_the_newest_place() -> None:
+    rows = [row(id_="1"), row(id_="2"), row(id_="1"), row(id_="1", action="DELETE")]
+    assert of_projects(rows)["a"] == [
+        '["task","2","UPDATE","a"]',
+        '["task","1","UPDATE","a"]',
+        '["task","1","DELETE","a"]',
+    ]
+
+
+@pytest.mark.parametrize(
+    "widening",
+    [
+        row(id_=None),
+        row(id_="x" * 513),
+        row(action="MERGE"),
+        LogRow("a", None, "task", "1", "UPDATE", None),
+        row(action="RECONNECT", resource="bulk_change"),
+        row(action="RECONNECT", resource="unheard of"),
+    ],
+    ids=["no id", "long id", "unknown action", "no time", "bulk", "unknown reason"],
+)
+def test_what_no_event_can_say_is_a_reconnect_of_its_project(widening: LogRow) -> None:
+    assert of_projects([row(), widening, row("b")]) == {
+        "a": ["*"],
+        "b": ['["task","1","UPDATE","b"]'],
+    }
+
+
+def test_more_rows_than_a_log_holds_are_its_reconnect() -> None:
+    rows = [row(id_=str(number)) for number in range(11)]
+    assert of_projects(rows, max_rows=10) == {"a": ["*"]}
+    assert len(of_projects(rows, max_rows=11)["a"]) == 11
+
+
+def test_a_change_that_may_concern_anybody_resets_all() -> None:
+    everything = row(None, action="RECONNECT", resource="truncate", user="u")
+    rules = PublicationRules(AccessRules("text", "text", "", ""), frozenset(), 10)
+    assert plan_publication([row(), everything], {}, rules) == Reset("truncate")
+
+
+def test_an_id_in_another_spelling_is_the_same_channel() -> None:
+    rows = [row(UUID, user=UUID), row(UUID.lower(), "2"), row("no uuid", user="no uuid")]
+    planned = plan(rows, ids="uuid")
+    assert [len(events) for events in told(planned.projects).values()] == [2]
+    assert list(told(planned.users)) == list(told(planned.projects)) == [UUID.lower()]
+    assert planned.rechecks == [Recheck(UUID.lower(), UUID.lower())]
+
+
+def test_a_row_of_nobody_concerns_none() -> None:
+    assert plan([row(None)]) == Publication({}, [], {})
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123"), st.booleans())))
+def test_each_changed_row_is_told_or_its_project_is_widened(
+    changes: list[tuple[str, str, bool]],
+) -> None:
+    told = of_projects(
+        [row(p, id_ if known else None) for p, id_, known in changes], max_rows=2
+    )
+    for project_id, id_, _ in changes:
+        events = told[project_id]
+        assert events == ["*"] or f'["task","{id_}","UPDATE","{project_id}"]' in events
+        assert len(events) <= 2
+
+
+PAIR_PU = [("p", "u")]
+WHOLE = ("p", None)
+JOINED = '["project_members","p:u","INSERT","p"]'
+
+
+OF_NONE = '["task","1","UPDATE",null]'
+
+
+def handed(owner: str | None) -> LogRow:
+    """The project, which that owner lost."""
+    return project("LOST", owner)
+
+
+def own(action: str) -> str:
+    return f'["project","p","{action}","p"]'
+
+
+@pytest.mark.parametrize(
+    ("rows", "members", "users", "rechecks"),
+    [
+        ([row("p")], {"p": "m"}, {}, []),
+        ([member("u", "INSERT")], {"p": "um"}, {"u": [JOINED]}, PAIR_PU),
+        ([project()], {"p": "om"}, {"m": [own("UPDATE")], "o": [own("UPDATE")]}, [WHOLE]),
+        (
+            [project(owner="o")],
+            {"p": "om"},
+            {"o": [own("UPDATE")], "m": [own("UPDATE")]},
+            [WHOLE, ("p", "o")],
+        ),
+        (
+            [handed("o"), project("UPDATE", "n")],
+            {"p": "onm"},
+            {"o": [own("DELETE")], "m": [own("UPDATE")], "n": [own("INSERT")]},
+            [WHOLE, ("p", "o"), ("p", "n")],
+        ),
+        (
+            [project("UPDATE", "n"), handed("o")],
+            {"p": "n"},
+            {"n": [own("INSERT")], "o": [own("DELETE")]},
+            [WHOLE, ("p", "n"), ("p", "o")],
+        ),
+        (
+            [handed("o"), project("UPDATE", "n"), handed("n"), project("UPDATE", "o")],
+            {"p": "o"},
+            {"o": [own("DELETE"), own("INSERT")], "n": [own("UPDATE"), own("DELETE")]},
+            [WHOLE, ("p", "o"), ("p", "n")],
+        ),
+        (
+            [handed(None), project("UPDATE", "n")],
+            {},
+            {"n": [own("INSERT")]},
+            [WHOLE, ("p", "n")],
+        ),
+        (
+            [member("u", "DELETE"), project("DELETE", "o")],
+            {},
+            {
+                "u": ['["project_members","p:u","DELETE","p"]', own("DELETE")],
+                "o": [own("DELETE")],
+            },
+            [("p", "u"), WHOLE, ("p", "o")],
+        ),
+        (
+            [member("u", "DELETE"), project(owner="o")],
+            {"p": "o"},
+            {"u": ['["project_members","p:u","DELETE","p"]'], "o": [own("UPDATE")]},
+            [("p", "u"), WHOLE, ("p", "o")],
+        ),
+        ([row(None, user="u")], {}, {"u": [OF_NONE]}, [(None, "u")]),
+        ([row(None, action="LOST", user="u")], {}, {"u": [OF_NONE]}, [(None, "u")]),
+        ([row(None, None, "RECONNECT_USER", user="u")], {}, {"u": ["*"]}, [(None, "u")]),
+        ([row("p", None, user="u")], {}, {"u": ["*"]}, PAIR_PU),
+    ],
+    ids=[
+        "a task", "a member added", "a project renamed", "with its owner named",
+        "the owner changed, both members", "the new owner's row first", "there and back",
+        "it had no owner", "a project deleted with its members", "who left hears no more",
+        "a user's own row", "handed over, of no project", "a user in bulk", "no id",
+    ],
+)  # fmt: skip
+def test_a_users_own_lists_are_told_wherever_they_are(
+    rows: list[LogRow],
+    members: Members,
+    users: Told,
+    rechecks: list[tuple[str | None, str | None]],
+) -> None:
+    planned = plan(rows, members)
+    assert told(planned.users) == users
+    assert planned.rechecks == [Recheck(*pair) for pair in rechecks]
+
+
+def test_on_the_projects_channel_an_owner_change_is_an_update() -> None:
+    rows = [handed("o"), project("UPDATE", "n")]
+    assert of_projects(rows) == {"p": [own("UPDATE")]}
+
+
+def test_widening_drops_no_user() -> None:
+    """500 members removed: the project is widened, each of them is told and asked anew."""
+    planned = plan([member(f"u{number}", "DELETE") for number in range(500)])
+    assert told(planned.projects) == {"p": ["*"]}
+    assert [len(events) for events in planned.users.values()] == [1] * 500
+    assert planned.rechecks == [Recheck("p", f"u{number}") for number in range(500)]
+
+
+def test_a_user_with_more_rows_than_their_log_holds_is_reset() -> None:
+    rows = [member("u", project=f"p{number}") for number in range(USER_MAX_ROWS + 1)]
+    planned = plan(rows)
+    assert told(planned.users) == {"u": ["*"]}
+    assert len(planned.rechecks) == len(rows)
+    assert told(plan(rows[1:]).users)["u"] != ["*"]
+
+
+def test_the_changed_projects_are_asked_for_once_each() -> None:
+    rules = AccessRules("uuid", "uuid", "", "")
+    own_rows = [row(text, resource="project") for text in (UUID, UUID.lower(), "no uuid", None)]
+    assert changed_projects([*own_rows, row(UUID[:-1] + "2")], rules, {"project"}) == [
+        UUID.lower()
+    ]
+
+
+def test_members_are_named_as_their_channels_are() -> None:
+    rules = AccessRules("uuid", "bigint", "", "")
+    pairs = [(UUID, "007"), (UUID, "8"), ("no uuid", "9"), (UUID, "nobody")]
+    assert group_members(pairs, rules) == {UUID.lower(): {"7", "8"}}
+
+
+def test_a_recheck_names_the_pair() -> None:
+    assert orjson.loads(recheck_message(Recheck("p", None))) == {
+        "type": "recheck",
+        "project_id": "p",
+        "user_id": None,
+    }
