@@ -21,6 +21,7 @@ from shared.core.protocol import (
     SUBPROTOCOL,
     Reason,
     connected_frame,
+    encode_close_frame,
     encode_text_frame,
     error_frame,
     reconnect_frame,
@@ -46,6 +47,9 @@ class Connection:
 
     __slots__ = (
         "_closers",
+        "_gone",
+        "_has_ended",
+        "_is_reading",
         "_owed",
         "_socket",
         "_transport",
@@ -67,6 +71,9 @@ class Connection:
         self._socket = websocket
         self._transport = transport
         self._closers = closers
+        self._has_ended = False
+        self._is_reading = False
+        self._gone = asyncio.Event()
         self._owed: tuple[Reason, str | None] | None = None
         self.is_v1 = is_v1
         self.user_id = user_id
@@ -89,6 +96,7 @@ class Connection:
             protocols=(SUBPROTOCOL,) if is_v1 else (),
             heartbeat=HEARTBEAT_SECONDS,
             compress=False,
+            autoclose=False,  # who began to close is known here
             max_msg_size=MAX_MESSAGE_BYTES,
             timeout=CLOSE_SECONDS,
         )
@@ -116,7 +124,7 @@ class Connection:
 
     def write(self, frames: bytes) -> None:
         """Send whole frames, as ``encode_text_frame`` makes them."""
-        if not self._socket.closed and not self._transport.is_closing():
+        if not (self._has_ended or self._socket.closed or self._transport.is_closing()):
             self._transport.write(frames)
 
     def greet(self, places: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
@@ -178,7 +186,7 @@ class Connection:
 
     def end(self, code: CloseCode, reason: str) -> None:
         """Begin to close; nothing is written any more."""
-        if not self._socket.closed:
+        if not self._has_ended:
             self._closers.create_task(self.close(code, reason))
 
     async def refuse(self, refusal: Refusal) -> None:
@@ -190,20 +198,40 @@ class Connection:
         await self.close(refusal.close, refusal.code)
 
     async def close(self, code: CloseCode, reason: str) -> None:
-        """Close in order, but wait no longer for a client that does not read."""
+        """Close in order: wait for the client's answer, but not for ever.
+
+        aiohttp, asked to close while it reads, cuts the connection without waiting.
+        """
+        if self._has_ended:
+            return
         self.greeted.set()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._socket.close(code=code, message=reason.encode())
+                if self._is_reading:
+                    self.write(encode_close_frame(code, reason))
+                    self._has_ended = True
+                    await self._gone.wait()
+                else:
+                    self._has_ended = True
+                    await self._socket.close(code=code, message=reason.encode())
         except TimeoutError:
             self._transport.abort()
 
     async def messages(self) -> AsyncIterator[str]:
         """What the client sends, until it or we close; no faster than it reads answers."""
-        async for message in self._socket:
-            if message.type is WSMsgType.TEXT:
-                yield message.data
-            elif message.type is WSMsgType.BINARY:
-                await self.close(CloseCode.UNSUPPORTED_DATA, "text frames only")
-            while self.is_full and not self._transport.is_closing():  # noqa: ASYNC110 no event
-                await asyncio.sleep(DRAIN_POLL_SECONDS)
+        self._is_reading = True
+        try:
+            async for message in self._socket:
+                if message.type is WSMsgType.TEXT and not self._has_ended:
+                    yield message.data
+                elif message.type is WSMsgType.BINARY:
+                    self.end(CloseCode.UNSUPPORTED_DATA, "text frames only")
+                while self.is_full and not self._transport.is_closing():  # noqa: ASYNC110 no event
+                    await asyncio.sleep(DRAIN_POLL_SECONDS)
+        finally:
+            self._is_reading = False
+            self._gone.set()
+        if self._has_ended:
+            self._transport.close()
+        else:
+            await self._socket.close()  # the client's Close is answered

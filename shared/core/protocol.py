@@ -291,6 +291,12 @@ def format_timestamp(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def encode_close_frame(code: int, reason: str) -> bytes:
+    """A Close frame as a server sends it (RFC 6455, section 5.5.1); a short reason."""
+    payload = code.to_bytes(2, "big") + reason.encode()
+    return bytes((0x88, len(payload))) + payload
+
+
 def encode_text_frame(payload: bytes) -> bytes:
     """An unmasked, unfragmented text frame as a server sends it (RFC 6455, section 5.2)."""
     length = len(payload)

@@ -179,7 +179,9 @@ async def test_a_database_that_is_away_refuses_newcomers_and_harms_nobody(
     gateway = await world.gateway()
     async with world.client(gateway, world.apollo, world.ada, v1=True) as client:
         world.servers.postgres.stop()
-        async with connected(world.http, gateway, world.apollo, world.ada, v1=True) as refused:
+        async with connected(
+            world.http, gateway, world.gemini, world.grace, v1=True
+        ) as refused:
             assert (await refused.next())["code"] == "unavailable"
             assert await refused.closed() == 1013
         await client.socket.send_str('{"type":"ping"}')

@@ -158,8 +158,9 @@ async def test_an_id_in_another_spelling_reaches_the_same_channel(
 ) -> None:
     async with world.client(gateway, spelling, world.ada.upper(), v1=True) as client:
         await world.database.execute("update projects set name = 'A' where id = $1", APOLLO)
-        frame = await client.next()
-        assert (frame["project_id"], frame["channel"]) == (APOLLO, f"project:{APOLLO}")
+        for channel in (f"user:{world.ada}", f"project:{APOLLO}"):
+            frame = await client.next()
+            assert (frame["project_id"], frame["channel"]) == (APOLLO, channel)
 
 
 async def test_a_request_that_is_no_websocket_is_told_to_upgrade(

@@ -4,14 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from tests.integration.conftest import World
-from tests.integration.processes import Client, Part, connected
+from tests.integration.processes import Part, connected
 from tests.integration.test_failover import assert_flows
-from tests.integration.test_resume import change, channel, rows, v1
+from tests.integration.test_resume import change, rows, v1
 
 
 @pytest.fixture
@@ -119,31 +118,6 @@ async def test_a_revocation_before_a_reset_is_not_lost(world: World, gateway: Pa
         assert not any("project:" in raw for raw in client.raw[1:])
 
 
-async def test_a_database_that_is_away_harms_no_live_socket(own_world: World) -> None:
-    world = own_world
-    await world.listener()
-    gateway = await world.gateway()
-    async with v1(world, gateway, world.apollo) as client:
-        await client.next()
-        world.servers.postgres.stop()
-        async with v1(world, gateway, world.gemini) as refused:  # never asked before
-            assert (await refused.next())["code"] == "unavailable"
-            assert await refused.closed() == 1013
-        await client.socket.send_str('{"type":"ping"}')
-        await client.until(lambda frame: frame["type"] == "pong")
-        world.servers.postgres.start()
-        await world.reconnect_database()
-        await assert_flows_v1(world, client)
-
-
-async def assert_flows_v1(world: World, client: Client) -> None:
-    """At last a change is told by its event."""
-    told: dict[str, Any] = {}
-    while told.get("data", {}).get("id") != "flows":
-        await change(world, "flows")
-        told = await client.next()
-
-
 async def test_what_cannot_be_asked_for_too_long_is_closed_for_now(own_world: World) -> None:
     world = own_world
     await world.listener()
@@ -154,7 +128,6 @@ async def test_what_cannot_be_asked_for_too_long_is_closed_for_now(own_world: Wo
         await recheck(world, world.apollo, world.ada)
         assert await client.closed() == 1013
         world.servers.postgres.start()
-    assert channel(world)
 
 
 async def test_many_questions_are_one_query(world: World, gateway: Part) -> None:

@@ -23,6 +23,7 @@ from shared.core.protocol import (
     as_reason,
     connected_frame,
     cursor_of,
+    encode_close_frame,
     encode_text_frame,
     error_body,
     error_frame,
@@ -186,6 +187,10 @@ def test_a_text_frame_has_the_shortest_length(size: int, header: bytes) -> None:
     """RFC 6455, section 5.2."""
     payload = b"x" * size
     assert encode_text_frame(payload) == header + payload
+
+
+def test_a_close_frame_has_its_code_and_reason() -> None:
+    assert encode_close_frame(4403, "no") == b"\x88\x04\x11\x33no"
 
 
 def test_refusals_pair_status_and_close_code() -> None:
