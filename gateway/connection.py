@@ -14,6 +14,7 @@ from typing import Final
 
 from aiohttp import WSMsgType, web
 
+from gateway.core.token_rules import Identity
 from shared.core.channels import Channel
 from shared.core.close_codes import CloseCode, Refusal
 from shared.core.protocol import (
@@ -27,6 +28,7 @@ from shared.core.protocol import (
     reconnect_frame,
     status_frame,
     subscribed_frame,
+    token_expiring_frame,
     unsubscribed_frame,
 )
 from shared.core.replay import Cursor
@@ -37,6 +39,7 @@ LOW_WATER_BYTES: Final = 64 * 1024
 KERNEL_BUFFER_BYTES: Final = 128 * 1024  # left to itself it grows to 4 MB for who never reads
 DRAIN_POLL_SECONDS: Final = 0.05
 CLOSE_SECONDS: Final = 5.0
+NOBODY: Final = Identity("", 0)  # of a socket that is opened only to be refused
 
 
 class Connection:
@@ -53,10 +56,11 @@ class Connection:
         "_owed",
         "_socket",
         "_transport",
+        "_was_warned",
         "greeted",
+        "identity",
         "is_v1",
         "told_live",
-        "user_id",
     )
 
     def __init__(
@@ -66,7 +70,7 @@ class Connection:
         closers: asyncio.TaskGroup,
         *,
         is_v1: bool,
-        user_id: str,
+        identity: Identity,
     ) -> None:
         self._socket = websocket
         self._transport = transport
@@ -76,7 +80,8 @@ class Connection:
         self._gone = asyncio.Event()
         self._owed: tuple[Reason, str | None] | None = None
         self.is_v1 = is_v1
-        self.user_id = user_id
+        self.identity = identity
+        self._was_warned = False
         self.told_live = True
         self.greeted = asyncio.Event()
 
@@ -87,7 +92,7 @@ class Connection:
         closers: asyncio.TaskGroup,
         *,
         is_v1: bool,
-        user_id: str = "",
+        identity: Identity = NOBODY,
     ) -> "Connection":
         """Answer the handshake. Raises ``ConnectionResetError`` if the client has gone
         meanwhile.
@@ -106,12 +111,21 @@ class Connection:
         kernel: socket.socket | None = request.transport.get_extra_info("socket")
         if kernel is not None:
             kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
-        return cls(websocket, request.transport, closers, is_v1=is_v1, user_id=user_id)
+        return cls(websocket, request.transport, closers, is_v1=is_v1, identity=identity)
 
     @property
     def response(self) -> web.WebSocketResponse:
         """What the request handler returns at the end."""
         return self._socket
+
+    @property
+    def user_id(self) -> str:
+        return self.identity.user_id
+
+    def renew(self, identity: Identity) -> None:
+        """Go on with a fresh token of the same user."""
+        self.identity = identity
+        self._was_warned = False
 
     @property
     def is_full(self) -> bool:
@@ -183,6 +197,19 @@ class Connection:
     def tell_live(self, *, live: bool) -> None:
         self.told_live = live
         self.write(encode_text_frame(status_frame(live=live)))
+
+    def warn_of_expiry(self, seconds: float) -> None:
+        """Tell a v1 client once that its token ends soon."""
+        if self.is_v1 and not self._was_warned:
+            self._was_warned = True
+            self.write(encode_text_frame(token_expiring_frame(max(0, round(seconds)))))
+
+    def end_with(self, refusal: Refusal) -> None:
+        """Begin to close for a reason that a v1 client is told in words, too."""
+        if not self._has_ended:
+            if self.is_v1:
+                self.write(encode_text_frame(error_frame(refusal.code, refusal.message)))
+            self.end(refusal.close, refusal.code)
 
     def end(self, code: CloseCode, reason: str) -> None:
         """Begin to close; nothing is written any more."""

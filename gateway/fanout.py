@@ -2,29 +2,26 @@
 
 import asyncio
 import itertools
-import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-
+from gateway.channel_logs import ChannelLogs
 from gateway.connection import DRAIN_POLL_SECONDS, Connection
-from gateway.core.membership import Pair
-from gateway.core.outbox import join_frames
-from gateway.core.registry import (
-    Answer,
+from gateway.core.effects import (
     Effect,
     Greet,
     Read,
-    Registry,
     Reset,
     Subscribe,
     Subscribed,
     Unsubscribe,
     Write,
 )
+from gateway.core.membership import Pair
+from gateway.core.outbox import join_frames
+from gateway.core.registry import Registry
 from gateway.core.ticks import Ticks
+from gateway.metrics import FanoutMetrics
 from shared.core.channels import Channel, RedisNames
 from shared.core.close_codes import CloseCode
 from shared.core.protocol import (
@@ -33,15 +30,12 @@ from shared.core.protocol import (
     Tick,
     cursor_of,
     membership_change_of,
-    replayed_frame,
 )
-from shared.core.replay import Cursor, Loaded, LogHead, Since
-from shared.redis_link import Client, RedisLost, Script, telling_loss
+from shared.core.replay import Loaded, Since
+from shared.redis_link import RedisLost
 
-ROWS_PER_READ: Final = 250
 STATUS_SECONDS: Final = 0.5
 MAX_SPREAD_SECONDS: Final = 30.0
-_REPLAY_LUA: Final = (Path(__file__).parent / "lua" / "replay.lua").read_text()
 
 
 class Link(Protocol):
@@ -54,82 +48,28 @@ class Link(Protocol):
     def abort(self) -> None: ...
 
 
-class FanoutMetrics:
-    """What the fan-out counts."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.connections = Gauge("neverstale_connections", "Open sockets", registry=registry)
-        self.channels = Gauge(
-            "neverstale_channels", "Channels subscribed to", registry=registry
-        )
-        self.received = Counter(
-            "neverstale_frames_received_total", "Frames from Redis", registry=registry
-        )
-        self.delivered = Counter(
-            "neverstale_frames_delivered_total",
-            "Frames written, once for each subscriber",
-            registry=registry,
-        )
-        self.resets = Counter(
-            "neverstale_client_resets_total",
-            "Clients told reconnect",
-            ["reason"],
-            registry=registry,
-        )
-        self.resumed = Counter(
-            "neverstale_channels_resumed_total",
-            "Channels whose subscriber came back and missed nothing",
-            registry=registry,
-        )
-        self.replayed = Counter(
-            "neverstale_frames_replayed_total",
-            "Frames written from channel logs, once for each subscriber",
-            registry=registry,
-        )
-        self.reads = Counter(
-            "neverstale_log_reads_total", "Channel logs read", registry=registry
-        )
-        self.slow = Gauge(
-            "neverstale_slow_clients", "Clients that do not keep up now", registry=registry
-        )
-        self.were_slow = Counter(
-            "neverstale_slow_total",
-            "Clients that did not keep up, and how it ended",
-            ["outcome"],
-            registry=registry,
-        )
-        self.foreign = Counter(
-            "neverstale_frames_foreign_total",
-            "Messages on our channels without a cursor",
-            registry=registry,
-        )
-
-
 class Fanout:
     """All channels and subscribers of this process."""
 
     def __init__(
         self,
-        client: Client,
+        logs: ChannelLogs,
         names: RedisNames,
         metrics: FanoutMetrics,
         tasks: asyncio.TaskGroup,
         *,
-        ttl_seconds: int,
         spread_seconds: float,
         slow_seconds: float,
     ) -> None:
-        self._client = client
+        self._logs = logs
         self._names = names
         self._metrics = metrics
         self._tasks = tasks
-        self._ttl_seconds = ttl_seconds
         self._spread_seconds = spread_seconds
         self._slow_seconds = slow_seconds
         self._registry: Registry[Connection] = Registry()
         self._ticks = Ticks(asyncio.get_running_loop().time())
         self._link: Link | None = None
-        self._replay = Script("")
         self._channels: dict[bytes, Channel] = {}
         self._connections: dict[str, set[Connection]] = {}  # by user
         self._count = 0
@@ -227,8 +167,7 @@ class Fanout:
 
     async def link_up(self, link: Link) -> None:
         """Use this subscriber connection from now on. Raises ``RedisLost``."""
-        async with telling_loss():
-            self._replay = await Script.load(self._client, _REPLAY_LUA)
+        await self._logs.prepare()
         self._link = link
         self._do(self._registry.link_up())
 
@@ -410,35 +349,16 @@ class Fanout:
         )
 
     async def _read(self, read: Read) -> None:
-        """Read the round's logs in one round trip.
-
-        A failure is a lost link: all starts over when it is back.
-        """
+        """A failure is a lost link: all starts over when it is back."""
         link = self._link
         self._metrics.reads.inc(len(read.wanted))
         try:
-            async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
-                for channel, since in read.wanted.items():
-                    self._replay.queue(
-                        pipeline,
-                        self._names.log(channel),
-                        read.generation,
-                        secrets.token_hex(4),
-                        self._ttl_seconds,
-                        since.epoch if isinstance(since, Cursor) else "",
-                        "" if since is None else since.offset,
-                        ROWS_PER_READ,
-                    )
-                found = await pipeline.execute()
+            answers = await self._logs.read(read)
         except RedisLost:
             if link is not None:
                 link.abort()
-            return
-        answers = {
-            channel: _answer(channel, parts)
-            for channel, parts in zip(read.wanted, found, strict=True)
-        }
-        self._do(self._registry.answered(read.round, answers))
+        else:
+            self._do(self._registry.answered(read.round, answers))
 
 
 def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:
@@ -451,14 +371,3 @@ def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:
             named = membership_change_of(payload)
             if named is not None and named[1]:
                 connection.tell_access_changed(named[0])
-
-
-def _answer(channel: Channel, parts: Sequence[Any]) -> Answer:
-    """What ``replay.lua`` returned."""
-    epoch, floor, last, more, *rows = parts
-    head = LogHead(epoch.decode(), int(floor), int(last))
-    frames = []
-    for member, offset in zip(rows[::2], rows[1::2], strict=True):
-        place = Cursor(channel, head.epoch, int(offset))
-        frames.append((place, replayed_frame(member, place)))
-    return Answer(head, frames, more=bool(more))

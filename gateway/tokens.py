@@ -43,6 +43,14 @@ class TokenVerifier:
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
         self._remembered_by: KeySet | None = None  # the keys that verified them
 
+    @property
+    def leeway_seconds(self) -> int:
+        return self._rules.leeway_seconds
+
+    def seconds_left(self, identity: Identity) -> float:
+        """Until the token ends; below zero it has."""
+        return identity.expires_at - self._now()
+
     async def verify(self, token: str) -> Identity | Refusal:
         """Whom the token stands for, or why it is refused (never repeating any of it).
 

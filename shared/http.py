@@ -5,7 +5,7 @@ Serving, and the endpoints alive, ready, metrics.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from shared.core.protocol import error_body
 from shared.lifecycle import FatalError
 
 BACKLOG: Final = (
@@ -83,6 +84,18 @@ def health_routes(
         web.get("/readyz", readyz),
         web.get("/metrics", metrics),
     ]
+
+
+def json_error(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A refusal as wire.md spells it."""
+    return web.Response(
+        status=status,
+        body=error_body(code, message),
+        content_type="application/json",
+        headers=headers,
+    )
 
 
 def _dumps(value: Any) -> str:

@@ -10,98 +10,29 @@ who wait on a channel share its read, and what a member is told of several chann
 greeting, a reset of everything) is said in one frame.
 """
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic
 
+from gateway.core.effects import (
+    Answer,
+    Effect,
+    Frame,
+    Greet,
+    Member,
+    Read,
+    Reset,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+    Write,
+)
 from shared.core.channels import Channel
 from shared.core.protocol import Reason
-from shared.core.replay import Cursor, LogHead, Since, decide_replay
+from shared.core.replay import Cursor, Since, decide_replay
 
 MAX_CHANNELS_PER_ROUND: Final = 200
 MAX_HEARD_PER_ROUND: Final = 10_000
-
-Member = TypeVar("Member", bound=Hashable)
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    channel: Channel
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    channel: Channel
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Read each channel's log from its place on; ``answered`` takes what was found."""
-
-    round: int
-    generation: str
-    wanted: Mapping[Channel, Since]
-
-
-@dataclass(frozen=True, slots=True)
-class Greet(Generic[Member]):
-    """A newcomer's first frame: of its channels, all but those *resumed* are reset by it."""
-
-    member: Member
-    places: Sequence[Cursor]
-    resumed: Sequence[Channel]
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribed(Generic[Member]):
-    """The answer to a member that asked for a further channel."""
-
-    member: Member
-    place: Cursor
-    resumed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Reset(Generic[Member]):
-    """All of one channel may be stale up to its place, or (``everything``) all there is."""
-
-    member: Member
-    places: Sequence[Cursor]
-    reason: Reason
-    everything: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Write(Generic[Member]):
-    """Frames that the member missed, in order."""
-
-    member: Member
-    payloads: Sequence[bytes]
-
-
-Effect: TypeAlias = (
-    Subscribe
-    | Unsubscribe
-    | Read
-    | Greet[Member]
-    | Subscribed[Member]
-    | Reset[Member]
-    | Write[Member]
-)
-Frame: TypeAlias = tuple[Cursor, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was read of one channel's log.
-
-    The rows above what was asked for, oldest first, unless that was a gap; ``more`` if there
-    are others above them.
-    """
-
-    head: LogHead
-    frames: Sequence[Frame] = ()
-    more: bool = False
 
 
 @dataclass(slots=True)

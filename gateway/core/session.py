@@ -1,7 +1,7 @@
 """What a v1 client's message asks for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import orjson
@@ -30,13 +30,18 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class Auth:
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Mistake:
     """A message that can't be followed; the text says why."""
 
     message: str
 
 
-Message: TypeAlias = Ping | Subscribe | Unsubscribe | Mistake
+Message: TypeAlias = Ping | Subscribe | Unsubscribe | Auth | Mistake
 
 
 def parse_message(text: str, project_type: IdType) -> Message:
@@ -51,6 +56,10 @@ def parse_message(text: str, project_type: IdType) -> Message:
             return Ping()
         case "subscribe" | "unsubscribe":
             return _parse_project_message(kind, message, project_type)
+        case "auth" if isinstance(message.get("token"), str):
+            return Auth(message["token"])
+        case "auth":
+            return Mistake("auth needs a token, as text")
         case str():
             return Mistake("messages of this type are not understood")
         case _:

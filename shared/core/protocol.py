@@ -182,6 +182,16 @@ def status_frame(*, live: bool) -> bytes:
     return orjson.dumps({"type": "status", "live": live})
 
 
+def token_expiring_frame(seconds: int) -> bytes:
+    """A v1 client's token ends in so many seconds: it should send ``auth``."""
+    return orjson.dumps({"type": "token_expiring", "in": seconds})
+
+
+def auth_ok_frame(seconds: int) -> bytes:
+    """The answer to ``auth``: the new token lasts so many seconds."""
+    return orjson.dumps({"type": "auth_ok", "expires_in": seconds})
+
+
 def error_frame(code: str, message: str, *, project_id: str | None = None) -> bytes:
     frame = {"type": "error", "code": code, "message": message}
     if project_id is not None:

@@ -4,6 +4,7 @@ from gateway.core.handshake import Held, Offer, TokenSources
 from gateway.core.origins import is_origin_allowed, parse_origin, parse_rule
 from gateway.core.outbox import join_frames
 from gateway.core.session import (
+    Auth,
     Message,
     Mistake,
     Ping,
@@ -214,6 +215,7 @@ def test_reconnects_are_never_merged_with_others() -> None:
         ),
         ('{"type":"subscribe","project_id":7,"since":"forged"}', Subscribe("7", None, None)),
         ('{"type":"unsubscribe","project_id":7}', Unsubscribe("7")),
+        ('{"type":"auth","token":"a.b.c"}', Auth("a.b.c")),
     ],
 )
 def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
@@ -229,6 +231,7 @@ def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
         '{"type":7}',
         '{"type":"dance"}',
         '{"type":"subscribe"}',
+        '{"type":"auth"}',
         '{"type":"subscribe","project_id":true}',
         '{"type":"unsubscribe","project_id":"x"}',
         '{"type":"subscribe","project_id":7,"since":5}',
@@ -239,6 +242,10 @@ def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
 )
 def test_what_cannot_be_followed_is_a_mistake(text: str) -> None:
     assert isinstance(parse_message(text, "bigint"), Mistake)
+
+
+def test_a_token_is_in_no_representation() -> None:
+    assert "a.b.c" not in repr(Auth("a.b.c"))
 
 
 AS_V1 = {"subprotocols": ["neverstale.v1"]}

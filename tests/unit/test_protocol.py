@@ -21,6 +21,7 @@ from shared.core.protocol import (
     Publishable,
     Tick,
     as_reason,
+    auth_ok_frame,
     connected_frame,
     cursor_of,
     encode_close_frame,
@@ -37,6 +38,7 @@ from shared.core.protocol import (
     status_frame,
     subscribed_frame,
     tick_around_time,
+    token_expiring_frame,
     unsubscribed_frame,
 )
 from shared.core.replay import Cursor
@@ -81,6 +83,8 @@ def test_frames_are_the_documented_bytes(vector: dict[str, Any]) -> None:
         ),
         "subscribed": lambda: subscribed_frame(place, resumed=True),
         "unsubscribed": lambda: unsubscribed_frame(APOLLO.id, "requested"),
+        "token_expiring": lambda: token_expiring_frame(60),
+        "auth_ok": lambda: auth_ok_frame(3600),
         "status": lambda: status_frame(live=False),
         "error": lambda: error_frame("bad_request", "no"),
         "error of a project": lambda: error_frame("forbidden", "no", project_id=APOLLO.id),

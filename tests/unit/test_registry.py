@@ -6,19 +6,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from gateway.core import registry as module
-from gateway.core.registry import (
+from gateway.core.effects import (
     Answer,
     Effect,
     Frame,
     Greet,
     Read,
-    Registry,
     Reset,
     Subscribe,
     Subscribed,
     Unsubscribe,
     Write,
 )
+from gateway.core.registry import Registry
 from shared.core.channels import Channel
 from shared.core.replay import Cursor, Loaded, LogHead, Since, decide_replay
 

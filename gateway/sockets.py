@@ -1,0 +1,222 @@
+"""Sockets from the handshake to their end: what their clients say, and when they must go."""
+
+import asyncio
+import logging
+import random
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter
+
+from gateway.access import Access
+from gateway.admission import NO_REDIS, Admission, Admitted, offer_of
+from gateway.connection import Connection
+from gateway.core.handshake import NOT_A_WEBSOCKET, Offer
+from gateway.core.session import (
+    Auth,
+    Message,
+    Mistake,
+    Ping,
+    Subscribe,
+    Unsubscribe,
+    parse_message,
+)
+from gateway.fanout import Fanout
+from gateway.guard import Guard
+from gateway.tokens import TokenVerifier
+from shared.core.channels import Channel, IdType
+from shared.core.close_codes import (
+    TOKEN_EXPIRED,
+    CloseCode,
+    Refusal,
+    unauthorized,
+    unavailable,
+)
+from shared.core.protocol import (
+    PONG_FRAME,
+    Recheck,
+    auth_ok_frame,
+    encode_text_frame,
+    error_frame,
+    unsubscribed_frame,
+)
+from shared.core.replay import Since
+from shared.http import json_error
+
+JOIN_SECONDS: Final = 10.0
+EXPIRY_WARNING_SECONDS: Final = 60.0
+EXPIRY_CHECK_SECONDS: Final = 0.5
+MAX_PROJECTS_PER_SOCKET: Final = 100
+MIN_CLOSES_PER_SECOND: Final = 50
+_DRAINING: Final = unavailable("the gateway is shutting down: connect again")
+_ANOTHER_USER: Final = unauthorized("the token is of another user: connect anew")
+
+log = logging.getLogger(__name__)
+
+
+class Sockets:
+    """All sockets of this process."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        verifier: TokenVerifier,
+        access: Access,
+        fanout: Fanout,
+        guard: Guard,
+        project_type: IdType,
+        registry: CollectorRegistry,
+        tasks: asyncio.TaskGroup,
+        *,
+        drain_seconds: float,
+    ) -> None:
+        self._admission = admission
+        self._verifier = verifier
+        self._access = access
+        self._fanout = fanout
+        self._guard = guard
+        self._project_type = project_type
+        self._tasks = tasks
+        self._drain_seconds = drain_seconds
+        self._refused = Counter(
+            "neverstale_refused_total", "Sockets refused", ["code"], registry=registry
+        )
+        self._connections: set[Connection] = set()
+        self.draining = False
+
+    async def open(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request to the WebSocket endpoint; returns when the socket is closed."""
+        offer = offer_of(request)
+        admitted = await self._admission.admit(offer)
+        if self.draining and isinstance(admitted, Admitted):
+            admitted = _DRAINING
+        if isinstance(admitted, Refusal):
+            return await self._refuse(request, offer, admitted)
+        connection = await Connection.accept(
+            request, self._tasks, is_v1=offer.is_v1, identity=admitted.identity
+        )
+        self._connections.add(connection)
+        self._fanout.join(connection, admitted.wanted)
+        for channel in admitted.wanted:
+            self._ask_again_if_doubtful(connection, channel)
+        try:
+            await self._serve(connection)
+        finally:
+            self._fanout.leave(connection)
+            self._connections.discard(connection)
+        return connection.response
+
+    async def _refuse(
+        self, request: web.Request, offer: Offer, refusal: Refusal
+    ) -> web.StreamResponse:
+        self._refused.labels(refusal.code).inc()
+        if offer.is_websocket and offer.is_v1:
+            connection = await Connection.accept(request, self._tasks, is_v1=True)
+            await connection.refuse(refusal)
+            return connection.response
+        headers = {}
+        if refusal is NOT_A_WEBSOCKET:
+            # RFC 9110, section 15.5.22, and RFC 6455, section 4.2.2
+            headers = {
+                "Upgrade": "websocket",
+                "Connection": "Upgrade",
+                "Sec-WebSocket-Version": "13",
+            }
+        return json_error(refusal.status, refusal.code, refusal.message, headers)
+
+    async def _serve(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(JOIN_SECONDS):
+                await connection.greeted.wait()
+        except TimeoutError:
+            await connection.refuse(NO_REDIS)
+        else:
+            async for text in connection.messages():
+                if connection.is_v1:  # a plain client was never promised an answer
+                    await self._follow(connection, parse_message(text, self._project_type))
+
+    async def _follow(self, connection: Connection, message: Message) -> None:
+        answer: bytes | None = None
+        match message:
+            case Ping():
+                answer = PONG_FRAME
+            case Mistake(text):
+                answer = error_frame("bad_request", text)
+            case Subscribe():
+                answer = await self._subscribe(connection, message)
+            case Unsubscribe(project_id):
+                self._fanout.unsubscribe(connection, Channel("project", project_id))
+                answer = unsubscribed_frame(project_id, "requested")
+            case Auth(token):
+                answer = await self._renew(connection, token)
+        if answer is not None:
+            connection.write(encode_text_frame(answer))
+
+    async def _subscribe(self, connection: Connection, message: Subscribe) -> bytes | None:
+        """Make it hear of one more project, or return why not."""
+        channel = Channel("project", message.project_id)
+        since: Since = message.since
+        if message.since is None or message.since.channel != channel:
+            since = None
+        if since is None and message.age_seconds is not None:
+            since = self._fanout.loaded(message.age_seconds)
+        held = self._fanout.channels_of(connection)
+        if channel not in held and len(held) > MAX_PROJECTS_PER_SOCKET:
+            return error_frame(
+                "too_many_subscriptions",
+                f"a socket may hear of {MAX_PROJECTS_PER_SOCKET} projects: unsubscribe first",
+                project_id=channel.id,
+            )
+        refusal = await self._admission.refuse_access(channel.id, connection.user_id)
+        if refusal is not None:
+            return error_frame(refusal.code, refusal.message, project_id=channel.id)
+        self._fanout.subscribe(connection, channel, since)
+        self._ask_again_if_doubtful(connection, channel)
+        return None
+
+    async def _renew(self, connection: Connection, token: str) -> bytes | None:
+        """Go on with a fresh token of the same user; all its subscriptions are asked anew."""
+        identity = await self._verifier.verify(token)
+        if isinstance(identity, Refusal):
+            return error_frame(identity.code, identity.message)  # the old one counts on
+        if identity.user_id != connection.user_id:
+            await connection.refuse(_ANOTHER_USER)
+            return None
+        connection.renew(identity)
+        self._guard.doubt(Recheck(None, identity.user_id))
+        return auth_ok_frame(max(0, round(self._verifier.seconds_left(identity))))
+
+    def _ask_again_if_doubtful(self, connection: Connection, channel: Channel) -> None:
+        """A recheck between the answer and the subscription found nothing to hold."""
+        pair = (channel.id, connection.user_id)
+        if channel.kind == "project" and not self._access.is_known(pair):
+            self._guard.doubt(Recheck(*pair))
+
+    async def watch_tokens(self) -> None:
+        """Warn v1 clients ahead of their token's end, and close whoever has none. Never
+        returns.
+        """
+        while True:
+            await asyncio.sleep(EXPIRY_CHECK_SECONDS)
+            for connection in list(self._connections):
+                seconds = self._verifier.seconds_left(connection.identity)
+                if seconds <= -self._verifier.leeway_seconds:
+                    connection.end_with(TOKEN_EXPIRED)
+                elif seconds <= EXPIRY_WARNING_SECONDS:
+                    connection.warn_of_expiry(seconds)
+
+    async def drain_when(self, stop: asyncio.Event, drained: asyncio.Event) -> None:
+        """Once *stop* is set take no new sockets and close the others, in random order and
+        spread out: all come back somewhere, each at a moment of its own.
+        """
+        await stop.wait()
+        self.draining = True
+        connections = list(self._connections)
+        random.shuffle(connections)
+        seconds = min(self._drain_seconds, len(connections) / MIN_CLOSES_PER_SECOND)
+        log.info("draining", extra={"sockets": len(connections), "seconds": round(seconds, 1)})
+        async with asyncio.TaskGroup() as closing:
+            for connection in connections:
+                closing.create_task(connection.close(CloseCode.DRAINING, "draining"))
+                await asyncio.sleep(seconds / len(connections))
+        drained.set()
