@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install dev test bench-capture lint format lock clean
+.PHONY: help install dev test bench-capture bench-latency lint format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: install ## Unit tests, then the tests on real servers
 
 bench-capture: install ## What our triggers cost a writer, beside no triggers and the usual row-level NOTIFY
 	@$(BIN)/python -m tests.load.capture
+
+bench-latency: install ## From commit to published, at several rates of transactions
+	@$(BIN)/python -m tests.load.latency
 
 lint: install ## Style, types and layers
 	$(BIN)/ruff format --check .

@@ -6,24 +6,20 @@ round by round, with a listener running. Figures are medians and ratios of the s
 
 import argparse
 import asyncio
-import os
 import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 
-from deploy.dev.servers import PostgresServer, ValkeyServer, find_postgres_programs, free_port
+from deploy.dev.servers import PostgresServer, find_postgres_programs
+from tests.load.stack import execute, running
 
-ROOT: Final = Path(__file__).parents[2]
 ROWS: Final = 20_000
 PROJECTS: Final = 200
 VARIANTS: Final = ("no triggers", "row-level NOTIFY", "neverstale")
@@ -52,6 +48,8 @@ create trigger usual after insert or update on usual
   for each row execute function usual_notify();
 """
 CONFIG: Final = """
+[access]
+members = "select id, owner_id from projects where id = any ($1::text[]::uuid[])"
 [[watch]]
 table = "ours"
 resource = "task"
@@ -87,47 +85,12 @@ def main() -> int:
         "--seconds", type=int, default=3, help="of each measurement (default 3)"
     )
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="neverstale-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with _stack(folder) as postgres:
-            found = asyncio.run(_measure(postgres, folder, arguments.rounds, arguments.seconds))
+    with running(SCHEMA, CONFIG) as stack:
+        found = asyncio.run(
+            _measure(stack.postgres, stack.folder, arguments.rounds, arguments.seconds)
+        )
     _report(found, arguments.rounds)
     return 0
-
-
-@contextmanager
-def _stack(folder: Path) -> Iterator[PostgresServer]:
-    postgres, valkey = PostgresServer(folder / "postgres"), ValkeyServer(folder / "valkey")
-    postgres.start()
-    valkey.start()
-    (folder / "invalidation.toml").write_text(CONFIG)
-    environment = {
-        **os.environ,
-        "DATABASE_URL": postgres.url,
-        "REDIS_URL": valkey.url,
-        "NEVERSTALE_CONFIG": str(folder / "invalidation.toml"),
-        "HEALTH_PORT": str(free_port()),
-        "LOG_LEVEL": "error",
-    }
-    asyncio.run(_execute(postgres.url, SCHEMA))
-    command = [sys.executable, "-m", "listener"]
-    subprocess.run([*command, "install"], cwd=ROOT, env=environment, check=True)
-    asyncio.run(_execute(postgres.url, "vacuum analyze"))
-    listener = subprocess.Popen(command, cwd=ROOT, env=environment)
-    try:
-        yield postgres
-    finally:
-        listener.terminate()
-        listener.wait()
-        valkey.stop()
-        postgres.stop()
-
-
-async def _execute(url: str, sql: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(sql)
-    await connection.close()
 
 
 async def _measure(
@@ -148,11 +111,9 @@ async def _measure(
                 found[scenario, variant].append(tps)
         for variant in turned:
             started = time.perf_counter()
-            await _execute(
-                postgres.url, f"update {TABLES[variant]} set title = 'bulk {number}'"
-            )
+            await execute(postgres.url, f"update {TABLES[variant]} set title = 'bulk {number}'")
             found[BULK, variant].append(time.perf_counter() - started)
-            await _execute(postgres.url, f"vacuum {TABLES[variant]}")
+            await execute(postgres.url, f"vacuum {TABLES[variant]}")
     await hearing.close()
     return found
 
