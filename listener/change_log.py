@@ -12,7 +12,7 @@ from listener.core.publication import USER_MAX_ROWS, PublicationRules
 from listener.pg_link import Connection, telling_loss
 
 _SQL: Final = Path(__file__).parent / "sql"
-_READ: Final = (_SQL / "read.sql").read_text()
+READ_SQL: Final = (_SQL / "read.sql").read_text()
 _BACKLOG: Final = (_SQL / "backlog.sql").read_text()
 _PRUNE: Final = (_SQL / "prune.sql").read_text()
 _PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
@@ -46,12 +46,12 @@ class ChangeLog:
         """
         snapshot = cursor.snapshot if cursor else None
         async with telling_loss():
-            head, *rows = await self._connection.fetch(_READ, snapshot, _PLAIN_ROWS + 1)
+            head, *rows = await self._connection.fetch(READ_SQL, snapshot, _PLAIN_ROWS + 1)
             while head["identity"] is None:
                 # a crash emptied it; filled before the snapshot is taken that becomes the
                 # cursor
                 await self._connection.execute(_FILL)
-                head, *rows = await self._connection.fetch(_READ, snapshot, _PLAIN_ROWS + 1)
+                head, *rows = await self._connection.fetch(READ_SQL, snapshot, _PLAIN_ROWS + 1)
             oldest_age = _oldest_age(head, rows)
             seen = head["snapshot"]
             if len(rows) > _PLAIN_ROWS:

@@ -42,6 +42,7 @@ class Membership:
         async with telling_loss():
             try:
                 async with self._connection.transaction(readonly=True):
+                    await self._connection.execute("set local enable_seqscan to default")
                     cursor = await self._connection.cursor(self._rules.members, list(projects))
                     rows = await cursor.fetch(MAX_MEMBERS + 1)
             except asyncpg.InsufficientPrivilegeError as exc:

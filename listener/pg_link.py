@@ -24,6 +24,7 @@ select pid from pg_locks
  where locktype = 'advisory' and granted and objsubid = 2
    and classid = $1::bigint::oid and objid = $2::bigint::oid
    and database = (select oid from pg_database where datname = current_database())"""
+_SET: Final = "select set_config($1, $2, false)"
 _END_HOLDER: Final = (
     f"select pg_terminate_backend(pid) from ({_HOLDER}) as holder where pid = $3"  # noqa: S608 constants alone
 )
@@ -39,6 +40,10 @@ _SESSION_SETTINGS: Final = {
     "idle_session_timeout": "0",
     "statement_timeout": "0",
 }
+# The plan of a read that is prepared while the log is short stays when it has grown: it must be
+# one by the index from the start. (Before PostgreSQL 18 a plan without a choice counts as so
+# dear that it would be compiled.)
+_WORK_SETTINGS: Final = {"enable_seqscan": "off", "jit": "off"}
 _POOLER: Final = (
     "DATABASE_URL leads through a pooler in transaction mode (a NOTIFY to our own LISTEN never "
     "arrived): LISTEN and the leader's lock need a session, so give the listener PostgreSQL's "
@@ -177,7 +182,7 @@ class Session:
         Raises ``PgLost``.
         """
         for name, value in _SESSION_SETTINGS.items():
-            await self._ask("select set_config($1, $2, false)", name, value)
+            await self._ask(_SET, name, value)
 
     async def _ask(self, sql: str, *values: str | int) -> object:
         async with telling_loss(), self._asking:
@@ -205,14 +210,12 @@ async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
                 url,
                 timeout=TIMEOUT_SECONDS,
                 command_timeout=WORK_SECONDS,
-                server_settings={
-                    "application_name": "neverstale listener",
-                    # a plan made while the log was short is kept, and would scan the long one
-                    "enable_seqscan": "off",
-                },
+                server_settings={"application_name": "neverstale listener"},
             )
             stack.callback(work.terminate)
         session = Session(connection)
         await session.verify_direct(work)
         await session.configure()
+        async with telling_loss():
+            await work.executemany(_SET, _WORK_SETTINGS.items())
         yield session, work

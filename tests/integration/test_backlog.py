@@ -4,10 +4,11 @@ changed, not on how often they did.
 
 import pytest
 
-from listener.change_log import ChangeLog
+from listener.change_log import READ_SQL, ChangeLog
 from listener.core.leadership import MAX_ROWS_PER_READ, LogCursor
 from listener.core.log_row import LogRow
 from listener.core.publication import PublicationRules
+from listener.pg_link import open_links
 from shared.core.access_rules import AccessRules
 from tests.integration.conftest import World
 from tests.integration.subscriber import subscribed
@@ -109,6 +110,26 @@ async def test_a_plain_read_is_exact(world: World) -> None:
     before: LogCursor = (await change_log.read(None)).cursor
     await log(world, "select 'p', null, 'task', '1', 'UPDATE' from generate_series(1, 5000)")
     assert len((await change_log.read(before)).rows) == 5000
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+async def test_the_log_is_read_by_its_index_whatever_is_known_of_it(
+    world: World, mode: str
+) -> None:
+    """The plan made while the log was empty is the one that it is read by when it has grown."""
+    async with open_links(world.database_url) as (_, work):
+        cursor = (await ChangeLog(work, RULES).read(None)).cursor
+        await work.execute(f"set plan_cache_mode = {mode}")
+        explain = f"explain (costs off) {READ_SQL}"
+        plans = [await work.fetch(explain, cursor.snapshot, 5001)]
+        await log(
+            world, "select 'p', null, 'task', '1', 'UPDATE' from generate_series(1, 50000)"
+        )
+        plans.append(await work.fetch(explain, cursor.snapshot, 5001))
+        for plan in plans:
+            lines = "\n".join(line for (line,) in plan)
+            assert "Index Scan on change_log_xid" in lines
+            assert "Seq Scan on change_log" not in lines
 
 
 async def test_300_000_changes_of_50_rows_are_told_once_each(world: World) -> None:

@@ -1,53 +1,13 @@
 import asyncio
 
-from listener.change_log import ChangeLog
 from listener.pg_link import open_links
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS
-from tests.integration.test_backlog import RULES
 
 
 async def test_a_standbys_polls_and_heartbeats_share_one_connection(world: World) -> None:
     async with open_links(world.database_url) as (session, _):
         assert all(await asyncio.gather(*(session.try_lead() for _ in range(50))))
-
-
-async def test_a_long_log_is_read_by_its_index_though_it_was_short_when_planned(
-    world: World,
-) -> None:
-    async with open_links(world.database_url) as (_, connection):
-        log = ChangeLog(connection, RULES)
-        cursor = (await log.read(None)).cursor
-        for _ in range(20):  # by then the plan is kept
-            cursor = (await log.read(cursor)).cursor
-        await world.database.execute(
-            "select neverstale.notify('task', 'UPDATE', $1, n::text)"
-            " from generate_series(1, 5000) as n",
-            world.apollo,
-        )
-        cursor = (await log.read(cursor)).cursor
-        await connection.execute("select pg_stat_force_next_flush()")
-        before = await scanned(world)
-        for number in range(20):
-            await world.database.execute(
-                "select neverstale.notify('task', 'UPDATE', $1, $2)", world.apollo, str(number)
-            )
-            batch = await log.read(cursor)
-            assert len(batch.rows) == 1
-            cursor = batch.cursor
-        await log.prune(cursor)
-        await connection.execute("select pg_stat_force_next_flush()")
-        assert await scanned(world) - before < 1000
-
-
-async def scanned(world: World) -> int:
-    """How many rows of the log were read by walking through all of it."""
-    await world.database.execute("select pg_stat_clear_snapshot()")
-    return int(
-        await world.database.fetchval(
-            "select seq_tup_read from pg_stat_user_tables where relname = 'change_log'"
-        )
-    )
 
 
 async def test_only_the_holder_of_the_lock_is_ended_and_by_its_own_role(world: World) -> None:

@@ -86,7 +86,6 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="neverstale-bench-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
         with running(folder, SCHEMA, CONFIG) as stack:
             found = asyncio.run(
                 _measure(stack.postgres, folder, arguments.rounds, arguments.seconds)

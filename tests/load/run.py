@@ -140,14 +140,15 @@ def _problem(options: Options) -> str | None:
 
 def _play(name: str, scenario: Scenario, options: Options) -> dict[str, Any]:
     schema = SCHEMA.format(projects=options.projects, sockets=options.sockets)
-    with tempfile.TemporaryDirectory(prefix="neverstale-load-") as folder:
-        Path(folder).chmod(0o755)  # PostgreSQL may run as another user
-        with running(Path(folder), schema, CONFIG, gateways=options.gateways) as stack:
-            try:
-                return asyncio.run(_measure(name, scenario, options, stack))
-            except* StackFailed as group:
-                failed = group.exceptions[0]
-            raise StackFailed(f"{name}: {failed}")
+    with (
+        tempfile.TemporaryDirectory(prefix="neverstale-load-") as folder,
+        running(Path(folder), schema, CONFIG, gateways=options.gateways) as stack,
+    ):
+        try:
+            return asyncio.run(_measure(name, scenario, options, stack))
+        except* StackFailed as group:
+            failed = group.exceptions[0]
+        raise StackFailed(f"{name}: {failed}")
 
 
 async def _measure(

@@ -84,6 +84,7 @@ def running(folder: Path, schema: str, config: str, *, gateways: int = 0) -> Ite
     Raises:
         ServerMissing, ServerFailed, StackFailed: a part did not start.
     """
+    folder.chmod(0o755)  # PostgreSQL may run as another user
     (folder / "invalidation.toml").write_text(config)
     with ExitStack() as stack:
         postgres, valkey = PostgresServer(folder / "postgres"), ValkeyServer(folder / "valkey")
