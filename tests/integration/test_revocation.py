@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.integration.conftest import World
-from tests.integration.processes import Part, connected
+from tests.integration.processes import Client, Part, connected
 from tests.integration.test_failover import assert_flows
 from tests.integration.test_resume import change, rows, v1
 
@@ -142,3 +142,108 @@ async def test_many_questions_are_one_query(world: World, gateway: Part) -> None
         ln for ln in told.splitlines() if ln.startswith("neverstale_access_queries_total ")
     ]
     assert float(line.split()[1]) < 20
+
+
+async def test_a_removed_member_is_told_of_it_and_then_hears_no_more(world: World) -> None:
+    await world.listener()
+    gateways = [await world.gateway(), await world.gateway()]
+    await join_gemini(world, world.ada)
+    async with (
+        v1(world, gateways[0], world.gemini) as v1_client,
+        connected(world.http, gateways[1], world.gemini, world.ada) as plain,
+        connected(world.http, gateways[1], world.gemini, world.grace) as owner,
+    ):
+        for client in (v1_client, plain, owner):
+            await client.next()
+        async with world.database.transaction():
+            await world.database.execute(
+                "delete from project_members where project_id = $1 and user_id = $2",
+                world.gemini,
+                world.ada,
+            )
+            await change(world, "secret", project_id=world.gemini)
+        for client in (v1_client, plain):
+            frame = await client.next()
+            assert (frame["resource"], frame["action"]) == ("project_members", "DELETE")
+            assert frame["channel"] == f"user:{world.ada}"
+            assert await client.closed() == 4403
+            assert not any("secret" in raw for raw in client.raw)
+        told = {(await owner.next())["data"]["id"] for _ in range(2)}
+        assert told == {"secret", f"{world.gemini}:{world.ada}"}
+
+
+async def join_gemini(world: World, *users: str) -> None:
+    await world.database.executemany(
+        "insert into project_members (project_id, user_id) values ($1, $2)",
+        [(world.gemini, user) for user in users],
+    )
+
+
+async def test_a_new_member_hears_of_it_wherever_they_are_and_may_come_in(
+    world: World, gateway: Part
+) -> None:
+    async with (
+        v1(world, gateway) as v1_client,
+        connected(world.http, gateway, world.apollo, world.ada) as plain,
+        connected(world.http, gateway, world.apollo, world.grace) as stranger,
+    ):
+        for client in (v1_client, plain, stranger):
+            await client.next()
+        await v1_client.socket.send_json({"type": "subscribe", "project_id": world.gemini})
+        assert (await v1_client.next())["code"] == "forbidden"
+        await join_gemini(world, world.ada)
+        for client in (v1_client, plain):
+            frame = await client.next()
+            assert (frame["action"], frame["project_id"]) == ("INSERT", world.gemini)
+        frame = await plain.next()
+        assert frame["data"] == {"reason": "access_changed"}
+        assert frame["project_id"] == world.gemini
+        await v1_client.socket.send_json({"type": "subscribe", "project_id": world.gemini})
+        assert (await v1_client.next())["type"] == "subscribed"
+        await change(world, "mark")
+        assert await rows(stranger, "mark") == ["mark"]
+
+
+async def test_a_changed_owner_loses_the_project(world: World, gateway: Part) -> None:
+    async with (
+        v1(world, gateway, world.apollo) as old,
+        connected(world.http, gateway, world.gemini, world.grace) as new,
+    ):
+        await old.next()
+        await new.next()
+        await world.database.execute(
+            "update projects set owner_id = $1 where id = $2", world.grace, world.apollo
+        )
+        frame = await old.next()
+        assert (frame["resource"], frame["action"]) == ("project", "DELETE")
+        assert await old.closed() == 4403
+        frame = await new.next()
+        assert (frame["resource"], frame["action"]) == ("project", "INSERT")
+
+
+async def test_a_bulk_removal_ends_each_of_500(world: World, gateway: Part) -> None:
+    users = [f"00000000-0000-4000-8000-{number:012d}" for number in range(500)]
+    await world.database.executemany(
+        "insert into users (id, name) values ($1, 'x')", [(user,) for user in users]
+    )
+    await join_gemini(world, *users)
+    async with connected(world.http, gateway, world.gemini, users[0]) as first:
+        clients = [first]
+        async with asyncio.TaskGroup() as tasks:
+            for user in users[1:40]:
+                tasks.create_task(serve(world, gateway, user, clients))
+            while len(clients) < 40 or not all(client.raw for client in clients[1:]):
+                await asyncio.sleep(0.01)
+            await first.next()
+            await world.database.execute(
+                "delete from project_members where project_id = $1", world.gemini
+            )
+            assert await first.closed() == 4403
+
+
+async def serve(world: World, gateway: Part, user: str, clients: list[Client]) -> None:
+    """A client that must be closed in the end."""
+    async with connected(world.http, gateway, world.gemini, user) as client:
+        clients.append(client)
+        await client.next()
+        assert await client.closed() == 4403
