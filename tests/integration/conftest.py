@@ -38,7 +38,7 @@ class Servers:
 
 
 @contextmanager
-def _running() -> Iterator[Servers]:
+def running_servers() -> Iterator[Servers]:
     # not pytest's tmp_path: as root, PostgreSQL runs as another user, who may not enter it
     with tempfile.TemporaryDirectory(prefix="neverstale-test-") as name:
         folder = Path(name)
@@ -56,14 +56,14 @@ def _running() -> Iterator[Servers]:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """Shared by all tests that do not harm them."""
-    with _running() as started:
+    with running_servers() as started:
         yield started
 
 
 @pytest.fixture
 def own_servers() -> Iterator[Servers]:
     """For a test that kills them."""
-    with _running() as started:
+    with running_servers() as started:
         yield started
 
 
@@ -149,7 +149,7 @@ class World:
 
 
 @asynccontextmanager
-async def _world(servers: Servers) -> AsyncIterator[World]:
+async def make_world(servers: Servers) -> AsyncIterator[World]:
     name = f"test_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(servers.postgres.url)
     await admin.execute(f"create database {name}")
@@ -190,12 +190,12 @@ async def _world(servers: Servers) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def world(servers: Servers) -> AsyncIterator[World]:
-    async with _world(servers) as made:
+    async with make_world(servers) as made:
         yield made
 
 
 @pytest.fixture
 async def own_world(own_servers: Servers) -> AsyncIterator[World]:
     """A world whose servers are its own to kill."""
-    async with _world(own_servers) as made:
+    async with make_world(own_servers) as made:
         yield made

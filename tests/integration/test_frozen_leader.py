@@ -30,7 +30,7 @@ async def test_a_frozen_leader_is_replaced_and_comes_back_as_a_standby(world: Wo
     frozen = await world.listener()
     standby = await world.listener(role="standby")
     gateway = await world.gateway()
-    async with world.client(gateway, world.apollo, world.ada, v1=True) as client:
+    async with world.client(gateway, world.apollo, world.ada) as client:
         await change(world)
         await client.next()
         before = await generation(world)

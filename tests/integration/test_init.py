@@ -186,6 +186,10 @@ async def told_of(world: World, client: Client, project: str) -> list[tuple[str,
     told: list[tuple[str, ...]] = []
     while True:
         frame = await client.next()
+        if frame["data"].get("reason") == "access_changed" or frame.get(
+            "channel", ""
+        ).startswith("user:"):
+            continue  # of the user's own lists
         if frame["type"] == "reconnect":
             told.append(("reconnect", frame["data"]["reason"], "", project))
         else:

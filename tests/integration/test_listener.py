@@ -92,9 +92,9 @@ async def test_a_transaction_hides_nothing_however_late_it_commits(world: World)
             await late.execute("update tasks set title = 'late' where id = $1", TASK)
         for _ in range(5):
             await world.database.execute(
-                "update projects set name = 'x' where id = $1", world.apollo
+                "update sprints set name = 'x' where project_id = $1", world.apollo
             )
-            assert (await client.next())["resource"] == "project"
+            assert (await client.next())["resource"] == "sprint"
         await transaction.commit()
         assert (await client.next())["data"]["id"] == TASK
     await late.close()
