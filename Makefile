@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 NODE_INSTALLED := client/node_modules/.installed
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev test test-client bench-capture bench-latency bench-recovery load lint lint-client format lock clean
+.PHONY: help install dev test test-client bench-capture bench-latency bench-recovery bench-memory load lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench-latency: install ## From commit to published, at several rates of transact
 
 bench-recovery: install ## What failures cost clients: resets, and time (about 10 minutes)
 	@$(BIN)/python -m tests.load.recovery $(ONLY)
+
+bench-memory: install ## That memory stays bounded, as curves (about 5 minutes)
+	@$(BIN)/python -m tests.load.memory $(ONLY)
 
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")
 	@$(BIN)/python -m tests.load.run $(LOAD)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import aiohttp
 import asyncpg
 
+from shared.core.access_rules import parse_access
 from tests.integration.conftest import World, make_world, running_servers
 from tests.integration.processes import Part
 from tests.load.page import Page
@@ -318,6 +319,68 @@ async def resume_storm(world: World) -> str:
     return f"{reads:.0f} log reads, the last after {seconds:.2f} s, {resets} resets"
 
 
+async def connect_storm(world: World) -> str:
+    """2,000 clients of 500 users in 50 projects connect at once; beside it, one query each."""
+    await world.listener()
+    gateway = await world.gateway(MAX_SOCKETS_PER_ADDRESS="0")
+    projects = await make_projects(world, 50)
+    users = [f"00000000-0000-4000-8000-{number:012d}" for number in range(500)]
+    await world.database.executemany(
+        "insert into users (id, name) values ($1, '')", [(user,) for user in users]
+    )
+    pairs = [(projects[number % 50], users[number // 4]) for number in range(2000)]
+    await world.database.executemany(
+        "insert into project_members (project_id, user_id) values ($1, $2)"
+        " on conflict do nothing",
+        pairs,
+    )
+    pages = [Page(world.http, [gateway], *pair) for pair in pairs]
+    before = await counter(world, gateway, "neverstale_access_queries_total")
+    started = time.perf_counter()
+    visits = [asyncio.create_task(page.visit()) for page in pages]
+    async with asyncio.timeout(HANG_SECONDS):
+        await asyncio.gather(*(page.live.wait() for page in pages))
+    seconds = time.perf_counter() - started
+    queries = await counter(world, gateway, "neverstale_access_queries_total") - before
+    for visit in visits:
+        visit.cancel()
+    await asyncio.gather(*visits, return_exceptions=True)
+    query = parse_access({"access": {"project_type": "uuid", "user_type": "uuid"}}).query
+    started = time.perf_counter()
+    for project_id, user_id in pairs:
+        await world.database.fetch(query, [project_id], [user_id])
+    alone = time.perf_counter() - started
+    return (
+        f"{queries:.0f} queries, all live after {seconds:.2f} s; "
+        f"2000 queries of one pair each take {alone:.2f} s of the database alone"
+    )
+
+
+async def revocation_times(world: World) -> str:
+    """From removing a member to their socket's end, on the other gateway, 100 times."""
+    await world.listener()
+    gateways = [await world.gateway(), await world.gateway()]
+    [project_id] = await make_projects(world, 1)
+    times = []
+    for number in range(100):
+        await world.database.execute(
+            "insert into project_members (project_id, user_id) values ($1, $2)",
+            project_id,
+            world.grace,
+        )
+        page = Page(world.http, [gateways[number % 2]], project_id, world.grace)
+        visit = asyncio.create_task(page.visit())
+        await page.live.wait()
+        started = time.perf_counter()
+        await world.database.execute(
+            "delete from project_members where project_id = $1", project_id
+        )
+        await visit
+        times.append(time.perf_counter() - started)
+    p99 = 1000 * sorted(times)[98]
+    return f"{spread_of(times)}, p99 {p99:,.0f} ms"
+
+
 async def counter(world: World, part: Part, name: str) -> float:
     async with world.http.get(f"{part.url}/metrics") as response:
         lines = (await response.text()).splitlines()
@@ -341,11 +404,14 @@ SCENARIOS: Final[dict[str, Callable[[World], Awaitable[str]]]] = {
         leader_frozen_times,
         redis_back_times,
         resume_storm,
+        connect_storm,
+        revocation_times,
     )
 }
 
 
-async def play(scenario: Callable[[World], Awaitable[str]]) -> str:
+@asynccontextmanager
+async def fresh_world() -> AsyncIterator[World]:
     with running_servers() as servers:
         async with (
             make_world(servers) as world,
@@ -353,7 +419,12 @@ async def play(scenario: Callable[[World], Awaitable[str]]) -> str:
         ):
             world.http = http
             world.more["LOG_LEVEL"] = "error"
-            return await scenario(world)
+            yield world
+
+
+async def play(scenario: Callable[[World], Awaitable[str]]) -> str:
+    async with fresh_world() as world:
+        return await scenario(world)
 
 
 def main() -> int:
