@@ -95,6 +95,9 @@ class Sockets:
         connection = await Connection.accept(
             request, self._tasks, is_v1=offer.is_v1, identity=admitted.identity
         )
+        if self.draining:  # since it was admitted
+            await connection.close(CloseCode.DRAINING, "draining")
+            return connection.response
         self._connections.add(connection)
         self._fanout.join(connection, admitted.wanted)
         for channel in admitted.wanted:
