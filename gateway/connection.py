@@ -106,7 +106,7 @@ class Connection:
             heartbeat=HEARTBEAT_SECONDS,
             compress=False,
             autoclose=False,  # who began to close is known here
-            max_msg_size=max_message_bytes,
+            max_msg_size=max_message_bytes + 1,  # one of that size it would refuse
             timeout=CLOSE_SECONDS,
         )
         reader = await prepare(websocket, request)

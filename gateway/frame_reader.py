@@ -32,10 +32,6 @@ class FrameReader:
         self._has_failed = False
         self.count: CountFrames = _ignore
 
-    def follow(self, data: bytes) -> None:
-        """What the reader has been fed already."""
-        self._judge(data)
-
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         if self._has_failed:
             return True, b""
@@ -60,14 +56,16 @@ class FrameReader:
 async def prepare(websocket: web.WebSocketResponse, request: web.Request) -> FrameReader:
     """Answer the handshake; from now on what the client sends is judged."""
     handler: RequestHandler = request.protocol
-    early: bytes = handler._message_tail  # of a client that did not wait for the answer
+    # of a client that did not wait for the answer: aiohttp would feed it to its own reader
+    early, handler._message_tail = handler._message_tail, b""
     await websocket.prepare(request)
     queue = websocket._reader
     if queue is None or handler._payload_parser is None:
         raise ConnectionResetError("the client has gone")
     reader = FrameReader(handler._payload_parser, queue.set_exception)
     handler._payload_parser = reader
-    reader.follow(early)
+    if early:
+        reader.feed_data(early)
     return reader
 
 
