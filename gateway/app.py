@@ -28,7 +28,7 @@ from gateway.tickets import Tickets
 from gateway.tokens import TokenVerifier
 from shared import redis_link
 from shared.core.access_rules import AccessRules
-from shared.core.channels import RedisNames
+from shared.core.channels import IdType, RedisNames
 from shared.http import health_routes, json_error, serve
 from shared.lifecycle import run_until
 
@@ -78,6 +78,16 @@ async def _errors_as_json(
         return json_error(500, "internal", "something went wrong here")
 
 
+def _token_rules(settings: GatewaySettings, user_type: IdType) -> TokenRules:
+    return TokenRules(
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        user_claim=settings.jwt_user_claim,
+        user_type=user_type,
+        leeway_seconds=settings.jwt_leeway_seconds,
+    )
+
+
 def _open_door(settings: GatewaySettings) -> Door:
     limits = DoorLimits(
         max_sockets=settings.max_sockets,
@@ -109,13 +119,6 @@ async def run_gateway(
     redis_url = settings.redis_url.get_secret_value()
     client = redis_link.connect(redis_url)
     registry = CollectorRegistry()
-    token_rules = TokenRules(
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        user_claim=settings.jwt_user_claim,
-        user_type=rules.user_type,
-        leeway_seconds=settings.jwt_leeway_seconds,
-    )
     try:
         async with (
             open_pool(settings.database_url.get_secret_value()) as pool,
@@ -129,7 +132,7 @@ async def run_gateway(
                 spread_seconds=settings.reset_spread_seconds,
                 slow_seconds=settings.slow_client_seconds,
             )
-            verifier = TokenVerifier(keys, token_rules)
+            verifier = TokenVerifier(keys, _token_rules(settings, rules.user_type))
             sources = TokenSources(settings.allowed_origins, settings.allow_query_token)
             access = Access(pool, rules, registry)
             guard = Guard(access, fanout, registry, tasks)

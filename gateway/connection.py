@@ -8,7 +8,6 @@ has begun to close.
 
 import asyncio
 import random
-import socket
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -16,12 +15,10 @@ from aiohttp import WSMsgType, web
 
 from gateway.core.limits import Pace, Pacer
 from gateway.core.token_rules import Identity
-from gateway.frame_reader import CountFrames, prepare
+from gateway.frame_reader import CLOSE_SECONDS, CountFrames, accept_socket
 from shared.core.channels import Channel
 from shared.core.close_codes import CloseCode, Refusal, rate_limited
 from shared.core.protocol import (
-    HEARTBEAT_SECONDS,
-    SUBPROTOCOL,
     Reason,
     connected_frame,
     encode_close_frame,
@@ -37,9 +34,7 @@ from shared.core.replay import Cursor
 
 HIGH_WATER_BYTES: Final = 256 * 1024
 LOW_WATER_BYTES: Final = 64 * 1024
-KERNEL_BUFFER_BYTES: Final = 128 * 1024  # left to itself it grows to 4 MB for who never reads
 DRAIN_POLL_SECONDS: Final = 0.05
-CLOSE_SECONDS: Final = 5.0
 NOBODY: Final = Identity("", 0)  # of a socket that is opened only to be refused
 _TOO_FAST: Final = rate_limited("too many messages: send fewer, or the socket is closed")
 
@@ -101,21 +96,10 @@ class Connection:
         """Answer the handshake. Raises ``ConnectionResetError`` if the client has gone
         meanwhile.
         """
-        websocket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,) if is_v1 else (),
-            heartbeat=HEARTBEAT_SECONDS,
-            compress=False,
-            autoclose=False,  # who began to close is known here
-            max_msg_size=max_message_bytes + 1,  # one of that size it would refuse
-            timeout=CLOSE_SECONDS,
+        websocket, transport, reader = await accept_socket(
+            request, is_v1=is_v1, max_message_bytes=max_message_bytes
         )
-        reader = await prepare(websocket, request)
-        if request.transport is None:
-            raise ConnectionResetError("the client has gone")
-        kernel: socket.socket | None = request.transport.get_extra_info("socket")
-        if kernel is not None:
-            kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
-        self = cls(websocket, request.transport, closers, is_v1=is_v1, identity=identity)
+        self = cls(websocket, transport, closers, is_v1=is_v1, identity=identity)
         if pacer is not None:
             reader.count = self._pace_with(pacer)
         return self

@@ -63,10 +63,17 @@ class FirstRequests:
 
         return made if self._seconds else make
 
-    def came(self, handler: asyncio.BaseProtocol) -> None:
-        timer = self._waiting.pop(handler, None)
+    @web.middleware
+    async def note(
+        self,
+        request: web.Request,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        """The first of a connection's requests came in time."""
+        timer = self._waiting.pop(request.protocol, None)
         if timer is not None:
             timer.cancel()
+        return await handler(request)
 
     def _cut(self, handler: RequestHandler) -> None:
         del self._waiting[handler]
@@ -88,15 +95,7 @@ async def serve(
         FatalError: the port can't be had; the text names the *setting*.
     """
     first_requests = FirstRequests(handshake_seconds)
-
-    @web.middleware
-    async def note_request(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        first_requests.came(request.protocol)
-        return await handler(request)
-
-    app.middlewares.insert(0, note_request)
+    app.middlewares.insert(0, first_requests.note)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -105,22 +104,20 @@ async def serve(
         keepalive_timeout=KEEPALIVE_SECONDS,
     )
     await runner.setup()
-    if runner.server is None:
-        raise AssertionError("a runner that was set up has a server")
-    server = None
+    assert runner.server is not None  # noqa: S101 it was set up
     try:
+        make = first_requests.awaiting(runner.server)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(make, host, port, backlog=BACKLOG)
         try:
-            server = await asyncio.get_running_loop().create_server(
-                first_requests.awaiting(runner.server), host, port, backlog=BACKLOG
-            )
-        except OSError as exc:
-            raise FatalError(
-                f"can't listen on port {port} ({exc.strerror}): set {setting} to another"
-            ) from exc
-        await asyncio.Event().wait()
-    finally:
-        if server is not None:
+            await asyncio.Event().wait()
+        finally:
             server.close()
+    except OSError as exc:
+        raise FatalError(
+            f"can't listen on port {port} ({exc.strerror}): set {setting} to another"
+        ) from exc
+    finally:
         await runner.cleanup()
 
 
