@@ -8,13 +8,16 @@ from typing import Final
 from aiohttp import web
 
 from gateway.access import Access, AccessUnavailable
-from gateway.core.handshake import NOT_A_WEBSOCKET, Offer, TokenSources
+from gateway.core.handshake import NOT_A_WEBSOCKET, Offer, Ticket, TokenSources
 from gateway.core.token_rules import Identity
+from gateway.door import Door
 from gateway.fanout import Fanout
+from gateway.tickets import Tickets
 from gateway.tokens import TokenVerifier
 from shared.core.channels import Channel, IdType
-from shared.core.close_codes import FORBIDDEN, Refusal, unavailable
+from shared.core.close_codes import FORBIDDEN, TOKEN_EXPIRED, Refusal, unavailable
 from shared.core.replay import Since
+from shared.redis_link import RedisLost
 
 NO_REDIS: Final = unavailable("Redis is away, or no listener has ever run: connect again")
 _NO_DATABASE: Final = unavailable("the database is away: connect again")
@@ -37,27 +40,28 @@ class Admission:
         self,
         verifier: TokenVerifier,
         sources: TokenSources,
+        tickets: Tickets,
         access: Access,
         fanout: Fanout,
+        door: Door,
         project_type: IdType,
     ) -> None:
         self._verifier = verifier
         self._sources = sources
+        self._tickets = tickets
         self._access = access
         self._fanout = fanout
+        self._door = door
         self._project_type = project_type
 
-    async def admit(self, offer: Offer) -> Admitted | Refusal:
+    async def admit(self, offer: Offer, address: str | None) -> Admitted | Refusal:
         """What the client may hear, or why it may not."""
         if not offer.is_websocket:
             return NOT_A_WEBSOCKET
-        token = offer.token(self._sources)
-        if isinstance(token, Refusal):
-            return token
-        identity = await self._verifier.verify(token)
+        project_id = offer.project_id(self._project_type)
+        identity = await self._identify(offer, project_id, address)
         if isinstance(identity, Refusal):
             return identity
-        project_id = offer.project_id(self._project_type)
         if isinstance(project_id, Refusal):
             return project_id
         wanted = self._wanted(offer, project_id, identity.user_id)
@@ -70,6 +74,55 @@ class Admission:
             if refusal is not None:
                 return refusal
         return Admitted(identity, wanted)
+
+    async def issue_ticket(
+        self, offer: Offer, project_id: str | Refusal, address: str | None
+    ) -> str | Refusal:
+        """A ticket for whoever could open a socket on the project now, or why there is none."""
+        identity = await self._identify(offer, project_id, address)
+        if isinstance(identity, Refusal):
+            return identity
+        if isinstance(project_id, Refusal):
+            return project_id
+        refusal = self._door.count_ticket(identity.user_id)
+        refusal = refusal or await self.refuse_access(project_id, identity.user_id)
+        if refusal is not None:
+            return refusal
+        try:
+            return await self._tickets.issue(project_id, identity)
+        except RedisLost:
+            return NO_REDIS
+
+    async def _identify(
+        self, offer: Offer, project_id: str | Refusal | None, address: str | None
+    ) -> Identity | Refusal:
+        """Who asks. What was never genuine is held against its address."""
+        token = offer.token(self._sources)
+        if isinstance(token, Refusal):
+            return token
+        refusal = self._door.refuse_guessing(address)
+        if refusal is not None:
+            return refusal
+        if isinstance(token, Ticket):
+            identity = await self._redeem(token, project_id)
+        else:
+            identity = await self._verifier.verify(token)
+        if isinstance(identity, Refusal) and identity.code == "unauthorized":
+            self._door.count_failure(address)
+        return identity
+
+    async def _redeem(
+        self, ticket: Ticket, project_id: str | Refusal | None
+    ) -> Identity | Refusal:
+        if isinstance(project_id, Refusal):
+            return project_id  # a ticket is no worse for a mistake beside it
+        try:
+            identity = await self._tickets.redeem(ticket.text, project_id)
+        except RedisLost:
+            return NO_REDIS
+        if isinstance(identity, Identity) and self._verifier.has_expired(identity):
+            return TOKEN_EXPIRED
+        return identity
 
     async def refuse_access(self, project_id: str, user_id: str) -> Refusal | None:
         """Why the user may not hear of the project, if so."""
@@ -106,6 +159,7 @@ def offer_of(request: web.Request) -> Offer:
         cookies=headers.getall("Cookie", ()),
         origin=headers.getall("Origin", ()),
         host=headers.getall("Host", ()),
+        tickets=query.getall("ticket", ()),
         query_tokens=query.getall("token", ()),
         project_ids=[*query.getall("project_id", ()), *query.getall("projectId", ())],
         cursors=query.getall("since", ()),

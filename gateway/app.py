@@ -9,10 +9,13 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway.access import Access, open_pool
+from gateway.admin_api import AdminApi
 from gateway.admission import Admission
 from gateway.channel_logs import ChannelLogs
 from gateway.core.handshake import TokenSources
+from gateway.core.limits import Rate, SocketLimits
 from gateway.core.token_rules import TokenRules
+from gateway.door import Door, DoorLimits
 from gateway.fanout import Fanout
 from gateway.guard import Guard
 from gateway.keys import KeySource
@@ -20,14 +23,18 @@ from gateway.metrics import FanoutMetrics
 from gateway.settings import GatewaySettings
 from gateway.sockets import Sockets
 from gateway.subscriber import Subscriber
+from gateway.ticket_api import TicketApi
+from gateway.tickets import Tickets
 from gateway.tokens import TokenVerifier
 from shared import redis_link
 from shared.core.access_rules import AccessRules
-from shared.core.channels import RedisNames
+from shared.core.channels import IdType, RedisNames
 from shared.http import health_routes, json_error, serve
 from shared.lifecycle import run_until
 
 WS_PATH: Final = "/api/v1/messages/ws"
+MAX_BODY_BYTES: Final = 16 * 1024
+BURST_SECONDS: Final = 10
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +56,7 @@ def make_application(
             "degraded": degraded,
         }
 
-    app = web.Application(middlewares=[_errors_as_json])
+    app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
     app.add_routes([web.get(WS_PATH, sockets.open)])
     app.add_routes(health_routes(registry, ready))
     return app
@@ -71,6 +78,36 @@ async def _errors_as_json(
         return json_error(500, "internal", "something went wrong here")
 
 
+def _token_rules(settings: GatewaySettings, user_type: IdType) -> TokenRules:
+    return TokenRules(
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        user_claim=settings.jwt_user_claim,
+        user_type=user_type,
+        leeway_seconds=settings.jwt_leeway_seconds,
+    )
+
+
+def _open_door(settings: GatewaySettings) -> Door:
+    limits = DoorLimits(
+        max_sockets=settings.max_sockets,
+        max_per_address=settings.max_sockets_per_address,
+        max_per_user=settings.max_sockets_per_user,
+        max_failures=settings.max_failed_authentications,
+    )
+    clock = asyncio.get_running_loop().time
+    return Door(limits, settings.trusted_proxies, settings.client_address_header, clock)
+
+
+def _limit_sockets(settings: GatewaySettings) -> SocketLimits:
+    per_second = settings.max_messages_per_second
+    return SocketLimits(
+        max_message_bytes=settings.max_message_bytes,
+        max_projects=settings.max_projects_per_socket,
+        rate=Rate(per_second, burst=per_second * BURST_SECONDS),
+    )
+
+
 async def run_gateway(
     settings: GatewaySettings, keys: KeySource, rules: AccessRules, stop: asyncio.Event
 ) -> None:
@@ -82,13 +119,6 @@ async def run_gateway(
     redis_url = settings.redis_url.get_secret_value()
     client = redis_link.connect(redis_url)
     registry = CollectorRegistry()
-    token_rules = TokenRules(
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        user_claim=settings.jwt_user_claim,
-        user_type=rules.user_type,
-        leeway_seconds=settings.jwt_leeway_seconds,
-    )
     try:
         async with (
             open_pool(settings.database_url.get_secret_value()) as pool,
@@ -102,17 +132,25 @@ async def run_gateway(
                 spread_seconds=settings.reset_spread_seconds,
                 slow_seconds=settings.slow_client_seconds,
             )
-            verifier = TokenVerifier(keys, token_rules)
+            verifier = TokenVerifier(keys, _token_rules(settings, rules.user_type))
             sources = TokenSources(settings.allowed_origins, settings.allow_query_token)
             access = Access(pool, rules, registry)
             guard = Guard(access, fanout, registry, tasks)
+            door = _open_door(settings)
+            tickets = Tickets(client, names)
+            project_type = rules.project_type
+            admission = Admission(
+                verifier, sources, tickets, access, fanout, door, project_type
+            )
             sockets = Sockets(
-                Admission(verifier, sources, access, fanout, rules.project_type),
+                admission,
                 verifier,
                 access,
                 fanout,
                 guard,
-                rules.project_type,
+                door,
+                _limit_sockets(settings),
+                project_type,
                 registry,
                 tasks,
                 drain_seconds=settings.drain_seconds,
@@ -120,6 +158,12 @@ async def run_gateway(
             drained = asyncio.Event()
             tasks.create_task(sockets.drain_when(stop, drained))
             app = make_application(sockets, fanout, keys, registry)
+            origins = settings.allowed_origins
+            api = TicketApi(admission, door, origins, project_type, registry)
+            app.add_routes(api.routes)
+            if settings.admin_key is not None:
+                key = settings.admin_key.get_secret_value()
+                app.add_routes(AdminApi(key, client, names, door, rules.user_type).routes)
             await run_until(
                 drained,
                 keys.run(),
@@ -128,8 +172,14 @@ async def run_gateway(
                 sockets.watch_tokens(),
                 fanout.tell_status(),
                 fanout.watch_slow(),
-                Subscriber(redis_url, client, names, fanout, guard).run(),
-                serve(app, settings.host, settings.port, setting="PORT"),
+                Subscriber(redis_url, client, names, fanout, guard, sockets.disconnect).run(),
+                serve(
+                    app,
+                    settings.host,
+                    settings.port,
+                    setting="PORT",
+                    handshake_seconds=settings.handshake_seconds,
+                ),
             )
     finally:
         await client.aclose()

@@ -1,4 +1,4 @@
-"""One client's socket: the only room that knows aiohttp's internals.
+"""One client's socket: with ``frame_reader`` the only room that knows aiohttp's internals.
 
 aiohttp does the handshake, reads, and answers pings; events are written past it, as frames
 built once for all subscribers, straight to the transport. That is safe because aiohttp too
@@ -8,18 +8,17 @@ has begun to close.
 
 import asyncio
 import random
-import socket
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from aiohttp import WSMsgType, web
 
+from gateway.core.limits import Pace, Pacer
 from gateway.core.token_rules import Identity
+from gateway.frame_reader import CLOSE_SECONDS, CountFrames, accept_socket
 from shared.core.channels import Channel
-from shared.core.close_codes import CloseCode, Refusal
+from shared.core.close_codes import CloseCode, Refusal, rate_limited
 from shared.core.protocol import (
-    HEARTBEAT_SECONDS,
-    SUBPROTOCOL,
     Reason,
     connected_frame,
     encode_close_frame,
@@ -33,13 +32,11 @@ from shared.core.protocol import (
 )
 from shared.core.replay import Cursor
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024
 HIGH_WATER_BYTES: Final = 256 * 1024
 LOW_WATER_BYTES: Final = 64 * 1024
-KERNEL_BUFFER_BYTES: Final = 128 * 1024  # left to itself it grows to 4 MB for who never reads
 DRAIN_POLL_SECONDS: Final = 0.05
-CLOSE_SECONDS: Final = 5.0
 NOBODY: Final = Identity("", 0)  # of a socket that is opened only to be refused
+_TOO_FAST: Final = rate_limited("too many messages: send fewer, or the socket is closed")
 
 
 class Connection:
@@ -92,26 +89,32 @@ class Connection:
         closers: asyncio.TaskGroup,
         *,
         is_v1: bool,
+        max_message_bytes: int,
         identity: Identity = NOBODY,
+        pacer: Pacer | None = None,
     ) -> "Connection":
         """Answer the handshake. Raises ``ConnectionResetError`` if the client has gone
         meanwhile.
         """
-        websocket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,) if is_v1 else (),
-            heartbeat=HEARTBEAT_SECONDS,
-            compress=False,
-            autoclose=False,  # who began to close is known here
-            max_msg_size=MAX_MESSAGE_BYTES,
-            timeout=CLOSE_SECONDS,
+        websocket, transport, reader = await accept_socket(
+            request, is_v1=is_v1, max_message_bytes=max_message_bytes
         )
-        await websocket.prepare(request)
-        if request.transport is None:
-            raise ConnectionResetError("the client has gone")
-        kernel: socket.socket | None = request.transport.get_extra_info("socket")
-        if kernel is not None:
-            kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
-        return cls(websocket, request.transport, closers, is_v1=is_v1, identity=identity)
+        self = cls(websocket, transport, closers, is_v1=is_v1, identity=identity)
+        if pacer is not None:
+            reader.count = self._pace_with(pacer)
+        return self
+
+    def _pace_with(self, pacer: Pacer) -> CountFrames:
+        clock = asyncio.get_running_loop().time
+
+        def count(frames: int) -> None:
+            pace = pacer.judge(frames, clock())
+            if pace is Pace.FLOOD:
+                self.end(_TOO_FAST.close, _TOO_FAST.code)
+            elif pace is Pace.TOO_FAST and self.is_v1:
+                self.write(encode_text_frame(error_frame(_TOO_FAST.code, _TOO_FAST.message)))
+
+        return count
 
     @property
     def response(self) -> web.WebSocketResponse:

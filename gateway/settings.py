@@ -7,11 +7,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from gateway.core.addresses import Network, parse_networks
 from gateway.core.key_set import Algorithm, parse_public_key, parse_secret
 from gateway.core.origins import OriginRule, parse_rule
 from shared.settings import Port, Settings
 
 _KEYS: Final = ("jwt_secret", "jwt_public_key", "jwt_keys_file", "jwt_jwks_url")
+MIN_ADMIN_KEY_BYTES: Final = 32
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -22,6 +24,16 @@ def _split(words: Any) -> Any:
 def _usable_secret(secret: SecretStr) -> SecretStr:
     parse_secret(secret.get_secret_value())
     return secret
+
+
+def _long_enough(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value().encode()) < MIN_ADMIN_KEY_BYTES:
+        raise ValueError(f"must have at least {MIN_ADMIN_KEY_BYTES} bytes")
+    return key
+
+
+def _networks(words: Any) -> Any:
+    return parse_networks(_split(words)) if isinstance(words, str) else words
 
 
 def _usable_public_key(pem: str) -> str:
@@ -67,10 +79,43 @@ class GatewaySettings(Settings):
         5, ge=0, le=300, description="how far clocks may differ: for `exp`, `nbf`, `iat`"
     )
     allowed_origins: tuple[OriginRule, ...] = Field(
-        (), description="further origins whose pages may use the cookie, by comma"
+        (), description="further origins whose pages may use the cookie and CORS, by comma"
     )
     allow_query_token: bool = Field(
         default=False, description="take a token from ?token= too, where proxies may log it"
+    )
+    admin_key: Annotated[SecretStr, AfterValidator(_long_enough)] | None = Field(
+        None, description="the key of admin calls, at least 32 bytes; they are off without it"
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
+        (), description="networks of proxies that name the client's address, by comma"
+    )
+    client_address_header: str = Field(
+        "X-Forwarded-For", description="the header in which they do"
+    )
+    max_sockets: int = Field(20_000, ge=0, description="of this process; 0: any number")
+    max_sockets_per_address: int = Field(
+        1000, ge=0, description="sockets of one client address; 0: any number"
+    )
+    max_sockets_per_user: int = Field(
+        50, ge=0, description="sockets of one user here; 0: any number"
+    )
+    max_projects_per_socket: int = Field(
+        100, ge=0, description="projects that one socket may hear of; 0: any number"
+    )
+    max_failed_authentications: int = Field(
+        100,
+        ge=0,
+        description="bad tokens that an address may show in a minute; 0: any number",
+    )
+    max_message_bytes: int = Field(
+        65_536, ge=1024, le=2**24, description="size of a message that a client may send"
+    )
+    max_messages_per_second: float = Field(
+        20, ge=0, description="frames that a client may send, ten times that at once; 0: all"
+    )
+    handshake_seconds: float = Field(
+        10, ge=0, description="in which a request's headers must have come; 0: any time"
     )
     drain_seconds: float = Field(
         20, ge=0, le=280, description="over which, at SIGTERM, sockets are closed at most"

@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, Counter
 from gateway.access import Access
 from gateway.admission import NO_REDIS, Admission, Admitted, offer_of
 from gateway.connection import Connection
-from gateway.core.handshake import NOT_A_WEBSOCKET, Offer
+from gateway.core.handshake import NOT_A_WEBSOCKET, UPGRADE_HEADERS, Offer
+from gateway.core.limits import Pacer, SocketLimits
 from gateway.core.session import (
     Auth,
     Message,
@@ -21,6 +22,7 @@ from gateway.core.session import (
     Unsubscribe,
     parse_message,
 )
+from gateway.door import Door
 from gateway.fanout import Fanout
 from gateway.guard import Guard
 from gateway.tokens import TokenVerifier
@@ -41,14 +43,14 @@ from shared.core.protocol import (
     unsubscribed_frame,
 )
 from shared.core.replay import Since
-from shared.http import json_error
+from shared.http import refusal_response
 
 JOIN_SECONDS: Final = 10.0
 EXPIRY_WARNING_SECONDS: Final = 60.0
 EXPIRY_CHECK_SECONDS: Final = 0.5
-MAX_PROJECTS_PER_SOCKET: Final = 100
 MIN_CLOSES_PER_SECOND: Final = 50
 _DRAINING: Final = unavailable("the gateway is shutting down: connect again")
+_DISCONNECTED: Final = unauthorized("the session was ended: sign in again")
 _ANOTHER_USER: Final = unauthorized("the token is of another user: connect anew")
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,8 @@ class Sockets:
         access: Access,
         fanout: Fanout,
         guard: Guard,
+        door: Door,
+        limits: SocketLimits,
         project_type: IdType,
         registry: CollectorRegistry,
         tasks: asyncio.TaskGroup,
@@ -75,6 +79,8 @@ class Sockets:
         self._access = access
         self._fanout = fanout
         self._guard = guard
+        self._door = door
+        self._limits = limits
         self._project_type = project_type
         self._tasks = tasks
         self._drain_seconds = drain_seconds
@@ -87,13 +93,27 @@ class Sockets:
     async def open(self, request: web.Request) -> web.StreamResponse:
         """Answer a request to the WebSocket endpoint; returns when the socket is closed."""
         offer = offer_of(request)
-        admitted = await self._admission.admit(offer)
-        if self.draining and isinstance(admitted, Admitted):
-            admitted = _DRAINING
-        if isinstance(admitted, Refusal):
-            return await self._refuse(request, offer, admitted)
+        address = self._door.address_of(request)
+        with self._door.visit(address) as visit:
+            admitted = visit.refusal or await self._admission.admit(offer, address)
+            if self.draining and isinstance(admitted, Admitted):
+                admitted = _DRAINING
+            if isinstance(admitted, Admitted):
+                admitted = visit.seat(admitted.identity.user_id) or admitted
+            if isinstance(admitted, Refusal):
+                return await self._refuse(request, offer, admitted)
+            return await self._attend(request, offer, admitted)
+
+    async def _attend(
+        self, request: web.Request, offer: Offer, admitted: Admitted
+    ) -> web.StreamResponse:
         connection = await Connection.accept(
-            request, self._tasks, is_v1=offer.is_v1, identity=admitted.identity
+            request,
+            self._tasks,
+            is_v1=offer.is_v1,
+            max_message_bytes=self._limits.max_message_bytes,
+            identity=admitted.identity,
+            pacer=Pacer(self._limits.rate, asyncio.get_running_loop().time()),
         )
         if self.draining:  # since it was admitted
             await connection.close(CloseCode.DRAINING, "draining")
@@ -114,18 +134,15 @@ class Sockets:
     ) -> web.StreamResponse:
         self._refused.labels(refusal.code).inc()
         if offer.is_websocket and offer.is_v1:
-            connection = await Connection.accept(request, self._tasks, is_v1=True)
+            connection = await Connection.accept(
+                request,
+                self._tasks,
+                is_v1=True,
+                max_message_bytes=self._limits.max_message_bytes,
+            )
             await connection.refuse(refusal)
             return connection.response
-        headers = {}
-        if refusal is NOT_A_WEBSOCKET:
-            # RFC 9110, section 15.5.22, and RFC 6455, section 4.2.2
-            headers = {
-                "Upgrade": "websocket",
-                "Connection": "Upgrade",
-                "Sec-WebSocket-Version": "13",
-            }
-        return json_error(refusal.status, refusal.code, refusal.message, headers)
+        return refusal_response(refusal, UPGRADE_HEADERS if refusal is NOT_A_WEBSOCKET else {})
 
     async def _serve(self, connection: Connection) -> None:
         try:
@@ -164,10 +181,11 @@ class Sockets:
         if since is None and message.age_seconds is not None:
             since = self._fanout.loaded(message.age_seconds)
         held = self._fanout.channels_of(connection)
-        if channel not in held and len(held) > MAX_PROJECTS_PER_SOCKET:
+        most = self._limits.max_projects
+        if most and channel not in held and len(held) > most:  # user: is one of them
             return error_frame(
                 "too_many_subscriptions",
-                f"a socket may hear of {MAX_PROJECTS_PER_SOCKET} projects: unsubscribe first",
+                f"a socket may hear of {most} projects: unsubscribe first",
                 project_id=channel.id,
             )
         refusal = await self._admission.refuse_access(channel.id, connection.user_id)
@@ -194,6 +212,12 @@ class Sockets:
         pair = (channel.id, connection.user_id)
         if channel.kind == "project" and not self._access.is_known(pair):
             self._guard.doubt(Recheck(*pair))
+
+    def disconnect(self, user_id: str) -> None:
+        """End all sockets of the user, who may come back with a token."""
+        for connection in self._connections:
+            if connection.user_id == user_id:
+                connection.end_with(_DISCONNECTED)
 
     async def watch_tokens(self) -> None:
         """Warn v1 clients ahead of their token's end, and close whoever has none. Never

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.fanout import Fanout
@@ -10,7 +10,7 @@ from gateway.guard import EVERYTHING, Guard
 from gateway.pubsub import PubSub
 from shared.backoff import Backoff
 from shared.core.channels import RedisNames
-from shared.core.protocol import as_reason, parse_recheck, parse_tick
+from shared.core.protocol import as_reason, parse_disconnect, parse_recheck, parse_tick
 from shared.redis_link import TIMEOUT_SECONDS, Client, RedisLost, read_state, telling_loss
 
 HEARTBEAT_SECONDS: Final = 1.0
@@ -22,13 +22,20 @@ class Subscriber:
     """Owns the link: a loss is noticed here, told to the fan-out, and mended with backoff."""
 
     def __init__(
-        self, url: str, client: Client, names: RedisNames, fanout: Fanout, guard: Guard
+        self,
+        url: str,
+        client: Client,
+        names: RedisNames,
+        fanout: Fanout,
+        guard: Guard,
+        disconnect: Callable[[str], None],
     ) -> None:
         self._url = url
         self._client = client
         self._names = names
         self._fanout = fanout
         self._guard = guard
+        self._disconnect = disconnect
         self._tick = names.tick.encode()
         self._recheck = names.recheck.encode()
         self._all_acknowledged = asyncio.Event()
@@ -107,6 +114,9 @@ class Subscriber:
             recheck = parse_recheck(payload)
             if recheck is not None:
                 self._guard.doubt(recheck)
+            user_id = parse_disconnect(payload)
+            if user_id is not None:
+                self._disconnect(user_id)
             return
         tick = parse_tick(payload)
         if tick is not None:

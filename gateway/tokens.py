@@ -51,6 +51,9 @@ class TokenVerifier:
         """Until the token ends; below zero it has."""
         return identity.expires_at - self._now()
 
+    def has_expired(self, identity: Identity) -> bool:
+        return self._rules.has_expired(identity, self._now())
+
     async def verify(self, token: str) -> Identity | Refusal:
         """Whom the token stands for, or why it is refused (never repeating any of it).
 

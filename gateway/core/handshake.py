@@ -1,7 +1,7 @@
 """What a request to the WebSocket endpoint asks for, and with which token."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.core.origins import OriginRule, is_origin_allowed
@@ -16,6 +16,12 @@ _COOKIE: Final = "access_token"
 NOT_A_WEBSOCKET: Final = Refusal(
     426, CloseCode.BAD_REQUEST, "upgrade_required", "this is a WebSocket endpoint (version 13)"
 )
+# RFC 9110, section 15.5.22, and RFC 6455, section 4.2.2
+UPGRADE_HEADERS: Final = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+}
 # 403 and not 401: another token would not help
 FOREIGN_ORIGIN: Final = Refusal(
     403,
@@ -23,6 +29,13 @@ FOREIGN_ORIGIN: Final = Refusal(
     "forbidden",
     f"the cookie {_COOKIE} counts only with an Origin of this host or one that is allowed",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What stands for a token, once."""
+
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,7 @@ class Offer:
     cookies: Sequence[str]
     origin: Sequence[str]
     host: Sequence[str]
+    tickets: Sequence[str]
     query_tokens: Sequence[str]
     project_ids: Sequence[str]
     cursors: Sequence[str]
@@ -67,17 +81,24 @@ class Offer:
     def _offered(self) -> list[str]:
         return [word.strip() for value in self.subprotocols for word in value.split(",")]
 
-    def token(self, sources: TokenSources) -> str | Refusal:
-        """The token; the first place that has one decides, nothing falls through."""
+    def token(self, sources: TokenSources) -> str | Ticket | Refusal:
+        """The token, or the ticket in its stead; the first place that has one decides,
+        nothing falls through.
+        """
         token = self._header_token() or self._subprotocol_token()
         if token is None:
             token = self._cookie_token(sources.allowed_origins)
+        if token is None and self.tickets:
+            if len(self.tickets) > 1:
+                return bad_request("?ticket= must be given once")
+            return Ticket(self.tickets[0])
         if token is None and sources.allow_query:
             token = _only(self.query_tokens, "?token= must be given once")
         if token is None:
             return unauthorized(
                 "a token is required: Authorization: Bearer <token>, "
-                f"or the subprotocols {SUBPROTOCOL}, bearer.<token>, or the cookie {_COOKIE}"
+                f"or the subprotocols {SUBPROTOCOL}, bearer.<token>, or the cookie {_COOKIE}, "
+                "or a ticket"
             )
         return token
 

@@ -104,3 +104,6 @@ class RedisNames:
     @property
     def state(self) -> str:
         return f"{self.prefix}neverstale:state"
+
+    def ticket(self, digest: str) -> str:
+        return f"{self.prefix}neverstale:ticket:{digest}"

@@ -15,6 +15,7 @@ class CloseCode(IntEnum):
     UNAUTHORIZED = 4401
     FORBIDDEN = 4403
     TOO_SLOW = 4408
+    TOO_MANY = 4429
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Refusal:
     close: CloseCode
     code: str
     message: str
+    retry_after_seconds: int | None = None
 
 
 def bad_request(message: str) -> Refusal:
@@ -40,6 +42,14 @@ def unauthorized(message: str) -> Refusal:
 
 def unavailable(message: str) -> Refusal:
     return Refusal(503, CloseCode.UNAVAILABLE, "unavailable", message)
+
+
+def rate_limited(message: str, retry_after_seconds: int | None = None) -> Refusal:
+    return Refusal(429, CloseCode.TOO_MANY, "rate_limited", message, retry_after_seconds)
+
+
+def too_many_connections(message: str) -> Refusal:
+    return Refusal(429, CloseCode.TOO_MANY, "too_many_connections", message)
 
 
 TOKEN_EXPIRED: Final = Refusal(

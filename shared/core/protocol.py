@@ -277,6 +277,20 @@ def parse_recheck(text: bytes) -> Recheck | None:
         return None
 
 
+def disconnect_message(user_id: str) -> bytes:
+    """What is published there to end all sockets of a user."""
+    return orjson.dumps({"type": "disconnect", "user_id": user_id})
+
+
+def parse_disconnect(text: bytes) -> str | None:
+    """The user whose sockets a message on that channel ends, or None."""
+    try:
+        message = orjson.loads(text)
+        return str(message["user_id"]) if message["type"] == "disconnect" else None
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
 def membership_change_of(frame: bytes) -> tuple[str, bool] | None:
     """The project that a frame of a user's own channel names, and whether that user may have
     got or lost it; None: it names none, or is no such frame.

@@ -99,6 +99,8 @@ def running(folder: Path, schema: str, config: str, *, gateways: int = 0) -> Ite
             "JWT_SECRET": SECRET,
             "HOST": "127.0.0.1",
             "WORKERS": "1",
+            "MAX_SOCKETS": "0",
+            "MAX_SOCKETS_PER_USER": "0",
             "LOG_LEVEL": "warning",
         }
         asyncio.run(execute(postgres.url, schema))

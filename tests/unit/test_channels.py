@@ -143,3 +143,7 @@ def test_a_replay_is_complete_only_between_the_floor_and_the_end_of_the_same_log
     since: Since, after: int | None
 ) -> None:
     assert decide_replay(since, LogHead("g.r", floor=10, last=20)) == after
+
+
+def test_a_ticket_is_named_behind_the_prefix() -> None:
+    assert RedisNames("staging:").ticket("d") == "staging:neverstale:ticket:d"

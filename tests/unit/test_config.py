@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.addresses import parse_networks
 from gateway.core.origins import parse_rule
 from gateway.settings import GatewaySettings
 from listener.core.triggers import (
@@ -358,6 +359,10 @@ def test_settings_have_defaults_and_keep_their_secrets() -> None:
         ({"JWT_LEEWAY_SECONDS": "301"}, "must be at most 300"),
         ({"JWT_JWKS_REFRESH_SECONDS": "0"}, "must be at least 1"),
         ({"ALLOWED_ORIGINS": "a.test, *"}, "ALLOWED_ORIGINS must be hosts as in"),
+        ({"ADMIN_KEY": "short-and-secret"}, "ADMIN_KEY must have at least 32 bytes"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8, secret"}, "must be addresses or networks as in"),
+        ({"MAX_SOCKETS": "-1"}, "MAX_SOCKETS must be at least 0"),
+        ({"MAX_MESSAGE_BYTES": "0"}, "MAX_MESSAGE_BYTES must be at least 1024"),
         ({"ALLOW_QUERY_TOKEN": "maybe"}, "ALLOW_QUERY_TOKEN must be true or false"),
     ],
 )
@@ -391,8 +396,14 @@ def test_keys_are_fetched_from_where_nobody_can_change_them(
 def test_lists_are_written_with_commas() -> None:
     settings = load_settings(
         GatewaySettings,
-        {**SETTINGS, "JWT_ALGORITHMS": "HS256, HS512", "ALLOWED_ORIGINS": "a.test,*.b.test"},
+        {
+            **SETTINGS,
+            "JWT_ALGORITHMS": "HS256, HS512",
+            "ALLOWED_ORIGINS": "a.test,*.b.test",
+            "TRUSTED_PROXIES": "10.0.0.0/8, ::1",
+        },
     )
+    assert settings.trusted_proxies == parse_networks(["10.0.0.0/8", "::1"])
     assert settings.jwt_algorithms == ("HS256", "HS512")
     assert settings.allowed_origins == (parse_rule("a.test"), parse_rule("*.b.test"))
 

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.core.handshake import Held, Offer, TokenSources
+from gateway.core.handshake import Held, Offer, Ticket, TokenSources
 from gateway.core.origins import is_origin_allowed, parse_origin, parse_rule
 from gateway.core.outbox import join_frames
 from gateway.core.session import (
@@ -29,6 +29,7 @@ def offer(**given: list[str]) -> Offer:
         "cookies": [],
         "origin": [],
         "host": ["app.test"],
+        "tickets": [],
         "query_tokens": [],
         "project_ids": ["7"],
         "cursors": [],
@@ -104,6 +105,25 @@ def test_a_token_that_is_not_there_or_twice_is_refused(
     refusal = offer(**given).token(SOURCES)
     assert isinstance(refusal, Refusal)
     assert refusal.status == status
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, Ticket("t")),
+        ({"tickets": ["t", "u"]}, 400),
+        ({"tickets": [""]}, Ticket("")),
+        ({"authorization": ["Bearer h"]}, "h"),
+        ({"subprotocols": [V1 + "s"]}, "s"),
+        ({"cookies": ["access_token=c"], "origin": ["https://app.test"]}, "c"),
+        ({"cookies": ["access_token=c"]}, 403),
+    ],
+)
+def test_a_ticket_comes_after_the_cookie_and_before_the_query(
+    given: dict[str, list[str]], told: object
+) -> None:
+    token = offer(**{"tickets": ["t"], "query_tokens": ["q"], **given}).token(WITH_QUERY)
+    assert (token.status if isinstance(token, Refusal) else token) == told
 
 
 def test_a_token_in_the_query_counts_only_where_that_is_switched_on() -> None:
@@ -246,6 +266,7 @@ def test_what_cannot_be_followed_is_a_mistake(text: str) -> None:
 
 def test_a_token_is_in_no_representation() -> None:
     assert "a.b.c" not in repr(Auth("a.b.c"))
+    assert "a.b.c" not in repr(Ticket("a.b.c"))
 
 
 AS_V1 = {"subprotocols": ["neverstale.v1"]}

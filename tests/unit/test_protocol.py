@@ -19,19 +19,24 @@ from shared.core.protocol import (
     ACTIONS,
     Event,
     Publishable,
+    Recheck,
     Tick,
     as_reason,
     auth_ok_frame,
     connected_frame,
     cursor_of,
+    disconnect_message,
     encode_close_frame,
     encode_text_frame,
     error_body,
     error_frame,
     format_timestamp,
+    parse_disconnect,
+    parse_recheck,
     parse_tick,
     publishable_event,
     publishable_reconnect,
+    recheck_message,
     reconnect_frame,
     replayed_frame,
     row_of,
@@ -201,3 +206,12 @@ def test_refusals_pair_status_and_close_code() -> None:
     for refusal in (bad_request(""), unauthorized(""), FORBIDDEN, TOKEN_EXPIRED):
         assert refusal.close == 4000 + refusal.status
     assert (unavailable("").status, unavailable("").close) == (503, 1013)
+
+
+def test_a_user_is_disconnected_by_a_message_of_its_own_kind() -> None:
+    message = disconnect_message("u")
+    assert parse_disconnect(message) == "u"
+    assert parse_recheck(message) is None
+    assert parse_disconnect(recheck_message(Recheck(None, "u"))) is None
+    for text in (b"", b"[]", b"{}", b'{"type":"disconnect"}'):
+        assert parse_disconnect(text) is None

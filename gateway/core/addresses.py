@@ -1,0 +1,68 @@
+"""Whom a connection comes from, where proxies stand between."""
+
+from collections.abc import Collection, Sequence
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Final, TypeAlias
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+_HOST_BITS: Final = 64  # one customer has at least so many addresses (RFC 6177)
+
+
+def parse_networks(words: Sequence[str]) -> tuple[Network, ...]:
+    """Networks as in ``10.0.0.0/8`` or ``::1``.
+
+    Raises:
+        ValueError: one is none; the text does not repeat it.
+    """
+    try:
+        return tuple(ip_network(word) for word in words)
+    except ValueError:
+        raise ValueError("must be addresses or networks as in 10.0.0.0/8, by comma") from None
+
+
+def find_client(
+    peer: str | None, forwarded: Sequence[str], trusted: Collection[Network]
+) -> str | None:
+    """The client's address as limits count it (of IPv6: its /64), or None where many clients
+    may share it unseen.
+
+    *forwarded* counts only if the peer is trusted, and of it the last address that is not:
+    what is before that, anybody can write. Without any trusted proxy a private peer may be
+    an unnamed one, so nothing is held against it.
+    """
+    address = _parse(peer or "")
+    hops = [hop.strip() for line in forwarded for hop in line.split(",")]
+    while address is not None and _is_in(address, trusted):
+        address = _parse(hops.pop()) if hops else None
+    if address is None or (not trusted and not address.is_global):
+        return None
+    if isinstance(address, IPv6Address):
+        return str(ip_network((int(address), _HOST_BITS), strict=False))
+    return str(address)
+
+
+def _is_in(address: Address, networks: Collection[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _parse(text: str) -> Address | None:
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:  # some proxies write the port, too
+        text = text.partition(":")[0]
+    try:
+        # a zone names our own interface, not the client's
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
