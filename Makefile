@@ -28,10 +28,11 @@ $(NODE_INSTALLED): client/package.json client/package-lock.json client/tests/rea
 dev: install ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two gateways (Ctrl-C stops it)
 	@exec $(BIN)/python -m deploy.dev up
 
-test: install ## Unit tests, then the tests on real servers
+test: install ## Unit tests, then the tests on real servers (ORACLE_SECONDS, ORACLE_SEED: the browser side's stale oracle)
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest tests/unit -q
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
 	$(BIN)/coverage run -m pytest tests/integration -q
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
 	@$(MAKE) --no-print-directory test-client
