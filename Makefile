@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 NODE_INSTALLED := client/node_modules/.installed
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev test test-client bench-capture bench-latency bench-recovery bench-memory load lint lint-client format lock clean
+.PHONY: help install dev test test-client bench-capture bench-requests bench-latency bench-recovery bench-memory load lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,10 +28,11 @@ $(NODE_INSTALLED): client/package.json client/package-lock.json client/tests/rea
 dev: install ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two gateways (Ctrl-C stops it)
 	@exec $(BIN)/python -m deploy.dev up
 
-test: install ## Unit tests, then the tests on real servers
+test: install ## Unit tests, then the tests on real servers (ORACLE_SECONDS, ORACLE_SEED: the browser side's stale oracle)
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest tests/unit -q
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
 	$(BIN)/coverage run -m pytest tests/integration -q
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
 	@$(MAKE) --no-print-directory test-client
@@ -41,6 +42,9 @@ test-client: ## The browser side's tests (where there is Node)
 
 bench-capture: install ## What our triggers cost a writer, beside no triggers and the usual row-level NOTIFY
 	@$(BIN)/python -m tests.load.capture
+
+bench-requests: ## Requests of an hour of a team of ten, beside polling every 5 s (where there is Node)
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED) && cd client && npx vitest run --config vitest.bench.config.ts
 
 bench-latency: install ## From commit to published, at several rates of transactions
 	@$(BIN)/python -m tests.load.latency

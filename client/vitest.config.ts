@@ -8,7 +8,11 @@ export default defineConfig({
   test: {
     projects: [
       {
-        test: { name: 'node', include: ['tests/**/*.test.ts'] },
+        test: {
+          name: 'node',
+          include: ['tests/**/*.test.ts'],
+          exclude: ['tests/integration/**'],
+        },
       },
       {
         test: { name: 'react 19', include: ['tests/**/*.test.tsx'], environment: 'happy-dom' },

@@ -201,6 +201,8 @@ export class Session {
       this.end('offline');
     } else if (code === CloseCode.forbidden) {
       if (this.subscriptions.refuseCurrent(wasConnected)) this.connect();
+      // It was told before, by `error`: what is left to hear is an invitation.
+      else if (wasConnected) this.fail(random);
       else this.end('forbidden');
     } else if (code === CloseCode.draining) {
       this.wait(random * LONGEST_DRAIN_PAUSE_MS);

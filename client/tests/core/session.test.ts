@@ -134,6 +134,19 @@ describe('closes', () => {
     expect(messages(effects)).toMatchObject([{ type: 'subscribe', project_id: 'P' }]);
   });
 
+  it('4403 about a project that was already refused: it comes back, to hear an invitation', () => {
+    const script = new Script().connect(['P']);
+    script.frame(onUser('P', 'project_members', 'DELETE', 'P:U'));
+    script.frame({ type: 'error', code: 'forbidden', message: '', project_id: 'P' });
+    script.closed(4403);
+    expect(script.timerMs).toBe(500);
+    script.expire();
+    expect(script.token().get('project_id')).toBeNull();
+    script.frame(connected([]));
+    const effects = script.frame(onUser('P', 'project_members', 'INSERT', 'P:U'));
+    expect(messages(effects)).toMatchObject([{ type: 'subscribe', project_id: 'P' }]);
+  });
+
   it('4403 about a project that was left meanwhile', () => {
     const script = new Script();
     script.want('P');

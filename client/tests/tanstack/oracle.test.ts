@@ -10,22 +10,12 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 
 import { createConnection, type Connection } from '../../src/index.js';
 import { connectQueryClient, readCursors } from '../../src/tanstack/index.js';
+import { seeded } from '../seeded.js';
 import { optionsIn, pass, World, type FakeSocket } from '../world.js';
 
 const ROWS = [0, 1, 2];
 const STEPS = 120;
 const SEEDS = 250;
-
-/** Numbers in [0, 1) that depend on the seed alone (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 /** A database, its log of changes, and a gateway that resumes from it: all in memory. */
 class Server {

@@ -1,0 +1,260 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { QueryClient, QueryObserver, type QueryKey } from '@tanstack/query-core';
+import { expect, vi } from 'vitest';
+import { WebSocket } from 'ws';
+
+import {
+  browserEnvironment,
+  createConnection,
+  type Connection,
+  type ConnectionOptions,
+  type NeverstaleEvent,
+} from '../../src/index.js';
+import { neverstaleDefaults } from '../../src/persist/index.js';
+import { connectQueryClient, readCursors } from '../../src/tanstack/index.js';
+import type { Stack } from './stack.js';
+
+/** Only to catch hangs. */
+const HANG_MS = 20_000;
+const MARKER_MS = 2_000;
+/** Longer than the binding's `batchMs`. */
+const BATCH_MS = 40;
+
+/** The `ws` package as a browser has it: a failure is told by `onclose`, never thrown. */
+class BrowserLikeSocket extends WebSocket {
+  constructor(url: string, protocols: string[]) {
+    super(url, protocols);
+    this.on('error', () => undefined);
+  }
+}
+
+vi.stubGlobal('WebSocket', BrowserLikeSocket);
+
+export async function eventually(
+  isSo: () => boolean,
+  what: () => unknown,
+  hangMs = HANG_MS,
+): Promise<void> {
+  await vi.waitFor(
+    () => {
+      if (!isSo()) throw new Error(`it never came to: ${JSON.stringify(what())}`);
+    },
+    { timeout: hangMs, interval: 10 },
+  );
+}
+
+interface PageOptions {
+  url: string;
+  user: string;
+  projects?: readonly string[];
+  connection?: Partial<ConnectionOptions>;
+  random?: () => number;
+  /** At most so long an answer takes once the database was read. Default: 0. */
+  latencyMs?: number;
+}
+
+/** A page of an app: a real query cache, fed by the stack's API and kept fresh by its gateway. */
+export class Page {
+  readonly client = new QueryClient({
+    defaultOptions: {
+      ...neverstaleDefaults,
+      queries: {
+        ...neverstaleDefaults.queries,
+        retry: false,
+        queryFn: ({ queryKey }) => this.fetch(queryKey),
+      },
+    },
+  });
+  /** The keys fetched, in order. */
+  fetched: string[] = [];
+  events: NeverstaleEvent[] = [];
+  readonly closeCodes: number[] = [];
+  readonly warnings: string[] = [];
+  sockets = 0;
+  connection!: Connection;
+  readonly user: string;
+  private readonly open = new Map<string, () => void>();
+  private readonly shown = new Map<string, () => void>();
+  private readonly markers = new Set<string>();
+  private readonly loadedAt = Date.now();
+  private stopBinding: () => void = () => undefined;
+
+  constructor(
+    private readonly stack: Stack,
+    private readonly options: PageOptions,
+  ) {
+    this.user = options.user;
+  }
+
+  /** A page that is connected and hears its projects. */
+  static async live(stack: Stack, options: PageOptions): Promise<Page> {
+    const page = new Page(stack, options);
+    page.connect();
+    await page.untilLive();
+    return page;
+  }
+
+  connect(): void {
+    const { url, projects = [], connection, random = () => 0.1 } = this.options;
+    const browser = browserEnvironment();
+    this.connection = createConnection({
+      url: url + this.stack.wsPath,
+      getToken: () => this.stack.token(this.user),
+      cursors: readCursors(this.client),
+      environment: {
+        ...browser,
+        random,
+        loadedAt: this.loadedAt,
+        openSocket: (address, protocols, listener) => {
+          this.sockets += 1;
+          return browser.openSocket(address, protocols, {
+            text: (text) => {
+              listener.text(text);
+            },
+            closed: (code) => {
+              this.closeCodes.push(code);
+              listener.closed(code);
+            },
+          });
+        },
+        warn: (text) => this.warnings.push(text),
+      },
+      ...connection,
+    });
+    for (const projectId of projects) this.enter(projectId);
+    this.stopBinding = connectQueryClient(this.connection, this.client, {
+      mapping: {
+        marker: ({ id }) => {
+          this.markers.add(id);
+          return {};
+        },
+      },
+    });
+    this.connection.subscribe((event) => this.events.push(event));
+  }
+
+  enter(projectId: string): void {
+    if (!this.open.has(projectId)) this.open.set(projectId, this.connection.open(projectId));
+  }
+
+  leave(projectId: string): void {
+    this.open.get(projectId)?.();
+    this.open.delete(projectId);
+  }
+
+  get projects(): string[] {
+    return [...this.open.keys()];
+  }
+
+  async untilLive(): Promise<void> {
+    const statuses = (): string[] =>
+      [undefined, ...this.projects].map((projectId) => this.connection.status(projectId));
+    await eventually(() => statuses().every((status) => status === 'live'), statuses);
+  }
+
+  /** Puts queries on the screen. */
+  show(...queryKeys: QueryKey[]): void {
+    for (const queryKey of queryKeys) {
+      const name = nameOf(queryKey);
+      if (this.shown.has(name)) continue;
+      const observer = new QueryObserver(this.client, { queryKey });
+      this.shown.set(
+        name,
+        observer.subscribe(() => undefined),
+      );
+    }
+  }
+
+  /** Takes queries off the screen; they stay in the cache. */
+  hide(...queryKeys: QueryKey[]): void {
+    for (const queryKey of queryKeys) {
+      this.shown.get(nameOf(queryKey))?.();
+      this.shown.delete(nameOf(queryKey));
+    }
+  }
+
+  async settled(): Promise<void> {
+    await eventually(
+      () => this.client.isFetching() === 0,
+      () => this.client.isFetching(),
+    );
+  }
+
+  /** What was committed before has been heard of, and what that asked for has been done. */
+  async caughtUp(...projectIds: readonly string[]): Promise<void> {
+    await Promise.all(projectIds.map((projectId) => this.untilMarker(projectId)));
+    await sleep(BATCH_MS);
+    await this.settled();
+  }
+
+  private async untilMarker(projectId: string): Promise<void> {
+    const ids: string[] = [];
+    const isHeard = (): boolean => ids.some((id) => this.markers.has(id));
+    const end = Date.now() + HANG_MS;
+    // More than one: a marker may be lost in a reset that stands for it.
+    while (!isHeard() && Date.now() < end) {
+      const id = crypto.randomUUID();
+      ids.push(id);
+      await this.stack.notify('marker', projectId, id);
+      const waitEnd = Date.now() + MARKER_MS;
+      while (!isHeard() && Date.now() < waitEnd) await sleep(5);
+    }
+    expect(isHeard(), `marker of ${projectId}: ${JSON.stringify(this.events.at(-1))}`).toBe(true);
+  }
+
+  /** What was fetched since this was last asked, each once. */
+  takeFetched(): string[] {
+    const fetched = new Set(this.fetched);
+    this.fetched = [];
+    return [...fetched].sort();
+  }
+
+  /** The queries that are marked as stale. */
+  stale(): string[] {
+    return this.client
+      .getQueryCache()
+      .findAll({ stale: true })
+      .map(({ queryKey }) => nameOf(queryKey))
+      .sort();
+  }
+
+  /** Why it was told that everything of a project, or everything, may be stale. */
+  resets(): string[] {
+    return this.events.flatMap((event) => (event.type === 'stale' ? [event.reason] : []));
+  }
+
+  /** Its connection ends; its cache stays. */
+  disconnect(): void {
+    this.stopBinding();
+    this.connection.close();
+    this.open.clear();
+  }
+
+  close(): void {
+    this.disconnect();
+    this.hide(
+      ...this.client
+        .getQueryCache()
+        .getAll()
+        .map(({ queryKey }) => queryKey),
+    );
+    this.client.clear();
+  }
+
+  private async fetch(queryKey: QueryKey): Promise<unknown> {
+    this.fetched.push(nameOf(queryKey));
+    const answer = await this.stack.read(queryKey, this.user);
+    const { latencyMs = 0 } = this.options;
+    if (latencyMs > 0) await sleep(Math.random() * latencyMs);
+    return answer;
+  }
+}
+
+export function nameOf(queryKey: QueryKey): string {
+  return queryKey.join('/');
+}
+
+export function names(...queryKeys: QueryKey[]): string[] {
+  return queryKeys.map(nameOf).sort();
+}
