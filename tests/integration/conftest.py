@@ -149,7 +149,8 @@ class World:
 
 
 @asynccontextmanager
-async def _world(servers: Servers) -> AsyncIterator[World]:
+async def made_world(servers: Servers) -> AsyncIterator[World]:
+    """A world of one's own, ended in order."""
     name = f"test_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(servers.postgres.url)
     await admin.execute(f"create database {name}")
@@ -190,12 +191,12 @@ async def _world(servers: Servers) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def world(servers: Servers) -> AsyncIterator[World]:
-    async with _world(servers) as made:
+    async with made_world(servers) as made:
         yield made
 
 
 @pytest.fixture
 async def own_world(own_servers: Servers) -> AsyncIterator[World]:
     """A world whose servers are its own to kill."""
-    async with _world(own_servers) as made:
+    async with made_world(own_servers) as made:
         yield made
