@@ -4,9 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NODE_INSTALLED := client/node_modules/.installed
+WEB_INSTALLED := demo/web/node_modules/.installed
+CLIENT_BUILT := client/dist/index.js
+PAGE_BUILT := demo/web/dist/index.html
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev test test-client bench-capture bench-requests bench-latency bench-recovery bench-memory load lint lint-client format lock clean
+.PHONY: help install dev demo-page demo-record test test-client test-browser bench-capture bench-requests bench-latency bench-recovery bench-memory load lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,7 +28,24 @@ $(NODE_INSTALLED): client/package.json client/package-lock.json client/tests/rea
 	@cd client && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-dev: install ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two gateways (Ctrl-C stops it)
+$(CLIENT_BUILT): $(NODE_INSTALLED) $(shell find client/src -type f)
+	@cd client && npm run build --silent
+	@touch $@
+
+$(WEB_INSTALLED): demo/web/package.json demo/web/package-lock.json
+	@echo "Installing into demo/web/node_modules ..."
+	@cd demo/web && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(PAGE_BUILT): $(CLIENT_BUILT) $(WEB_INSTALLED) $(shell find demo/web -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
+	@echo "Building the demo's page ..."
+	@cd demo/web && npm run build --silent
+	@touch $@
+
+demo-page: ## Build the demo's page (where there is Node)
+	@command -v node >/dev/null || { echo "Node is not installed: the demo runs without its page"; exit 0; }; $(MAKE) -s $(PAGE_BUILT)
+
+dev: install demo-page ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two gateways, the demo (Ctrl-C stops it)
 	@exec $(BIN)/python -m deploy.dev up
 
 test: install ## Unit tests, then the tests on real servers (ORACLE_SECONDS, ORACLE_SEED: the browser side's stale oracle)
@@ -35,10 +55,18 @@ test: install ## Unit tests, then the tests on real servers (ORACLE_SECONDS, ORA
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
 	$(BIN)/coverage run -m pytest tests/integration -q
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
-	@$(MAKE) --no-print-directory test-client
+	@$(MAKE) --no-print-directory test-client test-browser
 
 test-client: ## The browser side's tests (where there is Node)
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED) && cd client && npm test --silent
+
+test-browser: install ## The demo in a real browser, on the real stack (where there are Node and Chromium)
+	@command -v node >/dev/null || { echo "Node is not installed: the demo is not tested in a browser"; exit 0; }; \
+	command -v chromium >/dev/null || { echo "Chromium is not installed: the demo is not tested in a browser"; exit 0; }; \
+	$(MAKE) -s $(PAGE_BUILT) && $(BIN)/python -m pytest tests/browser -q
+
+demo-record: install demo-page ## Take the README's screenshots anew
+	$(BIN)/python -m pytest tests/browser -q -k fits --record
 
 bench-capture: install ## What our triggers cost a writer, beside no triggers and the usual row-level NOTIFY
 	@$(BIN)/python -m tests.load.capture
@@ -66,7 +94,7 @@ lint: install ## Style, types and layers
 	@$(MAKE) --no-print-directory lint-client
 
 lint-client: ## The browser side's style and types (where there is Node)
-	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED) && cd client && npm run lint --silent
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(CLIENT_BUILT) $(WEB_INSTALLED) && (cd client && npm run lint --silent) && cd demo/web && npm run lint --silent
 
 format: install ## Format and fix what can be fixed
 	$(BIN)/ruff format .
@@ -78,6 +106,6 @@ lock: install ## Resolve the dependencies anew (commit the result)
 
 clean: ## Remove the development data (.dev), .venv and caches
 	@test ! -L .dev/postgres || rm -rf "$$(readlink -f .dev/postgres)"
-	rm -rf client/node_modules client/tests/react18/node_modules client/dist
+	rm -rf client/node_modules client/tests/react18/node_modules client/dist demo/web/node_modules demo/web/dist
 	rm -rf .dev .venv build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -123,7 +123,7 @@ def load_settings(kind: type[AnySettings], environment: Mapping[str, str]) -> An
         raise InvalidSettings(problems) from None
 
 
-def describe_settings(kind: type[Settings]) -> str:
+def describe_settings(kind: type[DatabaseSettings]) -> str:
     """The settings as text for ``--help``: a line each, with its default."""
     lines = ["settings, from the environment:"]
     for name, field in kind.model_fields.items():

@@ -20,6 +20,7 @@ environment of `up`:
   DEV_REDIS_PORT      where Valkey listens (default 6399)
   DEV_GATEWAY_PORTS   where the gateways listen (default 8080,8090)
   DEV_LISTENER_PORTS  health ports of the listeners (default 8081,8091)
+  DEV_DEMO_PORT       where the demo is served (default 8000)
 """
 
 

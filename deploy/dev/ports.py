@@ -16,12 +16,14 @@ class Ports:
     redis: int
     gateways: tuple[int, int]
     listeners: tuple[int, int]
+    demo: int
 
     def check(self, *, own_postgres: bool, own_redis: bool) -> None:
         """Raise ``StackFailed`` with every port that is busy or given twice."""
         wanted = [
             *(("a gateway", port, "DEV_GATEWAY_PORTS") for port in self.gateways),
             *(("a listener", port, "DEV_LISTENER_PORTS") for port in self.listeners),
+            ("the demo", self.demo, "DEV_DEMO_PORT"),
         ]
         if own_postgres:
             wanted.append(("PostgreSQL", self.postgres, "DEV_POSTGRES_PORT"))
@@ -46,6 +48,7 @@ def parse_ports(environment: Mapping[str, str]) -> Ports:
         redis=_parse(environment, "DEV_REDIS_PORT", "6399")[0],
         gateways=_parse_pair(environment, "DEV_GATEWAY_PORTS", "8080,8090"),
         listeners=_parse_pair(environment, "DEV_LISTENER_PORTS", "8081,8091"),
+        demo=_parse(environment, "DEV_DEMO_PORT", "8000")[0],
     )
 
 

@@ -73,21 +73,29 @@ class Stack:
             valkey = ValkeyServer(FOLDER / "valkey", self._ports.redis)
             await self._start(tasks, [ServerPart(valkey, self._console)])
             redis_url = valkey.url
+        demo = self._ports.demo
         settings = {
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,
             "JWT_SECRET": read_secret(),
             "LOG_FORMAT": "console",
             "PYTHONUNBUFFERED": "1",
+            "ALLOWED_ORIGINS": f"http://localhost:{demo},http://127.0.0.1:{demo}",
+            "GATEWAY_PORT": str(self._ports.gateways[0]),
         }
         await self._load_demo(database_url)
         await self._install(settings)
         for name, ports, variable in (
             ("listener", self._ports.listeners, "HEALTH_PORT"),
             ("gateway", self._ports.gateways, "PORT"),
+            ("demo", (demo,), "PORT"),
         ):
             children = [
-                self._child(f"{name}{n}", name, {**settings, variable: str(port)})
+                self._child(
+                    f"{name}{n if len(ports) > 1 else ''}",
+                    name,
+                    {**settings, variable: str(port)},
+                )
                 for n, port in enumerate(ports, 1)
             ]
             await self._start(tasks, children)
@@ -127,7 +135,7 @@ class Stack:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             raise StackFailed(f"DATABASE_URL can't be connected to: {exc}") from exc
         try:
-            for name in ("schema.sql", "data.sql"):
+            for name in ("schema.sql", "data.sql", "board.sql"):
                 await connection.execute((ROOT / "demo" / name).read_text())
         except asyncpg.PostgresError as exc:
             raise StackFailed(f"the demo can't be loaded into this database: {exc}") from exc
@@ -157,7 +165,7 @@ class Stack:
         deadline = time.monotonic() + READY_SECONDS
         timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            for port in (*self._ports.listeners, *self._ports.gateways):
+            for port in (*self._ports.listeners, *self._ports.gateways, self._ports.demo):
                 while not await _is_ready(http, port):
                     if time.monotonic() > deadline:
                         raise StackFailed(f"nothing ready on port {port}: see its lines above")
@@ -170,9 +178,12 @@ class Stack:
         describe_stack(
             {"gateways": urls, "database_url": settings["DATABASE_URL"], "project": APOLLO}
         )
+        is_built = (ROOT / "demo/web/dist/index.html").exists()
+        demo = "   (open it twice, as two people)" if is_built else "   (its page needs Node)"
         described = f"""
 Neverstale is running. Ctrl-C stops it; make clean removes its data.
 
+  demo        http://127.0.0.1:{self._ports.demo}{demo}
   gateways    {urls[0]}  {urls[1]}   (/readyz /healthz /metrics)
   listeners   {health[0]}  {health[1]}   (who leads, who stands by)
   PostgreSQL  {_shown(settings["DATABASE_URL"])}

@@ -150,6 +150,7 @@ class World:
 
 @asynccontextmanager
 async def make_world(servers: Servers) -> AsyncIterator[World]:
+    """A world of one's own, ended in order."""
     name = f"test_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(servers.postgres.url)
     await admin.execute(f"create database {name}")

@@ -26,13 +26,14 @@ def test_the_compose_file_follows_the_specification() -> None:
         "standby",
         "gateway1",
         "gateway2",
+        "demo",
     }
 
 
 def test_only_one_service_builds_the_image_that_the_others_share() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     ours = {name for name, service in services.items() if service["image"] == "neverstale"}
-    assert ours == {"install", "listener", "standby", "gateway1", "gateway2"}
+    assert ours == {"install", "listener", "standby", "gateway1", "gateway2", "demo"}
     assert [name for name in ours if "build" in services[name]] == ["install"]
 
 
@@ -45,7 +46,7 @@ def test_compose_asks_for_a_secret_and_starts_in_order() -> None:
             "install": "service_completed_successfully",
             "valkey": "service_healthy",
         }
-    for volume in services["postgres"]["volumes"][:2]:
+    for volume in services["postgres"]["volumes"][:3]:
         assert (DEPLOY / volume.split(":")[0]).exists()
 
 

@@ -1,0 +1,38 @@
+"""``python -m demo``: the composition root, and the only reader of the environment."""
+
+import argparse
+import asyncio
+import os
+import sys
+
+from demo.app import run_demo
+from demo.settings import DemoSettings
+from shared.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
+from shared.logs import configure_logging
+from shared.settings import InvalidSettings, describe_settings, load_settings
+
+
+def main() -> int:
+    """The exit code: 0 fine, 1 failed, 2 wrong usage or settings."""
+    argparse.ArgumentParser(
+        prog="python -m demo",
+        description="A project board that lives on Neverstale: its API and its page.",
+        epilog=describe_settings(DemoSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    try:
+        settings = load_settings(DemoSettings, os.environ)
+    except InvalidSettings as exc:
+        for problem in exc.problems:
+            print(f"neverstale demo: {problem}", file=sys.stderr)
+        return EXIT_WRONG_USAGE
+    configure_logging(settings.log_format, settings.log_level)
+
+    async def service(stop: asyncio.Event) -> None:
+        await run_demo(settings, stop)
+
+    return run_until_signalled(service)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

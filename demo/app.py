@@ -1,0 +1,83 @@
+"""Builds the demo's server: the API, and the page where it is built."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from prometheus_client import CollectorRegistry
+
+from demo.answers import api_rules
+from demo.board import Board
+from demo.crowd import Crowd
+from demo.people import People
+from demo.settings import DemoSettings
+from shared.http import health_routes, serve
+from shared.lifecycle import FatalError, run_until
+
+_POLICY: Final = (
+    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_NO_PAGE: Final = (
+    "The page is not built: install Node and run `make demo-page`. The API is here."
+)
+
+
+async def run_demo(settings: DemoSettings, stop: asyncio.Event) -> None:
+    """Serve until *stop* is set. Raises ``FatalError``."""
+    try:
+        pool = await asyncpg.create_pool(
+            settings.database_url.get_secret_value(), min_size=1, max_size=8, command_timeout=10
+        )
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        raise FatalError(f"DATABASE_URL can't be connected to: {exc}") from exc
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            people = People(
+                pool,
+                settings.jwt_secret.get_secret_value(),
+                token_seconds=settings.token_seconds,
+                gateway_port=settings.gateway_port,
+            )
+            crowd = Crowd(pool, tasks)
+            app = web.Application(middlewares=[api_rules, _page_headers])
+            app.add_routes(health_routes(CollectorRegistry(), lambda: (True, {})))
+            app.add_routes([*people.routes(), *Board(pool, people, crowd).routes()])
+            app.add_routes(_page_routes(settings.page_folder))
+            await run_until(stop, serve(app, settings.host, settings.port, setting="PORT"))
+            crowd.leave()
+    finally:
+        pool.terminate()
+
+
+def _page_routes(folder: Path) -> list[web.AbstractRouteDef]:
+    if not (folder / "index.html").exists():
+        logging.getLogger(__name__).warning("the page is not built: the API runs without it")
+        return [web.get("/", _say_no_page)]
+
+    async def index(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(folder / request.path.strip("/") / "index.html")
+
+    return [
+        web.get("/", index),
+        web.get("/plain/", index),
+        web.static("/assets", folder / "assets"),
+    ]
+
+
+async def _say_no_page(_: web.Request) -> web.Response:
+    return web.Response(text=_NO_PAGE, status=404)
+
+
+@web.middleware
+async def _page_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    response = await handler(request)
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    # asked for each time, so that a new build is seen at once
+    response.headers.setdefault("Cache-Control", "no-cache")
+    return response

@@ -1,0 +1,56 @@
+import { useEffect, useState, type ReactNode } from 'react';
+
+import { Account, listUsers, type User } from './account';
+import { Avatar, Brand } from './parts';
+
+/** Anybody may be anybody here. `?as=<user id>` saves the click. */
+export function SignIn({ onSignIn }: { onSignIn: (account: Account) => void }): ReactNode {
+  const [users, setUsers] = useState<User[]>();
+  const [problem, setProblem] = useState('');
+
+  const signIn = (userId: string): void => {
+    Account.signIn(userId).then(onSignIn, (error: unknown) => {
+      setProblem(String(error));
+    });
+  };
+
+  useEffect(() => {
+    const url = new URL(location.href);
+    const userId = url.searchParams.get('as');
+    if (userId !== null) {
+      url.searchParams.delete('as');
+      history.replaceState(null, '', url);
+      signIn(userId);
+      return;
+    }
+    listUsers().then(setUsers, (error: unknown) => {
+      setProblem(String(error));
+    });
+    // Once, when the page has been opened.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, []);
+
+  return (
+    <main className="sign-in">
+      <Brand />
+      <h1>A board that is never stale</h1>
+      <p>Open it in two tabs as two people, and change something in one.</p>
+      {problem && <p role="alert">{problem}</p>}
+      <ul className="people">
+        {users?.map((user) => (
+          <li key={user.id}>
+            <button
+              className="person"
+              onClick={() => {
+                signIn(user.id);
+              }}
+            >
+              <Avatar name={user.name} />
+              Continue as {user.name}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </main>
+  );
+}

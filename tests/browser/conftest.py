@@ -1,0 +1,160 @@
+"""Real browsers on the real stack: one, two or more people with the demo's page."""
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    async_playwright,
+    expect,
+)
+
+from deploy.dev.servers import free_port
+from tests.browser.proxy import Proxy, proxied
+from tests.integration.conftest import Servers, World, make_world, servers
+from tests.integration.processes import HANG_SECONDS, ROOT, Part, eventually
+
+__all__ = ["servers"]
+
+PAGE: Final = ROOT / "demo/web/dist"
+CHROMIUM: Final = shutil.which("chromium")
+KATHERINE: Final = "0000ca70-0000-4000-8000-000000000004"
+_ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+
+expect.set_options(timeout=HANG_SECONDS * 1000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", action="store_true", help="keep the README's screenshots")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reason = None
+    if CHROMIUM is None:
+        reason = "there is no chromium"
+    elif not (PAGE / "index.html").exists():
+        reason = "the demo's page is not built (make demo-page, with Node)"
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            # one loop for all: a browser lives in the loop that it was started in
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            if reason is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@dataclass
+class Stage:
+    """The stack with the demo on it, its network, and people who look at it."""
+
+    world: World
+    gateway: Part
+    proxy: Proxy
+    demo: Part
+    browser: Browser
+    contexts: dict[str, BrowserContext] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return self.demo.url
+
+    async def sql(self, text: str, *arguments: Any) -> None:
+        await self.world.database.execute(text, *arguments)
+
+    async def context(self, user_id: str, **options: Any) -> BrowserContext:
+        """The browser of one person; all their tabs are in it."""
+        if user_id not in self.contexts:
+            self.contexts[user_id] = await self.browser.new_context(**options)
+        return self.contexts[user_id]
+
+    async def tab(self, user_id: str, **options: Any) -> Page:
+        """A tab of a person with project Apollo on it, live."""
+        page = await (await self.context(user_id, **options)).new_page()
+        await page.goto(f"{self.url}/?as={user_id}#/{self.world.apollo}")
+        await live(page)
+        return page
+
+    async def reads(self) -> Counter[str]:
+        """How often each path of the API was read so far, without the place of the project."""
+        # the line of this request comes after those of all earlier ones
+        marker = f"/api/marker/{len(self.demo.lines)}"
+        async with self.world.http.get(f"{self.url}{marker}"):
+            pass
+        await eventually(lambda: self.demo.logged("request", path=marker), "a line for it")
+        project = f"/api/projects/{self.world.apollo}"
+        return Counter(
+            line["path"].replace(project, "project").removeprefix("/api/")
+            for line in self.demo.lines
+            if line["message"] == "request" and line["method"] == "GET"
+            if "marker" not in line["path"]
+        )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def theatre(servers: Servers) -> AsyncIterator[Stage]:
+    """The stack and a browser, started once."""
+    demo = Part("demo", {}, free_port())
+    async with AsyncExitStack() as stack:
+        world = await stack.enter_async_context(make_world(servers))
+        world.more["ALLOWED_ORIGINS"] = demo.url
+        async with asyncio.TaskGroup() as starting:
+            starting.create_task(world.listener())
+            gateway = starting.create_task(world.gateway())
+            browser = starting.create_task(_browser(stack))
+        proxy = await stack.enter_async_context(proxied([gateway.result().port]))
+        demo.environment = world.environment(
+            PORT=str(demo.port),
+            GATEWAY_PORT=str(proxy.port),
+            PAGE_FOLDER=str(PAGE),
+            LOG_LEVEL="debug",
+        )
+        world.parts.append(demo)
+        await demo.start()
+        await demo.ready(world.http)
+        yield Stage(world, gateway.result(), proxy, demo, browser.result())
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stage(theatre: Stage) -> AsyncIterator[Stage]:
+    """The demo's data as it was at first, and nobody there yet."""
+    await theatre.sql("delete from projects")
+    await theatre.sql("delete from users")
+    for name in ("data.sql", "board.sql"):
+        await theatre.sql((ROOT / "demo" / name).read_text())
+    yield theatre
+    while theatre.contexts:
+        await theatre.contexts.popitem()[1].close()
+
+
+async def _browser(stack: AsyncExitStack) -> Browser:
+    playwright = await stack.enter_async_context(async_playwright())
+    browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+    stack.push_async_callback(browser.close)
+    return browser
+
+
+async def live(page: Page) -> None:
+    """Wait until the page is connected and has shown everything."""
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    await expect(card(page, "Fuel the rocket")).to_be_visible()
+    await expect(
+        page.get_by_label("Newest messages").get_by_role("listitem").first
+    ).to_be_visible()
+
+
+def card(page: Page, title: str) -> Locator:
+    """The card of a task."""
+    return page.get_by_role("listitem").filter(
+        has=page.get_by_role("button", name=title, exact=True)
+    )
