@@ -1,0 +1,236 @@
+"""The promise, in any order of what can happen. See README.md.
+
+``SIMULATE_SECONDS`` runs new schedules for so long instead of the fixed ones.
+"""
+
+import os
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.simulation.client import LIST
+from tests.simulation.database import PROJECT_OF, USERS, Change
+from tests.simulation.world import BROWSERS, GATEWAYS, LISTENERS, World
+
+LISTENER = st.sampled_from([LISTENERS[0], *LISTENERS])
+GATEWAY = st.sampled_from(GATEWAYS)
+BROWSER = st.integers(0, len(BROWSERS) - 1)
+WHICH = st.integers(0, 2)
+PROJECT = st.sampled_from(["a", "a", "b"])
+ROW_CHANGE = st.sampled_from(sorted(PROJECT_OF)).map(lambda row: ("row", PROJECT_OF[row], row))
+ACCESS_CHANGE = st.tuples(
+    st.sampled_from(["add", "remove", "remove", "owner"]), PROJECT, st.sampled_from(USERS)
+)
+WIDE_CHANGE = st.tuples(st.sampled_from(["bulk", "bulk", "truncate"]), PROJECT, st.just(""))
+CHANGE = st.one_of(ROW_CHANGE, ROW_CHANGE, ACCESS_CHANGE, WIDE_CHANGE)
+KEYS: Final = ("state", "project:a", "project:a", "project:b", "user:u", "user:v")
+
+
+class Simulation(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    @initialize(is_warm=st.sampled_from([True, True, True, False]))
+    def begin_warm(self, *, is_warm: bool) -> None:
+        if is_warm:
+            self.world.come_to_rest()
+
+    # --- the database
+
+    @rule(change=CHANGE)
+    def write(self, change: Change) -> None:
+        self.world.write(change)
+
+    @precondition(lambda self: len(self.world.database.running) < 3)
+    @rule(change=CHANGE)
+    def begin(self, change: Change) -> None:
+        self.world.database.begin(change)
+
+    @precondition(lambda self: self.world.database.running)
+    @rule(which=WHICH, commits=st.sampled_from([True, True, True, False]))
+    def end(self, which: int, *, commits: bool) -> None:
+        self.world.end(which, commits=commits)
+
+    # --- what goes on
+
+    @rule(name=LISTENER, steps=st.integers(1, 3))
+    def listen(self, name: str, steps: int) -> None:
+        self.world.listen(name, steps)
+
+    @rule(name=LISTENER, steps=st.integers(4, 12))
+    def listen_on(self, name: str, steps: int) -> None:
+        self.world.listen(name, steps)
+
+    @rule(name=GATEWAY, replies=st.integers(1, 3))
+    def deliver(self, name: str, replies: int) -> None:
+        if not self.world.deliver(name, replies):
+            self.world.take(name)
+
+    @rule(name=GATEWAY, which=WHICH)
+    def answer(self, name: str, which: int) -> None:
+        if not self.world.answer(name, which):
+            self.world.take(name)
+
+    @rule(name=GATEWAY)
+    def work(self, name: str) -> None:
+        self.world.work(name)
+
+    @rule(browser=BROWSER)
+    def read(self, browser: int) -> None:
+        self.world.read(self.world.browsers[browser])
+
+    @rule(browser=BROWSER, which=WHICH)
+    def fetch(self, browser: int, which: int) -> None:
+        if not self.world.browsers[browser].fetched(which):
+            self.world.browsers[browser].fetch(which, self.world.now)
+
+    @rule(browser=BROWSER)
+    def browse(self, browser: int) -> None:
+        self.world.browse(self.world.browsers[browser], None)
+
+    @rule(browser=BROWSER, gateway=GATEWAY)
+    def connect(self, browser: int, gateway: str) -> None:
+        self.world.leave(self.world.browsers[browser])
+        self.world.connect(self.world.browsers[browser], gateway)
+
+    @rule(
+        browser=BROWSER,
+        what=st.sampled_from(["leave", "slow", "load", "persist", "reload", "focus", "retry"]),
+        row=st.sampled_from([LIST, *PROJECT_OF]),
+    )
+    def use(self, browser: int, what: str, row: str) -> None:
+        used = self.world.browsers[browser]
+        match what:
+            case "leave":
+                self.world.leave(used)
+            case "slow":
+                used.be_slow()
+            case "load":
+                used.load(self.world.now)
+            case "persist":
+                used.saved = used.page.copy()
+            case "reload":
+                used.reload(self.world.now)
+            case "focus":
+                used.look_around(row, self.world.now)
+            case _:
+                used.retry(self.world.now)
+        self.world.loop.settle()
+
+    @rule(seconds=st.sampled_from([0.01, 0.3, 1.1, 6.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.loop.advance(seconds)
+
+    @rule(leads=st.booleans(), times=st.sampled_from([1, 1, 4, 20]))
+    def lull(self, *, leads: bool, times: int) -> None:
+        for _ in range(times):
+            self.world.lull(leads=leads)
+
+    @rule()
+    def come_to_rest(self) -> None:
+        self.world.come_to_rest()
+
+    # --- what fails
+
+    @rule(what=st.sampled_from(["kill", "end session", "notice", "notice"]), name=LISTENER)
+    def fail_listener(self, what: str, name: str) -> None:
+        match what:
+            case "kill":
+                self.world.kill_listener(name)
+            case "end session":
+                self.world.end_session()
+            case _:
+                self.world.notice()
+
+    @rule(
+        what=st.sampled_from(["cut", "cut", "lose", "lose", "kill", "no database"]),
+        name=GATEWAY,
+    )
+    def fail_gateway(self, what: str, name: str) -> None:
+        match what:
+            case "kill":
+                self.world.kill_gateway(name)
+            case "no database":
+                down = self.world.database.is_down_for_gateways
+                self.world.database.is_down_for_gateways = not down
+            case _:
+                self.world.cut(name, loses=what == "lose")
+
+    @rule(
+        what=st.sampled_from(["evict"] * 3 + ["save", "back", "failover", "empty", "restart"]),
+        key=st.sampled_from(KEYS),
+        loses=st.booleans(),
+        skew=st.sampled_from([0, 0, -3_000_000, 3_000_000]),
+    )
+    def fail_redis(self, what: str, key: str, *, loses: bool, skew: int) -> None:
+        redis = self.world.redis
+        redis.skew += skew
+        match what:
+            case "evict":
+                redis.evict(key)
+            case "save":
+                redis.save()
+            case "back" | "failover":
+                redis.go_back(cuts=what == "back", loses=loses)
+            case _:
+                redis.restart(empty=what == "empty", loses=loses)
+        self.world.loop.settle()
+
+    @rule(
+        what=st.sampled_from(
+            ["crash", "restart", "save", "back", "dump", "full", "disable", "log"]
+        )
+    )
+    def fail_postgres(self, what: str) -> None:
+        database = self.world.database
+        match what:
+            case "crash":
+                self.world.postgres(database.crash)
+            case "restart":
+                self.world.postgres(database.restart)
+            case "save":
+                database.save()
+            case "back":
+                self.world.postgres(lambda: database.go_back(keeps_xids=False))
+            case "dump":
+                self.world.postgres(lambda: database.go_back(keeps_xids=True))
+            case "log":
+                database.log_again()
+            case _:
+                database.skip(disables=what == "disable")
+
+    def teardown(self) -> None:
+        try:
+            self.world.come_to_rest()
+        finally:
+            self.world.close()
+
+
+SECONDS: Final = int(os.environ.get("SIMULATE_SECONDS", "0"))
+STEPS: Final = 60
+
+
+@pytest.mark.parametrize("examples", [int(os.environ.get("SIMULATE_EXAMPLES", "500"))])
+def test_nobody_stays_stale(examples: int) -> None:
+    run_state_machine_as_test(
+        Simulation,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=STEPS,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink],
+        ),
+    )
