@@ -4,6 +4,8 @@
 """
 
 import os
+import sys
+import time
 from typing import Final
 
 import pytest
@@ -216,21 +218,40 @@ class Simulation(RuleBasedStateMachine):
             self.world.close()
 
 
-SECONDS: Final = int(os.environ.get("SIMULATE_SECONDS", "0"))
 STEPS: Final = 60
+EXAMPLES: Final = int(os.environ.get("SIMULATE_EXAMPLES", "600"))
+SECONDS: Final = float(os.environ.get("SIMULATE_SECONDS", "0"))
+PHASES: Final = (
+    [Phase.generate]  # a mutant is caught by its first violation
+    if "SIMULATE_UNTIL_FIRST" in os.environ
+    else [Phase.generate, Phase.shrink]
+)
 
 
-@pytest.mark.parametrize("examples", [int(os.environ.get("SIMULATE_EXAMPLES", "500"))])
-def test_nobody_stays_stale(examples: int) -> None:
+def simulate(examples: int, *, repeats: bool) -> None:
     run_state_machine_as_test(
         Simulation,
         settings=settings(
             max_examples=examples,
             stateful_step_count=STEPS,
-            derandomize=True,
+            derandomize=repeats,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate, Phase.shrink],
+            phases=PHASES,
         ),
     )
+
+
+@pytest.mark.skipif(SECONDS > 0, reason="new schedules instead")
+def test_nobody_stays_stale() -> None:
+    simulate(EXAMPLES, repeats=True)
+
+
+@pytest.mark.skipif(SECONDS == 0, reason="make simulate")
+def test_nobody_stays_stale_for_as_long_as_it_is_tried() -> None:
+    end, tried = time.monotonic() + SECONDS, 0
+    while (left := end - time.monotonic()) > 0:
+        simulate(200, repeats=False)
+        tried += 200
+        print(f"{tried} schedules of up to {STEPS} steps, {left:.0f} s left", file=sys.stderr)
