@@ -76,6 +76,7 @@ class Call:
     run: Callable[[], Any]
     future: "asyncio.Future[Any]"
     outcome: Callable[[], Any] | None = None
+    is_done: bool = False
 
 
 class Calls:
@@ -108,6 +109,7 @@ class Calls:
         call = calls[which % len(calls)]
         if call.outcome is None:
             call.outcome = _outcome(call.run)
+            call.is_done = True
         else:
             self._answer(call, call.outcome)
         return True

@@ -124,6 +124,10 @@ class Database:
         now.members.remove((project, of))
         return [(project, of, "project_members", id_, "DELETE")]
 
+    def hide(self) -> None:
+        """Gateways can't ask it; or they can again."""
+        self.is_down_for_gateways = not self.is_down_for_gateways
+
     def skip(self, *, disables: bool) -> None:
         """Triggers skip the log: it is full, or ``disable`` was run, which notes it at once."""
         self.now.is_skipping = True

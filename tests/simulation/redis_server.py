@@ -51,6 +51,9 @@ class Server:
         else:
             self.store.logs.pop(f"{{{key}}}:log", None)
 
+    def set_back(self, microseconds: int) -> None:
+        self.skew -= microseconds
+
     def save(self) -> None:
         self.saved = self.store.copy()
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from tests.simulation.client import LIST
 from tests.simulation.database import PROJECT_OF, USERS, Change
-from tests.simulation.world import BROWSERS, GATEWAYS, LISTENERS, World
+from tests.simulation.world import BROWSERS, FAULTS, GATEWAYS, LISTENERS, World
 
 LISTENER = st.sampled_from([LISTENERS[0], *LISTENERS])
 GATEWAY = st.sampled_from(GATEWAYS)
@@ -41,9 +41,14 @@ class Simulation(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+        self.faults: list[str] = []
 
-    @initialize(is_warm=st.sampled_from([True, True, True, False]))
-    def begin_warm(self, *, is_warm: bool) -> None:
+    @initialize(
+        faults=st.lists(st.sampled_from(FAULTS), max_size=3, unique=True),
+        is_warm=st.sampled_from([True, True, True, False]),
+    )
+    def begin_warm(self, *, faults: list[str], is_warm: bool) -> None:
+        self.faults = faults
         if is_warm:
             self.world.come_to_rest()
 
@@ -69,9 +74,9 @@ class Simulation(RuleBasedStateMachine):
     def listen(self, name: str, steps: int) -> None:
         self.world.listen(name, steps)
 
-    @rule(name=LISTENER, steps=st.integers(4, 12))
-    def listen_on(self, name: str, steps: int) -> None:
-        self.world.listen(name, steps)
+    @rule(name=LISTENER, what=st.sampled_from(["publish", "publish", "save", "read", "state"]))
+    def listen_until(self, name: str, what: str) -> None:
+        self.world.listen_until(name, what)
 
     @rule(name=GATEWAY, replies=st.integers(1, 3))
     def deliver(self, name: str, replies: int) -> None:
@@ -142,74 +147,39 @@ class Simulation(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         self.world.come_to_rest()
 
-    # --- what fails
+    # --- what fails: few kinds in one schedule, or each would hide what another does
 
-    @rule(what=st.sampled_from(["kill", "end session", "notice", "notice"]), name=LISTENER)
-    def fail_listener(self, what: str, name: str) -> None:
-        match what:
-            case "kill":
-                self.world.kill_listener(name)
-            case "end session":
-                self.world.end_session()
-            case _:
-                self.world.notice()
-
+    @precondition(lambda self: self.faults)
     @rule(
-        what=st.sampled_from(["cut", "cut", "lose", "lose", "kill", "no database"]),
-        name=GATEWAY,
-    )
-    def fail_gateway(self, what: str, name: str) -> None:
-        match what:
-            case "kill":
-                self.world.kill_gateway(name)
-            case "no database":
-                down = self.world.database.is_down_for_gateways
-                self.world.database.is_down_for_gateways = not down
-            case _:
-                self.world.cut(name, loses=what == "lose")
-
-    @rule(
-        what=st.sampled_from(["evict"] * 3 + ["save", "back", "failover", "empty", "restart"]),
+        which=WHICH,
+        listener=LISTENER,
+        gateway=GATEWAY,
         key=st.sampled_from(KEYS),
         loses=st.booleans(),
-        skew=st.sampled_from([0, 0, -3_000_000, 3_000_000]),
     )
-    def fail_redis(self, what: str, key: str, *, loses: bool, skew: int) -> None:
-        redis = self.world.redis
-        redis.skew += skew
-        match what:
-            case "evict":
-                redis.evict(key)
-            case "save":
-                redis.save()
-            case "back" | "failover":
-                redis.go_back(cuts=what == "back", loses=loses)
-            case _:
-                redis.restart(empty=what == "empty", loses=loses)
-        self.world.loop.settle()
+    def fail(self, which: int, listener: str, gateway: str, key: str, *, loses: bool) -> None:
+        kind = self.faults[which % len(self.faults)]
+        self.world.fail(kind, listener=listener, gateway=gateway, key=key, loses=loses)
 
-    @rule(
-        what=st.sampled_from(
-            ["crash", "restart", "save", "back", "dump", "full", "disable", "log"]
-        )
-    )
-    def fail_postgres(self, what: str) -> None:
-        database = self.world.database
-        match what:
-            case "crash":
-                self.world.postgres(database.crash)
-            case "restart":
-                self.world.postgres(database.restart)
-            case "save":
-                database.save()
-            case "back":
-                self.world.postgres(lambda: database.go_back(keeps_xids=False))
-            case "dump":
-                self.world.postgres(lambda: database.go_back(keeps_xids=True))
-            case "log":
-                database.log_again()
-            case _:
-                database.skip(disables=what == "disable")
+    @precondition(lambda self: "older redis" in self.faults or "failover" in self.faults)
+    @rule()
+    def save_redis(self) -> None:
+        self.world.redis.save()
+
+    @precondition(lambda self: "older database" in self.faults or "dump" in self.faults)
+    @rule()
+    def save_database(self) -> None:
+        self.world.database.save()
+
+    @precondition(lambda self: self.world.database.now.is_skipping)
+    @rule()
+    def log_again(self) -> None:
+        self.world.database.log_again()
+
+    @precondition(lambda self: "end session" in self.faults)
+    @rule()
+    def notice(self) -> None:
+        self.world.notice()
 
     def teardown(self) -> None:
         try:

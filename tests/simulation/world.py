@@ -22,6 +22,25 @@ BROWSERS: Final = (
     ("v1-v-ba", "v", ("b", "a"), True),
     ("plain-u-a", "u", ("a",), False),
 )
+FAULTS: Final = (
+    "kill listener",
+    "end session",
+    "cut link",
+    "kill gateway",
+    "no database",
+    "evict",
+    "older redis",
+    "failover",
+    "empty redis",
+    "restart redis",
+    "clock back",
+    "crash database",
+    "restart database",
+    "older database",
+    "dump",
+    "log full",
+    "disable",
+)
 # the real bounds, so small that they are met
 _BOUNDS: Final = {
     "gateway.channel_logs.ROWS_PER_READ": 1,
@@ -105,6 +124,14 @@ class World:
     def answer(self, name: str, which: int = 0) -> bool:
         return self.calls.step(name, which)
 
+    def listen_until(self, name: str, what: str) -> None:
+        """The listener goes on until it is about to do so, if it ever is."""
+        for _ in range(20):
+            calls = self.calls.of.get(name)
+            if calls and calls[0].what.startswith(what) and not calls[0].is_done:
+                break
+            self.listen(name)
+
     def kill_listener(self, name: str) -> None:
         listener = self.listeners[name]
         listener.kill()
@@ -137,6 +164,31 @@ class World:
         """The server goes away, and is back."""
         act()
         self.calls.cut("postgres", OSError("the server went away"))
+
+    def fail(self, kind: str, *, listener: str, gateway: str, key: str, loses: bool) -> None:
+        """One fault; what of the arguments does not matter to its kind is not looked at."""
+        database, redis = self.database, self.redis
+        actions: dict[str, Callable[[], None]] = {
+            "kill listener": lambda: self.kill_listener(listener),
+            "end session": self.end_session,
+            "cut link": lambda: self.cut(gateway, loses=loses),
+            "kill gateway": lambda: self.kill_gateway(gateway),
+            "no database": database.hide,
+            "evict": lambda: redis.evict(key),
+            "older redis": lambda: redis.go_back(cuts=True, loses=loses),
+            "failover": lambda: redis.go_back(cuts=False, loses=loses),
+            "empty redis": lambda: redis.restart(empty=True, loses=loses),
+            "restart redis": lambda: redis.restart(empty=False, loses=loses),
+            "clock back": lambda: redis.set_back(3_000_000),
+            "crash database": lambda: self.postgres(database.crash),
+            "restart database": lambda: self.postgres(database.restart),
+            "older database": lambda: self.postgres(lambda: database.go_back(keeps_xids=False)),
+            "dump": lambda: self.postgres(lambda: database.go_back(keeps_xids=True)),
+            "log full": lambda: database.skip(disables=False),
+            "disable": lambda: database.skip(disables=True),
+        }
+        actions[kind]()
+        self.loop.settle()
 
     # --- the browsers
 
