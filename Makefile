@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 NODE_INSTALLED := client/node_modules/.installed
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev test test-client bench-capture load lint lint-client format lock clean
+.PHONY: help install dev test test-client simulate mutants bench-capture load lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,16 +28,23 @@ $(NODE_INSTALLED): client/package.json client/package-lock.json client/tests/rea
 dev: install ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two gateways (Ctrl-C stops it)
 	@exec $(BIN)/python -m deploy.dev up
 
-test: install ## Unit tests, then the tests on real servers
+test: install ## Unit tests, the simulation, then the tests on real servers
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest tests/unit -q
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
+	$(BIN)/python -m pytest tests/simulation -q
 	$(BIN)/coverage run -m pytest tests/integration -q
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
 	@$(MAKE) --no-print-directory test-client
 
 test-client: ## The browser side's tests (where there is Node)
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED) && cd client && npm test --silent
+
+simulate: install ## New schedules of everything that can happen, SECONDS=600 of them
+	@SIMULATE_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/simulation -q -s
+
+mutants: install ## Plant faults in copies of the code: each must be caught
+	@$(BIN)/python -m tests.simulation.mutants $(MUTANTS)
 
 bench-capture: install ## What our triggers cost a writer, beside no triggers and the usual row-level NOTIFY
 	@$(BIN)/python -m tests.load.capture

@@ -34,6 +34,7 @@ class Stored:
     next_xid: int = 10
     incarnation: int = 1
     is_skipping: bool = False
+    is_disabled: bool = False
     has_skipped: bool = False
 
 
@@ -128,14 +129,20 @@ class Database:
         """Gateways can't ask it; or they can again."""
         self.is_down_for_gateways = not self.is_down_for_gateways
 
-    def skip(self, *, disables: bool) -> None:
-        """Triggers skip the log: it is full, or ``disable`` was run, which notes it at once."""
+    def skip(self, *, is_disabled: bool) -> None:
+        """Triggers skip the log: it is full, or ``disable`` was run."""
         self.now.is_skipping = True
-        self.now.has_skipped |= disables
+        self.now.is_disabled |= is_disabled
 
     def log_again(self) -> None:
-        """Only a leader that has seen that the log is full makes room in it."""
-        if self.now.has_skipped:
+        """A leader that has seen that the log is full makes room in it; ``install``, which
+        waits for who still writes, renews the log's identity.
+        """
+        if self.now.is_disabled:
+            if not any(skipped for _, skipped in self.running.values()):
+                self.now.incarnation += 1
+                self.now.is_skipping = self.now.is_disabled = False
+        elif self.now.has_skipped:
             self.now.is_skipping = False
 
     def crash(self) -> None:

@@ -21,7 +21,7 @@ from tests.simulation.mutations import MUTANTS, Mutant
 ROOT: Final = Path(__file__).parents[2]
 PARTS: Final = ("shared", "listener", "gateway", "tests", "deploy", "demo")
 FILES: Final = ("pyproject.toml", "invalidation.toml")
-EXAMPLES: Final = "700"
+EXAMPLES: Final = "600"
 
 
 def apply(mutant: Mutant, tree: Path) -> None:

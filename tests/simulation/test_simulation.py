@@ -189,7 +189,7 @@ class Simulation(RuleBasedStateMachine):
 
 
 STEPS: Final = 60
-EXAMPLES: Final = int(os.environ.get("SIMULATE_EXAMPLES", "600"))
+EXAMPLES: Final = int(os.environ.get("SIMULATE_EXAMPLES", "400"))
 SECONDS: Final = float(os.environ.get("SIMULATE_SECONDS", "0"))
 PHASES: Final = (
     [Phase.generate]  # a mutant is caught by its first violation

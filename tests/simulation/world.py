@@ -184,8 +184,8 @@ class World:
             "restart database": lambda: self.postgres(database.restart),
             "older database": lambda: self.postgres(lambda: database.go_back(keeps_xids=False)),
             "dump": lambda: self.postgres(lambda: database.go_back(keeps_xids=True)),
-            "log full": lambda: database.skip(disables=False),
-            "disable": lambda: database.skip(disables=True),
+            "log full": lambda: database.skip(is_disabled=False),
+            "disable": lambda: database.skip(is_disabled=True),
         }
         actions[kind]()
         self.loop.settle()
