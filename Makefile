@@ -9,7 +9,7 @@ CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev demo-page demo-record test test-client test-browser bench-capture bench-requests bench-latency bench-recovery bench-memory load lint lint-client format lock clean
+.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,10 +48,11 @@ demo-page: ## Build the demo's page (where there is Node)
 dev: install demo-page ## Run the whole stack here: PostgreSQL, Valkey, two listeners, two gateways, the demo (Ctrl-C stops it)
 	@exec $(BIN)/python -m deploy.dev up
 
-test: install ## Unit tests, then the tests on real servers (ORACLE_SECONDS, ORACLE_SEED: the browser side's stale oracle)
+test: install ## Unit tests, the simulation, then the tests on real servers (ORACLE_SECONDS, ORACLE_SEED: the browser side's stale oracle)
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest tests/unit -q
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
+	$(BIN)/python -m pytest tests/simulation -q
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
 	$(BIN)/coverage run -m pytest tests/integration -q
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
@@ -67,6 +68,12 @@ test-browser: install ## The demo in a real browser, on the real stack (where th
 
 demo-record: install demo-page ## Take the README's screenshots anew
 	$(BIN)/python -m pytest tests/browser -q -k fits --record
+
+simulate: install ## New schedules of everything that can happen, SECONDS=600 of them
+	@SIMULATE_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/simulation -q -s
+
+mutants: install ## Plant faults in copies of the code: each must be caught
+	@$(BIN)/python -m tests.simulation.mutants $(MUTANTS)
 
 bench-capture: install ## What our triggers cost a writer, beside no triggers and the usual row-level NOTIFY
 	@$(BIN)/python -m tests.load.capture

@@ -272,9 +272,10 @@ def parse_recheck(text: bytes) -> Recheck | None:
     """What a message on that channel asks for; None if it is none of ours."""
     try:
         message = orjson.loads(text)
-        return Recheck(message["project_id"], message["user_id"])
+        ids = message["project_id"], message["user_id"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
+    return Recheck(*ids) if all(isinstance(one, str | None) for one in ids) else None
 
 
 def disconnect_message(user_id: str) -> bytes:

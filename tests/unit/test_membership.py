@@ -96,7 +96,14 @@ def test_a_query_and_what_is_remembered_are_bounded(monkeypatch: pytest.MonkeyPa
 def test_a_recheck_is_read_back() -> None:
     for recheck in (Recheck("p", "u"), Recheck("p", None), Recheck(None, None)):
         assert parse_recheck(recheck_message(recheck)) == recheck
-    for text in (b"", b"[]", b"7", b"{}", b'{"project_id":"p"}'):
+    for text in (
+        b"",
+        b"[]",
+        b"7",
+        b"{}",
+        b'{"project_id":"p"}',
+        b'{"project_id":"p","user_id":[]}',
+    ):
         assert parse_recheck(text) is None
 
 

@@ -1,0 +1,79 @@
+"""Deliberate faults in the real code, one at a time, each of which must be caught.
+
+Each is a replacement of text in a copy of the tree, so that nothing here is ever touched. The
+tests of each are run until one fails; the exit code is 1 if all passed for any mutant, or if a
+text to replace is not there exactly once.
+
+    python -m tests.simulation.mutants [words of a mutant's name ...]
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.simulation.mutations import MUTANTS, Mutant
+
+ROOT: Final = Path(__file__).parents[2]
+PARTS: Final = ("shared", "listener", "gateway", "tests", "deploy", "demo")
+FILES: Final = ("pyproject.toml", "invalidation.toml")
+EXAMPLES: Final = "600"
+
+
+def apply(mutant: Mutant, tree: Path) -> None:
+    """Raises ``ValueError`` unless the text is there exactly once."""
+    path = tree / mutant.file
+    text = path.read_text()
+    if (found := text.count(mutant.before)) != 1:
+        raise ValueError(f"{mutant.name}: its text is {found} times in {mutant.file}")
+    path.write_text(text.replace(mutant.before, mutant.after))
+
+
+def run(mutant: Mutant) -> tuple[str | None, float]:
+    """The test that caught it, or None; and the seconds that it took."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="neverstale-mutant-") as name:
+        tree = Path(name)
+        for part in PARTS:
+            shutil.copytree(
+                ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        for file in FILES:
+            shutil.copy(ROOT / file, tree / file)
+        apply(mutant, tree)
+        caught = next((test for test in mutant.tests if not _passes(test, tree)), None)
+    return caught, time.monotonic() - started
+
+
+def _passes(test: str, tree: Path) -> bool:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+    more = {"SIMULATE_EXAMPLES": EXAMPLES, "SIMULATE_UNTIL_FIRST": "1"}
+    done = subprocess.run(command, cwd=tree, env={**os.environ, **more}, capture_output=True)
+    if done.returncode not in (0, 1):
+        raise ChildProcessError(done.stdout.decode() + done.stderr.decode())
+    return done.returncode == 0
+
+
+def main(words: list[str]) -> int:
+    wanted = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
+    for mutant in wanted:  # all of them before the first takes its time
+        with tempfile.TemporaryDirectory() as name:
+            target = Path(name) / mutant.file
+            target.parent.mkdir(parents=True)
+            shutil.copy(ROOT / mutant.file, target)
+            apply(mutant, Path(name))
+    survivors = 0
+    for mutant in wanted:
+        caught, seconds = run(mutant)
+        survivors += caught is None
+        print(f"{mutant.name:<66} {caught or 'SURVIVED':<34} {seconds:5.0f} s", flush=True)
+    print(f"{len(wanted) - survivors} of {len(wanted)} mutants caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,345 @@
+"""The listeners and gateways: the real adapters over the real cores, on models of servers.
+
+Only ``listener.app`` (who leads, and for how long) and ``gateway.app`` (what is started) are
+mirrored here; what is replaced is what they meet: the database, Redis, and sockets.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import WSMsgType, web
+from prometheus_client import CollectorRegistry
+
+from gateway.access import Access
+from gateway.admission import Admission
+from gateway.channel_logs import ChannelLogs
+from gateway.connection import NOBODY, Connection
+from gateway.core.handshake import TokenSources
+from gateway.core.limits import Rate, SocketLimits
+from gateway.core.token_rules import Identity
+from gateway.door import Door, DoorLimits
+from gateway.fanout import Fanout
+from gateway.guard import Guard
+from gateway.metrics import FanoutMetrics
+from gateway.sockets import Sockets
+from gateway.subscriber import Subscriber
+from gateway.tickets import Tickets
+from listener.core.publication import PublicationRules
+from listener.leader import Leader, LeaderMetrics, Mailbox
+from listener.pg_link import PgLost
+from listener.publisher import Publisher
+from shared.core.access_rules import AccessRules
+from shared.core.channels import RedisNames
+from shared.core.protocol import Recheck, encode_close_frame
+from tests.simulation import database, redis_server
+from tests.simulation.clockwork import Calls, Loop
+
+RULES: Final = AccessRules("text", "text", "query", "members")
+NAMES: Final = RedisNames()
+MAX_ROWS: Final = 2
+TTL_SECONDS: Final = 86400
+
+
+class Violation(AssertionError):
+    """The promise was broken."""
+
+
+class Servers:
+    """What all processes share."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.calls = Calls(self.loop)
+        self.database = database.Database()
+        self.redis = redis_server.Server(self.loop, self.calls)
+        self.loop.connector = self.redis.connect
+
+
+class Listener:
+    """One listener process, as ``listener.app`` runs it."""
+
+    def __init__(self, servers: Servers, name: str) -> None:
+        self.name = name
+        self._servers = servers
+        self._metrics = LeaderMetrics(CollectorRegistry())
+        self._noticed = asyncio.Event()
+        self.session: int | None = None
+        self.task: asyncio.Task[None] = servers.loop.create_task(self._run())
+        servers.loop.settle()
+
+    @property
+    def is_leading(self) -> bool:
+        return self.session is not None and self.session == self._servers.database.lock
+
+    def kill(self) -> None:
+        self._servers.loop.do(self.task.cancel)
+
+    def notice(self) -> None:
+        """It learns that its session is over, if it is."""
+        if self.session is not None and not self.is_leading:
+            self._servers.loop.do(self._noticed.set)
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(OSError):
+                await self._servers.calls.make(self.name, "postgres", "lock", self._try_lock)
+            if not self.is_leading:
+                continue
+            self._noticed.clear()
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._watch_session())
+                    await self._make_leader().lead()
+            except* PgLost:
+                if self.is_leading:
+                    self._servers.database.lock = None
+            self.session = None
+
+    def _try_lock(self) -> None:
+        database = self._servers.database
+        if database.lock is None:
+            database.session += 1
+            database.lock = self.session = database.session
+
+    async def _watch_session(self) -> None:
+        await self._noticed.wait()
+        raise PgLost("the session was ended")
+
+    def _make_leader(self) -> Leader:
+        connection: Any = database.Connection(
+            self._servers.database, self._servers.calls, self.name
+        )
+        client: Any = redis_server.Client(self._servers.redis, self.name)
+        rules = PublicationRules(RULES, frozenset({"project"}), MAX_ROWS)
+        publisher = Publisher(client, NAMES, rules, leader=self.name, ttl_seconds=TTL_SECONDS)
+        return Leader(connection, connection, publisher, Mailbox(), rules, self._metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    data: str
+    type: WSMsgType = WSMsgType.TEXT
+
+
+class Socket:
+    """A socket; plays its transport for ``Connection``."""
+
+    def __init__(self, request: "Request") -> None:
+        self.request = request
+        self.frames: list[bytes] = []  # written, not read yet
+        self.status: int | None = None  # of a refusal before the upgrade
+        self.is_slow = False
+        self.has_left = False
+        self.watch: Callable[[bytes], None] = lambda _: None
+        self.said: asyncio.Queue[_Text | None] = asyncio.Queue()
+
+    def write(self, data: bytes) -> None:
+        self.frames.append(data)
+        self.watch(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 10**6 if self.is_slow and self.frames else 0
+
+    def is_closing(self) -> bool:
+        return self.has_left
+
+    def abort(self) -> None:
+        self.hang_up()
+
+    def close(self) -> None:
+        self.hang_up()
+
+    def say(self, text: str) -> None:
+        self.said.put_nowait(_Text(text))
+
+    def hang_up(self) -> None:
+        self.has_left = True
+        self.said.put_nowait(None)
+
+
+class _WebSocket:
+    """Plays aiohttp's side of it."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self.closed = False
+
+    async def close(self, *, code: int = 1000, message: bytes = b"") -> None:
+        if not self.closed:
+            self.closed = True
+            self._socket.frames.append(encode_close_frame(code, message.decode()))
+
+    async def __aiter__(self) -> AsyncIterator[_Text]:
+        while (text := await self._socket.said.get()) is not None:
+            yield text
+
+
+class Request:
+    """What the endpoint looks at of a request; the socket is opened on it."""
+
+    def __init__(self, user: str, query: list[tuple[str, str]], *, is_v1: bool) -> None:
+        self.user = user
+        self.is_v1 = is_v1
+        self.project = dict(query).get("project_id")
+        self._query = query
+        self.headers = self
+        self.query = self
+        self.socket = Socket(self)
+        self.transport = None  # its address is not known: nothing is counted by it
+
+    def getall(self, name: str, _default: object) -> list[str]:
+        headers = {
+            "Connection": ["Upgrade"],
+            "Upgrade": ["websocket"],
+            "Version": ["13"],
+            "Sec-WebSocket-Version": ["13"],
+            "Authorization": [f"Bearer {self.user}"],
+            "Sec-WebSocket-Protocol": ["neverstale.v1"] if self.is_v1 else [],
+        }
+        return headers.get(name, []) + [value for key, value in self._query if key == name]
+
+
+async def accept(
+    request: Request,
+    closers: asyncio.TaskGroup,
+    *,
+    is_v1: bool,
+    identity: Identity = NOBODY,
+    **_limits: object,
+) -> Connection:
+    """Stands for ``Connection.accept``."""
+    transport: Any = request.socket
+    websocket: Any = _WebSocket(request.socket)
+    return Connection(websocket, transport, closers, is_v1=is_v1, identity=identity)
+
+
+class _Verifier:
+    """Every token is its user's name."""
+
+    leeway_seconds = 0
+
+    async def verify(self, token: str) -> Identity:
+        return Identity(token, 2**53)
+
+
+class _Pool:
+    """Plays asyncpg's pool for the one query that a gateway asks."""
+
+    def __init__(self, servers: Servers, owner: str) -> None:
+        self._servers = servers
+        self._owner = owner
+
+    async def fetch(
+        self, _query: str, projects: list[str], users: list[str]
+    ) -> list[tuple[str, str]]:
+        def run() -> list[tuple[str, str]]:
+            if self._servers.database.is_down_for_gateways:
+                raise OSError("the database is away")
+            pairs = zip(projects, users, strict=True)
+            return [pair for pair in pairs if self._servers.database.may_see(*pair)]
+
+        return await self._servers.calls.make(self._owner, "postgres", "access", run)
+
+
+class Gateway:
+    """One gateway process, as ``gateway.app`` starts it."""
+
+    def __init__(self, servers: Servers, name: str) -> None:
+        self.name = name
+        self._servers = servers
+        self._sockets: Sockets
+        self.doubted: dict[Recheck, int] = {}  # at which commit
+        self.task: asyncio.Task[None] = servers.loop.create_task(self._run())
+        servers.loop.settle()
+
+    async def _run(self) -> None:
+        client: Any = redis_server.Client(self._servers.redis, self.name)
+        pool: Any = _Pool(self._servers, self.name)
+        verifier: Any = _Verifier()
+        registry = CollectorRegistry()
+        async with asyncio.TaskGroup() as tasks:
+            logs = ChannelLogs(client, NAMES, ttl_seconds=TTL_SECONDS)
+            fanout = Fanout(
+                logs, NAMES, FanoutMetrics(registry), tasks, spread_seconds=0.5, slow_seconds=30
+            )
+            self._fanout = fanout
+            access = Access(pool, RULES, registry)
+            guard = Guard(access, fanout, registry, tasks)
+            self._note_doubts(guard)
+            door = Door(DoorLimits(0, 0, 0, 0), (), "X-Forwarded-For", lambda: 0.0)
+            tickets = Tickets(client, NAMES)
+            admission = Admission(
+                verifier, TokenSources(), tickets, access, fanout, door, "text"
+            )
+            self._sockets = Sockets(
+                admission,
+                verifier,
+                access,
+                fanout,
+                guard,
+                door,
+                SocketLimits(0, 0, Rate(0, 0)),
+                "text",
+                registry,
+                tasks,
+                drain_seconds=1,
+            )
+            url = f"redis://{self.name}:1"
+            tasks.create_task(access.run())
+            tasks.create_task(guard.run_net())
+            tasks.create_task(fanout.tell_status())
+            tasks.create_task(fanout.watch_slow())
+            tasks.create_task(
+                Subscriber(url, client, NAMES, fanout, guard, self._sockets.disconnect).run()
+            )
+            self._tasks = tasks
+
+    def _note_doubts(self, guard: Guard) -> None:
+        doubt = guard.doubt
+
+        def doubt_and_note(recheck: Recheck) -> None:
+            self.doubted[recheck] = self._servers.database.commits
+            doubt(recheck)
+
+        guard.doubt = doubt_and_note  # type: ignore[method-assign]
+
+    def _last_doubt(self, project: str, user: str) -> int:
+        """The newest commit when this access was last found doubtful here."""
+        return max(
+            self.doubted.get(Recheck(p, u), 0) for p in (project, None) for u in (user, None)
+        )
+
+    def open(self, request: Request) -> None:
+        request.socket.watch = partial(self._check_leak, request.user)
+
+        async def serve() -> None:
+            given: Any = request
+            answer: Any = await self._sockets.open(given)
+            if isinstance(answer, web.Response):
+                request.socket.status = answer.status
+
+        _ = self._servers.loop.do(lambda: self._tasks.create_task(serve()))
+
+    def _check_leak(self, user: str, data: bytes) -> None:
+        """Nobody is told of what was committed after they lost the project, once that was
+        heard of here; unless they have it again.
+        """
+        database, published = self._servers.database, self._servers.redis.published
+        for channel, commit in published.told_in(data):
+            lost = database.lost.get((channel.id, user))
+            if channel.kind != "project" or lost is None or commit <= lost:
+                continue
+            if self._last_doubt(channel.id, user) >= lost:
+                raise Violation(f"leak: {user} is told of {channel.name}, commit {commit}")
+
+    def kill(self) -> None:
+        """Nothing of it goes on: not even to tidy up, which would begin to read anew."""
+        self._servers.loop.do(self._fanout.link_lost)
+        self._servers.loop.do(self.task.cancel)
+        link = self._servers.redis.links.pop(self.name, None)
+        if link is not None:
+            link.cut(loses=True)
