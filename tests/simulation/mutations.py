@@ -81,6 +81,7 @@ MUTANTS: Final = (
         "listener/core/leadership.py",
         "if not generation or cursor is None or stored_in != redis_identity:",
         "if not generation or cursor is None:",
+        (SIMULATION, "tests/unit/test_listener_core.py"),
     ),
     Mutant(
         "Redis's identity is not compared with the ticks",
@@ -163,6 +164,7 @@ MUTANTS: Final = (
         "shared/core/replay.py",
         "case Cursor(_, epoch, offset) if epoch == head.epoch:",
         "case Cursor(_, epoch, offset) if epoch:",
+        (SIMULATION, "tests/unit/test_protocol.py"),
     ),
     Mutant(
         "a page's age is believed though the log begins later",
@@ -175,12 +177,14 @@ MUTANTS: Final = (
         "shared/core/replay.py",
         "return self.epoch != place.epoch or self.offset > place.offset",
         "return self.offset > place.offset",
+        (SIMULATION, "tests/unit/test_registry.py"),
     ),
     Mutant(
         "frames that came in one read keep the oldest of a row",
         "gateway/core/outbox.py",
         "        newest.pop(row, None)\n        newest[row] = payload\n",
         "        newest.setdefault(row, payload)\n",
+        (SIMULATION, "tests/unit/test_gateway_core.py"),
     ),
     # --- the gateway
     Mutant(
@@ -195,6 +199,7 @@ MUTANTS: Final = (
         REGISTRY,
         "            heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(place)]\n",
         "            heard: list[Frame] = []\n",
+        (SIMULATION, "tests/unit/test_registry.py"),
     ),
     Mutant(
         "`connected` shows the newest cursor before the replay",
@@ -212,12 +217,14 @@ MUTANTS: Final = (
         REGISTRY,
         "        self.linked = False\n        self._round = None\n        for channel",
         "        self.linked = False\n        for channel",
+        (SIMULATION, "tests/unit/test_registry.py"),
     ),
     Mutant(
         "reads under way outlive the generation",
         REGISTRY,
         "        self.generation = generation\n        self._round = None\n",
         "        self.generation = generation\n",
+        (SIMULATION, "tests/unit/test_registry.py"),
     ),
     Mutant(
         "a lost link leaves live what was live",
@@ -238,6 +245,7 @@ MUTANTS: Final = (
         REGISTRY,
         "        if cursor.generation != self.generation:\n",
         "        if self.generation is None:\n",
+        (SIMULATION, "tests/unit/test_registry.py"),
     ),
     Mutant(
         "a tick's generation is not compared",
@@ -252,6 +260,7 @@ MUTANTS: Final = (
         "            for seat in (*membership.behind.values(), *membership.held.values()):\n"
         "                seat.since = None\n",
         "",
+        (SIMULATION, "tests/unit/test_registry.py"),
     ),
     Mutant(
         "a slow client that has drained is live at once",
@@ -265,6 +274,7 @@ MUTANTS: Final = (
         REGISTRY,
         "        end = answer.frames[-1][0] if answer.more else Cursor(",
         "        end = Cursor(",
+        (SIMULATION, "tests/unit/test_registry.py"),
     ),
     Mutant(
         "ticks from before a reset tell a page's age",
@@ -297,12 +307,14 @@ MUTANTS: Final = (
         "gateway/core/membership.py",
         "            del self._known[pair]\n        for question",
         "            pass\n        for question",
+        (SIMULATION, "tests/unit/test_membership.py"),
     ),
     Mutant(
         "an answer counts though it was asked before the recheck",
         "gateway/core/membership.py",
         "            question.doubtful |= {p for p in question.pairs if is_concerned(p, recheck)}\n",
         "            pass\n",
+        (SIMULATION, "tests/unit/test_membership.py"),
     ),
     Mutant(
         "who joins does not ask again",
@@ -315,12 +327,14 @@ MUTANTS: Final = (
         REGISTRY,
         "            if membership.slow or membership.held:\n                continue\n",
         "            if membership.slow:\n                continue\n",
+        (SIMULATION, "tests/unit/test_registry.py"),
     ),
     Mutant(
         "a release forgets the seat's own place",
         REGISTRY,
         "            membership.behind[channel] = membership.held.pop(channel)\n",
         "            del membership.held[channel]\n            self._entries[channel].live[member] = None\n",
+        (SIMULATION, "tests/unit/test_registry.py"),
     ),
     Mutant(
         "plain clients are not told that access changed",

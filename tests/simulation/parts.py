@@ -5,7 +5,7 @@ mirrored here; what is replaced is what they meet: the database, Redis, and sock
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -33,8 +33,14 @@ from listener.leader import Leader, LeaderMetrics, Mailbox
 from listener.pg_link import PgLost
 from listener.publisher import Publisher
 from shared.core.access_rules import AccessRules
-from shared.core.channels import RedisNames
-from shared.core.protocol import Recheck, encode_close_frame
+from shared.core.channels import Channel, RedisNames
+from shared.core.protocol import (
+    Recheck,
+    encode_close_frame,
+    encode_text_frame,
+    parse_recheck,
+    parse_tick,
+)
 from tests.simulation import database, redis_server
 from tests.simulation.clockwork import Calls, Loop
 
@@ -57,6 +63,29 @@ class Servers:
         self.database = database.Database()
         self.redis = redis_server.Server(self.loop, self.calls)
         self.loop.connector = self.redis.connect
+        self.redis.overhear = self._overhear
+        self._generation = ""
+        self._doubted: dict[Recheck, int] = {}  # at which commit
+
+    def _overhear(self, channel: bytes, payload: bytes) -> None:
+        """A loss is published, as a recheck or a reset, before what was committed after it."""
+        tick, recheck = parse_tick(payload), parse_recheck(payload)
+        if channel == NAMES.recheck.encode() and recheck is not None:
+            self._doubted[recheck] = self.database.commits
+        elif channel == NAMES.tick.encode() and tick is not None:
+            if tick.generation != self._generation:
+                self._doubted[Recheck(None, None)] = self.database.commits
+            self._generation = tick.generation
+        for told, commit in self.redis.published.told_in(encode_text_frame(payload)):
+            for (project, user), lost in self.database.lost.items():
+                doubted = last_doubt(self._doubted, project, user)
+                if told == Channel("project", project) and doubted < lost < commit:
+                    raise Violation(f"{told.name} goes on before {user}'s loss is told")
+
+
+def last_doubt(doubted: Mapping[Recheck, int], project: str, user: str) -> int:
+    """The newest commit by which this access was last said to be doubtful."""
+    return max(doubted.get(Recheck(p, u), 0) for p in (project, None) for u in (user, None))
 
 
 class Listener:
@@ -307,12 +336,6 @@ class Gateway:
 
         guard.doubt = doubt_and_note  # type: ignore[method-assign]
 
-    def _last_doubt(self, project: str, user: str) -> int:
-        """The newest commit when this access was last found doubtful here."""
-        return max(
-            self.doubted.get(Recheck(p, u), 0) for p in (project, None) for u in (user, None)
-        )
-
     def open(self, request: Request) -> None:
         request.socket.watch = partial(self._check_leak, request.user)
 
@@ -333,7 +356,7 @@ class Gateway:
             lost = database.lost.get((channel.id, user))
             if channel.kind != "project" or lost is None or commit <= lost:
                 continue
-            if self._last_doubt(channel.id, user) >= lost:
+            if last_doubt(self.doubted, channel.id, user) >= lost:
                 raise Violation(f"leak: {user} is told of {channel.name}, commit {commit}")
 
     def kill(self) -> None:

@@ -32,6 +32,7 @@ class Server:
         self.scripts: set[str] = set()
         self.links: dict[str, Link] = {}
         self.saved: Any = None
+        self.overhear: Callable[[bytes, bytes], None] = lambda *_: None
 
     def now(self) -> int:
         return _STARTED + self.skew + round(self.loop.time() * 1e6)
@@ -42,6 +43,7 @@ class Server:
         self.publish(channel, payload)
 
     def publish(self, channel: bytes, payload: bytes) -> None:
+        self.overhear(channel, payload)
         for link in self.links.values():
             link.publish(channel, payload)
 

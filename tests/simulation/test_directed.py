@@ -161,8 +161,28 @@ def test_what_skipped_the_log_is_reset_when_it_has_ended(worlds: Worlds) -> None
         for _ in range(8):
             world.lull()
         if has_successor:
+            world.redis.evict("state")
             world.kill_listener(OLD)
         for _ in range(4):
             world.lull()
         world.end(0, commits=True)
+        world.come_to_rest()
+
+
+def test_a_log_made_anew_behind_a_clock_that_was_set_back(worlds: Worlds) -> None:
+    """Its places are around those of the log before it: only the epoch tells them apart."""
+    for before, has_left in product(range(0, 12, 3), (True, False)):
+        world = worlds.next()
+        if has_left:
+            world.leave(world.browsers[1])
+        world.write(("row", "a", "a1"))
+        world.listen(OLD, before)
+        world.lull()
+        world.redis.evict("project:a")
+        world.redis.set_back(3_000_000)
+        world.write(("row", "a", "a2"))
+        for _ in range(14):
+            world.lull()
+        world.write(("row", "a", "a3"))
+        world.lull()
         world.come_to_rest()
