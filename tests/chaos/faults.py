@@ -1,0 +1,249 @@
+"""Breaks parts, servers, links and browsers, each for a while, and mends them."""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from tests.chaos.browser import Browser
+from tests.chaos.plan import Fault
+from tests.chaos.stack import Stack
+
+ANSWER_SECONDS: Final = 2.0
+
+
+class Breaker:
+    """Carries out planned faults. Those of one target wait for each other."""
+
+    def __init__(self, stack: Stack, browsers: Sequence[Browser], seed: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self._stack = stack
+        self._browsers = {browser.plan.name: browser for browser in browsers}
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._random = random.Random(f"{seed} faults")
+
+    async def run(self, faults: Sequence[Fault], began: float) -> None:
+        """Return when all are mended: all parts run, all links are whole."""
+        async with asyncio.TaskGroup() as tasks:
+            for fault in faults:
+                tasks.create_task(self._break_at(fault, began + fault.at))
+
+    async def _break_at(self, fault: Fault, at: float) -> None:
+        await asyncio.sleep(at - self._stack.timeline.now())
+        target = await self._resolve(fault)
+        async with self._locks[target]:
+            self.counts[self._label(fault)] += 1
+            self._note(f"{fault.kind} {target} for {fault.seconds:.2f} s")
+            await self._action(fault, target)(fault.seconds)
+            self._note(f"{fault.kind} {target} is over")
+
+    async def _resolve(self, fault: Fault) -> str:
+        """The leader and the standby are who they are now."""
+        role, arrow, server = fault.target.partition("->")
+        if role in ("leader", "standby"):
+            role = await self._stack.find(role)
+        return (role + arrow + server) or fault.kind.partition(" ")[0]
+
+    def _label(self, fault: Fault) -> str:
+        target = fault.target.replace("1", "").replace("2", "")
+        return fault.kind + (f" {target}" if target and target[-1:].isalpha() else "")
+
+    def _action(self, fault: Fault, target: str) -> Callable[[float], Awaitable[None]]:
+        if target in self._stack.parts:
+            return _PartFault(self._stack, target).of(fault.kind)
+        if target in self._stack.links:
+            return _LinkFault(self._stack, target).of(fault.kind)
+        if target in self._browsers:
+            return _BrowserFault(self._browsers[target]).of(fault.kind)
+        if target == "redis":
+            return RedisFault(self._stack, self._random).of(fault.kind)
+        return _PostgresFault(self._stack).of(fault.kind)
+
+    def _note(self, what: str) -> None:
+        self._stack.timeline.note("FAULT", what)
+
+
+class _PartFault:
+    def __init__(self, stack: Stack, name: str) -> None:
+        self._part = stack.parts[name]
+        self._stack = stack
+
+    def of(self, kind: str) -> Callable[[float], Awaitable[None]]:
+        return {"kill": self.kill, "restart": self.restart, "freeze": self.freeze}[kind]
+
+    async def kill(self, seconds: float) -> None:
+        await self._part.end(signal.SIGKILL)
+        await asyncio.sleep(seconds)
+        self._part.start()
+
+    async def restart(self, seconds: float) -> None:
+        code = await self._part.end(signal.SIGTERM)
+        if code != 0:
+            self._stack.broken.append(f"{self._part.name} ended with {code} at SIGTERM")
+        await asyncio.sleep(seconds)
+        self._part.start()
+
+    async def freeze(self, seconds: float) -> None:
+        self._part.freeze()
+        await asyncio.sleep(seconds)
+        self._part.thaw()
+
+
+class _LinkFault:
+    def __init__(self, stack: Stack, name: str) -> None:
+        self._link = stack.links[name]
+
+    def of(self, kind: str) -> Callable[[float], Awaitable[None]]:
+        return {"cut": self.cut, "black hole": self.swallow}[kind]
+
+    async def cut(self, seconds: float) -> None:
+        self._link.cut()
+
+    async def swallow(self, seconds: float) -> None:
+        self._link.swallow()
+        await asyncio.sleep(seconds)
+        self._link.heal()
+
+
+class _BrowserFault:
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+
+    def of(self, kind: str) -> Callable[[float], Awaitable[None]]:
+        return {"slow": self.slow, "reconnect": self._browser.leave}[kind]
+
+    async def slow(self, seconds: float) -> None:
+        self._browser.slow_down()
+        await asyncio.sleep(seconds)
+        self._browser.speed_up()
+
+
+class RedisFault:
+    """What Redis may do: die, freeze, come back older, run full, drop keys."""
+
+    def __init__(self, stack: Stack, random_: random.Random) -> None:
+        self._stack = stack
+        self._server = stack.valkey
+        self._random = random_
+
+    def of(self, kind: str) -> Callable[[float], Awaitable[None]]:
+        return {
+            "redis kill": self.kill,
+            "redis restart": self.restart,
+            "redis freeze": self.freeze,
+            "redis older": self.come_back_older,
+            "redis full": self.run_full,
+            "redis evict logs": self.evict_logs,
+            "redis evict state": self.evict_state,
+        }[kind]
+
+    async def kill(self, seconds: float) -> None:
+        self._server.kill()
+        await asyncio.sleep(seconds)
+        await self._stack.start_server(self._server)
+
+    async def restart(self, seconds: float) -> None:
+        await asyncio.to_thread(self._server.stop)
+        await asyncio.sleep(seconds)
+        await self._stack.start_server(self._server)
+
+    async def freeze(self, seconds: float) -> None:
+        self._server.freeze()
+        await asyncio.sleep(seconds)
+        self._server.thaw()
+
+    async def come_back_older(self, seconds: float) -> None:
+        """It loses what was written after a snapshot."""
+        await self._command("SAVE")
+        await asyncio.sleep(seconds)
+        self._server.kill()
+        await self._stack.start_server(self._server)
+        (self._server.folder / "dump.rdb").unlink(missing_ok=True)
+
+    async def run_full(self, seconds: float) -> None:
+        await self._command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await self._command("CONFIG", "SET", "maxmemory", "1")
+        await asyncio.sleep(seconds)
+        await self._command("CONFIG", "SET", "maxmemory", "0")
+
+    async def evict_logs(self, seconds: float) -> None:
+        """Some of the channel logs, as an eviction would choose."""
+        keys = await self._command("KEYS", "*:log")
+        for key in sorted(keys if isinstance(keys, list) else []):
+            if self._random.random() < 0.5:
+                await self._command("DEL", key)
+
+    async def evict_state(self, seconds: float) -> None:
+        await self._command("DEL", "neverstale:state")
+
+    async def _command(self, *words: str | bytes) -> object:
+        """Nothing happens if it does not answer: then another fault is under way."""
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                async with redis.asyncio.Redis.from_url(self._server.url) as client:
+                    answer: object = await client.execute_command(*words)  # type: ignore[no-untyped-call]
+                    return answer
+        return None
+
+
+class _PostgresFault:
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._server = stack.postgres
+
+    def of(self, kind: str) -> Callable[[float], Awaitable[None]]:
+        return {
+            "postgresql crash": self.crash,
+            "postgresql restart": self.restart,
+            "postgresql freeze": self.freeze,
+            "postgresql backend crash": self.crash_backend,
+        }[kind]
+
+    async def crash(self, seconds: float) -> None:
+        backends = self._backends()
+        self._server.kill()
+        _signal_each(backends, signal.SIGKILL)
+        await asyncio.sleep(seconds)
+        await self._stack.start_server(self._server)
+
+    async def restart(self, seconds: float) -> None:
+        await asyncio.to_thread(self._server.stop)
+        await asyncio.sleep(seconds)
+        await self._stack.start_server(self._server)
+
+    async def freeze(self, seconds: float) -> None:
+        self._server.freeze()
+        backends = self._backends()
+        _signal_each(backends, signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        _signal_each(backends, signal.SIGCONT)
+        self._server.thaw()
+
+    async def crash_backend(self, seconds: float) -> None:
+        """The server ends all sessions, and recovers as from a crash, without a new start."""
+        backends = self._backends()
+        _signal_each(backends[-1:], signal.SIGKILL)
+
+    def _backends(self) -> list[int]:
+        """The server's processes but the first; each is a session (setsid) of its own."""
+        assert self._server.process is not None
+        pid = self._server.process.pid
+        return [
+            int(child)
+            for children in Path(f"/proc/{pid}/task").glob("*/children")
+            for child in children.read_text().split()
+        ]
+
+
+def _signal_each(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -1,0 +1,67 @@
+"""Listeners and gateways as processes that can be killed, frozen and started again."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from deploy.dev.servers import die_with_parent
+
+ROOT: Final = Path(__file__).parents[2]
+END_SECONDS: Final = 20.0
+
+
+class Part:
+    """One process with its port and its log. ``wanted``: it is meant to run now."""
+
+    def __init__(
+        self, name: str, environment: Mapping[str, str], port: int, folder: Path
+    ) -> None:
+        self.name = name
+        self.port = port
+        self.wanted = False
+        self.log = folder / f"{name}.log"
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll() if self._process is not None else None
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self.name.rstrip("0123456789")],
+                cwd=ROOT,
+                env={**os.environ, **self._environment},
+                stdout=output,
+                stderr=output,
+                preexec_fn=die_with_parent,
+            )
+        self.wanted = True
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    async def end(self, number: signal.Signals) -> int | None:
+        """End it; its exit code, or None if it had to be killed after all."""
+        self.wanted = False
+        self._signal(number)
+        deadline = asyncio.get_running_loop().time() + END_SECONDS
+        while self.exit_code is None:
+            if asyncio.get_running_loop().time() > deadline:
+                self._signal(signal.SIGKILL)
+                return None
+            await asyncio.sleep(0.01)
+        return self.exit_code
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)

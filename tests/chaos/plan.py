@@ -1,0 +1,229 @@
+"""A scenario, decided up front by its seed: who looks on, what is written, what breaks when."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+USERS: Final = 4
+PROJECTS: Final = 4
+WRITERS: Final = 4
+ROUND_SECONDS: Final = 8.0
+PAIRED: Final = 0.4
+
+Style: TypeAlias = Literal["rows", "lists"]
+
+# Kinds of writes and how often each is drawn. The first writer alone changes who has access,
+# so that it knows from when to when anybody had it.
+ACCESS_WRITES: Final = {
+    "add a member": 5,
+    "remove a member": 5,
+    "change the owner": 3,
+    "create a project": 2,
+    "delete a project": 2,
+    "create a guest": 1,
+    "delete a guest": 1,
+}
+ROW_WRITES: Final = {
+    "insert": 10,
+    "update": 14,
+    "delete": 4,
+    "upsert": 5,
+    "move": 6,
+    "update many": 3,
+    "bulk update": 2,
+    "burst": 1,
+    "rename the project": 3,
+    "insert a sprint": 2,
+    "delete a sprint": 2,
+    "copy": 3,
+    "notify": 3,
+    "savepoint": 4,
+    "roll back": 3,
+    "long transaction": 3,
+}
+_TRUNCATE_CHANCE: Final = 0.15  # a round; each is a reset of everything, which hides the rest
+
+PARTS: Final = ("leader", "standby", "gateway1", "gateway2")
+GATEWAYS: Final = ("gateway1", "gateway2")
+LINKS: Final = (
+    *(f"{part}->{server}" for part in PARTS for server in ("redis", "postgresql")),
+    *(f"clients->{gateway}" for gateway in GATEWAYS),
+)
+_PART_FAULTS: Final = {"kill": 4, "restart": 2, "freeze": 3}
+_SERVER_FAULTS: Final = {
+    "redis kill": 3,
+    "redis restart": 2,
+    "redis freeze": 3,
+    "redis older": 2,
+    "redis full": 3,
+    "redis evict logs": 4,
+    "redis evict state": 2,
+    "postgresql crash": 2,
+    "postgresql restart": 2,
+    "postgresql freeze": 2,
+    "postgresql backend crash": 2,
+}
+_LINK_FAULTS: Final = {"cut": 3, "black hole": 4}
+_BROWSER_FAULTS: Final = {"slow": 3, "reconnect": 4}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``target`` is a part, a link or a browser; empty where the kind says it."""
+
+    at: float
+    kind: str
+    target: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target}".strip()
+
+
+@dataclass(frozen=True)
+class Write:
+    """What the numbers mean depends on the kind; ``pick`` chooses rows."""
+
+    at: float
+    kind: str
+    project: int
+    other: int
+    user: int
+    pick: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BrowserPlan:
+    """A plain client looks at one project, its ``home``; a v1 client at all of its user's."""
+
+    name: str
+    user: int
+    is_v1: bool
+    home: int
+    style: Style
+    uses_age: bool
+    gateway: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """What happens between two quiet points; times are seconds from its beginning."""
+
+    faults: Sequence[Fault]
+    writers: Sequence[Sequence[Write]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    seed: int
+    owners: Sequence[int]
+    members: frozenset[tuple[int, int]]
+    browsers: Sequence[BrowserPlan]
+    replay_max_rows: int
+    slow_client_seconds: int
+    rounds: Sequence[Round]
+
+
+def plan_scenario(seed: int, *, seconds: float, faults: int) -> Scenario:
+    """The scenario of a seed: *seconds* of activity with about so many faults in all."""
+    random_ = random.Random(seed)
+    browsers = _plan_browsers(random_)
+    count = max(1, round(seconds / ROUND_SECONDS))
+    shares = [faults // count + (number < faults % count) for number in range(count)]
+    owners = [random_.randrange(USERS) for _ in range(PROJECTS)]
+    members = frozenset(
+        (project, user)
+        for project in range(PROJECTS)
+        for user in range(USERS)
+        if random_.random() < 0.55
+    )
+    names = [browser.name for browser in browsers]
+    return Scenario(
+        seed,
+        owners,
+        members,
+        browsers,
+        replay_max_rows=random_.choice((20, 200, 1000)),
+        slow_client_seconds=random_.choice((3, 30)),
+        rounds=[_plan_round(random_, seconds / count, share, names) for share in shares],
+    )
+
+
+def _plan_browsers(random_: random.Random) -> list[BrowserPlan]:
+    return [
+        BrowserPlan(
+            name=f"{'v1' if is_v1 else 'plain'}-{number}",
+            user=number % USERS,
+            is_v1=is_v1,
+            home=random_.randrange(PROJECTS),
+            style="lists" if random_.random() < 0.25 else "rows",
+            uses_age=is_v1 and random_.random() < 0.4,
+            gateway=random_.randrange(len(GATEWAYS)),
+        )
+        for number, is_v1 in enumerate((True, True, True, True, False, False, True, False))
+    ]
+
+
+def _plan_round(
+    random_: random.Random, seconds: float, faults: int, browsers: Sequence[str]
+) -> Round:
+    planned: list[Fault] = []
+    while len(planned) < faults:
+        at = random_.uniform(0.2, seconds * 0.75)
+        planned.append(_plan_fault(random_, at, browsers))
+        if random_.random() < PAIRED and len(planned) < faults:
+            close_by = at + random_.choice(
+                (0.0, random_.uniform(0, 0.3), random_.uniform(0, 2))
+            )
+            planned.append(_plan_fault(random_, close_by, browsers))
+    writers = [_plan_writes(random_, seconds, ACCESS_WRITES, mean_pause=0.9)]
+    writers += [
+        _plan_writes(random_, seconds, ROW_WRITES, mean_pause=0.12) for _ in range(WRITERS - 1)
+    ]
+    if random_.random() < _TRUNCATE_CHANCE:
+        write = _plan_write(random_, random_.uniform(0, seconds), "truncate")
+        writers[1] = sorted([*writers[1], write], key=lambda each: each.at)
+    return Round(sorted(planned, key=lambda fault: fault.at), writers)
+
+
+def _plan_fault(random_: random.Random, at: float, browsers: Sequence[str]) -> Fault:
+    group = random_.choices(("part", "server", "link", "browser"), (5, 5, 6, 3))[0]
+    seconds = random_.choice((random_.uniform(0.05, 1.0), random_.uniform(1.0, 7.0)))
+    match group:
+        case "part":
+            return Fault(at, _draw(random_, _PART_FAULTS), random_.choice(PARTS), seconds)
+        case "server":
+            return Fault(at, _draw(random_, _SERVER_FAULTS), "", seconds)
+        case "link":
+            return Fault(at, _draw(random_, _LINK_FAULTS), random_.choice(LINKS), seconds)
+        case _:
+            return Fault(at, _draw(random_, _BROWSER_FAULTS), random_.choice(browsers), seconds)
+
+
+def _plan_writes(
+    random_: random.Random, seconds: float, kinds: dict[str, int], *, mean_pause: float
+) -> list[Write]:
+    writes, at = [], random_.uniform(0, mean_pause)
+    while at < seconds:
+        writes.append(_plan_write(random_, at, _draw(random_, kinds)))
+        at += random_.expovariate(1 / mean_pause)
+    return writes
+
+
+def _plan_write(random_: random.Random, at: float, kind: str) -> Write:
+    project, other = random_.sample(range(PROJECTS), 2)
+    return Write(
+        at,
+        kind,
+        project,
+        other,
+        user=random_.randrange(USERS),
+        pick=random_.randrange(2**31),
+        seconds=random_.uniform(0.3, 4.0),
+    )
+
+
+def _draw(random_: random.Random, kinds: dict[str, int]) -> str:
+    return random_.choices(list(kinds), list(kinds.values()))[0]
