@@ -4,9 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NODE_INSTALLED := client/node_modules/.installed
+SECONDS ?= 600
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev test test-client bench-capture load lint lint-client format lock clean
+.PHONY: help install dev test test-client bench-capture load chaos mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +35,7 @@ test: install ## Unit tests, then the tests on real servers
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
 	$(BIN)/coverage run -m pytest tests/integration -q
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
+	$(BIN)/python -m pytest tests/chaos -q
 	@$(MAKE) --no-print-directory test-client
 
 test-client: ## The browser side's tests (where there is Node)
@@ -44,6 +46,12 @@ bench-capture: install ## What our triggers cost a writer, beside no triggers an
 
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")
 	@$(BIN)/python -m tests.load.run $(LOAD)
+
+chaos: install ## Faults at random on real servers, and nobody may stay stale (SECONDS=600, CHAOS="--seed 7")
+	@$(BIN)/python -m tests.chaos --total $(SECONDS) $(CHAOS)
+
+mutants-real: install ## Faults put into the SQL and the adapters on purpose: each must be found
+	@$(BIN)/python -m tests.chaos.mutants
 
 lint: install ## Style, types and layers
 	$(BIN)/ruff format --check .

@@ -20,7 +20,9 @@ async def run(options: argparse.Namespace) -> int:
     verdicts: list[Verdict] = []
     began, seed = time.monotonic(), options.seed
     while True:
-        scenario = plan_scenario(seed, seconds=options.seconds, faults=options.faults)
+        scenario = plan_scenario(
+            seed, seconds=options.seconds, faults=options.faults, only=options.only
+        )
         verdict = await play(scenario, FOLDER, keep=options.keep)
         verdicts.append(verdict)
         print(describe(verdict), flush=True)
@@ -40,9 +42,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the first scenario's (1)")
     parser.add_argument("--seconds", type=float, default=24, help="of faults a scenario (24)")
     parser.add_argument("--faults", type=int, default=12, help="a scenario (12)")
+    parser.add_argument(
+        "--only", action="append", default=[], help="faults with this text, e.g. 'redis older'"
+    )
     parser.add_argument("--total", type=float, default=0, help="seconds in all (one scenario)")
     parser.add_argument("--keep", action="store_true", help="write every time line")
-    return asyncio.run(run(parser.parse_args()))
+    options = parser.parse_args()
+    try:
+        plan_scenario(0, seconds=1, faults=1, only=options.only)
+    except ValueError as exc:
+        parser.error(str(exc))
+    return asyncio.run(run(options))
 
 
 if __name__ == "__main__":

@@ -11,13 +11,15 @@ import jwt
 
 from tests.chaos.cache import Cache
 from tests.chaos.following import PlainFollower, V1Follower, safe_text
-from tests.chaos.plan import GATEWAYS, BrowserPlan
+from tests.chaos.kinds import GATEWAYS
+from tests.chaos.plan import BrowserPlan
 from tests.chaos.stack import SECRET, Stack
 
 CONNECT_SECONDS: Final = 8.0
 PING_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.3
 LONGEST_PAUSE_SECONDS: Final = 1.5
+_CLOSING: Final = aiohttp.ClientWSTimeout(ws_close=1.0)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Heard:
 
     at: float
     frame: dict[str, Any]
+
+
+class _Reloaded(Exception):
+    """The page is gone with all that it held."""
 
 
 class Browser:
@@ -41,7 +47,6 @@ class Browser:
         self.is_greeted = False
         self._stack = stack
         self._now = stack.timeline.now
-        self.cache = Cache(stack.database_url, user, self._now)
         self._random = random.Random(f"{seed} {plan.name}")
         self._gateway = plan.gateway
         self._reading = asyncio.Event()
@@ -49,24 +54,50 @@ class Browser:
         self._may_connect = asyncio.Event()
         self._may_connect.set()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
-        self.follower: PlainFollower | V1Follower = (
-            V1Follower(self.cache, plan.style, uses_age=plan.uses_age)
-            if plan.is_v1
-            else PlainFollower(self.cache, home, plan.style)
-        )
+        self._reloading = asyncio.Event()
+        self.cache, self.follower = self._open_page()
         claims = {"sub": user, "exp": 4_000_000_000}
         self._token = jwt.encode(claims, SECRET, algorithm="HS256")
 
+    def _open_page(self) -> tuple[Cache, PlainFollower | V1Follower]:
+        """A page that holds nothing yet."""
+        cache = Cache(self._stack.database_url, self.user, self._now)
+        if self.plan.is_v1:
+            return cache, V1Follower(cache, self.plan.style, uses_age=self.plan.uses_age)
+        return cache, PlainFollower(cache, self.home, self.plan.style)
+
     async def run(self) -> None:
+        """Show one page after another. Never returns."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._end_page())
+                    tasks.create_task(self.cache.run())
+                    await self._show()
+            except* _Reloaded:
+                self.is_greeted, self._socket = False, None
+                self.cache, self.follower = self._open_page()
+
+    async def _show(self) -> None:
         """Load the page, then stay connected. Never returns."""
+        await self._load_first()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.cache.run())
-            await self._load_first()
             tasks.create_task(self._ask_for_more())
             while True:
                 await self._may_connect.wait()
                 await self._connect()
                 await asyncio.sleep(self._random.uniform(0.0, LONGEST_PAUSE_SECONDS))
+
+    async def _end_page(self) -> None:
+        await self._reloading.wait()
+        self._reloading.clear()
+        raise _Reloaded
+
+    async def reload(self, seconds: float) -> None:
+        """Load the page anew, as somebody who presses F5."""
+        self._note("is reloaded")
+        self._reloading.set()
+        await asyncio.sleep(seconds)
 
     async def _load_first(self) -> None:
         self.cache.mark("list")
@@ -122,6 +153,7 @@ class Browser:
                     if self.plan.is_v1
                     else (),
                     max_msg_size=0,
+                    timeout=_CLOSING,
                 )
         except aiohttp.WSServerHandshakeError as exc:
             self._ended(4403 if exc.status == 403 else None)

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 import asyncpg
 
 from tests.chaos.pages import Row, load_list, load_page, load_row
+from tests.chaos.stack import GONE
 
 RETRY_SECONDS: Final = 0.2
 ANSWER_SECONDS: Final = 10.0
@@ -75,14 +76,14 @@ class Cache:
         while True:
             try:
                 database = await asyncpg.connect(self._url, timeout=ANSWER_SECONDS)
-            except (OSError, asyncpg.PostgresError, TimeoutError):
+            except (*GONE, asyncpg.PostgresError):
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             try:
                 while True:
                     await self._woken.wait()
                     await self._refetch(database)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            except (*GONE, asyncpg.PostgresError):
                 await asyncio.sleep(RETRY_SECONDS)
             finally:
                 database.terminate()

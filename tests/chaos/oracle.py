@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.chaos.browser import Browser
+from tests.chaos.cache import Loads
 from tests.chaos.following import V1Follower
 from tests.chaos.pages import load_access, load_list, load_page
 from tests.chaos.record import Change, Place, Record
@@ -100,9 +101,9 @@ def find_untold(
     for browser in browsers:
         told = Told(browser)
         for change in changes:
-            for place in change.places:
-                if _is_owed(browser, record, place[0], since):
-                    problems += _judge(browser, told, change, place, share)
+            owed = [p for p in change.places if _is_owed(browser, record, p[0], since)]
+            if owed:
+                problems += _judge(browser, told, change, owed, share)
     return problems
 
 
@@ -114,22 +115,22 @@ def _is_owed(browser: Browser, record: Record, project: str, since: float) -> bo
 
 
 def _judge(
-    browser: Browser, told: Told, change: Change, place: Place, share: Share
+    browser: Browser, told: Told, change: Change, places: Sequence[Place], share: Share
 ) -> list[str]:
-    loads = browser.cache.loads.get(place[0])
-    event = told.first_event(place, change.sent_at)
-    reset = _first(loads.marked, change.sent_at) if loads else None
-    if event is not None and (reset is None or event <= reset):
-        share.by_event += 1
-        return []
-    share.by_reset += 1
     assert change.acked_at is not None
-    if event is None and (loads is None or _first(loads.began, change.acked_at) is None):
-        return [
-            f"{browser.plan.name} was never told of {place},"
-            f" changed by a {change.kind} at {change.sent_at:.3f}"
-        ]
-    return []
+    untold, is_precise = [], True
+    for place in places:
+        loads = browser.cache.loads.get(place[0], Loads())
+        event = told.first_event(place, change.sent_at)
+        reset = _first(loads.marked, change.sent_at)
+        is_precise = is_precise and event is not None and (reset is None or event <= reset)
+        is_loaded = _first(loads.began, change.acked_at) is not None
+        if event is None and reset is None and not is_loaded:
+            untold.append(place)
+    share.by_event += is_precise
+    share.by_reset += not is_precise
+    made = f"changed by a {change.kind} at {change.sent_at:.3f}"
+    return [f"{browser.plan.name} was never told of {place}, {made}" for place in untold]
 
 
 def find_leaks(browsers: Sequence[Browser], record: Record) -> list[str]:

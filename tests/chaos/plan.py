@@ -5,6 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from tests.chaos.kinds import (
+    ACCESS_WRITES,
+    BROWSER_FAULTS,
+    GATEWAYS,
+    LINK_FAULTS,
+    LINKS,
+    PART_FAULTS,
+    PARTS,
+    ROW_WRITES,
+    SERVER_FAULTS,
+    Fault,
+    all_faults,
+)
+
 USERS: Final = 4
 PROJECTS: Final = 4
 WRITERS: Final = 4
@@ -13,72 +27,7 @@ PAIRED: Final = 0.4
 
 Style: TypeAlias = Literal["rows", "lists"]
 
-# Kinds of writes and how often each is drawn. The first writer alone changes who has access,
-# so that it knows from when to when anybody had it.
-ACCESS_WRITES: Final = {
-    "add a member": 5,
-    "remove a member": 5,
-    "change the owner": 3,
-    "create a project": 2,
-    "delete a project": 2,
-    "create a guest": 1,
-    "delete a guest": 1,
-}
-ROW_WRITES: Final = {
-    "insert": 10,
-    "update": 14,
-    "delete": 4,
-    "upsert": 5,
-    "move": 6,
-    "update many": 3,
-    "bulk update": 2,
-    "burst": 1,
-    "rename the project": 3,
-    "insert a sprint": 2,
-    "delete a sprint": 2,
-    "copy": 3,
-    "notify": 3,
-    "savepoint": 4,
-    "roll back": 3,
-    "long transaction": 3,
-}
 _TRUNCATE_CHANCE: Final = 0.15  # a round; each is a reset of everything, which hides the rest
-
-PARTS: Final = ("leader", "standby", "gateway1", "gateway2")
-GATEWAYS: Final = ("gateway1", "gateway2")
-LINKS: Final = (
-    *(f"{part}->{server}" for part in PARTS for server in ("redis", "postgresql")),
-    *(f"clients->{gateway}" for gateway in GATEWAYS),
-)
-_PART_FAULTS: Final = {"kill": 4, "restart": 2, "freeze": 3}
-_SERVER_FAULTS: Final = {
-    "redis kill": 3,
-    "redis restart": 2,
-    "redis freeze": 3,
-    "redis older": 2,
-    "redis full": 3,
-    "redis evict logs": 4,
-    "redis evict state": 2,
-    "postgresql crash": 2,
-    "postgresql restart": 2,
-    "postgresql freeze": 2,
-    "postgresql backend crash": 2,
-}
-_LINK_FAULTS: Final = {"cut": 3, "black hole": 4}
-_BROWSER_FAULTS: Final = {"slow": 3, "reconnect": 4}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """``target`` is a part, a link or a browser; empty where the kind says it."""
-
-    at: float
-    kind: str
-    target: str
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.target}".strip()
 
 
 @dataclass(frozen=True)
@@ -126,8 +75,15 @@ class Scenario:
     rounds: Sequence[Round]
 
 
-def plan_scenario(seed: int, *, seconds: float, faults: int) -> Scenario:
-    """The scenario of a seed: *seconds* of activity with about so many faults in all."""
+def plan_scenario(
+    seed: int, *, seconds: float, faults: int, only: Sequence[str] = ()
+) -> Scenario:
+    """The scenario of a seed: *seconds* of activity with so many faults in all.
+
+    *only*: faults whose description has one of these words. Raises ``ValueError``: none has.
+    """
+    if only and not any(_is_wanted(fault, only) for fault in all_faults()):
+        raise ValueError(f"no fault has any of these words: {', '.join(only)}")
     random_ = random.Random(seed)
     browsers = _plan_browsers(random_)
     count = max(1, round(seconds / ROUND_SECONDS))
@@ -147,7 +103,7 @@ def plan_scenario(seed: int, *, seconds: float, faults: int) -> Scenario:
         browsers,
         replay_max_rows=random_.choice((20, 200, 1000)),
         slow_client_seconds=random_.choice((3, 30)),
-        rounds=[_plan_round(random_, seconds / count, share, names) for share in shares],
+        rounds=[_plan_round(random_, seconds / count, share, names, only) for share in shares],
     )
 
 
@@ -167,17 +123,21 @@ def _plan_browsers(random_: random.Random) -> list[BrowserPlan]:
 
 
 def _plan_round(
-    random_: random.Random, seconds: float, faults: int, browsers: Sequence[str]
+    random_: random.Random,
+    seconds: float,
+    faults: int,
+    browsers: Sequence[str],
+    only: Sequence[str],
 ) -> Round:
     planned: list[Fault] = []
     while len(planned) < faults:
         at = random_.uniform(0.2, seconds * 0.75)
-        planned.append(_plan_fault(random_, at, browsers))
+        planned.append(_plan_fault(random_, at, browsers, only))
         if random_.random() < PAIRED and len(planned) < faults:
             close_by = at + random_.choice(
                 (0.0, random_.uniform(0, 0.3), random_.uniform(0, 2))
             )
-            planned.append(_plan_fault(random_, close_by, browsers))
+            planned.append(_plan_fault(random_, close_by, browsers, only))
     writers = [_plan_writes(random_, seconds, ACCESS_WRITES, mean_pause=0.9)]
     writers += [
         _plan_writes(random_, seconds, ROW_WRITES, mean_pause=0.12) for _ in range(WRITERS - 1)
@@ -188,18 +148,27 @@ def _plan_round(
     return Round(sorted(planned, key=lambda fault: fault.at), writers)
 
 
-def _plan_fault(random_: random.Random, at: float, browsers: Sequence[str]) -> Fault:
-    group = random_.choices(("part", "server", "link", "browser"), (5, 5, 6, 3))[0]
-    seconds = random_.choice((random_.uniform(0.05, 1.0), random_.uniform(1.0, 7.0)))
-    match group:
-        case "part":
-            return Fault(at, _draw(random_, _PART_FAULTS), random_.choice(PARTS), seconds)
-        case "server":
-            return Fault(at, _draw(random_, _SERVER_FAULTS), "", seconds)
-        case "link":
-            return Fault(at, _draw(random_, _LINK_FAULTS), random_.choice(LINKS), seconds)
-        case _:
-            return Fault(at, _draw(random_, _BROWSER_FAULTS), random_.choice(browsers), seconds)
+def _is_wanted(fault: Fault, only: Sequence[str]) -> bool:
+    return not only or any(word in str(fault) for word in only)
+
+
+def _plan_fault(
+    random_: random.Random, at: float, browsers: Sequence[str], only: Sequence[str]
+) -> Fault:
+    while True:
+        group, targets = random_.choices(
+            (
+                (PART_FAULTS, PARTS),
+                (SERVER_FAULTS, ("",)),
+                (LINK_FAULTS, LINKS),
+                (BROWSER_FAULTS, browsers),
+            ),
+            (5, 5, 6, 3),
+        )[0]
+        seconds = random_.choice((random_.uniform(0.05, 1.0), random_.uniform(1.0, 7.0)))
+        fault = Fault(at, _draw(random_, group), random_.choice(targets), seconds)
+        if _is_wanted(fault, only):
+            return fault
 
 
 def _plan_writes(

@@ -8,6 +8,7 @@ from deploy.dev.servers import free_port
 
 # Little is kept on the way, so that a peer that does not read is soon felt by the other.
 _BUFFER_BYTES: Final = 16 * 1024
+_POLL_SECONDS: Final = 0.01
 
 
 class Proxy:
@@ -31,11 +32,13 @@ class Proxy:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _End(self), "127.0.0.1", self.port)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Take no more connections, and end those that there are."""
         if self._server is not None:
             self._server.close()
-        self.cut()
+        while self._ends:
+            self.cut()
+            await asyncio.sleep(_POLL_SECONDS)
 
     def cut(self) -> None:
         """End all connections at once; new ones are taken."""

@@ -15,7 +15,7 @@ from tests.chaos.oracle import Share, find_leaks, find_stale, find_untold
 from tests.chaos.pages import load_access
 from tests.chaos.plan import Round, Scenario
 from tests.chaos.record import Record
-from tests.chaos.stack import Database, Stack, running_stack
+from tests.chaos.stack import GONE, Stack, running_stack
 from tests.chaos.timeline import Timeline
 from tests.chaos.world import World, make_world
 from tests.chaos.writers import Writer
@@ -133,24 +133,25 @@ class _Game:
         """Wait until nothing is stale; what still is after the quiet time is a violation."""
         began, problems = self._now(), ["nothing was looked at"]
         self._stack.timeline.note("QUIET", f"after {what}")
-        database = await self._connected()
         while problems and self._now() - began < QUIET_SECONDS:
             await asyncio.sleep(POLL_SECONDS)
-            problems = await find_stale(database, self._browsers)
-        database.terminate()
+            problems = await self._look()
         seconds = self._now() - began
         self._stack.timeline.note("CONSISTENT" if not problems else "STALE", str(problems))
         self._verdict.stale += len(problems)
         self._verdict.violations += [f"stale after {what}: {each}" for each in problems]
         self._verdict.slowest_seconds = max(self._verdict.slowest_seconds, seconds)
 
-    async def _connected(self) -> Database:
-        async with asyncio.timeout(HANG_SECONDS):
-            while True:
-                try:
-                    return await asyncpg.connect(self._stack.database_url)
-                except (OSError, asyncpg.PostgresError):
-                    await asyncio.sleep(POLL_SECONDS)
+    async def _look(self) -> list[str]:
+        """What is stale now."""
+        try:
+            database = await asyncpg.connect(self._stack.database_url)
+            try:
+                return await find_stale(database, self._browsers)
+            finally:
+                database.terminate()
+        except (*GONE, asyncpg.PostgresError) as exc:
+            return [f"the database can't be asked: {exc}"]
 
     def _judge(self, since: float) -> None:
         verdict = self._verdict

@@ -1,6 +1,7 @@
 """A whole stack of its own for one scenario; every link between two parts is a proxy."""
 
 import asyncio
+import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,15 +16,24 @@ import asyncpg
 from deploy.dev.servers import PostgresServer, Server, ServerFailed, ValkeyServer, free_port
 from listener.install import Config, install
 from shared.config_file import read_config
+from tests.chaos.kinds import GATEWAYS
 from tests.chaos.parts import ROOT, Part
 from tests.chaos.proxy import Proxy
 from tests.chaos.timeline import Timeline
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+# How a session of the app's own ends; asyncpg is left in a bad state by a cancelled query.
+GONE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
 SECRET: Final = "a secret for tests that is long enough"
 LISTENERS: Final = ("listener1", "listener2")
-GATEWAYS: Final = ("gateway1", "gateway2")
 ASK_SECONDS: Final = 1.0
 READY_SECONDS: Final = 30.0
 _STARTS: Final = 20
@@ -151,7 +161,7 @@ class Stack:
         for part in self.parts.values():
             await part.end(signal.SIGKILL)
         for link in self.links.values():
-            link.close()
+            await link.close()
 
 
 @asynccontextmanager
@@ -162,7 +172,7 @@ async def running_stack(
     # as root, PostgreSQL runs as another user, who has to get at its folder
     with tempfile.TemporaryDirectory(prefix="neverstale-chaos-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
+        os.chmod(name, 0o755)
         postgres = PostgresServer(folder / "postgres")
         valkey = ValkeyServer(folder / "valkey")
         async with aiohttp.ClientSession() as http:

@@ -2,22 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
 
 from tests.chaos import access_writes, row_writes
+from tests.chaos.kinds import ACCESS_WRITES
 from tests.chaos.pages import load_access
-from tests.chaos.plan import ACCESS_WRITES, Write
+from tests.chaos.plan import Write
 from tests.chaos.record import Place, Record
-from tests.chaos.stack import Database, Stack
+from tests.chaos.stack import GONE, Database, Stack
 from tests.chaos.transaction import RolledBack, Transaction
 from tests.chaos.world import World
 
 WRITE_SECONDS: Final = 12.0
 RETRY_SECONDS: Final = 0.2
-_GONE: Final = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, TimeoutError)
 
 
 class Writer:
@@ -50,7 +50,7 @@ class Writer:
                     await act(transaction, write)
         except RolledBack:
             pass
-        except _GONE as exc:
+        except GONE as exc:
             self._note(f"{write.kind}: the database is gone: {type(exc).__name__} {exc}")
             await self.close()
         except asyncpg.PostgresError as exc:
@@ -67,14 +67,16 @@ class Writer:
         try:
             yield transaction
         except BaseException:
-            with suppress(*_GONE, asyncpg.PostgresError):
+            try:
                 await handle.rollback()
+            except (*GONE, asyncpg.PostgresError):
+                await self.close()
             raise
         change = self._record.sent(write.kind, transaction.places)
         try:
             await handle.commit()
-        except asyncpg.PostgresConnectionError:
-            raise
+        except GONE:
+            raise  # nobody knows
         except asyncpg.PostgresError:
             self._record.undone(change)
             raise
@@ -88,7 +90,7 @@ class Writer:
                 self._database = await asyncpg.connect(
                     self._stack.database_url, timeout=WRITE_SECONDS
                 )
-            except (OSError, asyncpg.PostgresError, TimeoutError):
+            except (*GONE, asyncpg.PostgresError):
                 await asyncio.sleep(RETRY_SECONDS)
         return self._database
 
@@ -98,7 +100,7 @@ class Writer:
             try:
                 async with asyncio.timeout(WRITE_SECONDS):
                     self._record.saw_access(await load_access(database), sent_at=sent_at)
-            except (*_GONE, asyncpg.PostgresError):
+            except (*GONE, asyncpg.PostgresError):
                 await self.close()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
