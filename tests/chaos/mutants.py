@@ -101,7 +101,7 @@ MUTANTS: Final = (
     ),
     _one(
         "save the cursor before publishing",
-        f"{_CHAOS} --only=full",
+        f"{_TESTS}test_failover.py -k could_not_be_published",
         "listener/leader.py",
         "            await self._publisher.publish(planned, place.generation)\n",
         "            await self._save(replace(place, cursor=batch.cursor), tick_lag_ms=None)\n"
@@ -109,7 +109,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "never compare Redis's identity",
-        f"{_CHAOS} --only=older",
+        f"{_TESTS}test_failover.py -k comes_back_older",
         (
             Edit("listener/core/leadership.py", " or stored_in != redis_identity:", ":"),
             Edit(
@@ -158,7 +158,7 @@ MUTANTS: Final = (
     ),
     _one(
         "give up on clients whose log could not be read",
-        f"{_CHAOS} --only=full",
+        f"{_CHAOS} --only=full --only=reconnect",
         "gateway/fanout.py",
         "            if link is not None:\n                link.abort()\n",
         "            return\n",

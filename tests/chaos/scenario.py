@@ -54,21 +54,24 @@ def _end() -> None:
 async def play(scenario: Scenario, folder: Path, *, keep: bool = False) -> Verdict:
     """Play it; the time line of a violation (or any, to *keep*) is written to *folder*."""
     verdict, timeline = Verdict(scenario.seed), Timeline()
+    settings = {
+        "REPLAY_MAX_ROWS": str(scenario.replay_max_rows),
+        "SLOW_CLIENT_SECONDS": str(scenario.slow_client_seconds),
+    }
     try:
-        async with asyncio.TaskGroup() as tasks:
-            settings = {
-                "REPLAY_MAX_ROWS": str(scenario.replay_max_rows),
-                "SLOW_CLIENT_SECONDS": str(scenario.slow_client_seconds),
-            }
-            async with running_stack(timeline, tasks, **settings) as stack:
-                game = await _set_up(scenario, stack, tasks, verdict)
-                try:
-                    await game.play(scenario.rounds)
-                finally:
-                    verdict.seconds = timeline.now()
-                    if verdict.violations or keep:
-                        verdict.timeline = folder / f"seed-{scenario.seed}.log"
-                        timeline.write(verdict.timeline, stack.logs())
+        async with (
+            asyncio.TaskGroup() as links,
+            running_stack(timeline, links, **settings) as stack,
+            asyncio.TaskGroup() as browsers,
+        ):
+            game = await _set_up(scenario, stack, browsers, verdict)
+            try:
+                await game.play(scenario.rounds)
+            finally:
+                verdict.seconds = timeline.now()
+                if verdict.violations or keep:
+                    verdict.timeline = folder / f"seed-{scenario.seed}.log"
+                    timeline.write(verdict.timeline, stack.logs())
             _end()
     except* _Played:
         pass
