@@ -74,14 +74,14 @@ class _PartFault:
     async def kill(self, seconds: float) -> None:
         await self._part.end(signal.SIGKILL)
         await asyncio.sleep(seconds)
-        self._part.start()
+        self._stack.start_part(self._part.name)
 
     async def restart(self, seconds: float) -> None:
         code = await self._part.end(signal.SIGTERM)
         if code != 0:
             self._stack.broken.append(f"{self._part.name} ended with {code} at SIGTERM")
         await asyncio.sleep(seconds)
-        self._part.start()
+        self._stack.start_part(self._part.name)
 
     async def freeze(self, seconds: float) -> None:
         self._part.freeze()

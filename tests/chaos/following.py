@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
 from tests.chaos.cache import LIST, Cache
+from tests.chaos.pages import TABLES
 from tests.chaos.plan import Style
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -26,6 +27,8 @@ class Follower(Protocol):
 def mark_row(cache: Cache, style: Style, frame: Mapping[str, Any]) -> None:
     """Mark what an event names, as a page of that style would."""
     project, resource = str(frame["project_id"]), str(frame["resource"])
+    if resource not in TABLES:
+        return  # it shows no such thing
     if style == "lists":
         cache.mark("project", project)
     else:

@@ -22,7 +22,6 @@ ROW_WRITES: Final = {
     "move": 6,
     "update many": 3,
     "bulk update": 2,
-    "burst": 1,
     "rename the project": 3,
     "insert a sprint": 2,
     "delete a sprint": 2,

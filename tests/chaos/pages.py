@@ -10,7 +10,7 @@ import asyncpg
 Row: TypeAlias = tuple[str, str]  # resource and id, as events name them
 Versions: TypeAlias = Mapping[Row, str]
 
-_TABLES: Final = {
+TABLES: Final = {
     "project": ("projects", "id", "id::text"),
     "sprint": ("sprints", "project_id", "id::text"),
     "task": ("tasks", "project_id", "id::text"),
@@ -24,7 +24,7 @@ _MAY_SEE: Final = (
 _ROWS: Final = " union all ".join(
     f"select '{resource}' as resource, {id_} as id, md5(t::text) as version"
     f" from {table} t where {project} = $1"
-    for resource, (table, project, id_) in _TABLES.items()
+    for resource, (table, project, id_) in TABLES.items()
 )
 _PAGE: Final = (
     f"select null as resource, null as id, {_MAY_SEE.format(project='$1', user='$2')}::text"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from deploy.dev.servers import die_with_parent
+from deploy.dev.servers import die_with_parent, free_port
 
 ROOT: Final = Path(__file__).parents[2]
 END_SECONDS: Final = 20.0
@@ -18,11 +18,9 @@ END_SECONDS: Final = 20.0
 class Part:
     """One process with its port and its log. ``wanted``: it is meant to run now."""
 
-    def __init__(
-        self, name: str, environment: Mapping[str, str], port: int, folder: Path
-    ) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str], folder: Path) -> None:
         self.name = name
-        self.port = port
+        self.port = 0
         self.wanted = False
         self.log = folder / f"{name}.log"
         self._environment = environment
@@ -33,16 +31,23 @@ class Part:
         return self._process.poll() if self._process is not None else None
 
     def start(self) -> None:
+        """Start it on another port: while it was away its former one may have been taken."""
+        self.port = free_port()
+        ports = {"PORT": str(self.port), "HEALTH_PORT": str(self.port)}
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self.name.rstrip("0123456789")],
                 cwd=ROOT,
-                env={**os.environ, **self._environment},
+                env={**os.environ, **self._environment, **ports},
                 stdout=output,
                 stderr=output,
                 preexec_fn=die_with_parent,
             )
         self.wanted = True
+
+    def has_found_its_port_taken(self) -> bool:
+        """Whether its log ends with that: another program was quicker."""
+        return b"can't listen on port" in self.log.read_bytes()[-500:]
 
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)

@@ -1,8 +1,8 @@
 """A scenario, decided up front by its seed: who looks on, what is written, what breaks when."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from tests.chaos.kinds import (
@@ -95,7 +95,7 @@ def plan_scenario(
         for user in range(USERS)
         if random_.random() < 0.55
     )
-    names = [browser.name for browser in browsers]
+    homes = {browser.name: browser.home for browser in browsers}
     return Scenario(
         seed,
         owners,
@@ -103,7 +103,7 @@ def plan_scenario(
         browsers,
         replay_max_rows=random_.choice((20, 200, 1000)),
         slow_client_seconds=random_.choice((3, 30)),
-        rounds=[_plan_round(random_, seconds / count, share, names, only) for share in shares],
+        rounds=[_plan_round(random_, seconds / count, share, homes, only) for share in shares],
     )
 
 
@@ -126,25 +126,31 @@ def _plan_round(
     random_: random.Random,
     seconds: float,
     faults: int,
-    browsers: Sequence[str],
+    homes: Mapping[str, int],
     only: Sequence[str],
 ) -> Round:
     planned: list[Fault] = []
     while len(planned) < faults:
         at = random_.uniform(0.2, seconds * 0.75)
-        planned.append(_plan_fault(random_, at, browsers, only))
+        planned.append(_plan_fault(random_, at, list(homes), only))
         if random_.random() < PAIRED and len(planned) < faults:
             close_by = at + random_.choice(
                 (0.0, random_.uniform(0, 0.3), random_.uniform(0, 2))
             )
-            planned.append(_plan_fault(random_, close_by, browsers, only))
+            planned.append(_plan_fault(random_, close_by, list(homes), only))
     writers = [_plan_writes(random_, seconds, ACCESS_WRITES, mean_pause=0.9)]
     writers += [
         _plan_writes(random_, seconds, ROW_WRITES, mean_pause=0.12) for _ in range(WRITERS - 1)
     ]
+    # so many events that whoever does not read has to be given up for slow
+    extra = [
+        replace(_plan_write(random_, fault.at + 0.1, "burst"), project=homes[fault.target])
+        for fault in planned
+        if fault.kind == "slow"
+    ]
     if random_.random() < _TRUNCATE_CHANCE:
-        write = _plan_write(random_, random_.uniform(0, seconds), "truncate")
-        writers[1] = sorted([*writers[1], write], key=lambda each: each.at)
+        extra.append(_plan_write(random_, random_.uniform(0, seconds), "truncate"))
+    writers[1] = sorted([*writers[1], *extra], key=lambda each: each.at)
     return Round(sorted(planned, key=lambda fault: fault.at), writers)
 
 

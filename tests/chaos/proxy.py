@@ -12,11 +12,11 @@ _POLL_SECONDS: Final = 0.01
 
 
 class Proxy:
-    """Listens on ``port`` and passes on to *target_port* of this machine."""
+    """Listens on ``port`` and passes on to ``target_port`` of this machine."""
 
     def __init__(self, target_port: int, tasks: asyncio.TaskGroup) -> None:
         self.port = free_port()
-        self._target_port = target_port
+        self.target_port = target_port
         self._tasks = tasks
         self._ends: set[_End] = set()
         self._passing = asyncio.Event()
@@ -71,7 +71,7 @@ class Proxy:
         far = _End(self, near)
         try:
             await asyncio.get_running_loop().create_connection(
-                lambda: far, "127.0.0.1", self._target_port
+                lambda: far, "127.0.0.1", self.target_port
             )
         except OSError:
             near.abort()

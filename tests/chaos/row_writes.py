@@ -13,7 +13,7 @@ _SOME: Final = (
     "(select id from tasks where project_id = $1 order by md5(id::text || $2) limit {0})"
 )
 _UPDATED_ROWS: Final = {"update": 1, "update many": 12, "bulk update": 1000}
-_BURST_ROUNDS: Final = 40
+_BURST_EVENTS: Final = 200
 
 
 async def act(transaction: Transaction, write: Write) -> None:
@@ -27,9 +27,6 @@ async def act(transaction: Transaction, write: Write) -> None:
     match write.kind:
         case "insert":
             await _insert(transaction, project, random_)
-        case "burst":
-            for _ in range(_BURST_ROUNDS):
-                await _update(transaction, project, write, 45)
         case "delete":
             sql = f"delete from tasks where id = {_SOME.format(1)} returning id"
             await transaction.touch(project, "task", sql, UUID(project), str(write.pick))
@@ -69,10 +66,13 @@ async def _act_elsewhere(
             columns = ("id", "project_id", "user_id", "body")
             await database.copy_records_to_table("messages", records=rows, columns=columns)
             transaction.places += [(project, "message", str(row[0])) for row in rows]
-        case "notify":
-            id_ = f"r{write.pick}"
-            sql = "select $2 from neverstale.notify('report', 'UPDATE', $1, $2)"
-            await transaction.touch(project, "report", sql, project, id_)
+        case "notify" | "burst":
+            sql = (
+                "select $2 || n from generate_series(1, $3) as n,"
+                " lateral neverstale.notify('report', 'UPDATE', $1, $2 || n)"
+            )
+            count = _BURST_EVENTS if write.kind == "burst" else 1
+            await transaction.touch(project, "report", sql, project, f"{write.pick}.", count)
         case "truncate":
             await database.execute("truncate messages")
         case _:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 import aiohttp
 import asyncpg
 
-from deploy.dev.servers import PostgresServer, Server, ServerFailed, ValkeyServer, free_port
+from deploy.dev.servers import PostgresServer, Server, ServerFailed, ValkeyServer
 from listener.install import Config, install
 from shared.config_file import read_config
 from tests.chaos.kinds import GATEWAYS
@@ -71,11 +71,10 @@ class Stack:
         self.tasks.create_task(self._supervise())
 
     async def _add(self, name: str, settings: dict[str, str]) -> None:
-        port = free_port()
         redis = await self._link(f"{name}->redis", self.valkey.port)
         postgresql = await self._link(f"{name}->postgresql", self.postgres.port)
         if name in GATEWAYS:
-            await self._link(f"clients->{name}", port)
+            await self._link(f"clients->{name}", 0)
         environment = {
             "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{postgresql.port}/postgres",
             "REDIS_URL": f"redis://127.0.0.1:{redis.port}",
@@ -83,12 +82,16 @@ class Stack:
             "LOG_FORMAT": "json",
             "HOST": "127.0.0.1",
             "DRAIN_SECONDS": "1",
-            "PORT": str(port),
-            "HEALTH_PORT": str(port),
             **settings,
         }
-        self.parts[name] = Part(name, environment, port, self.folder)
+        self.parts[name] = Part(name, environment, self.folder)
+        self.start_part(name)
+
+    def start_part(self, name: str) -> None:
+        """Start it, again or for the first time."""
         self.parts[name].start()
+        if name in GATEWAYS:
+            self.links[f"clients->{name}"].target_port = self.parts[name].port
 
     async def _link(self, name: str, target_port: int) -> Proxy:
         self.links[name] = Proxy(target_port, self.tasks)
@@ -137,9 +140,11 @@ class Stack:
             await asyncio.sleep(0.2)
             for name, part in self.parts.items():
                 if part.wanted and part.exit_code is not None:
-                    self.broken.append(f"{name} ended by itself with {part.exit_code}")
-                    self.timeline.note(name, self.broken[-1])
-                    part.start()
+                    told = f"{name} ended by itself with {part.exit_code}"
+                    self.timeline.note(name, told)
+                    if not part.has_found_its_port_taken():
+                        self.broken.append(told)
+                    self.start_part(name)
 
     def tracebacks(self) -> list[str]:
         """Parts whose log has a traceback."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -18,6 +19,7 @@ from tests.chaos.world import World
 
 WRITE_SECONDS: Final = 12.0
 RETRY_SECONDS: Final = 0.2
+BURST_COMMITS: Final = 14
 
 
 class Writer:
@@ -34,7 +36,8 @@ class Writer:
         """Do the writes in their order, each at its time or as soon after as can be."""
         for write in writes:
             await asyncio.sleep(began + write.at - self._record.now())
-            await self._do(write)
+            for number in range(BURST_COMMITS if write.kind == "burst" else 1):
+                await self._do(replace(write, pick=write.pick + number))
         await self.close()
 
     async def close(self) -> None:
