@@ -21,6 +21,9 @@ BACKLOG: Final = (
     4096  # a fleet that comes back at once; what is over it waits a second to retry
 )
 MAX_HEADER_BYTES: Final = 32 * 1024  # so that too long a token is refused by us, in words
+# Sockets were closed in order before. A process that fails must not keep those that were not
+# for aiohttp's 60 s: nobody tells them anything any more.
+SHUTDOWN_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,13 @@ async def serve(app: web.Application, host: str, port: int, *, setting: str) -> 
     Raises:
         FatalError: the port can't be had; the text names the *setting*.
     """
-    runner = web.AppRunner(app, access_log=None, logger=log, max_field_size=MAX_HEADER_BYTES)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=log,
+        max_field_size=MAX_HEADER_BYTES,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+    )
     await runner.setup()
     try:
         try:
