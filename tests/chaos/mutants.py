@@ -157,11 +157,11 @@ MUTANTS: Final = (
         "if unanswered < 0:",
     ),
     _one(
-        "give up on clients whose log could not be read",
-        f"{_CHAOS} --only=full --only=reconnect",
-        "gateway/fanout.py",
-        "            if link is not None:\n                link.abort()\n",
-        "            return\n",
+        "let those who lost a project go on hearing of it",
+        "tests.chaos --seed 1 --seconds 8 --faults 1",
+        "gateway/guard.py",
+        "        for pair in self._fanout.pairs(recheck):\n",
+        "        for pair in set[Pair]():\n",
     ),
     _one(
         "replay although the log does not reach back",
