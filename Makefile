@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 NODE_INSTALLED := client/node_modules/.installed
+SECONDS ?= 600
 WEB_INSTALLED := demo/web/node_modules/.installed
 CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load lint lint-client format lock clean
+.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +57,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
 	$(BIN)/coverage run -m pytest tests/integration -q
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
+	$(BIN)/python -m pytest tests/chaos -q
 	@$(MAKE) --no-print-directory test-client test-browser
 
 test-client: ## The browser side's tests (where there is Node)
@@ -70,7 +72,7 @@ demo-record: install demo-page ## Take the README's screenshots anew
 	$(BIN)/python -m pytest tests/browser -q -k fits --record
 
 simulate: install ## New schedules of everything that can happen, SECONDS=600 of them
-	@SIMULATE_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/simulation -q -s
+	@SIMULATE_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/simulation -q -s
 
 mutants: install ## Plant faults in copies of the code: each must be caught
 	@$(BIN)/python -m tests.simulation.mutants $(MUTANTS)
@@ -92,6 +94,12 @@ bench-memory: install ## That memory stays bounded, as curves (about 5 minutes)
 
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")
 	@$(BIN)/python -m tests.load.run $(LOAD)
+
+chaos: install ## Faults at random on real servers, and nobody may stay stale (SECONDS=600, CHAOS="--seed 7")
+	@$(BIN)/python -m tests.chaos --total $(SECONDS) $(CHAOS)
+
+mutants-real: install ## Faults put into the SQL and the adapters on purpose: each must be found
+	@$(BIN)/python -m tests.chaos.mutants
 
 lint: install ## Style, types and layers
 	$(BIN)/ruff format --check .

@@ -14,6 +14,13 @@ from shared.core.protocol import Recheck
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 TIMEOUT_SECONDS: Final = 5.0
+_UNANSWERED: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # a pooled session that the server has told its end, and whose closing has not come yet
+    asyncpg.InternalClientError,
+)
 
 
 @asynccontextmanager
@@ -96,7 +103,7 @@ class Access:
         projects, users = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         try:
             rows = await self._pool.fetch(self._rules.query, projects, users)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except _UNANSWERED as exc:
             self._membership.failed(question)
             for pair in pairs:
                 for waiting in self._waiting.pop(pair, ()):

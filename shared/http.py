@@ -25,6 +25,9 @@ BACKLOG: Final = (
 HANDSHAKE_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 620.0  # longer than load balancers keep theirs (Google's: 600)
 MAX_HEADER_BYTES: Final = 32 * 1024  # so that too long a token is refused by us, in words
+# Sockets were closed in order before. A process that fails must not keep those that were not
+# for aiohttp's 60 s: nobody tells them anything any more.
+SHUTDOWN_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +105,7 @@ async def serve(
         logger=log,
         max_field_size=MAX_HEADER_BYTES,
         keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=SHUTDOWN_SECONDS,
     )
     await runner.setup()
     assert runner.server is not None  # noqa: S101 it was set up

@@ -40,6 +40,8 @@ create table readings (
 create table readings_a partition of readings for values in ('a');
 create table readings_b partition of readings for values in ('b') partition by list (kind);
 create table readings_b1 partition of readings_b default;
+create table entries (id bigint, project_id uuid) partition by list (id);
+create table entries_all partition of entries default;
 create table documents (id bigint primary key, project_id uuid, title text, extra json);
 create table pages (id bigint primary key, document_id bigint);
 create table letters (recipient text) inherits (documents);
@@ -79,6 +81,11 @@ resource = "reading"
 id = "changed.id"
 project = "project_id"
 ignore = ["touched_at"]
+[[watch]]
+table = "entries"
+resource = "entry"
+id = "id"
+project = "project_id"
 [[watch]]
 table = "documents"
 resource = "document"
@@ -244,6 +251,13 @@ PATHS = [
         before=READING,
     ),
     Way(
+        "a row that moves in a tree where nothing is ignored",
+        f"update entries set project_id = '{GEMINI}'",
+        [("entry", "UPDATE", "1")],
+        [("entry", "UPDATE", "1")],
+        before=f"insert into entries values (1, '{APOLLO}')",
+    ),
+    Way(
         "ignored columns in a tree",
         "update readings set touched_at = now()",
         [],
@@ -354,7 +368,16 @@ async def told_until_marked(world: World, clients: dict[str, Client]) -> dict[st
 async def test_every_path_is_told_exactly(world: World, clients: dict[str, Client]) -> None:
     writer = f"writer_{world.database_url.rpartition('_')[2]}"
     await world.database.execute(f"create role {writer}")
-    tables = ("notes", "subtasks", "labels", "label_uses", "readings", "documents", LINES)
+    tables = (
+        "notes",
+        "subtasks",
+        "labels",
+        "label_uses",
+        "readings",
+        "entries",
+        "documents",
+        LINES,
+    )
     clear = "".join(f"delete from {table};" for table in tables)
     for path in PATHS:
         if path.before:

@@ -2,13 +2,22 @@
 some.
 """
 
+import asyncio
 import signal
 from typing import Any
 
 import pytest
 
+from shared.core.channels import Channel, RedisNames
 from tests.integration.conftest import World
-from tests.integration.processes import Client, connected, eventually
+from tests.integration.processes import (
+    HANG_SECONDS,
+    WS_PATH,
+    Client,
+    connected,
+    eventually,
+    token,
+)
 
 TASK = "7a500000-0000-4000-8000-000000000001"
 
@@ -135,6 +144,19 @@ async def test_a_leader_whose_redis_is_away_keeps_its_place(own_world: World) ->
         await listener.ready(world.http, role="leader")
 
 
+async def test_what_could_not_be_published_is_published_again(world: World) -> None:
+    """The place in the log is saved only once all before it was acknowledged."""
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client, world.redis() as redis:
+        key = RedisNames(world.prefix).log(Channel("project", world.apollo))
+        await redis.set(key, "no log")
+        changed = await insert_tasks(world, 1)
+        await eventually(lambda: listener.logged("redis lost"), "it could not be published")
+        await redis.delete(key)
+        await assert_consistent_after(client, changed)
+
+
 async def test_a_cut_link_to_redis_costs_no_event(world: World) -> None:
     """The links are cut, Redis keeps its data.
 
@@ -149,6 +171,38 @@ async def test_a_cut_link_to_redis_costs_no_event(world: World) -> None:
         changed = await insert_tasks(world, 50)
         await assert_consistent_after(client, changed)
         assert not listener.logged("reset", reason="log_lost")
+
+
+async def test_a_redis_that_comes_back_older_proves_nothing(own_world: World) -> None:
+    """What it forgot is pruned from PostgreSQL, too: only a reset is left to tell of it."""
+    world = own_world
+    leader = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada, v1=True) as client:
+        await change(world)
+        cursor = (await client.next())["cursor"]
+    async with world.redis() as redis:
+        await redis.save()
+    async with world.client(gateway, world.apollo, world.ada, v1=True) as client:
+        await insert_tasks(world, 1)
+        await client.next()
+    await leader.end()
+    await world.listener()
+    async with asyncio.timeout(HANG_SECONDS):
+        while await world.database.fetchval("select count(*) from neverstale.change_log"):
+            await asyncio.sleep(0.05)
+    world.servers.valkey.kill()
+    await eventually(lambda: gateway.logged("redis lost"), "the gateway noticed")
+    world.servers.valkey.start()
+    await gateway.ready(world.http)
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await assert_flows(world, client)
+    bearer = f"bearer.{token(world.ada)}"
+    async with world.http.ws_connect(
+        f"{gateway.url}{WS_PATH}?project_id={world.apollo}&since={cursor}",
+        protocols=("neverstale.v1", bearer),
+    ) as socket:
+        assert (await Client(socket).next())["resumed"] == []
 
 
 @pytest.mark.parametrize("crash", [True, False], ids=["kill -9", "clean"])

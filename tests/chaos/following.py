@@ -1,0 +1,221 @@
+"""What a client does about each frame: wire.md, sections 2 and 3, and nothing of our client."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, TypeAlias
+
+from tests.chaos.cache import LIST, Cache
+from tests.chaos.pages import TABLES
+from tests.chaos.plan import Style
+
+JsonObject: TypeAlias = dict[str, Any]
+
+AGE_LIMIT_SECONDS: Final = 5.0  # from reckoning an age to its answer
+
+
+class Follower(Protocol):
+    """One browser's half of the protocol."""
+
+    def query(self, now: float) -> list[tuple[str, str]]: ...
+
+    def hear(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]: ...
+
+    def closed(self, code: int | None) -> None: ...
+
+
+def mark_row(cache: Cache, style: Style, frame: Mapping[str, Any]) -> None:
+    """Mark what an event names, as a page of that style would."""
+    project, resource = str(frame["project_id"]), str(frame["resource"])
+    if resource not in TABLES:
+        return  # it shows no such thing
+    if style == "lists":
+        cache.mark("project", project)
+    else:
+        cache.mark("row", project, resource, str(frame["data"]["id"]))
+    if resource == "project":
+        cache.mark(*LIST)
+
+
+class PlainFollower:
+    """Knows ``cache_invalidate`` and ``reconnect``, and looks at one project."""
+
+    def __init__(self, cache: Cache, project: str, style: Style) -> None:
+        self.is_refused = False
+        self._cache = cache
+        self._project = project
+        self._style = style
+
+    def query(self, now: float) -> list[tuple[str, str]]:
+        return [("project_id", self._project)]
+
+    def hear(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]:
+        match frame["type"]:
+            case "cache_invalidate":
+                mark_row(self._cache, self._style, frame)
+            case "reconnect":
+                self._cache.reset_all()
+            case _:
+                pass  # it knows nothing else
+        return []
+
+    def closed(self, code: int | None) -> None:
+        self.is_refused = code == 4403
+        self._cache.mark(*LIST)
+
+
+class V1Follower:
+    """Resumes, and looks at all projects of its user."""
+
+    def __init__(self, cache: Cache, style: Style, *, uses_age: bool) -> None:
+        self.subscribed: set[str] = set()
+        # subscribe messages without an answer yet: when an age was reckoned, or never
+        self._asked: dict[str, float] = {}
+        self._cursors: dict[str, str] = {}
+        self._cache = cache
+        self._style = style
+        self._uses_age = uses_age
+        self._home: str | None = None
+        self._aged_at: float | None = None
+        self._skipped: str | None = None
+
+    @property
+    def own_channel(self) -> str:
+        return f"user:{self._cache.user}"
+
+    def query(self, now: float) -> list[tuple[str, str]]:
+        """The query of a handshake. After a 4403 it comes without that project."""
+        self.subscribed.clear()
+        self._asked.clear()
+        wanted = [project for project in self._cache.list or () if project != self._skipped]
+        self._home = wanted[0] if wanted else None
+        self._aged_at = None
+        query = [("project_id", self._home)] if self._home else []
+        known = [self.own_channel, *([f"project:{self._home}"] if self._home else ())]
+        query += [("since", self._cursors[name]) for name in known if name in self._cursors]
+        if self._uses_age and not self._cursors and self._home:
+            self._aged_at = now
+            query.append(("age", str(_milliseconds(now - self._cache.oldest_load))))
+        return query
+
+    def hear(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]:
+        match frame["type"]:
+            case "connected":
+                return self._greeted(frame, now)
+            case "subscribed":
+                self._answered(frame, now)
+            case "cache_invalidate":
+                return self._invalidated(frame)
+            case "reconnect":
+                return self._reset(frame)
+            case "unsubscribed":
+                self.subscribed.discard(frame["project_id"])
+                self._cache.mark(*LIST)
+            case "error" if frame.get("project_id"):
+                self._asked.pop(frame["project_id"], None)
+                self._cache.mark(*LIST)
+            case _:
+                pass
+        return []
+
+    def _greeted(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]:
+        late = self._aged_at is not None and now - self._aged_at > AGE_LIMIT_SECONDS
+        resumed = () if late else frame["resumed"]
+        self._cursors.update(frame["cursors"])
+        answers: list[JsonObject] = []
+        for name in frame["cursors"]:
+            kind, _, id_ = name.partition(":")
+            if kind == "project":
+                self.subscribed.add(id_)
+            if name in resumed:
+                continue
+            if kind == "project":
+                self._cache.reset(id_)
+            else:
+                answers += self._reset_own(spared=self._fresh(frame, resumed))
+        return answers + self.wants(now)
+
+    def _fresh(self, frame: Mapping[str, Any], resumed: Any) -> set[str]:
+        """Projects whose cursor this very frame made anew."""
+        names = set(frame["cursors"]) - set(resumed)
+        return {name.partition(":")[2] for name in names if name.startswith("project:")}
+
+    def _reset_own(self, *, spared: set[str]) -> list[JsonObject]:
+        """A reset of ``user:``: all projects are stale, their cursors are forgotten."""
+        self._cache.mark(*LIST)
+        answers = []
+        for project in {*self._cache.rows, *self.subscribed} - spared:
+            answers += self._forget(project)
+        return answers
+
+    def _forget(self, project: str) -> list[JsonObject]:
+        self._cache.reset(project)
+        self._cursors.pop(f"project:{project}", None)
+        return (
+            [{"type": "subscribe", "project_id": project}] if project in self.subscribed else []
+        )
+
+    def _answered(self, frame: Mapping[str, Any], now: float) -> None:
+        project = frame["project_id"]
+        late = now - self._asked.pop(project, now) > AGE_LIMIT_SECONDS
+        self.subscribed.add(project)
+        self._cursors[f"project:{project}"] = frame["cursor"]
+        if not frame["resumed"] or late:
+            self._cache.reset(project)
+
+    def _invalidated(self, frame: Mapping[str, Any]) -> list[JsonObject]:
+        channel, project = str(frame["channel"]), str(frame["project_id"])
+        self._cursors[channel] = frame["cursor"]
+        mark_row(self._cache, self._style, frame)
+        if channel != self.own_channel:
+            return []
+        own = f"{project}:{self._cache.user}"
+        is_membership = frame["resource"] == "project_members" and frame["data"]["id"] == own
+        if is_membership or (frame["resource"] == "project" and frame["action"] != "UPDATE"):
+            self._cache.mark(*LIST)
+            return self._forget(project)
+        return []
+
+    def _reset(self, frame: Mapping[str, Any]) -> list[JsonObject]:
+        cursors = frame.get("cursors", {})
+        self._cursors.update(cursors)
+        if frame.get("project_id"):
+            self._cache.reset(frame["project_id"])
+            return []
+        self._cache.reset_all()
+        if self.own_channel not in cursors:
+            return []
+        renewed = {name.partition(":")[2] for name in cursors if name.startswith("project:")}
+        return self._reset_own(spared=renewed)
+
+    def wants(self, now: float) -> list[JsonObject]:
+        """Subscriptions to the projects of the list that there are none to yet."""
+        messages = []
+        for project in self._cache.list or ():
+            if project in self.subscribed or project in self._asked:
+                continue
+            if project not in self._cache.rows:
+                self._cache.mark("project", project)
+            message: JsonObject = {"type": "subscribe", "project_id": project}
+            cursor = self._cursors.get(f"project:{project}")
+            if cursor is not None:
+                message["since"] = cursor
+            elif self._uses_age and self._cache.has_loaded(project):
+                message["age"] = _milliseconds(now - self._cache.loads[project].began[-1])
+            self._asked[project] = now if "age" in message else math.inf
+            messages.append(message)
+        return messages
+
+    def closed(self, code: int | None) -> None:
+        """4403: the list of projects is stale, and that project is left out at first."""
+        self._skipped = self._home if code == 4403 else None
+        self._cache.mark(*LIST)
+
+
+def _milliseconds(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
+
+
+def safe_text(text: str) -> str:
+    """A frame without what no time line needs."""
+    return re.sub(r'"cursor(s)?":("[^"]*"|\{[^}]*\}),?', "", text)

@@ -1,0 +1,72 @@
+"""Listeners and gateways as processes that can be killed, frozen and started again."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from deploy.dev.servers import die_with_parent, free_port
+
+ROOT: Final = Path(__file__).parents[2]
+END_SECONDS: Final = 20.0
+
+
+class Part:
+    """One process with its port and its log. ``wanted``: it is meant to run now."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], folder: Path) -> None:
+        self.name = name
+        self.port = 0
+        self.wanted = False
+        self.log = folder / f"{name}.log"
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll() if self._process is not None else None
+
+    def start(self) -> None:
+        """Start it on another port: while it was away its former one may have been taken."""
+        self.port = free_port()
+        ports = {"PORT": str(self.port), "HEALTH_PORT": str(self.port)}
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self.name.rstrip("0123456789")],
+                cwd=ROOT,
+                env={**os.environ, **self._environment, **ports},
+                stdout=output,
+                stderr=output,
+                preexec_fn=die_with_parent,
+            )
+        self.wanted = True
+
+    def has_found_its_port_taken(self) -> bool:
+        """Whether its log ends with that: another program was quicker."""
+        return b"can't listen on port" in self.log.read_bytes()[-500:]
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    async def end(self, number: signal.Signals) -> int | None:
+        """End it; its exit code, or None if it had to be killed after all."""
+        self.wanted = False
+        self._signal(number)
+        deadline = asyncio.get_running_loop().time() + END_SECONDS
+        while self.exit_code is None:
+            if asyncio.get_running_loop().time() > deadline:
+                self._signal(signal.SIGKILL)
+                return None
+            await asyncio.sleep(0.01)
+        return self.exit_code
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)

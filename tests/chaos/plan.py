@@ -1,0 +1,204 @@
+"""A scenario, decided up front by its seed: who looks on, what is written, what breaks when."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+from tests.chaos.kinds import (
+    ACCESS_WRITES,
+    BROWSER_FAULTS,
+    GATEWAYS,
+    LINK_FAULTS,
+    LINKS,
+    PART_FAULTS,
+    PARTS,
+    ROW_WRITES,
+    SERVER_FAULTS,
+    Fault,
+    all_faults,
+)
+
+USERS: Final = 4
+PROJECTS: Final = 4
+WRITERS: Final = 4
+ROUND_SECONDS: Final = 8.0
+PAIRED: Final = 0.4
+
+Style: TypeAlias = Literal["rows", "lists"]
+
+_TRUNCATE_CHANCE: Final = 0.15  # a round; each is a reset of everything, which hides the rest
+
+
+@dataclass(frozen=True)
+class Write:
+    """What the numbers mean depends on the kind; ``pick`` chooses rows."""
+
+    at: float
+    kind: str
+    project: int
+    other: int
+    user: int
+    pick: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BrowserPlan:
+    """A plain client looks at one project, its ``home``; a v1 client at all of its user's."""
+
+    name: str
+    user: int
+    is_v1: bool
+    home: int
+    style: Style
+    uses_age: bool
+    gateway: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """What happens between two quiet points; times are seconds from its beginning."""
+
+    faults: Sequence[Fault]
+    writers: Sequence[Sequence[Write]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    seed: int
+    owners: Sequence[int]
+    members: frozenset[tuple[int, int]]
+    browsers: Sequence[BrowserPlan]
+    replay_max_rows: int
+    slow_client_seconds: int
+    rounds: Sequence[Round]
+
+
+def plan_scenario(
+    seed: int, *, seconds: float, faults: int, only: Sequence[str] = ()
+) -> Scenario:
+    """The scenario of a seed: *seconds* of activity with so many faults in all.
+
+    *only*: faults whose description has one of these words. Raises ``ValueError``: none has.
+    """
+    if only and not any(_is_wanted(fault, only) for fault in all_faults()):
+        raise ValueError(f"no fault has any of these words: {', '.join(only)}")
+    random_ = random.Random(seed)
+    browsers = _plan_browsers(random_)
+    count = max(1, round(seconds / ROUND_SECONDS))
+    shares = [faults // count + (number < faults % count) for number in range(count)]
+    owners = [random_.randrange(USERS) for _ in range(PROJECTS)]
+    members = frozenset(
+        (project, user)
+        for project in range(PROJECTS)
+        for user in range(USERS)
+        if random_.random() < 0.55
+    )
+    homes = {browser.name: browser.home for browser in browsers}
+    return Scenario(
+        seed,
+        owners,
+        members,
+        browsers,
+        replay_max_rows=random_.choice((20, 200, 1000)),
+        slow_client_seconds=random_.choice((3, 30)),
+        rounds=[_plan_round(random_, seconds / count, share, homes, only) for share in shares],
+    )
+
+
+def _plan_browsers(random_: random.Random) -> list[BrowserPlan]:
+    return [
+        BrowserPlan(
+            name=f"{'v1' if is_v1 else 'plain'}-{number}",
+            user=number % USERS,
+            is_v1=is_v1,
+            home=random_.randrange(PROJECTS),
+            style="lists" if random_.random() < 0.25 else "rows",
+            uses_age=is_v1 and random_.random() < 0.4,
+            gateway=random_.randrange(len(GATEWAYS)),
+        )
+        for number, is_v1 in enumerate((True, True, True, True, False, False, True, False))
+    ]
+
+
+def _plan_round(
+    random_: random.Random,
+    seconds: float,
+    faults: int,
+    homes: Mapping[str, int],
+    only: Sequence[str],
+) -> Round:
+    planned: list[Fault] = []
+    while len(planned) < faults:
+        at = random_.uniform(0.2, seconds * 0.75)
+        planned.append(_plan_fault(random_, at, list(homes), only))
+        if random_.random() < PAIRED and len(planned) < faults:
+            close_by = at + random_.choice(
+                (0.0, random_.uniform(0, 0.3), random_.uniform(0, 2))
+            )
+            planned.append(_plan_fault(random_, close_by, list(homes), only))
+    writers = [_plan_writes(random_, seconds, ACCESS_WRITES, mean_pause=0.9)]
+    writers += [
+        _plan_writes(random_, seconds, ROW_WRITES, mean_pause=0.12) for _ in range(WRITERS - 1)
+    ]
+    # so many events that whoever does not read has to be given up for slow
+    extra = [
+        replace(_plan_write(random_, fault.at + 0.1, "burst"), project=homes[fault.target])
+        for fault in planned
+        if fault.kind == "slow"
+    ]
+    if random_.random() < _TRUNCATE_CHANCE:
+        extra.append(_plan_write(random_, random_.uniform(0, seconds), "truncate"))
+    writers[1] = sorted([*writers[1], *extra], key=lambda each: each.at)
+    return Round(sorted(planned, key=lambda fault: fault.at), writers)
+
+
+def _is_wanted(fault: Fault, only: Sequence[str]) -> bool:
+    return not only or any(word in str(fault) for word in only)
+
+
+def _plan_fault(
+    random_: random.Random, at: float, browsers: Sequence[str], only: Sequence[str]
+) -> Fault:
+    while True:
+        group, targets = random_.choices(
+            (
+                (PART_FAULTS, PARTS),
+                (SERVER_FAULTS, ("",)),
+                (LINK_FAULTS, LINKS),
+                (BROWSER_FAULTS, browsers),
+            ),
+            (5, 5, 6, 3),
+        )[0]
+        seconds = random_.choice((random_.uniform(0.05, 1.0), random_.uniform(1.0, 7.0)))
+        fault = Fault(at, _draw(random_, group), random_.choice(targets), seconds)
+        if _is_wanted(fault, only):
+            return fault
+
+
+def _plan_writes(
+    random_: random.Random, seconds: float, kinds: dict[str, int], *, mean_pause: float
+) -> list[Write]:
+    writes, at = [], random_.uniform(0, mean_pause)
+    while at < seconds:
+        writes.append(_plan_write(random_, at, _draw(random_, kinds)))
+        at += random_.expovariate(1 / mean_pause)
+    return writes
+
+
+def _plan_write(random_: random.Random, at: float, kind: str) -> Write:
+    project, other = random_.sample(range(PROJECTS), 2)
+    return Write(
+        at,
+        kind,
+        project,
+        other,
+        user=random_.randrange(USERS),
+        pick=random_.randrange(2**31),
+        seconds=random_.uniform(0.3, 4.0),
+    )
+
+
+def _draw(random_: random.Random, kinds: dict[str, int]) -> str:
+    return random_.choices(list(kinds), list(kinds.values()))[0]

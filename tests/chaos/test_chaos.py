@@ -1,0 +1,40 @@
+"""A few fixed scenarios of the stale oracle; ``make chaos`` plays as many as there is time."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.mutants import MUTANTS, Mutant
+from tests.chaos.oracle import shorten
+from tests.chaos.parts import ROOT
+from tests.chaos.plan import plan_scenario
+from tests.chaos.scenario import play
+
+
+def test_a_seed_decides_the_whole_schedule() -> None:
+    first, same, other = (plan_scenario(seed, seconds=24, faults=12) for seed in (7, 7, 8))
+    assert first == same
+    assert first.rounds != other.rounds
+    assert sum(len(round_.faults) for round_ in first.rounds) == 12
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_no_browser_stays_stale_and_none_is_told_too_much(
+    seed: int, tmp_path: Path
+) -> None:
+    verdict = await play(plan_scenario(seed, seconds=6, faults=5), tmp_path)
+    assert not verdict.violations, (
+        f"python -m tests.chaos --seed {seed} --seconds 6 --faults 5",
+        shorten(verdict.violations),
+    )
+    assert verdict.faults.total() == 5
+    assert verdict.events
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_fits_the_code(mutant: Mutant, tmp_path: Path) -> None:
+    for edit in mutant.edits:
+        (tmp_path / edit.file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / edit.file).write_bytes((ROOT / edit.file).read_bytes())
+    for edit in mutant.edits:
+        edit.apply(tmp_path)
