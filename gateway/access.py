@@ -20,7 +20,9 @@ _UNANSWERED: Final = (
     asyncpg.InterfaceError,
     # a pooled session that the server has told its end, and whose closing has not come yet
     asyncpg.InternalClientError,
+    IndexError,  # a query of one's own that does not give pairs
 )
+_ENDED: Final = "the gateway is shutting down"
 
 
 @asynccontextmanager
@@ -54,6 +56,7 @@ class Access:
         self._pool = pool
         self._rules = rules
         self._membership = Membership()
+        self.has_ended = False
         self._waiting: dict[Pair, list[asyncio.Future[bool]]] = {}
         self._wanted = asyncio.Event()
         self._queries = Counter(
@@ -81,6 +84,8 @@ class Access:
 
     async def ask(self, pair: Pair) -> bool:
         """The same, asked anew. Raises ``AccessUnavailable``."""
+        if self.has_ended:
+            raise AccessUnavailable(_ENDED)
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(pair, []).append(answer)
         self._membership.want(pair)
@@ -88,12 +93,22 @@ class Access:
         return await answer
 
     async def run(self) -> None:
-        """Send the queries. Never returns."""
-        while True:
-            await self._wanted.wait()
-            while self._membership.is_wanted:
-                await self._query()
-            self._wanted.clear()
+        """Send the queries. Never returns; when it is cancelled, nobody is left waiting."""
+        try:
+            while True:
+                await self._wanted.wait()
+                while self._membership.is_wanted:
+                    await self._query()
+                self._wanted.clear()
+        finally:
+            self.has_ended = True
+            for pair in list(self._waiting):
+                self._fail(pair, _ENDED)
+
+    def _fail(self, pair: Pair, reason: str) -> None:
+        for waiting in self._waiting.pop(pair, ()):
+            if not waiting.done():
+                waiting.set_exception(AccessUnavailable(reason))
 
     async def _query(self) -> None:
         question = self._membership.ask()
@@ -103,14 +118,12 @@ class Access:
         projects, users = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         try:
             rows = await self._pool.fetch(self._rules.query, projects, users)
+            yes = {(str(row[0]), str(row[1])) for row in rows}
         except _UNANSWERED as exc:
             self._membership.failed(question)
             for pair in pairs:
-                for waiting in self._waiting.pop(pair, ()):
-                    if not waiting.done():
-                        waiting.set_exception(AccessUnavailable(f"{type(exc).__name__}: {exc}"))
+                self._fail(pair, f"{type(exc).__name__}: {exc}")
             return
-        yes = {(str(row[0]), str(row[1])) for row in rows}
         now = asyncio.get_running_loop().time()
         for pair, allowed in self._membership.answered(question, yes, now).items():
             for waiting in self._waiting.pop(pair, ()):

@@ -224,7 +224,8 @@ class Connection:
 
         A browser can't read the status of a failed handshake.
         """
-        self.write(encode_text_frame(error_frame(refusal.code, refusal.message)))
+        if self.is_v1:
+            self.write(encode_text_frame(error_frame(refusal.code, refusal.message)))
         await self.close(refusal.close, refusal.code)
 
     async def close(self, code: CloseCode, reason: str) -> None:

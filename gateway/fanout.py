@@ -193,11 +193,8 @@ class Fanout:
 
     def acknowledged(self, names: Sequence[bytes]) -> None:
         """Redis has acknowledged these subscriptions."""
-        effects: list[Effect[Connection]] = []
-        for name in names:
-            if name in self._channels:
-                effects += self._registry.acknowledged(self._channels[name])
-        self._do(effects)
+        channels = [self._channels[name] for name in names if name in self._channels]
+        self._do(self._registry.acknowledged(*channels))
 
     def deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> list[Recheck]:
         """Frames that came in one read leave in one write for each subscriber.
@@ -218,9 +215,11 @@ class Fanout:
                 payloads.setdefault(name, []).append(payload)
                 members[name] = audience
         self._metrics.received.inc(len(messages))
+        # who fills up on the way leaves all audiences, but what is left was meant for it too
+        audiences = {name: list(members[name]) for name in payloads}
         for name, frames in payloads.items():
             joined = join_frames(frames)
-            audience = list(members[name])  # who is too slow leaves it meanwhile
+            audience = audiences[name]
             for connection in audience:
                 connection.write(joined)
                 if connection.is_full:
@@ -257,9 +256,10 @@ class Fanout:
                     for channel in self._registry.channels_of(connection):
                         if channel.kind == "project":
                             self._registry.hold(connection, channel)
-                # back only once all that it missed was told
+                # after its greeting; back only once all that it missed was told
                 if (
                     connection.is_v1
+                    and connection.greeted.is_set()
                     and connection.told_live != live
                     and (not live or self._registry.is_caught_up(connection))
                 ):

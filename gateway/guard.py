@@ -60,7 +60,7 @@ class Guard:
             try:
                 allowed = await self._access.ask(pair)
             except AccessUnavailable as exc:
-                if loop.time() < deadline:
+                if loop.time() < deadline and not self._access.has_ended:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 log.warning("access could not be asked anew", extra={"reason": str(exc)})

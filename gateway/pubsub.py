@@ -41,6 +41,7 @@ class PubSub(asyncio.Protocol):
         options: dict[str, Any] = dict(parse_url(url))
         secure = options.get("connection_class") is SSLConnection
         loop = asyncio.get_running_loop()
+        link: PubSub | None = None
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 _, link = await loop.create_connection(
@@ -57,8 +58,12 @@ class PubSub(asyncio.Protocol):
                     link._send("AUTH", *user, options["password"])
                 link.ping()
                 await link._ready
-        except OSError as exc:
-            raise RedisLost(f"{type(exc).__name__}: {exc}") from exc
+        except BaseException as exc:
+            if link is not None:
+                link.abort()  # a frozen server would keep it open for ever
+            if isinstance(exc, OSError):
+                raise RedisLost(f"{type(exc).__name__}: {exc}") from exc
+            raise
         return link
 
     def subscribe(self, names: Sequence[str]) -> None:

@@ -95,9 +95,8 @@ class Sockets:
         offer = offer_of(request)
         address = self._door.address_of(request)
         with self._door.visit(address) as visit:
-            admitted = visit.refusal or await self._admission.admit(offer, address)
-            if self.draining and isinstance(admitted, Admitted):
-                admitted = _DRAINING
+            refusal = _DRAINING if self.draining else visit.refusal
+            admitted = refusal or await self._admission.admit(offer, address)
             if isinstance(admitted, Admitted):
                 admitted = visit.seat(admitted.identity.user_id) or admitted
             if isinstance(admitted, Refusal):
@@ -226,6 +225,8 @@ class Sockets:
         while True:
             await asyncio.sleep(EXPIRY_CHECK_SECONDS)
             for connection in list(self._connections):
+                if not connection.greeted.is_set():
+                    continue  # the greeting is the first frame
                 seconds = self._verifier.seconds_left(connection.identity)
                 if seconds <= -self._verifier.leeway_seconds:
                     connection.end_with(TOKEN_EXPIRED)

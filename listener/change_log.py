@@ -18,6 +18,7 @@ _PRUNE: Final = (_SQL / "prune.sql").read_text()
 _PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
 _BACKLOG_SECONDS: Final = 600.0
 _FILL: Final = "insert into neverstale.incarnation default values on conflict do nothing"
+_ASSIGN_XID: Final = "select pg_current_xact_id()::text::bigint"
 _SEEN_RAW: Final = (
     "update neverstale.installation set raw_notify_seen = true where not raw_notify_seen"
 )
@@ -64,7 +65,6 @@ class ChangeLog:
             is_skipping=head["is_skipping"],
             has_skipped=head["has_skipped"],
             oldest_xid=head["oldest_xid"],
-            next_xid=head["next_xid"],
         )
 
     async def _read_backlog(self, snapshot: str | None) -> "tuple[str, list[asyncpg.Record]]":
@@ -91,6 +91,11 @@ class ChangeLog:
         """Give pruned space back; without the right to VACUUM, autovacuum does it later."""
         async with telling_loss():
             await self._connection.execute("vacuum (skip_locked) neverstale.change_log")
+
+    async def take_barrier(self) -> int:
+        """An xid that was assigned now: all transactions that have one by now are below it."""
+        async with telling_loss():
+            return int(await self._connection.fetchval(_ASSIGN_XID))
 
     async def note_skipped(self, *, skipped: bool) -> None:
         """Remember, whatever happens to Redis, that changes may have been left out."""

@@ -18,12 +18,12 @@ from listener.core.leadership import (
     decide_adoption,
     decide_batch,
     decide_liveness,
+    needs_barrier,
 )
 from listener.core.log_row import LogRow
 from listener.core.notification import Malformed, parse_notification
 from listener.core.publication import Publication, PublicationRules, Reset, plan_publication
 from listener.membership import Membership
-from listener.pg_link import PgLost
 from listener.publisher import Publisher
 from shared.backoff import Backoff
 from shared.redis_link import RedisLost
@@ -170,6 +170,8 @@ class Leader:
         judged = decide_liveness(place, batch)
         if isinstance(judged, Reset):
             return judged
+        if needs_barrier(judged, batch):
+            judged = replace(judged, barrier=await self._log.take_barrier())
         planned = decide_batch(place.cursor, batch) or await self._plan(batch.rows)
         if isinstance(planned, Reset):
             return replace(planned, live=judged.live)
@@ -236,7 +238,7 @@ class Leader:
         if rows:
             try:
                 await self._log.write(rows)
-            except PgLost:
+            except BaseException:  # cancelled or not: whether they were written is not known
                 self._mailbox.losses += 1
                 raise
 

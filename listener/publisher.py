@@ -1,9 +1,9 @@
 """The leader's side of Redis: the stored state, the channel logs and their channels."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from listener.core.leadership import Place
 from listener.core.publication import Publication, PublicationRules
@@ -21,7 +21,8 @@ from shared.redis_link import (
 _LUA: Final = Path(__file__).parent / "lua"
 _PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
 _SAVE_LUA: Final = (_LUA / "save.lua").read_text()
-_CALLS_PER_PIPELINE: Final = 200
+_EVENTS_PER_PIPELINE: Final = 2000  # each piece has a deadline of its own
+_Step: TypeAlias = Recheck | tuple[Channel, list[Publishable]]
 
 
 class Publisher:
@@ -65,15 +66,15 @@ class Publisher:
 
         Returns when all are acknowledged.
         """
-        steps: list[Recheck | tuple[Channel, list[Publishable]]] = [
+        steps: list[_Step] = [
             *publication.users.items(),
             *publication.rechecks,
             *publication.projects.items(),
         ]
-        for start in range(0, len(steps), _CALLS_PER_PIPELINE):
+        for piece in _pieces(steps):
             # one connection, so Redis runs them in this order
             async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
-                for step in steps[start : start + _CALLS_PER_PIPELINE]:
+                for step in piece:
                     if isinstance(step, Recheck):
                         message = recheck_message(step)
                         pipeline.publish(self._names.recheck, message)  # type: ignore[unused-awaitable]
@@ -142,3 +143,17 @@ class Publisher:
 
 def _live(place: Place) -> str:
     return "1" if place.live else "0"
+
+
+def _pieces(steps: Sequence[_Step]) -> Iterator[list[_Step]]:
+    """The steps, in order, in pieces that a Redis with many subscribers takes in time."""
+    piece: list[_Step] = []
+    events = 0
+    for step in steps:
+        events += 1 if isinstance(step, Recheck) else len(step[1])
+        if piece and events > _EVENTS_PER_PIPELINE:
+            yield piece
+            piece, events = [], 1 if isinstance(step, Recheck) else len(step[1])
+        piece.append(step)
+    if piece:
+        yield piece

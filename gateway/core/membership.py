@@ -77,8 +77,11 @@ class Membership:
 
     def doubt(self, recheck: Recheck) -> None:
         """Something changed: nothing that is known or asked of these pairs counts any more."""
-        for pair in [pair for pair in self._known if is_concerned(pair, recheck)]:
-            del self._known[pair]
+        if recheck.project_id is not None and recheck.user_id is not None:
+            self._known.pop((recheck.project_id, recheck.user_id), None)
+        else:
+            for pair in [pair for pair in self._known if is_concerned(pair, recheck)]:
+                del self._known[pair]
         for question in self._asked:
             question.doubtful |= {p for p in question.pairs if is_concerned(p, recheck)}
 

@@ -93,7 +93,8 @@ class Registry(Generic[Member]):
 
     def is_caught_up(self, member: Member) -> bool:
         """Whether it was greeted and is live on all its channels."""
-        return member in self._members and member not in self._waiting
+        membership = self._members.get(member)
+        return membership is not None and not membership.behind and not membership.held
 
     def channels_of(self, member: Member) -> Collection[Channel]:
         membership = self._members.get(member)
@@ -127,7 +128,7 @@ class Registry(Generic[Member]):
         del membership.channels[channel]
         membership.behind.pop(channel, None)
         membership.held.pop(channel, None)
-        self._stop_waiting(member, membership)
+        self._sort(member, membership)
         entry = self._entries[channel]
         entry.live.pop(member, None)
         del entry.members[member]
@@ -137,7 +138,7 @@ class Registry(Generic[Member]):
             if self._round is not None:
                 # who comes to it anew subscribes anew, and must not be served by this read
                 self._round.wanted.pop(channel, None)
-            effects = [Unsubscribe(channel)] if self.linked else []
+            effects = [Unsubscribe(channel)]
         return effects + self._next_round()
 
     def leave(self, member: Member) -> list[Effect[Member]]:
@@ -161,12 +162,11 @@ class Registry(Generic[Member]):
             entry.acknowledged = False
             self._all_fall_behind(channel, entry, entry.place)
 
-    def acknowledged(self, channel: Channel) -> list[Effect[Member]]:
+    def acknowledged(self, *channels: Channel) -> list[Effect[Member]]:
         """Redis has subscribed us: nothing published from now on is missed."""
-        entry = self._entries.get(channel)
-        if entry is None or entry.acknowledged:
-            return []
-        entry.acknowledged = True
+        for channel in channels:
+            if channel in self._entries:
+                self._entries[channel].acknowledged = True
         return self._next_round()
 
     def learn(self, generation: str, reason: Reason) -> list[Effect[Member]]:
@@ -192,14 +192,17 @@ class Registry(Generic[Member]):
         if membership is None:
             return
         membership.slow = True
+        self._sort(member, membership)
         for channel in membership.channels:
             entry = self._entries[channel]
             if member in entry.live:
                 self._fall_behind(member, channel, entry, _Seat(entry.place, "lagged"))
 
     def drained(self, member: Member) -> list[Effect[Member]]:
-        if member in self._members:
-            self._members[member].slow = False
+        membership = self._members.get(member)
+        if membership is not None:
+            membership.slow = False
+            self._sort(member, membership)
         return self._next_round()
 
     def hold(self, member: Member, channel: Channel) -> None:
@@ -212,12 +215,14 @@ class Registry(Generic[Member]):
             self._fall_behind(member, channel, entry, _Seat(entry.place))
         if channel in membership.behind:
             membership.held[channel] = membership.behind.pop(channel)
+        self._sort(member, membership)
 
     def release(self, member: Member, channel: Channel) -> list[Effect[Member]]:
         """It may hear: it is caught up from its own place."""
         membership = self._members.get(member)
         if membership is not None and channel in membership.held:
             membership.behind[channel] = membership.held.pop(channel)
+            self._sort(member, membership)
         return self._next_round()
 
     def received(
@@ -230,11 +235,10 @@ class Registry(Generic[Member]):
             return (), []
         if cursor.generation != self.generation:
             self._all_fall_behind(channel, entry, None)
-            for member in self._waiting:
+            for member in entry.members:
                 membership = self._members[member]
-                seat = membership.behind.get(channel) or membership.held.get(channel)
-                if seat is not None:
-                    seat.since = None
+                seat = membership.behind.get(channel) or membership.held[channel]
+                seat.since = None
             return (), self._next_round()
         if self._round is not None and channel in self._round.wanted:
             self._round.heard_count += 1
@@ -265,12 +269,15 @@ class Registry(Generic[Member]):
             effects += told
             for place in places:
                 effects += self._serve(member, place, answers[place.channel], round_)
-            self._stop_waiting(member, membership)
+            self._sort(member, membership)
         return effects + self._next_round()
 
-    def _stop_waiting(self, member: Member, membership: _Membership) -> None:
-        if not membership.behind and not membership.held:
+    def _sort(self, member: Member, membership: _Membership) -> None:
+        """Let it wait for the next round, at the end, or not: only who could be helped does."""
+        if membership.slow or membership.held or not membership.behind:
             self._waiting.pop(member, None)
+        else:
+            self._waiting.setdefault(member)
 
     def _judge(
         self, member: Member, membership: _Membership, answers: Mapping[Channel, Answer]
@@ -353,9 +360,10 @@ class Registry(Generic[Member]):
         self, member: Member, channel: Channel, entry: _Entry[Member], seat: _Seat
     ) -> None:
         entry.live.pop(member, None)
-        self._members[member].held.pop(channel, None)
-        self._members[member].behind[channel] = seat
-        self._waiting[member] = None
+        membership = self._members[member]
+        membership.held.pop(channel, None)
+        membership.behind[channel] = seat
+        self._sort(member, membership)
 
     def _all_fall_behind(self, channel: Channel, entry: _Entry[Member], since: Since) -> None:
         for member in list(entry.live):
@@ -370,8 +378,6 @@ class Registry(Generic[Member]):
         for member in self._waiting:
             membership = self._members[member]
             behind = membership.behind
-            if membership.slow or membership.held:
-                continue
             if not all(self._entries[channel].acknowledged for channel in behind):
                 continue
             more = sum(channel not in wanted for channel in behind)

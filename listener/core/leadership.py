@@ -60,7 +60,7 @@ class Batch:
     database's past, ``rows`` are what the former had not seen, oldest first, ``oldest_age`` the
     first one's age in seconds. ``is_skipping``: triggers that look now do not log;
     ``has_skipped``: a leader noted that they did, and none has reset behind a barrier since.
-    ``oldest_xid`` is the oldest running transaction's, ``next_xid`` the first not assigned yet.
+    No transaction with an xid below ``oldest_xid`` is running.
     """
 
     cursor: LogCursor
@@ -70,7 +70,6 @@ class Batch:
     is_skipping: bool = False
     has_skipped: bool = False
     oldest_xid: int = 0
-    next_xid: int = 0
 
 
 def decide_adoption(
@@ -94,15 +93,22 @@ def decide_liveness(place: Place, batch: Batch) -> Place | Reset:
 
     What a transaction skipped is in no log, and it may commit long after it skipped. So once
     nothing is skipped any more a barrier is taken, and when every transaction from before it
-    has ended (all below ``oldest_xid`` have), a reset covers them all.
+    has ended, a reset covers them all.
     """
     if batch.is_skipping:
         return replace(place, live=False, barrier=None)
     if place.live and not batch.has_skipped:
         return place
     if place.barrier is None:
-        return replace(place, live=False, barrier=batch.next_xid)
+        return replace(place, live=False)
     return Reset("log_full") if batch.oldest_xid >= place.barrier else place
+
+
+def needs_barrier(place: Place, batch: Batch) -> bool:
+    """Whether a barrier must be taken now: an xid assigned after this read, as by then whoever
+    skipped had one. (The end of a snapshot is none: it is next to the newest *completed* xid.)
+    """
+    return not place.live and place.barrier is None and not batch.is_skipping
 
 
 def parse_log_cursor(text: str) -> LogCursor | None:

@@ -53,6 +53,8 @@ def _text(message: dict[str, Any], key: str, *, required: bool = True) -> str | 
     if not isinstance(value, str) or not value:
         name = "project_id" if key == "projectId" else key
         raise ValueError(f"{name} must be text" if value is not None else f"{name} is missing")
+    if "\0" in value:
+        raise ValueError(f"{key} has a NUL, which PostgreSQL takes in no text")
     return value
 
 
@@ -79,6 +81,6 @@ def _timestamp(message: dict[str, Any]) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("timestamp must be ISO 8601") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

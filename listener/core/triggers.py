@@ -169,11 +169,12 @@ class _Row:
     def log(self, action: str, capture: Capture, source: str = "changed") -> str:
         """Log each row; a project with more rows than the threshold is one reconnect.
 
-        A table with users is logged row by row: nobody's own change may be lost in bulk.
+        A table with users, or of projects, is logged row by row: nobody's own change may be
+        lost in bulk.
         """
         action = quote_literal(action)
         every = _INSERT + self.told(action, source)
-        if self._watch.user is not None or self._watch.project is None:
+        if self._watch.is_kept:
             return f"{every};\n"
         return every + self._beyond_threshold(action, capture, source)
 
@@ -242,7 +243,7 @@ class _Row:
             source = _unlike(f"to_jsonb(%s) - array[{ignored}]::text[]")
         told = self.told("'UPDATE'", source).replace("select ", "select distinct ", 1)
         logged = _INSERT + told
-        if self._watch.user is not None or self._watch.project is None:
+        if self._watch.is_kept:
             logged += ";\n"
         else:
             most = 2 * capture.bulk_threshold  # each row may be told twice

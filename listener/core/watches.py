@@ -40,6 +40,11 @@ class Watch:
         """Whether a row is a project itself: its id is the project."""
         return self.id is not None and self.id == self.project
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether each row must be logged: in bulk, somebody's access or list would be lost."""
+        return self.user is not None or self.project is None or self.is_project
+
 
 def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
     """The watched tables of a parsed ``invalidation.toml``.

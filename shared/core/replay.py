@@ -8,6 +8,7 @@ from shared.core.channels import Channel, parse_channel_token
 
 _EPOCH: Final = re.compile(r"[0-9a-zA-Z_-]+\.[0-9a-zA-Z_-]+")
 _MAX_OFFSET: Final = 2**53  # offsets are scores of a sorted set, that is doubles
+_MAX_DIGITS: Final = len(str(_MAX_OFFSET))  # int() refuses thousands of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ def parse_cursor(text: str) -> Cursor | None:
     epoch = f"{generation}.{random}"
     if channel is None or not _EPOCH.fullmatch(epoch):
         return None
-    if not (digits.isascii() and digits.isdigit()) or not 0 < int(digits) <= _MAX_OFFSET:
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
+        return None
+    if not 0 < int(digits) <= _MAX_OFFSET:
         return None
     return Cursor(channel, epoch, int(digits))

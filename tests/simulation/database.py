@@ -193,8 +193,11 @@ class Database:
             is_skipping=self.now.is_skipping,
             has_skipped=self.now.has_skipped,
             oldest_xid=min(self.running, default=self.now.next_xid),
-            next_xid=self.now.next_xid,
         )
+
+    def take_barrier(self) -> int:
+        self.now.next_xid += 1
+        return self.now.next_xid - 1
 
     def prune(self, saved: LogCursor) -> int:
         before = len(self.now.log)
@@ -243,6 +246,9 @@ class Connection:
 
     async def shrink(self) -> None:
         pass
+
+    async def take_barrier(self) -> int:
+        return await self._ask("barrier", self._database.take_barrier)
 
     async def note_skipped(self, *, skipped: bool) -> None:
         def note() -> None:

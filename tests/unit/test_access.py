@@ -44,3 +44,22 @@ async def test_a_query_that_fails_is_no_answer_and_the_next_is_sent(failure: Exc
             await access.ask(PAIR)
     assert await access.ask(PAIR)
     running.cancel()
+
+
+async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:
+    class Never:
+        async def fetch(self, *_: Any) -> list[tuple[str, str]]:
+            await asyncio.Event().wait()
+            return []
+
+    access = Access(cast(Pool, Never()), parse_access({}), CollectorRegistry())
+    running = asyncio.ensure_future(access.run())
+    asking = asyncio.ensure_future(access.ask(PAIR))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(AccessUnavailable):
+        async with asyncio.timeout(5):
+            await asking
+    with pytest.raises(AccessUnavailable):
+        await access.ask(PAIR)

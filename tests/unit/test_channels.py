@@ -96,6 +96,7 @@ def test_no_text_makes_a_cursor_raise(text: str) -> None:
         "project:1.g.r.x",
         "project:1.g.r.\u0665",
         "project:1.g.r.9007199254740993",
+        "project:1.g.r." + "1" * 5000,
         "project:1.g..5",
         "project:.g.r.5",
         "team:1.g.r.5",

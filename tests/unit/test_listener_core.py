@@ -15,6 +15,7 @@ from listener.core.leadership import (
     decide_adoption,
     decide_batch,
     decide_liveness,
+    needs_barrier,
     parse_log_cursor,
 )
 from listener.core.log_row import LogRow
@@ -72,6 +73,8 @@ def test_a_raw_notification_is_a_row(changes: dict[str, Any], expected: LogRow) 
         ({"project_id": "a\n"}, "project_id must be text without control characters"),
         ({"timestamp": "yesterday"}, "timestamp must be ISO 8601"),
         ({"timestamp": 7}, "timestamp must be ISO 8601"),
+        ({"timestamp": "0001-01-01T00:00:00+14:00"}, "timestamp must be ISO 8601"),
+        ({"id": "a\0b"}, "id has a NUL, which PostgreSQL takes in no text"),
     ],
 )
 def test_a_malformed_notification_says_why(changes: dict[str, Any], reason: str) -> None:
@@ -159,7 +162,7 @@ HERE = Place("g", CURSOR, "run.repl", "gap")
 
 
 def liveness(
-    place: Place, *, skipping: bool, noted: bool = False, oldest: int = 5, following: int = 9
+    place: Place, *, skipping: bool, noted: bool = False, oldest: int = 5
 ) -> Place | Reset:
     read = Batch(
         CURSOR,
@@ -169,9 +172,11 @@ def liveness(
         is_skipping=skipping,
         has_skipped=noted,
         oldest_xid=oldest,
-        next_xid=following,
     )
-    return decide_liveness(place, read)
+    judged = decide_liveness(place, read)
+    if isinstance(judged, Place) and needs_barrier(judged, read):
+        return replace(judged, barrier=9)
+    return judged
 
 
 def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() -> None:
@@ -180,12 +185,12 @@ def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() ->
     assert full == replace(HERE, live=False)
     assert isinstance(full, Place)
     assert liveness(full, skipping=True) == full
-    waiting = liveness(full, skipping=False, following=9)
+    waiting = liveness(full, skipping=False)
     assert waiting == replace(full, barrier=9)
     assert isinstance(waiting, Place)
-    assert liveness(waiting, skipping=False, oldest=8, following=20) == waiting
+    assert liveness(waiting, skipping=False, oldest=8) == waiting
     assert liveness(waiting, skipping=True) == full, "a barrier is void once more is skipped"
-    assert liveness(waiting, skipping=False, oldest=9, following=20) == Reset("log_full")
+    assert liveness(waiting, skipping=False, oldest=9) == Reset("log_full")
 
 
 def test_what_was_noted_in_the_database_outlives_the_state_in_redis() -> None:
