@@ -9,8 +9,10 @@ from tests.chaos.plan import Write
 from tests.chaos.transaction import RolledBack, Transaction
 from tests.chaos.world import made_id
 
+# What another transaction has moved away, while this one waited for it, is left alone.
 _SOME: Final = (
-    "(select id from tasks where project_id = $1 order by md5(id::text || $2) limit {0})"
+    "project_id = $1 and id in"
+    " (select id from tasks where project_id = $1 order by md5(id::text || $2) limit {0})"
 )
 _UPDATED_ROWS: Final = {"update": 1, "update many": 12, "bulk update": 1000}
 _BURST_EVENTS: Final = 200
@@ -28,7 +30,7 @@ async def act(transaction: Transaction, write: Write) -> None:
         case "insert":
             await _insert(transaction, project, random_)
         case "delete":
-            sql = f"delete from tasks where id = {_SOME.format(1)} returning id"
+            sql = f"delete from tasks where {_SOME.format(1)} returning id"
             await transaction.touch(project, "task", sql, UUID(project), str(write.pick))
         case "upsert":
             await _upsert(transaction, project, write, random_)
@@ -87,7 +89,7 @@ async def _insert(transaction: Transaction, project: str, random_: random.Random
 async def _update(transaction: Transaction, project: str, write: Write, count: int) -> None:
     sql = (
         "update tasks set title = left(md5(title || $2), 12)"
-        f" where id in {_SOME.format(count)} returning id"
+        f" where {_SOME.format(count)} returning id"
     )
     await transaction.touch(project, "task", sql, UUID(project), str(write.pick))
 
@@ -96,7 +98,7 @@ async def _upsert(
     transaction: Transaction, project: str, write: Write, random_: random.Random
 ) -> None:
     """Half of the time a row that is there already."""
-    sql = _SOME.format(1)
+    sql = f"select id from tasks where {_SOME.format(1)}"
     found = await transaction.database.fetchval(sql, UUID(project), str(write.pick))
     id_ = found if random_.random() < 0.5 and found else UUID(made_id(random_))
     sql = (
@@ -107,7 +109,7 @@ async def _upsert(
 
 
 async def _move(transaction: Transaction, project: str, other: str, write: Write) -> None:
-    sql = f"update tasks set project_id = $3 where id = {_SOME.format(1)} returning id"
+    sql = f"update tasks set project_id = $3 where {_SOME.format(1)} returning id"
     values = (UUID(project), str(write.pick), UUID(other))
     for id_ in await transaction.touch(project, "task", sql, *values):
         transaction.places.append((other, "task", id_))
