@@ -276,13 +276,6 @@ MUTANTS: Final = (
         "        end = Cursor(",
         (SIMULATION, "tests/unit/test_registry.py"),
     ),
-    Mutant(
-        "ticks from before a reset tell a page's age",
-        "gateway/fanout.py",
-        "            self._ticks.forget()\n",
-        "            pass\n",
-        (SIMULATION,),
-    ),
     # --- who may hear
     Mutant(
         "no re-check after a gap of Redis",

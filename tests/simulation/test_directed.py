@@ -186,3 +186,17 @@ def test_a_log_made_anew_behind_a_clock_that_was_set_back(worlds: Worlds) -> Non
         world.write(("row", "a", "a3"))
         world.lull()
         world.come_to_rest()
+
+
+def test_a_project_that_was_given_while_the_link_was_lost(worlds: Worlds) -> None:
+    """Only the user's own channel tells of it, and its place is caught up from."""
+    for before, loses in product(range(0, 10, 3), (True, False)):
+        world = worlds.next()
+        world.write(("remove", "a", "w"))
+        world.come_to_rest()
+        world.write(("add", "a", "w"))
+        world.listen(OLD, before)
+        for name in GATEWAYS:
+            world.cut(name, loses=loses)
+        world.listen(OLD, 12)
+        world.come_to_rest()
