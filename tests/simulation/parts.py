@@ -20,10 +20,11 @@ from gateway.channel_logs import ChannelLogs
 from gateway.connection import NOBODY, Connection
 from gateway.core.handshake import TokenSources
 from gateway.core.limits import Rate, SocketLimits
+from gateway.core.membership import Pair
 from gateway.core.token_rules import Identity
 from gateway.door import Door, DoorLimits
 from gateway.fanout import Fanout
-from gateway.guard import Guard
+from gateway.guard import EVERYTHING, Guard
 from gateway.metrics import FanoutMetrics
 from gateway.sockets import Sockets
 from gateway.subscriber import Subscriber
@@ -335,6 +336,11 @@ class Gateway:
             doubt(recheck)
 
         guard.doubt = doubt_and_note  # type: ignore[method-assign]
+
+    @property
+    def heard_by(self) -> set[Pair]:
+        """Whose sockets here are subscribed to which projects."""
+        return self._servers.loop.do(lambda: self._fanout.pairs(EVERYTHING))
 
     def open(self, request: Request) -> None:
         request.socket.watch = partial(self._check_leak, request.user)

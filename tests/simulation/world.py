@@ -264,4 +264,8 @@ class World:
         raise Violation(complaint)
 
     def complaint(self) -> str | None:
+        for gateway in self.gateways.values():
+            for project, user in gateway.heard_by:
+                if not self.database.may_see(project, user):
+                    return f"leak: {user} hears of {project} at {gateway.name}"
         return next((c for b in self.browsers if (c := b.complaint())), None)
