@@ -7,6 +7,7 @@ has begun to close.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -35,6 +36,7 @@ from shared.core.replay import Cursor
 HIGH_WATER_BYTES: Final = 256 * 1024
 LOW_WATER_BYTES: Final = 64 * 1024
 DRAIN_POLL_SECONDS: Final = 0.05
+EXPIRY_WARNING_SECONDS: Final = 60.0
 NOBODY: Final = Identity("", 0)  # of a socket that is opened only to be refused
 _TOO_FAST: Final = rate_limited("too many messages: send fewer, or the socket is closed")
 
@@ -53,7 +55,7 @@ class Connection:
         "_owed",
         "_socket",
         "_transport",
-        "_was_warned",
+        "_warned_at_seconds",
         "greeted",
         "identity",
         "is_v1",
@@ -78,7 +80,7 @@ class Connection:
         self._owed: tuple[Reason, str | None] | None = None
         self.is_v1 = is_v1
         self.identity = identity
-        self._was_warned = False
+        self._warned_at_seconds: float | None = None
         self.told_live = True
         self.greeted = asyncio.Event()
 
@@ -128,7 +130,7 @@ class Connection:
     def renew(self, identity: Identity) -> None:
         """Go on with a fresh token of the same user."""
         self.identity = identity
-        self._was_warned = False
+        self._warned_at_seconds = None
 
     @property
     def is_full(self) -> bool:
@@ -202,10 +204,14 @@ class Connection:
         self.write(encode_text_frame(status_frame(live=live)))
 
     def warn_of_expiry(self, seconds: float) -> None:
-        """Tell a v1 client once that its token ends soon."""
-        if self.is_v1 and not self._was_warned:
-            self._was_warned = True
-            self.write(encode_text_frame(token_expiring_frame(max(0, round(seconds)))))
+        """Tell a v1 client once that its token ends soon: a minute ahead, or in the middle of a
+        short life, else a fresh one would be asked for again at once.
+        """
+        if self._warned_at_seconds is None:
+            self._warned_at_seconds = min(EXPIRY_WARNING_SECONDS, seconds / 2)
+        if self.is_v1 and 0 <= seconds <= self._warned_at_seconds:
+            self._warned_at_seconds = -math.inf
+            self.write(encode_text_frame(token_expiring_frame(round(seconds))))
 
     def end_with(self, refusal: Refusal) -> None:
         """Begin to close for a reason that a v1 client is told in words, too."""

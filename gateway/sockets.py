@@ -46,7 +46,6 @@ from shared.core.replay import Since
 from shared.http import refusal_response
 
 JOIN_SECONDS: Final = 10.0
-EXPIRY_WARNING_SECONDS: Final = 60.0
 EXPIRY_CHECK_SECONDS: Final = 0.5
 MIN_CLOSES_PER_SECOND: Final = 50
 _DRAINING: Final = unavailable("the gateway is shutting down: connect again")
@@ -230,7 +229,7 @@ class Sockets:
                 seconds = self._verifier.seconds_left(connection.identity)
                 if seconds <= -self._verifier.leeway_seconds:
                     connection.end_with(TOKEN_EXPIRED)
-                elif seconds <= EXPIRY_WARNING_SECONDS:
+                else:
                     connection.warn_of_expiry(seconds)
 
     async def drain_when(self, stop: asyncio.Event, drained: asyncio.Event) -> None:

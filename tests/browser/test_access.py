@@ -1,8 +1,12 @@
-"""Whoever loses or gains a project sees so, at once."""
+"""Whoever loses or gains a project sees so, at once; whose token ends, notices nothing."""
+
+import asyncio
 
 from playwright.async_api import expect
 
-from tests.browser.conftest import Stage
+from deploy.dev.servers import free_port
+from tests.browser.conftest import PAGE, Stage, card, live
+from tests.integration.processes import Part
 
 
 async def test_a_removed_member_is_told_so_and_an_invitation_brings_it_back(
@@ -34,3 +38,30 @@ async def test_a_new_project_appears_in_the_lists_of_its_people(stage: Stage) ->
     await expect(
         grace.get_by_label("Projects").get_by_role("link", name="Voyager")
     ).to_be_visible()
+
+
+async def test_a_page_outlives_its_token(stage: Stage) -> None:
+    port = free_port()
+    settings = stage.world.environment(
+        PORT=str(port),
+        GATEWAY_PORT=str(stage.proxy.port),
+        PAGE_FOLDER=str(PAGE),
+        TOKEN_SECONDS="12",
+    )
+    demo = Part("demo", settings, port)
+    stage.world.parts.append(demo)
+    await demo.start()
+    await demo.ready(stage.world.http)
+    page = await (await stage.context(stage.world.ada)).new_page()
+    loop = asyncio.get_running_loop()
+    signed_in = loop.time()
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    await page.goto(f"{demo.url}/?as={stage.world.ada}#/{stage.world.apollo}")
+    await live(page)
+    while loop.time() < signed_in + 20:  # past the end of the first token
+        await expect(page.get_by_role("status")).to_have_text("Live")
+        await asyncio.sleep(0.2)
+    await stage.sql("update tasks set title = 'Outlived' where title = 'Fuel the rocket'")
+    await expect(card(page, "Outlived")).to_be_visible()
+    assert len(sockets) == 1, "a fresh token was sent on the same socket"
