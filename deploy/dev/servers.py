@@ -33,6 +33,8 @@ def free_port() -> int:
     """A port that nobody listens on now, below the range of outgoing connections."""
     ports = list(range(20000, 22768))
     random.shuffle(ports)
+    # processes that look at the same moment begin with different ones
+    ports.sort(key=lambda port: port % 16 != os.getpid() % 16)
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
