@@ -185,8 +185,9 @@ async def page_loads(world: World) -> str:
             await asyncio.sleep(0.01)
 
     writing_task = asyncio.create_task(write())
-    resets = stale = 0
+    loads = resets = stale = 0
     for _ in range(1000):
+        loads += 1
         fetched_at = time.perf_counter()
         held = await titles(world, project_id)
         page = Page(world.http, [gateway], project_id, world.ada)
@@ -204,7 +205,7 @@ async def page_loads(world: World) -> str:
     stop.set()
     await writing_task
     writer.terminate()
-    return f"1000 loads, {resets} resets, {stale} stale"
+    return f"{loads} loads, {resets} resets, {stale} stale"
 
 
 async def titles(world: World, project_id: str) -> dict[str, str]:
