@@ -27,6 +27,7 @@ VARIANTS: Final = ("no triggers", "row-level NOTIFY", "neverstale")
 TABLES: Final = {"no triggers": "bare", "row-level NOTIFY": "usual", "neverstale": "ours"}
 SCHEMA: Final = f"""
 create table projects (id uuid primary key, owner_id uuid);
+create table project_members (project_id uuid, user_id uuid);
 insert into projects
 select gen_random_uuid(), gen_random_uuid() from generate_series(1, {PROJECTS});
 create table bare (id int primary key, project_id uuid not null, title text);
