@@ -268,6 +268,7 @@ async def leader_frozen_times(world: World) -> str:
 async def redis_back_times(world: World) -> str:
     """From Redis being back, its data lost, to all of 1,000 clients consistent, 20 times."""
     await world.listener()
+    world.more |= {"MAX_SOCKETS_PER_USER": "0", "MAX_SOCKETS_PER_ADDRESS": "0"}
     gateways = [await world.gateway(), await world.gateway()]
     projects = await make_projects(world, 1000)
     times = []
