@@ -231,23 +231,30 @@ async def redis_lost(world: World) -> str:
 
 async def leader_killed_times(world: World) -> str:
     """From kill -9 of the leader to the next event at a client, 20 times."""
-    listeners = [await world.listener(), await world.listener(role="standby")]
-    gateway = await world.gateway()
-    projects = await make_projects(world, 1)
-    times = []
-    async with open_pages(world, [gateway], projects) as pages:
-        for _ in range(20):
-            leader = listeners.pop(0)
-            assert leader.process is not None
-            leader.process.send_signal(signal.SIGKILL)
-            times.append(await mark(world, projects, pages))
-            await leader.exited()
-            listeners.append(await world.listener(role="standby"))
-    return spread_of(times)
+
+    async def follow(leader: Part) -> Part:
+        await leader.exited()
+        return await world.listener(role="standby")
+
+    return await _times_of(world, signal.SIGKILL, follow)
 
 
 async def leader_frozen_times(world: World) -> str:
     """From SIGSTOP of the leader to the next event at a client, 20 times."""
+
+    async def follow(leader: Part) -> Part:
+        assert leader.process is not None
+        leader.process.send_signal(signal.SIGCONT)
+        await leader.ready(world.http, role="standby")
+        return leader
+
+    return await _times_of(world, signal.SIGSTOP, follow)
+
+
+async def _times_of(
+    world: World, number: signal.Signals, follow: Callable[[Part], Awaitable[Part]]
+) -> str:
+    """From this signal to the leader until the next event; *follow* gives the next standby."""
     listeners = [await world.listener(), await world.listener(role="standby")]
     gateway = await world.gateway()
     projects = await make_projects(world, 1)
@@ -256,12 +263,10 @@ async def leader_frozen_times(world: World) -> str:
         for _ in range(20):
             leader = listeners.pop(0)
             assert leader.process is not None
-            leader.process.send_signal(signal.SIGSTOP)
+            leader.process.send_signal(number)
             times.append(await mark(world, projects, pages))
-            leader.process.send_signal(signal.SIGCONT)
-            listeners.append(leader)
+            listeners.append(await follow(leader))
             await listeners[0].ready(world.http, role="leader")
-            await leader.ready(world.http, role="standby")
     return spread_of(times)
 
 

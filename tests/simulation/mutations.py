@@ -177,7 +177,7 @@ MUTANTS: Final = (
         "shared/core/replay.py",
         "return self.epoch != place.epoch or self.offset > place.offset",
         "return self.offset > place.offset",
-        (SIMULATION, "tests/unit/test_registry.py"),
+        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
     ),
     Mutant(
         "frames that came in one read keep the oldest of a row",
@@ -199,7 +199,7 @@ MUTANTS: Final = (
         REGISTRY,
         "            heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(place)]\n",
         "            heard: list[Frame] = []\n",
-        (SIMULATION, "tests/unit/test_registry.py"),
+        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
     ),
     Mutant(
         "`connected` shows the newest cursor before the replay",
@@ -217,14 +217,14 @@ MUTANTS: Final = (
         REGISTRY,
         "        self.linked = False\n        self._round = None\n        for channel",
         "        self.linked = False\n        for channel",
-        (SIMULATION, "tests/unit/test_registry.py"),
+        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
     ),
     Mutant(
         "reads under way outlive the generation",
         REGISTRY,
         "        self.generation = generation\n        self._round = None\n",
         "        self.generation = generation\n",
-        (SIMULATION, "tests/unit/test_registry.py"),
+        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
     ),
     Mutant(
         "a lost link leaves live what was live",
@@ -245,7 +245,7 @@ MUTANTS: Final = (
         REGISTRY,
         "        if cursor.generation != self.generation:\n",
         "        if self.generation is None:\n",
-        (SIMULATION, "tests/unit/test_registry.py"),
+        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
     ),
     Mutant(
         "a tick's generation is not compared",
@@ -260,7 +260,7 @@ MUTANTS: Final = (
         "            for seat in (*membership.behind.values(), *membership.held.values()):\n"
         "                seat.since = None\n",
         "",
-        (SIMULATION, "tests/unit/test_registry.py"),
+        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
     ),
     Mutant(
         "a slow client that has drained is live at once",
@@ -274,7 +274,7 @@ MUTANTS: Final = (
         REGISTRY,
         "        end = answer.frames[-1][0] if answer.more else Cursor(",
         "        end = Cursor(",
-        (SIMULATION, "tests/unit/test_registry.py"),
+        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
     ),
     # --- who may hear
     Mutant(
@@ -320,14 +320,14 @@ MUTANTS: Final = (
         REGISTRY,
         "if membership.slow or membership.held or not membership.behind:",
         "if membership.slow or not membership.behind:",
-        (SIMULATION, "tests/unit/test_registry.py"),
+        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
     ),
     Mutant(
         "a release forgets the seat's own place",
         REGISTRY,
         "            membership.behind[channel] = membership.held.pop(channel)\n",
         "            del membership.held[channel]\n            self._entries[channel].live[member] = None\n",
-        (SIMULATION, "tests/unit/test_registry.py"),
+        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
     ),
     Mutant(
         "plain clients are not told that access changed",
