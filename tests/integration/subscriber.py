@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import uuid4
 
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS
 
-_MARK: Final = "3a4b0000-0000-4000-8000-000000000000"
+_MARK: Final = "mark"
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,20 @@ class Subscriber:
         return Heard(channel, json.loads(message["data"]))
 
     async def until_marked(self) -> list[Heard]:
-        """All that is published up to a mark, which is logged now."""
-        token = secrets.token_hex(4)
+        """All that is published up to a mark, which is logged now.
+
+        Each mark has a channel of its own: a batch is told channel by channel, so that an
+        earlier mark that is told again would otherwise bring the new one before all else.
+        """
+        project_id = str(uuid4())
         await self._world.database.execute(
-            "select neverstale.notify('mark', 'UPDATE', $1, $2)", _MARK, token
+            "select neverstale.notify($2, 'UPDATE', $1, '1')", project_id, _MARK
         )
-        heard = [await self.next()]
-        while heard[-1].short != (f"project:{_MARK}", "mark", "UPDATE", token):
-            heard.append(await self.next())
-        return heard[:-1]
+        told = []
+        while (heard := await self.next()).channel != f"project:{project_id}":
+            if heard.frame.get("data", {}).get("resource") != _MARK:
+                told.append(heard)
+        return told
 
 
 @asynccontextmanager
