@@ -18,6 +18,7 @@ STORED = """() => new Promise((resolve) => {
         };
     };
 })"""
+OFF_SECONDS = 30.0
 TASK = "7a500000-0000-4000-8000-000000000001"  # Fuel the rocket
 
 
@@ -58,8 +59,11 @@ async def test_after_the_network_was_off_exactly_what_was_missed_is_refetched(
     before = await settled(stage, page)
     await stage.proxy.off()
     await expect(page.get_by_role("status")).to_have_text("Not live: trying again")
-    await miss_some(stage)
+    async with asyncio.TaskGroup() as meanwhile:
+        meanwhile.create_task(asyncio.sleep(OFF_SECONDS))
+        await miss_some(stage)
     await stage.proxy.on()
+    await page.evaluate("dispatchEvent(new Event('online'))")  # what a browser tells its pages
     await assert_only_these_were_refetched(
         stage, page, before, "project/tasks", "project/messages"
     )

@@ -2,8 +2,13 @@
 
 import argparse
 import asyncio
+import itertools
+import math
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -15,26 +20,39 @@ from tests.chaos.summary import describe, summarize
 FOLDER: Final = Path("build") / "chaos"
 
 
-async def run(options: argparse.Namespace) -> int:
-    """Play scenarios until the time is over, or one shows a violation."""
+def run(options: argparse.Namespace) -> int:
+    """Play scenarios until there were enough, the time is over, or one shows a violation."""
     verdicts: list[Verdict] = []
-    began, seed = time.monotonic(), options.seed
-    while True:
-        scenario = plan_scenario(
-            seed, seconds=options.seconds, faults=options.faults, only=options.only
-        )
-        verdict = await play(scenario, FOLDER, keep=options.keep)
-        verdicts.append(verdict)
-        print(describe(verdict), flush=True)
-        if verdict.violations:
-            print(f"\nVIOLATION with --seed {seed} (time line: {verdict.timeline}):")
-            print("\n".join(shorten(verdict.violations)))
-            break
-        if time.monotonic() - began + verdict.seconds > options.total:
-            break
-        seed += 1
+    began = time.monotonic()
+    seeds = itertools.count(options.seed)
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        playing = {pool.submit(play_seed, next(seeds), options) for _ in range(options.jobs)}
+        while playing:
+            done, playing = wait(playing, return_when=FIRST_COMPLETED)
+            for played in done:
+                verdicts.append(verdict := played.result())
+                print(describe(verdict), flush=True)
+                spent = time.monotonic() - began + verdict.seconds
+                is_enough = len(verdicts) + len(playing) >= options.scenarios
+                if not (is_enough or spent > options.total or _broken(verdicts)):
+                    playing.add(pool.submit(play_seed, next(seeds), options))
+    for verdict in _broken(verdicts):
+        print(f"\nVIOLATION with --seed {verdict.seed} (time line: {verdict.timeline}):")
+        print("\n".join(shorten(verdict.violations)))
     print(f"\n{summarize(verdicts)}")
-    return 1 if verdicts[-1].violations else 0
+    return 1 if _broken(verdicts) else 0
+
+
+def play_seed(seed: int, options: argparse.Namespace) -> Verdict:
+    """Play one scenario, in this process."""
+    scenario = plan_scenario(
+        seed, seconds=options.seconds, faults=options.faults, only=options.only
+    )
+    return asyncio.run(play(scenario, FOLDER, keep=options.keep))
+
+
+def _broken(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    return [verdict for verdict in verdicts if verdict.violations]
 
 
 def main() -> int:
@@ -45,14 +63,19 @@ def main() -> int:
     parser.add_argument(
         "--only", action="append", default=[], help="faults with this text, e.g. 'redis older'"
     )
-    parser.add_argument("--total", type=float, default=0, help="seconds in all (one scenario)")
+    parser.add_argument("--total", type=float, help="seconds in all")
+    parser.add_argument("--scenarios", type=int, help="in all (one, or as many as --total has)")
+    parser.add_argument("--jobs", type=int, default=1, help="scenarios at once (1)")
     parser.add_argument("--keep", action="store_true", help="write every time line")
     options = parser.parse_args()
+    if options.scenarios is None:
+        options.scenarios = 1 if options.total is None else sys.maxsize
+    options.total = math.inf if options.total is None else options.total
     try:
         plan_scenario(0, seconds=1, faults=1, only=options.only)
     except ValueError as exc:
         parser.error(str(exc))
-    return asyncio.run(run(options))
+    return run(options)
 
 
 if __name__ == "__main__":

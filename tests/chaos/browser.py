@@ -59,6 +59,10 @@ class Browser:
         claims = {"sub": user, "exp": 4_000_000_000}
         self._token = jwt.encode(claims, SECRET, algorithm="HS256")
 
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
     def _open_page(self) -> tuple[Cache, PlainFollower | V1Follower]:
         """A page that holds nothing yet."""
         cache = Cache(self._stack.database_url, self.user, self._now)

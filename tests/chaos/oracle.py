@@ -4,9 +4,9 @@ import bisect
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from tests.chaos.browser import Browser
+from tests.chaos.browser import Browser, Heard
 from tests.chaos.cache import Loads
 from tests.chaos.following import V1Follower
 from tests.chaos.pages import load_access, load_list, load_page
@@ -133,27 +133,40 @@ def _judge(
     return [f"{browser.plan.name} was never told of {place}, {made}" for place in untold]
 
 
-def find_leaks(browsers: Sequence[Browser], record: Record) -> list[str]:
+class Hearer(Protocol):
+    """Who was told what."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def user(self) -> str: ...
+
+    @property
+    def heard(self) -> Sequence[Heard]: ...
+
+
+def find_leaks(hearers: Sequence[Hearer], record: Record) -> list[str]:
     """Events of changes that were committed when their user had long lost the project.
 
     An event is a leak if each change that it may tell of is: whatever was committed up to
     ``GRACE_SECONDS`` after the loss may be told late.
     """
     problems = []
-    for browser in browsers:
-        for heard in browser.heard:
+    for hearer in hearers:
+        for heard in hearer.heard:
             frame = heard.frame
             if frame["type"] != "cache_invalidate":
                 continue
             project = frame["project_id"]
-            absence = record.absence_at((project, browser.user), heard.at)
+            absence = record.absence_at((project, hearer.user), heard.at)
             place = (project, frame["resource"], frame["data"]["id"])
             changes = [c for c in record.by_place.get(place, ()) if c.sent_at < heard.at]
             if absence is None or not changes:
                 continue
             if all(change.sent_at > absence.since + GRACE_SECONDS for change in changes):
                 problems.append(
-                    f"{browser.plan.name} was told of {place} at {heard.at:.3f},"
+                    f"{hearer.name} was told of {place} at {heard.at:.3f},"
                     f" without access since {absence.since:.3f}"
                 )
     return problems

@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from tests.chaos.background import background
 from tests.chaos.browser import Browser
 from tests.chaos.faults import Breaker
 from tests.chaos.oracle import Share, find_leaks, find_stale, find_untold
@@ -43,14 +44,6 @@ class Verdict:
     timeline: Path | None = None
 
 
-class _Played(Exception):
-    """Raised to end the browsers and links of a scenario that is over."""
-
-
-def _end() -> None:
-    raise _Played
-
-
 async def play(scenario: Scenario, folder: Path, *, keep: bool = False) -> Verdict:
     """Play it; the time line of a violation (or any, to *keep*) is written to *folder*."""
     verdict, timeline = Verdict(scenario.seed), Timeline()
@@ -58,23 +51,19 @@ async def play(scenario: Scenario, folder: Path, *, keep: bool = False) -> Verdi
         "REPLAY_MAX_ROWS": str(scenario.replay_max_rows),
         "SLOW_CLIENT_SECONDS": str(scenario.slow_client_seconds),
     }
-    try:
-        async with (
-            asyncio.TaskGroup() as links,
-            running_stack(timeline, links, **settings) as stack,
-            asyncio.TaskGroup() as browsers,
-        ):
-            game = await _set_up(scenario, stack, browsers, verdict)
-            try:
-                await game.play(scenario.rounds)
-            finally:
-                verdict.seconds = timeline.now()
-                if verdict.violations or keep:
-                    verdict.timeline = folder / f"seed-{scenario.seed}.log"
-                    timeline.write(verdict.timeline, stack.logs())
-            _end()
-    except* _Played:
-        pass
+    async with (
+        background() as links,
+        running_stack(timeline, links, **settings) as stack,
+        background() as browsers,
+    ):
+        game = await _set_up(scenario, stack, browsers, verdict)
+        try:
+            await game.play(scenario.rounds)
+        finally:
+            verdict.seconds = timeline.now()
+            if verdict.violations or keep:
+                verdict.timeline = folder / f"seed-{scenario.seed}.log"
+                timeline.write(verdict.timeline, stack.logs())
     return verdict
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from tests.chaos.stack import Stack
+from tests.chaos.stack import Stack, start_again
 
 ANSWER_SECONDS: Final = 2.0
 
@@ -39,12 +39,12 @@ class RedisFault:
     async def kill(self, seconds: float) -> None:
         self._server.kill()
         await asyncio.sleep(seconds)
-        await self._stack.start_server(self._server)
+        await start_again(self._server)
 
     async def restart(self, seconds: float) -> None:
         await asyncio.to_thread(self._server.stop)
         await asyncio.sleep(seconds)
-        await self._stack.start_server(self._server)
+        await start_again(self._server)
 
     async def freeze(self, seconds: float) -> None:
         self._server.freeze()
@@ -56,7 +56,7 @@ class RedisFault:
         await self._command("SAVE")
         await asyncio.sleep(seconds)
         self._server.kill()
-        await self._stack.start_server(self._server)
+        await start_again(self._server)
         (self._server.folder / "dump.rdb").unlink(missing_ok=True)
 
     async def run_full(self, seconds: float) -> None:
@@ -105,12 +105,12 @@ class PostgresFault:
         self._server.kill()
         _signal_each(backends, signal.SIGKILL)
         await asyncio.sleep(seconds)
-        await self._stack.start_server(self._server)
+        await start_again(self._server)
 
     async def restart(self, seconds: float) -> None:
         await asyncio.to_thread(self._server.stop)
         await asyncio.sleep(seconds)
-        await self._stack.start_server(self._server)
+        await start_again(self._server)
 
     async def freeze(self, seconds: float) -> None:
         self._server.freeze()

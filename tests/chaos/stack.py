@@ -40,6 +40,19 @@ _STARTS: Final = 20
 _SCHEMA: Final = (ROOT / "demo" / "schema.sql").read_text()
 
 
+async def start_again(server: Server) -> None:
+    """Start it, which may take a few tries while the former one is still dying."""
+    for left in reversed(range(_STARTS)):
+        try:
+            await asyncio.to_thread(server.start)
+        except ServerFailed:
+            if not left:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return
+
+
 @dataclass
 class Stack:
     """``broken`` tells of parts that ended by themselves."""
@@ -121,18 +134,6 @@ class Stack:
                 return {**told, "ready": answer.status == 200}
         except (aiohttp.ClientError, TimeoutError):
             return {}
-
-    async def start_server(self, server: Server) -> None:
-        """Start it again, which may take a few tries while the former one is still dying."""
-        for left in reversed(range(_STARTS)):
-            try:
-                await asyncio.to_thread(server.start)
-            except ServerFailed:
-                if not left:
-                    raise
-                await asyncio.sleep(0.2)
-            else:
-                return
 
     async def _supervise(self) -> None:
         """Start again what ended by itself, as anybody's supervisor would, and tell of it."""

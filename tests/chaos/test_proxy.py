@@ -7,17 +7,10 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from deploy.dev.servers import free_port
+from tests.chaos.background import background
 from tests.chaos.proxy import Proxy
 
 HANG_SECONDS = 10.0
-
-
-class _Over(Exception):
-    pass
-
-
-def end() -> None:
-    raise _Over
 
 
 @asynccontextmanager
@@ -36,17 +29,13 @@ async def proxied_echo() -> AsyncIterator[Proxy]:
         served.discard(writer)
 
     server = await asyncio.start_server(echo, "127.0.0.1", free_port())
-    try:
-        async with asyncio.timeout(HANG_SECONDS), asyncio.TaskGroup() as tasks:
-            proxy = Proxy(server.sockets[0].getsockname()[1], tasks)
-            await proxy.start()
-            yield proxy
-            await proxy.close()
-            while served:
-                await asyncio.sleep(0.01)
-            end()
-    except* _Over:
-        pass
+    async with asyncio.timeout(HANG_SECONDS), background() as tasks:
+        proxy = Proxy(server.sockets[0].getsockname()[1], tasks)
+        await proxy.start()
+        yield proxy
+        await proxy.close()
+        while served:
+            await asyncio.sleep(0.01)
     server.close()
 
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 import asyncpg
 from aiohttp import web
 
+from tests.chaos.stack import GONE, start_again
 from tests.integration.conftest import Servers, World, make_world, running_servers
-from tests.integration.processes import WS_PATH, Part, token
+from tests.integration.processes import HANG_SECONDS, WS_PATH, Part, token
 
 _MINE: Final = """(select id from projects where owner_id = $2::uuid
  union select project_id from project_members where user_id = $2::uuid)"""
@@ -57,9 +58,13 @@ class Stack:
         return answer
 
     async def handle_part(self, name: str, action: str) -> None:
-        """Do to a part or to Valkey what the action's name says."""
-        if name == "valkey":
-            await asyncio.to_thread(getattr(self.world.servers.valkey, action))
+        """Do to a part or a server what the action's name says."""
+        if name in ("valkey", "postgres"):
+            server = getattr(self.world.servers, name)
+            if action == "start":
+                await start_again(server)
+            else:
+                await asyncio.to_thread(getattr(server, action))
             return
         part = self.parts[name]
         match action:
@@ -152,7 +157,10 @@ class Harness:
 
     async def _read(self, request: web.Request) -> web.Response:
         key = json.loads(request.query["key"])
-        answer = await self._stack(request).read(key, request.query["user"])
+        try:
+            answer = await self._stack(request).read(key, request.query["user"])
+        except GONE:
+            raise web.HTTPServiceUnavailable(text="the database is away") from None
         return web.Response(
             text=answer,
             content_type="application/json",
@@ -161,8 +169,17 @@ class Harness:
 
     async def _sql(self, request: web.Request) -> web.Response:
         asked = await request.json()
-        rows = await self._stack(request).pool.fetch(asked["sql"], *asked["values"])
+        async with asyncio.timeout(HANG_SECONDS):
+            rows = await self._write(self._stack(request), asked["sql"], asked["values"])
         return web.json_response([dict(row) for row in rows], dumps=_dumps)
+
+    async def _write(self, stack: Stack, sql: str, values: list[Any]) -> "list[asyncpg.Record]":
+        """Write it, perhaps twice, as soon as the database is there."""
+        while True:
+            try:
+                return await stack.pool.fetch(sql, *values)
+            except GONE:
+                await asyncio.sleep(0.05)
 
     async def _part(self, request: web.Request) -> web.Response:
         name, action = request.match_info["name"], request.match_info["action"]

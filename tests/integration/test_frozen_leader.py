@@ -40,7 +40,8 @@ async def test_a_frozen_leader_is_replaced_and_comes_back_as_a_standby(world: Wo
             assert not is_reset(await client.next()), "the log proves it: no reset was needed"
         finally:
             send(frozen, signal.SIGCONT)
-        assert standby.logged("the leader shows no sign of life", ended=True)
+        said = "the leader shows no sign of life"
+        await eventually(lambda: standby.logged(said, ended=True), "the standby said why")
         await frozen.ready(world.http, role="standby")
         await assert_flows(world, client)
         assert await generation(world) == before

@@ -73,7 +73,10 @@ async def test_a_returning_client_gets_each_row_that_changed_once(
         assert greeting["resumed"] == []
         await change(world, "before")
         cursor = (await client.next())["cursor"]
-    await change(world, "other", *["hot"] * 20, "last")
+    async with v1(world, gateway, world.apollo) as another:
+        await another.next()
+        await change(world, "other", *["hot"] * 20, "last")
+        await rows(another, "last")  # so that nothing of it is still on its way
     async with v1(world, gateway, world.apollo, since=cursor) as client:
         greeting = await client.next()
         assert greeting["resumed"] == [channel(world)]

@@ -130,7 +130,8 @@ async def test_old_keys_count_while_the_url_is_away(
     )
     key_server.status = status
     await gateway.ready(world.http, keys="degraded")
-    assert gateway.logged("keys could not be read", reason=f"the answer was {status}")
+    reason = f"the answer was {status}"
+    await eventually(lambda: gateway.logged("keys could not be read", reason=reason), reason)
     assert await outcome(world, gateway, signed(OLD, "old")) == 101
     # whether this one is genuine, nobody can say now
     assert await outcome(world, gateway, signed(NEW, "new")) == 503
@@ -162,7 +163,9 @@ async def test_a_key_server_that_can_not_be_reached_is_named(world: World) -> No
         ready=False, JWT_SECRET="", JWT_JWKS_URL=f"http://localhost:{port}/secret-path"
     )
     await gateway.ready(world.http, status=503, keys="missing")
-    [line] = [line for line in gateway.lines if line["message"] == "keys could not be read"]
+    said = "keys could not be read"
+    await eventually(lambda: gateway.logged(said), said)
+    [line] = [line for line in gateway.lines if line["message"] == said]
     assert f"localhost:{port}" in line["reason"]
     assert "secret-path" not in "".join(gateway.raw_lines)
 

@@ -22,7 +22,7 @@ REGISTRY: Final = "gateway/core/registry.py"
 LEADER: Final = "listener/leader.py"
 PUBLISH: Final = "listener/lua/publish.lua"
 REPLAY: Final = "gateway/lua/replay.lua"
-UNIT_REGISTRY: Final = "tests/unit/test_registry.py"
+UNIT_REGISTRY: Final = ("tests/unit/test_registry.py", "tests/unit/test_registry_machine.py")
 
 MUTANTS: Final = (
     # --- the leader
@@ -157,7 +157,7 @@ MUTANTS: Final = (
         "shared/core/replay.py",
         "return offset if head.floor <= offset <= head.last else None",
         "return offset if offset <= head.last else None",
-        (SIMULATION, "tests/unit/test_protocol.py", UNIT_REGISTRY),
+        (SIMULATION, "tests/unit/test_protocol.py", *UNIT_REGISTRY),
     ),
     Mutant(
         "replay takes a cursor of another epoch",
@@ -177,7 +177,7 @@ MUTANTS: Final = (
         "shared/core/replay.py",
         "return self.epoch != place.epoch or self.offset > place.offset",
         "return self.offset > place.offset",
-        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "frames that came in one read keep the oldest of a row",
@@ -199,7 +199,7 @@ MUTANTS: Final = (
         REGISTRY,
         "            heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(place)]\n",
         "            heard: list[Frame] = []\n",
-        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "`connected` shows the newest cursor before the replay",
@@ -210,21 +210,21 @@ MUTANTS: Final = (
         "                for p in places.values()\n"
         "            ]\n"
         "            effects.append(Greet(member, newest, resumed))\n",
-        (UNIT_REGISTRY, SIMULATION),
+        (*UNIT_REGISTRY, SIMULATION),
     ),
     Mutant(
         "reads under way outlive the link",
         REGISTRY,
         "        self.linked = False\n        self._round = None\n        for channel",
         "        self.linked = False\n        for channel",
-        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "reads under way outlive the generation",
         REGISTRY,
         "        self.generation = generation\n        self._round = None\n",
         "        self.generation = generation\n",
-        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "a lost link leaves live what was live",
@@ -238,14 +238,14 @@ MUTANTS: Final = (
         REGISTRY,
         "            if not entry.live:\n                entry.place =",
         "            if True:\n                entry.place =",
-        (SIMULATION, UNIT_REGISTRY),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "a frame of another generation passes",
         REGISTRY,
         "        if cursor.generation != self.generation:\n",
         "        if self.generation is None:\n",
-        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "a tick's generation is not compared",
@@ -260,21 +260,21 @@ MUTANTS: Final = (
         "            for seat in (*membership.behind.values(), *membership.held.values()):\n"
         "                seat.since = None\n",
         "",
-        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "a slow client that has drained is live at once",
         REGISTRY,
         '                self._fall_behind(member, channel, entry, _Seat(entry.place, "lagged"))\n',
         "                pass\n",
-        (SIMULATION, UNIT_REGISTRY),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "after one page of many a seat is live",
         REGISTRY,
         "        end = answer.frames[-1][0] if answer.more else Cursor(",
         "        end = Cursor(",
-        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     # --- who may hear
     Mutant(
@@ -320,14 +320,14 @@ MUTANTS: Final = (
         REGISTRY,
         "if membership.slow or membership.held or not membership.behind:",
         "if membership.slow or not membership.behind:",
-        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "a release forgets the seat's own place",
         REGISTRY,
         "            membership.behind[channel] = membership.held.pop(channel)\n",
         "            del membership.held[channel]\n            self._entries[channel].live[member] = None\n",
-        (SIMULATION, "tests/unit/test_registry.py", "tests/unit/test_registry_machine.py"),
+        (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "plain clients are not told that access changed",

@@ -94,7 +94,7 @@ const WRITES: readonly (readonly [weight: number, sql: string])[] = [
 ];
 
 const random = seeded(SEED);
-const counts = { writes: 0, faults: 0, steps: 0, rows: 0 };
+const counts = { writes: 0, faults: 0, failures: 0, steps: 0, rows: 0 };
 let stack: Stack;
 let proxy: Proxy;
 let users: string[];
@@ -187,7 +187,7 @@ class Visitor {
 
   private async prefetch(): Promise<void> {
     const projectId = pick([...this.looksAt.keys()]);
-    await this.page.client.query({ queryKey: await someQuery(projectId) });
+    await this.page.client.query({ queryKey: await someQuery(projectId) }).catch(isAway);
   }
 
   /** A change of one's own, whose response is written to the cache when it comes, late. */
@@ -206,7 +206,7 @@ class Visitor {
       },
       onSuccess: (response) => client.setQueryData(queryKey, response),
     });
-    void mutation.execute(undefined);
+    void mutation.execute(undefined).catch(isAway);
   }
 
   private enter(): void {
@@ -247,6 +247,14 @@ class Visitor {
     const rows = truth as { project_id?: string }[];
     const projectIds = [...queryKey, ...rows.map((row) => row.project_id)];
     return [...this.looksAt.keys()].some((projectId) => projectIds.includes(projectId));
+  }
+
+  /** Whoever sees an error where nothing was ever shown tries again. */
+  tryAgain(): void {
+    void this.page.client.refetchQueries({
+      type: 'active',
+      predicate: ({ state }) => state.status === 'error' && state.data === undefined,
+    });
   }
 
   get isSettled(): boolean {
@@ -307,6 +315,7 @@ async function fault(): Promise<void> {
     [3, () => restart(pick(['gateway0', 'gateway1']), pick(['stop', 'kill']))],
     [2, () => restart(pick(['listener0', 'listener1']), pick(['stop', 'kill']))],
     [2, () => restart('valkey', 'kill')],
+    [1, () => restart('postgres', 'kill')],
     [
       3,
       () => {
@@ -333,7 +342,14 @@ async function repeat(until: number, pauseMs: number, act: () => Promise<void>):
   }
 }
 
+/** The app's API answers nothing while its database is away. */
+function isAway(error: unknown): void {
+  if (!String(error).includes(': 503 ')) throw error;
+  counts.failures += 1;
+}
+
 async function settled(visitors: readonly Visitor[]): Promise<void> {
+  for (const visitor of visitors) visitor.tryAgain();
   await eventually(
     () => visitors.every((visitor) => visitor.isSettled),
     () => visitors.filter((visitor) => !visitor.isSettled).map(({ page }) => page.stale()),

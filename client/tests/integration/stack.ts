@@ -13,7 +13,7 @@ interface Description {
   gatewayPorts: number[];
 }
 
-type PartName = 'valkey' | `gateway${number}` | `listener${number}`;
+type PartName = 'valkey' | 'postgres' | `gateway${number}` | `listener${number}`;
 
 async function ask(path: string, body?: object): Promise<Response> {
   const how = body && { method: 'POST', body: JSON.stringify(body) };
