@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
@@ -67,11 +68,12 @@ class Step:
 
 @dataclass(frozen=True)
 class RacePlan:
-    """What a seed decides."""
+    """What a seed decides; *plain*: of each seat, whether it is a plain client's."""
 
     seed: int
     project: str
     user: str
+    plain: Sequence[bool]
     steps: Sequence[Step]
 
 
@@ -87,18 +89,20 @@ def plan_race(seed: int) -> RacePlan:
         )
         for _ in range(random_.randint(10, 16))
     ]
-    return RacePlan(seed, made_id(random_), made_id(random_), steps)
+    plain = [random_.random() < 0.3 for _ in GATEWAYS]
+    return RacePlan(seed, made_id(random_), made_id(random_), plain, steps)
 
 
 @dataclass
 class Seat:
-    """A v1 client of one gateway; it resumes with the newest cursors it has."""
+    """A client of one gateway; if it is not plain it resumes with the newest cursors it has."""
 
     name: str
     user: str
     project: str
     stack: Stack
     gateway: str
+    is_plain: bool
     heard: list[Heard] = field(default_factory=list)
     is_subscribed: bool = False
     ended: int = 0  # subscriptions, by the gateway
@@ -127,11 +131,12 @@ class Seat:
     async def connect(self, *, in_band: bool) -> None:
         """Subscribe: on the live socket if there is one, else with a new one; then listen."""
         if self._socket is not None:
-            await self._say(self._subscription())
+            await self._subscribe()
             return
         claims = {"sub": self.user, "exp": 4_000_000_000}
         token = jwt.encode(claims, SECRET, algorithm="HS256")
         query = [("since", cursor) for cursor in self._cursors.values()]
+        in_band = in_band and not self.is_plain
         if not in_band:
             query.append(("project_id", self.project))
         try:
@@ -140,7 +145,9 @@ class Seat:
                     f"http://127.0.0.1:{self.stack.links[f'clients->{self.gateway}'].port}"
                     "/api/v1/messages/ws",
                     params=query,
-                    protocols=("neverstale.v1", f"bearer.{token}"),
+                    headers={"Authorization": f"Bearer {token}"},
+                    protocols=() if self.is_plain else ("neverstale.v1",),
+                    autoping=False,
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
                 )
         except (aiohttp.ClientError, OSError, TimeoutError):
@@ -151,19 +158,26 @@ class Seat:
             return
         self._socket = socket
         if in_band:
-            await self._say(self._subscription())
+            await self._subscribe()
         await self._listen(socket)
 
-    def _subscription(self) -> dict[str, Any]:
+    async def _subscribe(self) -> None:
+        if self._socket is None or self.is_plain:
+            return
         cursor = self._cursors.get(self.channel)
-        return {
-            "type": "subscribe",
-            "project_id": self.project,
-            **({"since": cursor} if cursor else {}),
-        }
+        message = {"type": "subscribe", "project_id": self.project}
+        try:
+            await self._socket.send_json(message | ({"since": cursor} if cursor else {}))
+        except (ConnectionError, aiohttp.ClientError):
+            self._note("cannot subscribe")
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.is_subscribed = self.is_plain
         async for message in socket:
+            if message.type is aiohttp.WSMsgType.PONG:
+                self._ponged.set()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                continue
             frame = json.loads(message.data)
             self._note(safe_text(message.data))
             self.heard.append(Heard(self.stack.timeline.now(), frame))
@@ -181,7 +195,7 @@ class Seat:
                 self.is_subscribed = self.channel in frame["cursors"]
             case "reconnect":
                 self._cursors.update(frame.get("cursors", {}))
-            case "cache_invalidate":
+            case "cache_invalidate" if not self.is_plain:
                 self._cursors[frame["channel"]] = frame["cursor"]
             case "subscribed":
                 self._cursors[self.channel] = frame["cursor"]
@@ -189,8 +203,6 @@ class Seat:
             case "unsubscribed":
                 self.ended += 1
                 self.is_subscribed = False
-            case "pong":
-                self._ponged.set()
             case _:
                 pass
 
@@ -203,16 +215,10 @@ class Seat:
         """Return when all that was written to it has come, or it is closed."""
         if self._socket is not None:
             self._ponged.clear()
-            await self._say({"type": "ping"})
+            with suppress(ConnectionError, aiohttp.ClientError):
+                await self._socket.ping()
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._ponged.wait()
-
-    async def _say(self, message: dict[str, Any]) -> None:
-        if self._socket is not None:
-            try:
-                await self._socket.send_json(message)
-            except (ConnectionError, aiohttp.ClientError):
-                self._note("cannot say")
 
     def _note(self, what: str) -> None:
         self.stack.timeline.note(self.name, what)
@@ -225,8 +231,8 @@ class Race:
         self.plan = plan
         self.record = Record(stack.timeline.now)
         self.seats = [
-            Seat(f"race {plan.seed} {gateway}", plan.user, plan.project, stack, gateway)
-            for gateway in GATEWAYS
+            Seat(f"race {plan.seed} {at}", plan.user, plan.project, stack, at, is_plain)
+            for at, is_plain in zip(GATEWAYS, plan.plain, strict=True)
         ]
         self._stack = stack
         self._owner = owner

@@ -79,7 +79,8 @@ class _Referee:
         self.stack = stack
         self._project = project
         self._seats = [
-            Seat(f"referee {gateway}", owner, project, stack, gateway) for gateway in GATEWAYS
+            Seat(f"referee {gateway}", owner, project, stack, gateway, is_plain=False)
+            for gateway in GATEWAYS
         ]
 
     async def tell_all(

@@ -44,6 +44,7 @@ MUTANTS: Final = (
         "listener/publisher.py",
         "return await self._write(place, place.generation, fields, tick_lag_ms)",
         'return await self._write(place, "", fields, tick_lag_ms)',
+        ("tests/integration/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "an old leader writes its generation back",
@@ -54,6 +55,7 @@ MUTANTS: Final = (
         """\
         await self.reset(place)
         return True""",
+        ("tests/integration/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "a refused save is taken for done",

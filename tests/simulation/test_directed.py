@@ -200,3 +200,19 @@ def test_a_project_that_was_given_while_the_link_was_lost(worlds: Worlds) -> Non
             world.cut(name, loses=loses)
         world.listen(OLD, 12)
         world.come_to_rest()
+
+
+def test_a_generation_that_somebody_else_stored(worlds: Worlds) -> None:
+    """Whoever leads adopts it, tells of it, and goes on saving."""
+    for before in range(0, 12, 3):
+        world = worlds.next()
+        world.write(("row", "a", "a1"))
+        world.listen(OLD, before)
+        world.redis.store.state[b"generation"] = b"another"
+        for _ in range(4):
+            world.lull()
+        world.come_to_rest()
+        saved = world.redis.store.state[b"cursor"]
+        world.write(("row", "a", "a2"))
+        world.come_to_rest()
+        assert world.redis.store.state[b"cursor"] != saved
