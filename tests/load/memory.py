@@ -12,8 +12,8 @@ from typing import Final
 
 from tests.integration.conftest import World
 from tests.integration.processes import WS_PATH, Part, token
+from tests.load.bench import change, fresh_world, leave_when_live, make_projects
 from tests.load.page import Page
-from tests.load.recovery import change, fresh_world, leave_when_live, make_projects
 
 MIB: Final = 1024 * 1024
 _LOG_MANY: Final = (

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -67,10 +68,10 @@ def main(words: list[str]) -> int:
             shutil.copy(ROOT / mutant.file, target)
             apply(mutant, Path(name))
     survivors = 0
-    for mutant in wanted:
-        caught, seconds = run(mutant)
-        survivors += caught is None
-        print(f"{mutant.name:<66} {caught or 'SURVIVED':<34} {seconds:5.0f} s", flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # what they run are processes
+        for mutant, (caught, seconds) in zip(wanted, pool.map(run, wanted), strict=True):
+            survivors += caught is None
+            print(f"{mutant.name:<66} {caught or 'SURVIVED':<34} {seconds:5.0f} s", flush=True)
     print(f"{len(wanted) - survivors} of {len(wanted)} mutants caught")
     return 1 if survivors else 0
 

@@ -22,6 +22,7 @@ REGISTRY: Final = "gateway/core/registry.py"
 LEADER: Final = "listener/leader.py"
 PUBLISH: Final = "listener/lua/publish.lua"
 REPLAY: Final = "gateway/lua/replay.lua"
+REVOCATION: Final = "tests/integration/test_revocation.py"
 UNIT_REGISTRY: Final = ("tests/unit/test_registry.py", "tests/unit/test_registry_machine.py")
 
 MUTANTS: Final = (
@@ -284,12 +285,14 @@ MUTANTS: Final = (
         "gateway/subscriber.py",
         "            self._guard.doubt(EVERYTHING)  # rechecks were missed\n",
         "",
+        (REVOCATION, SIMULATION),
     ),
     Mutant(
         "no re-check after a reset",
         "gateway/fanout.py",
         "        return was_silent or is_new\n",
         "        return was_silent\n",
+        (REVOCATION, SIMULATION),
     ),
     Mutant(
         "what is doubtful is not held",

@@ -216,3 +216,21 @@ def test_a_generation_that_somebody_else_stored(worlds: Worlds) -> None:
         world.write(("row", "a", "a2"))
         world.come_to_rest()
         assert world.redis.store.state[b"cursor"] != saved
+
+
+@pytest.mark.parametrize("fault", ["evict", "log full", "crash database"])
+def test_a_change_right_after_a_reset(worlds: Worlds, fault: str) -> None:
+    """The reset is told and everything fetched anew; the leader is wherever it is by then."""
+    for before in range(12, 32):
+        world = worlds.next()
+        world.fail(fault, listener=OLD, gateway=GATEWAYS[0], key="state", loses=False)
+        world.notice()
+        world.database.log_again()
+        world.loop.advance(1.0)
+        world.listen(OLD, before)
+        for name in GATEWAYS:
+            world.work(name)
+        for browser in world.browsers:
+            world.browse(browser, None)
+        world.write(("row", "a", "a1"))
+        world.come_to_rest()
