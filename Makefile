@@ -122,7 +122,7 @@ lock: install ## Resolve the dependencies anew (commit the result)
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/runtime.txt pyproject.toml
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra dev -c requirements/runtime.txt -o requirements/dev.txt pyproject.toml
 
-clean: ## Remove the development data (.dev), .venv and caches
+clean: ## Remove the development data (.dev), .venv, node_modules, build and caches
 	@test ! -L .dev/postgres || rm -rf "$$(readlink -f .dev/postgres)"
 	rm -rf client/node_modules client/tests/react18/node_modules client/dist demo/web/node_modules demo/web/dist
 	rm -rf .dev .venv build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -66,7 +66,7 @@ class GatewaySettings(Settings):
         validate_default=True,
         description=(
             "the secret of HMAC-signed tokens, at least 32 bytes; "
-            "this or JWT_PUBLIC_KEY, JWT_KEYS_FILE, JWT_JWKS_URL is required"
+            "exactly one of this, JWT_PUBLIC_KEY, JWT_KEYS_FILE, JWT_JWKS_URL must be set"
         ),
     )
     jwt_algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_split)] | None = Field(

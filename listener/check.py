@@ -17,7 +17,7 @@ from listener.install import (
 )
 from listener.membership import Membership
 from listener.pg_link import Connection
-from shared.core.access_rules import AccessRules
+from shared.core.access_rules import AccessRules, ConfigError
 from shared.lifecycle import FatalError
 
 _SQL: Final = Path(__file__).parent / "sql"
@@ -42,14 +42,13 @@ class Findings:
 
 
 async def check(connection: Connection, config: Config, rules: AccessRules) -> Findings:
-    """Compare the database with the config, and see whether what listeners ask can be asked.
-
-    Raises:
-        ConfigError: a watched table or an expression does not exist.
-    """
+    """Compare the database with the config, and see whether what listeners ask can be asked."""
     if not await connection.fetchval(IS_INSTALLED):
         return Findings((f"Neverstale is not installed here: {_RUN_INSTALL}",))
-    plan = await plan_install(connection, config)
+    try:
+        plan = await plan_install(connection, config)
+    except ConfigError as exc:  # what it names is not there (any more)
+        return Findings(tuple(exc.problems))
     problems = [
         f"{trigger.name} on {trigger.table.sql} is missing or differs: {_RUN_INSTALL}"
         for trigger in plan.create

@@ -72,7 +72,7 @@ class Settings(DatabaseSettings):
         description="before every channel and key: staging and production may share one Redis",
     )
     replay_max_rows: int = Field(
-        1000, ge=1, le=100_000, description="most rows of a channel's log"
+        1000, ge=1, le=100_000, description="most rows of a project's log"
     )
     replay_ttl_seconds: int = Field(
         86400, ge=60, description="how long a channel's log outlives its last event"

@@ -30,7 +30,7 @@ class Ports:
         if own_redis:
             wanted.append(("Valkey", self.redis, "DEV_REDIS_PORT"))
         given = Counter(port for _, port, _ in wanted)
-        # gateways share a port without a complaint (SO_REUSEPORT): it is noticed here or never
+        # all that is taken is told at once, before anything is started
         problems = [f"port {port} is given {n} times" for port, n in given.items() if n > 1]
         problems += [
             f"port {port} is busy, and {part} needs it: free it, or choose another with {name}"

@@ -172,7 +172,8 @@ class Registry(Generic[Member]):
     def learn(self, generation: str, reason: Reason) -> list[Effect[Member]]:
         """A generation was seen in a tick or in the state.
 
-        Another one than ours is a reset of everything, and voids what is being read.
+        Another one than ours is a reset of everything, and voids what is being read. Places of
+        the former one need not be forgotten: no log of this one has their epoch.
         """
         if generation == self.generation:
             return []
@@ -181,8 +182,6 @@ class Registry(Generic[Member]):
         for channel, entry in self._entries.items():
             self._all_fall_behind(channel, entry, None)
         for membership in self._members.values():
-            for seat in (*membership.behind.values(), *membership.held.values()):
-                seat.since = None
             membership.owed_reset = reason if membership.greeted else None
         return self._next_round()
 

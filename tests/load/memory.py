@@ -71,7 +71,7 @@ async def redis_away(world: World, seconds: int) -> None:
 
 
 async def never_reading(world: World, seconds: int) -> None:
-    """500 clients that never read, 2,000 events a second to each: MiB."""
+    """500 clients that never read, up to 1,800 events a second to each: MiB."""
     await world.listener()
     gateway = await world.gateway(MAX_SOCKETS_PER_USER="0", MAX_SOCKETS_PER_ADDRESS="0")
     [project_id] = await make_projects(world, 1)

@@ -156,7 +156,7 @@ async def connect_storm(world: World) -> str:
 
 
 async def revocation_times(world: World) -> str:
-    """From removing a member to their socket's end, on the other gateway, 100 times."""
+    """From removing a member to their socket's end, on either gateway, 100 times."""
     await world.listener()
     gateways = [await world.gateway(), await world.gateway()]
     [project_id] = await make_projects(world, 1)

@@ -258,14 +258,6 @@ MUTANTS: Final = (
         "            tick.generation, tick.reason\n        )\n",
     ),
     Mutant(
-        "who is joining keeps its cursor over a reset",
-        REGISTRY,
-        "            for seat in (*membership.behind.values(), *membership.held.values()):\n"
-        "                seat.since = None\n",
-        "",
-        (SIMULATION, *UNIT_REGISTRY),
-    ),
-    Mutant(
         "a slow client that has drained is live at once",
         REGISTRY,
         '                self._fall_behind(member, channel, entry, _Seat(entry.place, "lagged"))\n',

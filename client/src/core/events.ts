@@ -7,7 +7,8 @@ export interface Change {
   /** As text; of `project_members` it is `<project_id>:<user_id>`. */
   readonly id: string;
   readonly action: Action;
-  readonly projectId: string;
+  /** Null: of no project, but the user's alone. */
+  readonly projectId: string | null;
   /** When, UTC with microseconds: `2026-11-24T10:00:00.123456Z`. */
   readonly timestamp: string;
   readonly channel: string | undefined;

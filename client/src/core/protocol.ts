@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'forbidden'
   | 'rate_limited'
   | 'too_many_subscriptions'
+  | 'too_many_connections'
   | 'unavailable';
 
 export type ServerFrame =
@@ -21,7 +22,8 @@ export type ServerFrame =
       type: 'cache_invalidate';
       resource: string;
       action: Action;
-      project_id: string;
+      /** Null: of no project, but its user's alone. */
+      project_id: string | null;
       data: { id: string; timestamp: string };
       channel?: string;
       cursor?: string;

@@ -172,6 +172,7 @@ export class Subscriptions {
     const mayChangeAccess =
       resource === 'project_members' || (resource === 'project' && action !== 'UPDATE');
     if (channel === undefined || !isUserChannel(channel) || !mayChangeAccess) return;
+    if (projectId === null) return;
     // Pages fetched while the access was lost may hold a refusal, though no row changed since.
     this.forget(projectId);
     this.stale({ projectId, reason: 'access_changed', before });

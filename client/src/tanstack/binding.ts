@@ -83,15 +83,14 @@ export class Binding {
   }
 
   private receive(event: NeverstaleEvent): void {
-    if (event.projectId !== undefined) this.projectIds.add(event.projectId);
+    if (event.projectId) this.projectIds.add(event.projectId);
     if (event.type === 'stale') this.onStale(event);
     else this.onChange(event);
   }
 
   private onStale(event: Stale): void {
     const { projectId, fetchedBefore, spreadMs, before } = event;
-    const matches =
-      projectId === undefined ? () => true : (query: Query) => this.isOf(query, projectId);
+    const matches = (query: Query): boolean => this.isOf(query, projectId);
     const stale = this.freshness.mark({ matches, fetchedBefore });
     const { environment } = this.connection;
     const delayMs = environment.isVisible() ? 0 : environment.random() * spreadMs;
@@ -150,7 +149,9 @@ export class Binding {
     });
   }
 
-  private isOf({ queryKey }: Query, projectId: string): boolean {
+  /** Everything may be of what is no project's. */
+  private isOf({ queryKey }: Query, projectId: string | null | undefined): boolean {
+    if (projectId === null || projectId === undefined) return true;
     const { isOf = mayBeOf } = this.options;
     return isOf(queryKey, projectId, this.projectIds);
   }

@@ -23,26 +23,31 @@ export const defaultMapping = {
   sprint: ({ id, projectId }) => ({
     invalidate: [
       ['sprints', 'detail', id],
-      ['sprints', 'list', projectId],
-      ['projects', 'bundle', projectId],
+      ['sprints', 'list', ...of(projectId)],
+      ['projects', 'bundle', ...of(projectId)],
     ],
   }),
   task: ({ id, projectId }) => ({
     invalidate: [
       ['tasks', 'detail', id],
-      ['tasks', 'list', projectId],
+      ['tasks', 'list', ...of(projectId)],
       ['tasks', 'sprint'],
     ],
   }),
   project_members: ({ projectId }) => ({
     refetch: [
-      ['projectMembers', projectId],
-      ['projects', 'bundle', projectId],
+      ['projectMembers', ...of(projectId)],
+      ['projects', 'bundle', ...of(projectId)],
     ],
     invalidate: [['projects', 'list']],
   }),
-  message: ({ projectId }) => ({ invalidate: [['messages', 'list', projectId]] }),
+  message: ({ projectId }) => ({ invalidate: [['messages', 'list', ...of(projectId)]] }),
 } satisfies Mapping;
+
+/** The end of a key of a project's; a change of no project concerns the lists of all. */
+function of(projectId: string | null): string[] {
+  return projectId === null ? [] : [projectId];
+}
 
 /** Whether a key begins with a prefix, as TanStack Query has it, but `7` and `'7'` are the same. */
 export function startsWith(key: unknown, prefix: unknown): boolean {

@@ -90,6 +90,42 @@ describe('the default mapping', () => {
   });
 });
 
+describe("a row of no project, but of the user's own", () => {
+  function ownChange(board: Board, resource: string): void {
+    board.socket.frame({
+      type: 'cache_invalidate',
+      resource,
+      action: 'UPDATE',
+      project_id: null,
+      data: { id: 'M', timestamp: '' },
+      channel: 'user:U',
+      cursor: 'user:U.2',
+    });
+  }
+
+  it('makes the lists of all projects stale', async () => {
+    const board = await Board.open();
+    const lists = [
+      ['messages', 'list', 'P'],
+      ['messages', 'list', OTHER],
+    ];
+    for (const key of [...lists, ['tasks', 'list', 'P']]) await board.shown(key);
+    ownChange(board, 'message');
+    await pass(10);
+    expect(board.asked.sort()).toEqual(lists.map((key) => key.join('/')).sort());
+  });
+
+  it('makes everything stale where its resource is unknown', async () => {
+    const board = await Board.open();
+    board.socket.frame({ type: 'reconnect', data: { reason: 'gap' }, project_id: OTHER });
+    await pass(10);
+    await board.shown(['reminders', OTHER]);
+    ownChange(board, 'reminder');
+    await pass(10);
+    expect(board.asked).toEqual([`reminders/${OTHER}`]);
+  });
+});
+
 describe('an own mapping', () => {
   it('replaces the entries that it names, and leaves the others', async () => {
     const board = await Board.open({
