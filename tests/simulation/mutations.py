@@ -331,6 +331,7 @@ MUTANTS: Final = (
         "gateway/fanout.py",
         "    if not connection.is_v1:\n        for payload",
         "    if connection.is_v1:\n        for payload",
+        (REVOCATION,),
     ),
     # --- the scripts
     Mutant(

@@ -5,7 +5,7 @@ mirrored here; what is replaced is what they meet: the database, Redis, and sock
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -219,6 +219,7 @@ class Request:
         self.headers = self
         self.query = self
         self.socket = Socket(self)
+        self.shake_hands: Callable[[], Awaitable[None]]
         self.transport = None  # its address is not known: nothing is counted by it
 
     def getall(self, name: str, _default: object) -> list[str]:
@@ -241,7 +242,8 @@ async def accept(
     identity: Identity = NOBODY,
     **_limits: object,
 ) -> Connection:
-    """Stands for ``Connection.accept``."""
+    """Stands for ``Connection.accept``, in the midst of which others go on, too."""
+    await request.shake_hands()
     transport: Any = request.socket
     websocket: Any = _WebSocket(request.socket)
     return Connection(websocket, transport, closers, is_v1=is_v1, identity=identity)
@@ -344,6 +346,9 @@ class Gateway:
 
     def open(self, request: Request) -> None:
         request.socket.watch = partial(self._check_leak, request.user)
+        request.shake_hands = partial(
+            self._servers.calls.make, self.name, "client", "shake hands", lambda: None
+        )
 
         async def serve() -> None:
             given: Any = request

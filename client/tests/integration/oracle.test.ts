@@ -94,7 +94,7 @@ const WRITES: readonly (readonly [weight: number, sql: string])[] = [
 ];
 
 const random = seeded(SEED);
-const counts = { writes: 0, faults: 0, failures: 0, steps: 0, rows: 0 };
+const counts = { writes: 0, faults: 0, outages: 0, failures: 0, steps: 0, rows: 0 };
 let stack: Stack;
 let proxy: Proxy;
 let users: string[];
@@ -315,7 +315,13 @@ async function fault(): Promise<void> {
     [3, () => restart(pick(['gateway0', 'gateway1']), pick(['stop', 'kill']))],
     [2, () => restart(pick(['listener0', 'listener1']), pick(['stop', 'kill']))],
     [2, () => restart('valkey', 'kill')],
-    [1, () => restart('postgres', 'kill')],
+    [
+      1,
+      () => {
+        counts.outages += 1;
+        return restart('postgres', 'kill');
+      },
+    ],
     [
       3,
       () => {
