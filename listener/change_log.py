@@ -15,6 +15,7 @@ _SQL: Final = Path(__file__).parent / "sql"
 READ_SQL: Final = (_SQL / "read.sql").read_text()
 _BACKLOG: Final = (_SQL / "backlog.sql").read_text()
 _PRUNE: Final = (_SQL / "prune.sql").read_text()
+MAX_ROWS_PER_PRUNE: Final = 20_000
 _PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
 _BACKLOG_SECONDS: Final = 600.0
 _FILL: Final = "insert into neverstale.incarnation default values on conflict do nothing"
@@ -80,17 +81,22 @@ class ChangeLog:
         return head["snapshot"], rows
 
     async def prune(self, saved: LogCursor) -> int:
-        """Remove what the cursor *saved in Redis* has seen; the number of rows removed."""
+        """Remove what the cursor *saved in Redis* has seen, at most ``MAX_ROWS_PER_PRUNE``.
+
+        The number of rows removed.
+        """
         async with telling_loss():
             status: str = await self._connection.execute(
-                _PRUNE, saved.snapshot, saved.incarnation
+                _PRUNE, saved.snapshot, saved.incarnation, MAX_ROWS_PER_PRUNE
             )
         return int(status.rpartition(" ")[2])
 
     async def shrink(self) -> None:
         """Give pruned space back; without the right to VACUUM, autovacuum does it later."""
         async with telling_loss():
-            await self._connection.execute("vacuum (skip_locked) neverstale.change_log")
+            await self._connection.execute(
+                "vacuum (skip_locked) neverstale.change_log", timeout=_BACKLOG_SECONDS
+            )
 
     async def take_barrier(self) -> int:
         """An xid that was assigned now: all transactions that have one by now are below it."""

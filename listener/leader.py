@@ -10,7 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from listener.change_log import ChangeLog
+from listener.change_log import MAX_ROWS_PER_PRUNE, ChangeLog
 from listener.core.audience import changed_projects
 from listener.core.leadership import (
     Place,
@@ -32,6 +32,7 @@ TICK_SECONDS: Final = 1.0
 RESET_SECONDS: Final = 1.0
 REDIS_RETRY_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 60.0
+PRUNE_BUDGET_SECONDS: Final = 1.0  # of a tick
 SHRINK_SECONDS: Final = 5.0
 MAX_RAW_WAITING: Final = 10_000
 
@@ -206,8 +207,13 @@ class Leader:
         """
         if now - self._timers.prune < (PRUNE_SECONDS if place.live else SHRINK_SECONDS):
             return
+        loop = asyncio.get_running_loop()
+        while (removed := await self._log.prune(place.cursor)) == MAX_ROWS_PER_PRUNE:
+            self._metrics.pruned.inc(removed)
+            if loop.time() - now > PRUNE_BUDGET_SECONDS:
+                return  # it goes on with the next tick
+        self._metrics.pruned.inc(removed)
         self._timers.prune = now
-        self._metrics.pruned.inc(await self._log.prune(place.cursor))
         if not place.live:
             await self._log.shrink()
 

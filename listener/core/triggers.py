@@ -93,7 +93,8 @@ def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger
     it moved (another project, id or user) is logged by a row-level trigger, whose false WHEN
     costs next to nothing. In a tree a row that changes its partition fires no row-level
     trigger: there both transition tables are read. With columns to ignore, an UPDATE is
-    captured row by row, behind a WHEN that compares the others.
+    captured row by row, behind a WHEN that compares all others, those of later too. It names no
+    column, so that no migration of the app's is refused because of it.
     """
     row = _Row(watch, table)
     plan = _Planner(table, capture)
@@ -107,15 +108,17 @@ def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger
         triggers.append(plan.trigger("update", both, row.log_both(capture)))
         return tuple(triggers)
     if watch.ignore:
-        seen = [column for column in table.columns if column not in watch.ignore]
+        image = row.image
+        when = f"{image.replace('%s', 'old')} is distinct from {image.replace('%s', 'new')}"
         body = row.log_one("new") + row.log_moved(capture, guarded=True)
-        triggers.append(plan.row_trigger("update", seen, body))
+        triggers.append(plan.row_trigger("update", when, body))
         return tuple(triggers)
     triggers.append(
         plan.trigger("update", "referencing new table as changed", row.log("UPDATE", capture))
     )
     if row.placing:
-        triggers.append(plan.row_trigger("moved", row.placing, row.log_moved(capture)))
+        when = differ(row.placing, table)
+        triggers.append(plan.row_trigger("moved", when, row.log_moved(capture)))
     return tuple(triggers)
 
 
@@ -148,6 +151,12 @@ class _Row:
         self.placing = sorted(found)
         project = {*columns_in(watch.id or "", table), *columns_in(watch.project or "", table)}
         self._rooting = sorted(project)  # what those below a parent may look up
+
+    @property
+    def image(self) -> str:
+        """All of the row %s but what is ignored, as jsonb: every type has that."""
+        ignored = ", ".join(map(quote_literal, self._watch.ignore))
+        return f"to_jsonb(%s) - array[{ignored}]::text[]"
 
     def told(self, action: str, source: str, *conditions: str) -> str:
         """A query of the log's rows for the source's; the action is an SQL expression."""
@@ -239,8 +248,7 @@ class _Row:
         """
         source = "(select * from before union all select * from changed) as changed"
         if self._watch.ignore:
-            ignored = ", ".join(map(quote_literal, self._watch.ignore))
-            source = _unlike(f"to_jsonb(%s) - array[{ignored}]::text[]")
+            source = _unlike(self.image)
         told = self.told("'UPDATE'", source).replace("select ", "select distinct ", 1)
         logged = _INSERT + told
         if self._watch.is_kept:
@@ -344,10 +352,9 @@ class _Planner:
         """A statement-level trigger of the event that it is named for."""
         return self._made(name, name, f"{referencing} for each statement".strip(), body)
 
-    def row_trigger(self, name: str, columns: Sequence[str], body: str) -> Trigger:
-        """A row-level trigger of UPDATEs that change one of the columns."""
-        when = f"for each row when ({differ(columns, self.table)})"
-        return self._made(name, "update", when, body)
+    def row_trigger(self, name: str, when: str, body: str) -> Trigger:
+        """A row-level trigger of the UPDATEs of which *when* holds."""
+        return self._made(name, "update", f"for each row when ({when})", body)
 
     def _made(self, name: str, event: str, clauses: str, body: str) -> Trigger:
         table = self.table

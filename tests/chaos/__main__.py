@@ -1,20 +1,20 @@
 """``python -m tests.chaos``: one scenario by its seed, or as many as fit into a time."""
 
 import argparse
-import asyncio
 import itertools
 import math
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
 from tests.chaos.oracle import shorten
 from tests.chaos.plan import plan_scenario
-from tests.chaos.scenario import Verdict, play
+from tests.chaos.scenario import Verdict, play_here
 from tests.chaos.summary import describe, summarize
 
 FOLDER: Final = Path("build") / "chaos"
@@ -24,9 +24,13 @@ def run(options: argparse.Namespace) -> int:
     """Play scenarios until there were enough, the time is over, or one shows a violation."""
     verdicts: list[Verdict] = []
     began = time.monotonic()
-    seeds = itertools.count(options.seed)
+    scenarios = (
+        plan_scenario(seed, seconds=options.seconds, faults=options.faults, only=options.only)
+        for seed in itertools.count(options.seed)
+    )
+    play_next = partial(play_here, folder=FOLDER, keep=options.keep)
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        playing = {pool.submit(play_seed, next(seeds), options) for _ in range(options.jobs)}
+        playing = {pool.submit(play_next, next(scenarios)) for _ in range(options.jobs)}
         while playing:
             done, playing = wait(playing, return_when=FIRST_COMPLETED)
             for played in done:
@@ -35,20 +39,12 @@ def run(options: argparse.Namespace) -> int:
                 spent = time.monotonic() - began + verdict.seconds
                 is_enough = len(verdicts) + len(playing) >= options.scenarios
                 if not (is_enough or spent > options.total or _broken(verdicts)):
-                    playing.add(pool.submit(play_seed, next(seeds), options))
+                    playing.add(pool.submit(play_next, next(scenarios)))
     for verdict in _broken(verdicts):
         print(f"\nVIOLATION with --seed {verdict.seed} (time line: {verdict.timeline}):")
         print("\n".join(shorten(verdict.violations)))
     print(f"\n{summarize(verdicts)}")
     return 1 if _broken(verdicts) else 0
-
-
-def play_seed(seed: int, options: argparse.Namespace) -> Verdict:
-    """Play one scenario, in this process."""
-    scenario = plan_scenario(
-        seed, seconds=options.seconds, faults=options.faults, only=options.only
-    )
-    return asyncio.run(play(scenario, FOLDER, keep=options.keep))
 
 
 def _broken(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -44,6 +44,11 @@ class Verdict:
     timeline: Path | None = None
 
 
+def play_here(scenario: Scenario, folder: Path, *, keep: bool) -> Verdict:
+    """Play it in this process; returns when it is over."""
+    return asyncio.run(play(scenario, folder, keep=keep))
+
+
 async def play(scenario: Scenario, folder: Path, *, keep: bool = False) -> Verdict:
     """Play it; the time line of a violation (or any, to *keep*) is written to *folder*."""
     verdict, timeline = Verdict(scenario.seed), Timeline()

@@ -132,6 +132,20 @@ async def test_the_log_is_read_by_its_index_whatever_is_known_of_it(
             assert "Seq Scan on change_log" not in lines
 
 
+async def test_the_log_is_pruned_in_pieces(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is: no read and no tick has to wait for all of it."""
+    monkeypatch.setattr("listener.change_log.MAX_ROWS_PER_PRUNE", 40)
+    change_log = ChangeLog(world.database, RULES)
+    rows = "select 'q', null, 'task', n::text, 'UPDATE' from generate_series(1, 99) n"
+    await log(world, rows)
+    cursor = (await change_log.read(None)).cursor
+    await log(world, "select 'q', null, 'task', 'new', 'UPDATE'")
+    assert [await change_log.prune(cursor) for _ in range(4)] == [40, 40, 19, 0]
+    assert [row.id for row in (await change_log.read(cursor)).rows] == ["new"]
+
+
 async def test_300_000_changes_of_50_rows_are_told_once_each(world: World) -> None:
     first = await world.listener()
     projects = [f"5a5e0000-0000-4000-8000-{number:012}" for number in range(6)]

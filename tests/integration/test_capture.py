@@ -405,6 +405,24 @@ async def test_copy_is_told(world: World, clients: dict[str, Client]) -> None:
     assert sorted(told[APOLLO]) == [note("INSERT", number) for number in range(1, 4)]
 
 
+async def test_migrations_go_on_beside_ignored_columns(
+    world: World, clients: dict[str, Client]
+) -> None:
+    await world.database.execute(A_NOTE)
+    await told_until_marked(world, clients)
+    for migration in (
+        "add column priority int",
+        "alter column priority type bigint",
+        "rename column body to text",
+        "drop column extra",
+    ):
+        await world.database.execute(f"alter table notes {migration}")
+        await world.database.execute("update notes set priority = coalesce(priority, 0) + 1")
+        assert (await told_until_marked(world, clients))[APOLLO] == [note("UPDATE", 1)]
+    await world.database.execute("update notes set touched_at = now()")
+    assert (await told_until_marked(world, clients))[APOLLO] == []
+
+
 async def test_check_tells_what_differs(world: World, clients: dict[str, Client]) -> None:
     await world.database.execute(
         """

@@ -18,6 +18,7 @@ Change: TypeAlias = tuple[str, str, str]  # kind, project, row or user
 ROWS = {"a": ("a1", "a2", "a3"), "b": ("b1",)}
 PROJECT_OF = {row: project for project, rows in ROWS.items() for row in rows}
 USERS = ("u", "v", "w")
+MAX_ROWS_PER_PRUNE = 2
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -200,10 +201,13 @@ class Database:
         return self.now.next_xid - 1
 
     def prune(self, saved: LogCursor) -> int:
-        before = len(self.now.log)
-        if saved.incarnation == str(self.now.incarnation):
-            self.now.log = [e for e in self.now.log if not _has_seen(saved.snapshot, e[0])]
-        return before - len(self.now.log)
+        if saved.incarnation != str(self.now.incarnation):
+            return 0
+        log = list(enumerate(self.now.log))
+        seen = [at for at, entry in log if _has_seen(saved.snapshot, entry[0])]
+        gone = seen[:MAX_ROWS_PER_PRUNE]
+        self.now.log = [entry for at, entry in log if at not in gone]
+        return len(gone)
 
     def members(self, projects: Sequence[str]) -> Mapping[str, set[str]]:
         return {p: {u for u in USERS if self.may_see(p, u)} for p in projects}

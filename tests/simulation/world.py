@@ -11,7 +11,7 @@ from unittest import mock
 
 from shared.backoff import Backoff
 from tests.simulation.client import Browser
-from tests.simulation.database import Change
+from tests.simulation.database import MAX_ROWS_PER_PRUNE, Change
 from tests.simulation.parts import Gateway, Listener, Servers, Violation, accept
 
 LISTENERS: Final = ("listener0", "listener1")
@@ -49,6 +49,7 @@ _BOUNDS: Final = {
     "listener.core.publication.USER_MAX_ROWS": 2,
     "listener.core.leadership.MAX_ROWS_PER_READ": 6,
     "listener.leader.PRUNE_SECONDS": 1.0,
+    "listener.leader.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
 }
 _ROUNDS: Final = 60
 
