@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter
 
 from gateway.access import Access, AccessUnavailable
-from gateway.core.membership import Pair
+from gateway.core.membership import STARVING_SECONDS, Pair
 from gateway.fanout import Fanout
 from shared.core.protocol import Recheck
 
@@ -36,6 +36,7 @@ class Guard:
         self._fanout = fanout
         self._tasks = tasks
         self._asking: set[Pair] = set()
+        self._overtaken: set[Pair] = set()  # doubtful again since it is asked
         self._revoked = Counter(
             "neverstale_revoked_total",
             "Users who lost a project that they were hearing of",
@@ -49,28 +50,36 @@ class Guard:
         self._access.doubt(recheck)
         for pair in self._fanout.pairs(recheck):
             self._fanout.hold(pair)
+            self._overtaken.add(pair)
             if pair not in self._asking:
                 self._asking.add(pair)
                 self._tasks.create_task(self._ask(pair))
 
     async def _ask(self, pair: Pair) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + UNAVAILABLE_SECONDS
+        began = answered = loop.time()
         while True:
+            self._overtaken.discard(pair)
             try:
                 allowed = await self._access.ask(pair)
             except AccessUnavailable as exc:
-                if loop.time() < deadline and not self._access.has_ended:
+                is_patient = loop.time() < answered + UNAVAILABLE_SECONDS
+                if is_patient and not self._access.has_ended:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 log.warning("access could not be asked anew", extra={"reason": str(exc)})
                 self._asking.discard(pair)
+                self._overtaken.discard(pair)
                 self._fanout.give_up(pair)
                 return
-            # it may have become doubtful again before this task went on
-            if not allowed or self._access.is_known(pair):
+            answered = loop.time()
+            is_starving = answered > began + STARVING_SECONDS
+            if pair not in self._overtaken or (is_starving and not allowed):
                 break
+            if is_starving:
+                self._fanout.release(pair)  # the next doubt holds it again
         self._asking.discard(pair)
+        self._overtaken.discard(pair)
         if allowed:
             self._fanout.release(pair)
         else:

@@ -158,8 +158,8 @@ class Sockets:
         match message:
             case Ping():
                 answer = PONG_FRAME
-            case Mistake(text):
-                answer = error_frame("bad_request", text)
+            case Mistake(text, project_id):
+                answer = error_frame("bad_request", text, project_id=project_id)
             case Subscribe():
                 answer = await self._subscribe(connection, message)
             case Unsubscribe(project_id):

@@ -1,5 +1,6 @@
 """Asks the database whose own lists a change of a project concerns."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -14,6 +15,8 @@ MAX_MEMBERS: Final = 100_000
 _REFUSED: Final = "[access] members can't be asked"
 _GRANTS: Final = "see the grants in docs/operations.md"
 
+log = logging.getLogger(__name__)
+
 
 class Membership:
     """The ``[access] members`` of ``invalidation.toml``, asked of the listener's own database.
@@ -27,13 +30,24 @@ class Membership:
 
     async def verify(self) -> None:
         """Find out at the start, not at the first change, whether it can be asked."""
-        await self._ask([])
+        try:
+            await self._ask([])
+        except asyncpg.DataError as exc:
+            raise FatalError(f"{_REFUSED}: {exc}") from exc
 
     async def of(self, projects: Sequence[str]) -> Members | None:
-        """The members of each project; None: they are too many to be told one by one."""
+        """The members of each project; None: they can't be told one by one.
+
+        They are too many, or a project's id is one that the query can't be asked for: whoever
+        sent that must not stop the listener.
+        """
         if not projects or not self._rules.members:
             return {}
-        pairs = await self._ask(projects)
+        try:
+            pairs = await self._ask(projects)
+        except asyncpg.DataError as exc:
+            log.warning("members can't be asked for an id", extra={"reason": str(exc)})
+            return None
         return group_members(pairs, self._rules) if len(pairs) <= MAX_MEMBERS else None
 
     async def _ask(self, projects: Iterable[str]) -> list[tuple[str, str]]:
@@ -47,6 +61,6 @@ class Membership:
                     rows = await cursor.fetch(MAX_MEMBERS + 1)
             except asyncpg.InsufficientPrivilegeError as exc:
                 raise FatalError(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
-            except (asyncpg.SyntaxOrAccessError, asyncpg.DataError) as exc:
+            except asyncpg.SyntaxOrAccessError as exc:
                 raise FatalError(f"{_REFUSED}: {exc}") from exc
         return [(str(row[0]), str(row[1])) for row in rows]

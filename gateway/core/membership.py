@@ -2,10 +2,12 @@
 
 A *pair* is a project and a user. Yes is remembered for a short while, no never. A ``recheck``
 makes pairs doubtful: what was remembered of them is dropped, and an answer to a question that
-was sent before it counts for nothing: it is asked again.
+was sent before it counts for nothing: it is asked again. A project whose own row changes all
+the time would so never be answered: after a while an answer that is fresh counts even so, but
+is not remembered.
 """
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -15,6 +17,8 @@ Pair: TypeAlias = tuple[str, str]
 
 REMEMBERED_SECONDS: Final = 5.0
 MAX_PAIRS_PER_QUERY: Final = 1000
+STARVING_SECONDS: Final = 1.0
+FRESH_SECONDS: Final = 2.0  # since it was asked; nobody may hear for over 3 s after a loss
 
 
 def is_concerned(pair: Pair, recheck: Recheck) -> bool:
@@ -23,10 +27,14 @@ def is_concerned(pair: Pair, recheck: Recheck) -> bool:
 
 @dataclass(eq=False, slots=True)
 class Question:
-    """Pairs that are asked in one query, and those of them that became doubtful since."""
+    """Pairs that are asked in one query, each with the time since when it is wanted.
 
-    pairs: Set[Pair]
-    doubtful: set[Pair] = field(default_factory=set)
+    ``doubtful`` are those that became so since it was sent: whether the user was named.
+    """
+
+    pairs: Mapping[Pair, float]
+    asked_at: float
+    doubtful: dict[Pair, bool] = field(default_factory=dict)
 
 
 class Membership:
@@ -34,7 +42,7 @@ class Membership:
 
     def __init__(self) -> None:
         self._known: dict[Pair, float] = {}  # until when; the oldest first
-        self._wanted: dict[Pair, None] = {}
+        self._wanted: dict[Pair, float] = {}  # since when
         self._asked: set[Question] = set()
 
     @property
@@ -45,30 +53,32 @@ class Membership:
         """Whether the answer was yes a short while ago, and nothing happened since."""
         return self._known.get(pair, now) > now
 
-    def want(self, pair: Pair) -> None:
+    def want(self, pair: Pair, since: float) -> None:
         """Ask for it in the next query; one that was sent may be older than the reason."""
-        self._wanted[pair] = None
+        self._wanted[pair] = min(since, self._wanted.get(pair, since))
 
-    def ask(self) -> Question:
+    def ask(self, now: float) -> Question:
         """What to ask now."""
         pairs = list(self._wanted)[:MAX_PAIRS_PER_QUERY]
-        for pair in pairs:
-            del self._wanted[pair]
-        question = Question(frozenset(pairs))
+        question = Question({pair: self._wanted.pop(pair) for pair in pairs}, now)
         self._asked.add(question)
         return question
 
     def answered(self, question: Question, yes: Set[Pair], now: float) -> dict[Pair, bool]:
         """The answers that count; what became doubtful meanwhile is wanted again."""
         self._asked.remove(question)
-        for pair in question.doubtful:
-            self.want(pair)
         self._forget_old(now)
-        answers = {pair: pair in yes for pair in question.pairs - question.doubtful}
-        for pair, allowed in answers.items():
-            self._known.pop(pair, None)
-            if allowed:
-                self._known[pair] = now + REMEMBERED_SECONDS
+        answers = {}
+        for pair, since in question.pairs.items():
+            allowed = pair in yes
+            if pair not in question.doubtful:
+                self._known.pop(pair, None)
+                if allowed:
+                    self._known[pair] = now + REMEMBERED_SECONDS
+            elif not _counts_even_so(question, pair, now, allowed=allowed):
+                self.want(pair, since)
+                continue
+            answers[pair] = allowed
         return answers
 
     def failed(self, question: Question) -> None:
@@ -82,11 +92,24 @@ class Membership:
         else:
             for pair in [pair for pair in self._known if is_concerned(pair, recheck)]:
                 del self._known[pair]
+        is_named = recheck.user_id is not None
         for question in self._asked:
-            question.doubtful |= {p for p in question.pairs if is_concerned(p, recheck)}
+            for pair in question.pairs:
+                if is_concerned(pair, recheck):
+                    question.doubtful[pair] = is_named or question.doubtful.get(pair, False)
 
     def _forget_old(self, now: float) -> None:
         for pair, until in list(self._known.items()):
             if until > now:
                 break
             del self._known[pair]
+
+
+def _counts_even_so(question: Question, pair: Pair, now: float, *, allowed: bool) -> bool:
+    """Whether an answer that doubts have overtaken counts, lest the user hear nothing at all.
+
+    A no does not where the user was named meanwhile: they may just have been let in.
+    """
+    is_starving = now - question.pairs[pair] > STARVING_SECONDS
+    is_fresh = now - question.asked_at < FRESH_SECONDS
+    return is_starving and is_fresh and (allowed or not question.doubtful[pair])

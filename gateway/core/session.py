@@ -36,9 +36,10 @@ class Auth:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A message that can't be followed; the text says why."""
+    """A message that can't be followed; the text says why, and of which project it was."""
 
     message: str
+    project_id: str | None = None
 
 
 Message: TypeAlias = Ping | Subscribe | Unsubscribe | Auth | Mistake
@@ -82,14 +83,14 @@ def _parse_project_message(
     try:
         project_id = parse_id(str(project), project_type)
     except InvalidId as exc:
-        return Mistake(f"project_id {exc}")
+        return Mistake(f"project_id {exc}", str(project))
     if kind == "unsubscribe":
         return Unsubscribe(project_id)
     if since is not None and not isinstance(since, str):
-        return Mistake("since must be a cursor, as text")
+        return Mistake("since must be a cursor, as text", project_id)
     age_seconds = None
     if age is not None:
         age_seconds = parse_age(str(age)) if type(age) is int else None
         if age_seconds is None:
-            return Mistake("age must be a whole number of milliseconds")
+            return Mistake("age must be a whole number of milliseconds", project_id)
     return Subscribe(project_id, parse_cursor(since) if since else None, age_seconds)

@@ -202,6 +202,7 @@ async def test_a_project_that_is_not_theirs_is_not_subscribed_to(
             await client.socket.send_json({"type": "subscribe", **message})
             answer = await client.next()
             assert (answer["type"], answer["code"]) == ("error", code)
+            assert answer["project_id"] == message["project_id"]
         await client.socket.send_str('{"type":"ping"}')
         assert await client.next() == {"type": "pong"}
 

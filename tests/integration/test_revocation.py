@@ -130,6 +130,40 @@ async def test_what_cannot_be_asked_for_too_long_is_closed_for_now(own_world: Wo
         world.servers.postgres.start()
 
 
+async def test_a_project_in_doubt_all_the_time_is_told_even_so(
+    world: World, gateway: Part
+) -> None:
+    """Each answer comes too late: something happened since it was asked."""
+    await world.database.execute(
+        "insert into project_members (project_id, user_id) values ($1, $2)",
+        world.gemini,
+        world.ada,
+    )
+    async with v1(world, gateway, world.gemini) as client:
+        await client.next()
+        await world.database.execute(
+            "alter table project_members rename to members;"
+            "create view project_members as"
+            " select members.* from members, lateral (select pg_sleep(0.1)) as slow"
+        )
+
+        async def doubt() -> None:
+            while True:
+                await recheck(world, world.gemini, None)
+                await asyncio.sleep(0.01)
+
+        doubting = asyncio.create_task(doubt())
+        try:
+            await asyncio.sleep(0.1)
+            await change(world, "a", project_id=world.gemini)
+            assert await rows(client, "a") == ["a"]
+            await world.database.execute("delete from members")
+            await client.until(lambda frame: frame["resource"] == "project_members")
+            assert await client.closed() == 4403
+        finally:
+            doubting.cancel()
+
+
 async def test_many_questions_are_one_query(world: World, gateway: Part) -> None:
     async def one() -> None:
         async with v1(world, gateway, world.apollo) as client:

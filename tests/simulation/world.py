@@ -1,6 +1,7 @@
 """Everything together, each thing that can happen as one method, and what must hold."""
 
 import logging
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -43,6 +44,9 @@ FAULTS: Final = (
 )
 # the real bounds, so small that they are met
 _BOUNDS: Final = {
+    # never reached: that nothing is told while in doubt is checked to the letter
+    "gateway.core.membership.STARVING_SECONDS": math.inf,
+    "gateway.guard.STARVING_SECONDS": math.inf,
     "gateway.channel_logs.ROWS_PER_READ": 1,
     "gateway.core.registry.MAX_CHANNELS_PER_ROUND": 2,
     "gateway.core.registry.MAX_HEARD_PER_ROUND": 2,
