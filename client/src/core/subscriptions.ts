@@ -85,13 +85,16 @@ export class Subscriptions {
     }
   }
 
-  /** Gives up the project that a close with 4403 is about; false if it was about none. */
-  refuseCurrent(isConnected: boolean): boolean {
-    const current = isConnected
-      ? [...this.places.keys()].filter((id) => this.phase(id) !== 'refused')
-      : [this.inUrl].filter((id) => id !== undefined);
-    for (const id of current) this.refuse(id, 'forbidden');
-    return current.length > 0;
+  /** Gives up the project in the URL, as its handshake was refused; false if there was none. */
+  refuseInUrl(): boolean {
+    if (this.inUrl === undefined) return false;
+    this.refuse(this.inUrl, 'forbidden');
+    return true;
+  }
+
+  /** A project was lost, and it is not said which: it may be one that was just left. */
+  lostOne(): void {
+    this.stale({ reason: 'forbidden', before: this.cursors });
   }
 
   receive(frame: ServerFrame, now: number): void {

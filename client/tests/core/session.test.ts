@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { backoffMs } from '../../src/core/backoff.js';
-import { change, connected, messages, onUser, Script, stale } from './script.js';
+import { change, connected, messages, onUser, Script, stale, subscribed } from './script.js';
 
 const ASK = { do: 'ask_token' };
 
@@ -124,14 +124,51 @@ describe('closes', () => {
     expect(script.session.cursors).not.toHaveProperty('project:P');
   });
 
-  it('4403 on a live socket: it comes back without projects, and hears a later invitation', () => {
+  it('4403 on a live socket: it comes back without that project, and hears a later invitation', () => {
     const script = new Script().connect(['P']);
+    expect(stale(script.closed(4403))).toEqual(['*']);
+    expect(script.timerMs).toBe(500);
+    script.expire();
+    expect(script.token().get('project_id')).toBe('P');
     expect(stale(script.closed(4403))).toEqual(['P']);
     expect(script.token().get('project_id')).toBeNull();
     script.frame(connected([]));
     expect(script.status).toBe('forbidden');
     const effects = script.frame(onUser('P', 'project_members', 'INSERT', 'P:U'));
     expect(messages(effects)).toMatchObject([{ type: 'subscribe', project_id: 'P' }]);
+  });
+
+  it('4403 on a live socket about a project that was left meanwhile takes no other away', () => {
+    const script = new Script().connect(['P']);
+    script.want('Q');
+    script.closed(4403);
+    expect(script.session.status('Q')).toBe('degraded');
+    script.expire();
+    expect(script.token().get('project_id')).toBe('Q');
+    script.frame(connected(['Q']));
+    expect(script.session.status('Q')).toBe('live');
+  });
+
+  it('4403 on a live socket takes away none of those that are still joining', () => {
+    const script = new Script();
+    script.want('P', 'Q', 'R');
+    script.token();
+    script.frame(connected(['P']));
+    script.closed(4403);
+    script.expire();
+    expect(script.token().get('project_id')).toBe('P');
+    script.closed(4403);
+    expect(script.token().get('project_id')).toBe('Q');
+    expect(messages(script.frame(connected(['Q'])))).toMatchObject([{ project_id: 'R' }]);
+    script.frame(subscribed('R'));
+    const statuses = ['P', 'Q', 'R'].map((id) => script.session.status(id));
+    expect(statuses).toEqual(['forbidden', 'live', 'live']);
+  });
+
+  it('4403 on a live socket without a project makes the list of projects stale all the same', () => {
+    const script = new Script().connect(['P']);
+    script.want();
+    expect(stale(script.closed(4403))).toEqual(['*']);
   });
 
   it('4403 about a project that was already refused: it comes back, to hear an invitation', () => {
