@@ -112,6 +112,53 @@ describe('closes', () => {
     expect(script.want('Q')).toContainEqual(expect.objectContaining(ASK));
   });
 
+  it('4400 before connected: it comes back without that project, and says which', () => {
+    const script = new Script({ 'project:nonsense': 'n1' });
+    script.want('nonsense', 'Q');
+    script.token();
+    const effects = script.closed(4400);
+    expect(stale(effects)).toEqual(['nonsense']);
+    expect(effects).toContainEqual({ do: 'warn', text: '"nonsense" is not a project\'s id' });
+    expect(script.token().get('project_id')).toBe('Q');
+    script.frame(connected(['Q']));
+    expect(script.session.status('nonsense')).toBe('forbidden');
+    expect(script.session.status('Q')).toBe('live');
+    expect(script.session.cursors).not.toHaveProperty('project:nonsense');
+  });
+
+  it("4400 again and again leaves the user's own channel", () => {
+    const script = new Script();
+    script.want('nonsense', 'folly');
+    script.token();
+    script.closed(4400);
+    expect(script.token().get('project_id')).toBe('folly');
+    script.closed(4400);
+    expect(script.token().get('project_id')).toBeNull();
+    script.frame(connected([]));
+    expect(script.status).toBe('forbidden');
+    expect(script.timerMs).toBe(30_000);
+  });
+
+  it('4400 about a project that was left meanwhile', () => {
+    const script = new Script();
+    script.want('nonsense');
+    script.token();
+    script.want('Q');
+    script.closed(4400);
+    expect(script.token().get('project_id')).toBe('Q');
+  });
+
+  it.each([
+    ['without a project', (script: Script) => (script.want(), script.token())],
+    ['on a live socket', (script: Script) => script.connect(['P', 'Q'])],
+  ])('4400 %s is the end', (_, begin) => {
+    const script = new Script();
+    begin(script);
+    script.closed(4400);
+    expect(script.status).toBe('offline');
+    expect(script.timerMs).toBeUndefined();
+  });
+
   it('4403 before connected: it comes back without that project', () => {
     const script = new Script({ 'project:P': 'p1' });
     script.want('P', 'Q');
