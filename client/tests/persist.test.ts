@@ -144,6 +144,27 @@ describe('after a reload', () => {
     page.leave();
   });
 
+  it('a page closed right after a write over stale data does not keep it as fresh', async () => {
+    const storage = memoryStorage();
+    const first = await Page.load(storage);
+    first.socket.connected(['P']);
+    first.client.setQueryData(TASK, 'v1');
+    await pass(2_000);
+    first.socket.change('P', 7);
+    await pass(5_000);
+    first.client.setQueryData(TASK, (old: unknown) => `${String(old)}, patched`);
+    await pass(500);
+    first.leave();
+    const page = await Page.load(storage);
+    page.row = 'v2';
+    expect(page.since).toContain('project:P@7');
+    expect(page.client.getQueryData(TASK)).toBe('v1, patched');
+    page.show(TASK);
+    await pass(20);
+    expect(page.client.getQueryData(TASK)).toBe('v2');
+    page.leave();
+  });
+
   it('what settled is not fetched again', async () => {
     const storage = memoryStorage();
     const first = await visit(storage);
@@ -190,6 +211,22 @@ describe('a cache is thrown away, cursors and all', () => {
     expect(warnings).toHaveBeenCalledOnce();
     page.leave();
   });
+});
+
+it('what cannot be saved is left unsaved, until it can', async () => {
+  const storage = memoryStorage();
+  let isFull = true;
+  const setItem = (key: string, value: string): void => {
+    if (isFull) throw new Error('full');
+    storage.kept.set(key, value);
+  };
+  const page = await visit({ ...storage, setItem });
+  expect(storage.kept.size).toBe(0);
+  isFull = false;
+  page.client.setQueryData(TASK, 'v2');
+  await pass(2_000);
+  expect(storage.kept.get('neverstale')).toContain('v2');
+  page.leave();
 });
 
 it('restored after connecting all the same, it is stale', async () => {

@@ -292,6 +292,11 @@ describe('status', () => {
     await happens(() => {
       world.socket.end(4403);
     });
+    expect(container.textContent).toBe('P: degradeddegraded');
+    await act(() => pass(500));
+    await happens(() => {
+      world.socket.end(4403);
+    });
     expect(container.textContent).toBe('P: forbiddenforbidden');
     await happens(() => {
       world.signal('offline');

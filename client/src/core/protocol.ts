@@ -60,12 +60,8 @@ export const CloseCode = {
 /** The frame that a text spells, or undefined: then nothing may be assumed about what it said. */
 export function parseFrame(text: string): ServerFrame | undefined {
   try {
-    const frame: unknown = JSON.parse(text);
-    const isFrame =
-      typeof frame === 'object' &&
-      frame !== null &&
-      typeof (frame as { type?: unknown }).type === 'string';
-    return isFrame ? (frame as ServerFrame) : undefined;
+    const frame = JSON.parse(text) as Partial<ServerFrame> | null;
+    return typeof frame?.type === 'string' ? (frame as ServerFrame) : undefined;
   } catch {
     return undefined;
   }

@@ -198,11 +198,14 @@ export class Session {
     this.subscriptions.disconnected();
     this.effects.push({ do: 'timer', name: 'subscribe', ms: undefined });
     if (code === CloseCode.badRequest) {
-      this.end('offline');
+      if (!wasConnected && this.subscriptions.refuseInUrl('bad_request')) this.connect();
+      else this.end('offline');
+    } else if (code === CloseCode.forbidden && wasConnected) {
+      // The next handshake says of which project, if it is still wanted.
+      this.subscriptions.lostOne();
+      this.fail(random);
     } else if (code === CloseCode.forbidden) {
-      if (this.subscriptions.refuseCurrent(wasConnected)) this.connect();
-      // It was told before, by `error`: what is left to hear is an invitation.
-      else if (wasConnected) this.fail(random);
+      if (this.subscriptions.refuseInUrl('forbidden')) this.connect();
       else this.end('forbidden');
     } else if (code === CloseCode.draining) {
       this.wait(random * LONGEST_DRAIN_PAUSE_MS);

@@ -15,6 +15,8 @@ interface Place {
   agedAt: number;
 }
 
+type RefusalReason = 'forbidden' | 'bad_request' | 'revoked';
+
 type Frame<T extends ServerFrame['type']> = Extract<ServerFrame, { type: T }>;
 
 /** Which projects are wanted, how far each channel was heard, and what frames say about both. */
@@ -41,9 +43,8 @@ export class Subscriptions {
   want(projectIds: readonly string[], isConnected: boolean, now: number): void {
     for (const id of this.places.keys()) {
       if (projectIds.includes(id)) continue;
-      const isSubscribed = this.phase(id) !== 'refused';
+      if (isConnected && this.phase(id) !== 'refused') this.leave(id);
       this.places.delete(id);
-      if (isConnected && isSubscribed) this.leave(id);
     }
     for (const id of projectIds) {
       if (!this.places.has(id)) this.places.set(id, { phase: 'idle', agedAt: 0 });
@@ -85,13 +86,19 @@ export class Subscriptions {
     }
   }
 
-  /** Gives up the project that a close with 4403 is about; false if it was about none. */
-  refuseCurrent(isConnected: boolean): boolean {
-    const current = isConnected
-      ? [...this.places.keys()].filter((id) => this.phase(id) !== 'refused')
-      : [this.inUrl].filter((id) => id !== undefined);
-    for (const id of current) this.refuse(id, 'forbidden');
-    return current.length > 0;
+  /** Gives up the project in the URL, as its handshake was refused; false if it is not why. */
+  refuseInUrl(reason: RefusalReason): boolean {
+    const id = this.inUrl;
+    // A project that is alone may be as right as the rest of a bad request.
+    const isWhy = reason === 'forbidden' || [...this.places.keys()].some((other) => other !== id);
+    if (id === undefined || !isWhy) return false;
+    this.refuse(id, reason);
+    return true;
+  }
+
+  /** A project was lost, and it is not said which: it may be one that was just left. */
+  lostOne(): void {
+    this.stale({ reason: 'forbidden' });
   }
 
   receive(frame: ServerFrame, now: number): void {
@@ -181,15 +188,14 @@ export class Subscriptions {
   }
 
   private reconnect(frame: Frame<'reconnect'>, now: number): void {
-    const before = this.cursors;
     const { project_id: projectId, cursors = {}, spread_ms: spreadMs = 0 } = frame;
     const { reason } = frame.data;
     if (projectId === undefined) {
       this.resetAll(cursors, { reason, spreadMs });
       this.join(now);
     } else {
+      this.stale({ projectId, reason, spreadMs });
       for (const [channel, cursor] of Object.entries(cursors)) this.advance(channel, cursor);
-      this.stale({ projectId, reason, spreadMs, before });
     }
   }
 
@@ -206,19 +212,18 @@ export class Subscriptions {
 
   /** Everything is stale; only the places given stay known, the others are asked for anew. */
   private resetAll(cursors: Cursors, how: { reason: string; spreadMs?: number }): void {
-    const before = this.cursors;
+    this.stale(how);
     this.cursors = cursors;
     for (const [id, place] of this.places) {
       if (cursors[projectChannel(id)] === undefined) place.phase = 'idle';
     }
-    this.stale({ ...how, before });
   }
 
-  private refuse(projectId: string, reason: string): void {
-    const before = this.cursors;
+  private refuse(projectId: string, reason: RefusalReason): void {
+    if (reason === 'bad_request') this.warn(`"${projectId}" is not a project's id`);
+    this.stale({ projectId, reason });
     this.move(projectId, 'refused');
     this.forget(projectId);
-    this.stale({ projectId, reason, before });
   }
 
   /** Nothing, if the project is not wanted any more. */
@@ -244,8 +249,8 @@ export class Subscriptions {
     this.out({ do: 'warn', text });
   }
 
-  private stale(event: Partial<Stale> & Pick<Stale, 'reason' | 'before'>): void {
+  private stale(event: Partial<Stale> & Pick<Stale, 'reason'>): void {
     const all = { projectId: undefined, fetchedBefore: undefined, spreadMs: 0 };
-    this.out({ do: 'emit', event: { type: 'stale', ...all, ...event } });
+    this.out({ do: 'emit', event: { type: 'stale', ...all, before: this.cursors, ...event } });
   }
 }

@@ -4,6 +4,8 @@ import {
   persistQueryClient as persist,
   removeOldestQuery,
   type AsyncStorage,
+  type PersistedClient,
+  type Persister,
 } from '@tanstack/query-persist-client-core';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
@@ -51,11 +53,33 @@ export function persistQueryClient(options: PersistOptions): Persistence {
   const { queryClient, storage, userId, schemaVersion, key = 'neverstale' } = options;
   const [stop, restored] = persist({
     queryClient,
-    persister: createAsyncStoragePersister({ storage, key, retry: removeOldestQuery }),
+    persister: afterTheRun(createAsyncStoragePersister({ storage, key, retry: removeOldestQuery })),
     buster: JSON.stringify([userId, schemaVersion]),
     maxAge: options.maxAgeMs ?? DAY_MS,
   });
   return { restored: restored.catch(() => undefined), stop };
+}
+
+/**
+ * A persister that is given only the last snapshot of a run of synchronous code: what is written over
+ * stale data is fresh until the listener that knows better, which may come after the saving one.
+ */
+function afterTheRun(persister: Persister): Persister {
+  let newest: PersistedClient | undefined;
+
+  async function save(): Promise<void> {
+    const client = newest;
+    newest = undefined;
+    if (client) await persister.persistClient(client);
+  }
+
+  return {
+    ...persister,
+    persistClient(client) {
+      if (!newest) queueMicrotask(() => void save().catch(() => undefined));
+      newest = client;
+    },
+  };
 }
 
 export { indexedDbStorage } from './indexed-db.js';

@@ -42,6 +42,7 @@ function shareConnection(options: SharedConnectionOptions, tabs: TabsEnvironment
   let statuses: Statuses = {};
   let isClosed = false;
   let release: (() => void) | undefined;
+  /** Set while an answer is waited for. */
   let stopWaiting: (() => void) | undefined;
 
   function want(): void {
@@ -72,8 +73,13 @@ function shareConnection(options: SharedConnectionOptions, tabs: TabsEnvironment
     }, ANSWER_MS);
   }
 
-  function lead(): void {
+  function settle(): void {
     stopWaiting?.();
+    stopWaiting = undefined;
+  }
+
+  function lead(): void {
+    settle();
     followed = undefined;
     const { url, getToken, maxTries = Infinity } = options;
     const connection = createConnection({ url, getToken, maxTries, environment, cursors: place });
@@ -93,7 +99,7 @@ function shareConnection(options: SharedConnectionOptions, tabs: TabsEnvironment
       leader.end();
       leader = undefined;
     }
-    stopWaiting?.();
+    settle();
     release?.();
     release = undefined;
   }
@@ -116,14 +122,20 @@ function shareConnection(options: SharedConnectionOptions, tabs: TabsEnvironment
       join();
     } else if (message.is === 'welcome') {
       if (message.tab === tabs.id) beWelcome(message);
-    } else if ('leader' in message && message.leader === followed?.id) {
-      if (message.is === 'event') hear(message, followed);
+    } else if ('leader' in message) {
+      if (message.leader !== followed?.id) seek();
+      else if (message.is === 'event') hear(message, followed);
       else setStatuses(message.statuses);
     }
   }
 
+  /** Who is followed may have lost the lock: a late welcome came after that of who leads now. */
+  function seek(): void {
+    if (!stopWaiting) join();
+  }
+
   function beWelcome(message: Extract<Message, { is: 'welcome' }>): void {
-    stopWaiting?.();
+    settle();
     followed = { id: message.leader, next: message.next };
     place = message.cursors;
     for (const event of message.missed) events.tell(event);

@@ -5,7 +5,7 @@ import { backoffMs } from '../core/backoff.js';
 import type { Change, NeverstaleEvent, Stale } from '../core/events.js';
 import type { Cursors } from '../core/protocol.js';
 import { Freshness } from './freshness.js';
-import { defaultMapping, mayBeOf, startsWith, type Mapping } from './mapping.js';
+import { defaultMapping, mayBeOf, startsWith, type Mapping, type Targets } from './mapping.js';
 import { writeCursors } from './stored-cursors.js';
 import type { StaleMark } from './under-way.js';
 
@@ -35,7 +35,7 @@ export class Binding {
   private readonly mapping: Mapping;
   private readonly freshness: Freshness;
   private readonly projectIds = new Set<string>();
-  private readonly unknownResources = new Set<string>();
+  private readonly warned = new Set<string>();
   private readonly tries = new WeakMap<Query, number>();
   private readonly timers = new Set<() => void>();
   private readonly unsubscribe: () => void;
@@ -112,17 +112,32 @@ export class Binding {
   }
 
   private onChange(change: Change): void {
-    const { resource, projectId, before } = change;
-    const map = Object.hasOwn(this.mapping, resource) ? this.mapping[resource] : undefined;
-    if (map === undefined) {
-      this.warnOnce(resource);
+    const { projectId, before } = change;
+    const targets = this.targets(change);
+    if (targets === undefined) {
       this.apply({ matches: (query) => this.isOf(query, projectId) }, before, change);
       return;
     }
-    const { invalidate = [], refetch = [] } = map(change);
+    const { invalidate, refetch } = targets;
     const isIn = (keys: readonly QueryKey[]) => (query: Query) =>
       keys.some((key) => startsWith(query.queryKey, key));
     this.apply({ matches: isIn([...invalidate, ...refetch]) }, before, change, isIn(refetch));
+  }
+
+  /** Undefined: not known. */
+  private targets(change: Change): Required<Targets> | undefined {
+    const { resource } = change;
+    const map = Object.hasOwn(this.mapping, resource) ? this.mapping[resource] : undefined;
+    if (map === undefined) {
+      const then = 'each change of it makes its whole project stale';
+      this.warnOnce(`no mapping for the resource "${resource}"`, then);
+      return undefined;
+    }
+    const read = (): Required<Targets> => {
+      const { invalidate = [], refetch = [] } = map(change);
+      return { invalidate: [...invalidate], refetch: [...refetch] };
+    };
+    return this.ask(`the mapping of "${resource}"`, read, undefined);
   }
 
   private apply(
@@ -133,7 +148,8 @@ export class Binding {
   ): void {
     const { isEcho = () => false, settleMs = 0 } = this.options;
     const mark = {
-      matches: (query: Query) => matches(query) && !isEcho(change, query.queryKey),
+      matches: (query: Query) =>
+        matches(query) && !this.ask('isEcho', () => isEcho(change, query.queryKey), false),
     };
     const refetch = (cursors: Cursors): void => {
       const stale = this.freshness.mark(mark);
@@ -153,15 +169,23 @@ export class Binding {
   private isOf({ queryKey }: Query, projectId: string | null | undefined): boolean {
     if (projectId === null || projectId === undefined) return true;
     const { isOf = mayBeOf } = this.options;
-    return isOf(queryKey, projectId, this.projectIds);
+    return this.ask('isOf', () => isOf(queryKey, projectId, this.projectIds), true);
   }
 
-  private warnOnce(resource: string): void {
-    if (this.unknownResources.has(resource)) return;
-    this.unknownResources.add(resource);
-    this.connection.environment.warn(
-      `no mapping for the resource "${resource}": each change of it makes its whole project stale`,
-    );
+  /** What a function of the app's says; if it fails, an event must not be lost for it. */
+  private ask<T>(name: string, call: () => T, otherwise: T): T {
+    try {
+      return call();
+    } catch (error) {
+      this.warnOnce(`${name} failed`, String(error));
+      return otherwise;
+    }
+  }
+
+  private warnOnce(problem: string, more: string): void {
+    if (this.warned.has(problem)) return;
+    this.warned.add(problem);
+    this.connection.environment.warn(`${problem}: ${more}`);
   }
 
   private refetchSoon(queries: readonly Query[], before: Cursors): void {
@@ -190,7 +214,8 @@ export class Binding {
 
   private retryLater(query: Query): void {
     const { shouldRetry = () => true } = this.options;
-    if (query.state.error !== null && !shouldRetry(query.state.error)) return;
+    const { error } = query.state;
+    if (error !== null && !this.ask('shouldRetry', () => shouldRetry(error), true)) return;
     const tries = this.tries.get(query) ?? 0;
     this.tries.set(query, tries + 1);
     this.later(backoffMs(tries, this.connection.environment.random()), () => {

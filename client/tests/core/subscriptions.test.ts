@@ -313,6 +313,17 @@ describe('access', () => {
     expect(script.session.cursors).not.toHaveProperty('project:P');
   });
 
+  it('a project whose id is malformed is forbidden, and named', () => {
+    const script = new Script().connect(['P']);
+    script.want('P', 'nonsense');
+    const error = { type: 'error', code: 'bad_request', message: '', project_id: 'nonsense' };
+    const effects = script.frame(error);
+    expect(effects).toContainEqual({ do: 'warn', text: '"nonsense" is not a project\'s id' });
+    expect(messages(script.expire('subscribe'))).toEqual([]);
+    expect(script.session.status('nonsense')).toBe('forbidden');
+    expect(script.session.status('P')).toBe('live');
+  });
+
   it('what was refused is asked for again after an invitation', () => {
     const script = new Script().connect(['P']);
     script.frame({ type: 'error', code: 'forbidden', message: '', project_id: 'P' });

@@ -5,6 +5,8 @@ import { createSharedConnection } from '../../src/tabs/index.js';
 import { optionsIn, pass, World } from '../world.js';
 import { Hub, type FakeTab } from './hub.js';
 
+const CHANNEL = 'neverstale 1 wss://live.example.com/api/v1/messages/ws U';
+
 interface OpenTab {
   readonly world: World;
   readonly tab: FakeTab;
@@ -284,6 +286,70 @@ describe('a tab that joins', () => {
     expect(openSockets()).toBe(1);
     expect(stale(two.heard)).toEqual(stale(one.heard));
     expect(stale(two.heard)).not.toContain('all');
+  });
+});
+
+describe('a tab that follows who leads no more', () => {
+  /** A leader that hung has lost its socket to another tab, and welcomes the third all the same. */
+  async function openThree(): Promise<[OpenTab, OpenTab]> {
+    const [first, second] = await openTwo();
+    const third = await openTab('three', 'P');
+    first.tab.isFrozen = true;
+    second.world.signal('visible');
+    await pass(3_010);
+    second.world.socket.connected(['P']);
+    await pass(10);
+    const late = hub.openChannel(CHANNEL, () => undefined);
+    const cursors = third.connection.cursors();
+    const statuses = { '': 'live', P: 'live' };
+    late.post({
+      is: 'welcome',
+      tab: 'three',
+      leader: 'one',
+      next: 0,
+      missed: [],
+      cursors,
+      statuses,
+    });
+    late.close();
+    await pass(10);
+    third.heard.length = 0;
+    return [second, third];
+  }
+
+  it('follows who leads once that one says what changed', async () => {
+    const [second, third] = await openThree();
+    second.world.socket.change('P', 7, 'task', 'A');
+    second.world.socket.change('P', 8, 'task', 'B');
+    await pass(10);
+    expect(changes(third.heard)).toEqual(['A', 'B']);
+    second.world.socket.change('P', 9, 'task', 'C');
+    await pass(10);
+    expect(changes(third.heard)).toEqual(['A', 'B', 'C']);
+    expect(stale(third.heard)).toEqual([]);
+    expect(openSockets()).toBe(1);
+  });
+
+  it('follows who leads once that one says how it is', async () => {
+    const [second, third] = await openThree();
+    second.world.socket.frame({ type: 'status', live: false });
+    await pass(10);
+    expect(third.connection.status()).toBe('degraded');
+    second.world.socket.change('P', 7);
+    await pass(10);
+    expect(changes(third.heard)).toEqual(['T']);
+  });
+
+  it('asks once, whatever it hears until it is answered', async () => {
+    const [second, third] = await openThree();
+    const joined: unknown[] = [];
+    hub.openChannel(CHANNEL, (message) => {
+      if ((message as { is: string }).is === 'join') joined.push(message);
+    });
+    for (let place = 7; place < 17; place++) second.world.socket.change('P', place);
+    await pass(10);
+    expect(joined).toHaveLength(1);
+    expect(changes(third.heard)).toHaveLength(10);
   });
 });
 

@@ -240,6 +240,57 @@ describe('options', () => {
   });
 });
 
+describe("an app's function that fails", () => {
+  const LIST = ['tasks', 'list', 'P'];
+  const fail = (): never => {
+    throw new Error('bug');
+  };
+
+  it.each([
+    ['throws', fail],
+    ['returns nothing', () => undefined as never],
+    ['returns null for keys', () => ({ invalidate: null as never })],
+  ])('a mapping that %s makes everything of the project stale, and warns once', async (_, map) => {
+    const board = await Board.open({ mapping: { task: map } });
+    await board.shown(TASK);
+    await board.shown(LIST);
+    await board.change(7);
+    expect(board.asked).toEqual(['tasks/detail/T', 'tasks/list/P']);
+    expect(readCursors(board.client)['project:P']).toBe('project:P@1');
+    await board.change(8);
+    expect(board.world.warnings).toEqual([
+      expect.stringMatching(/^the mapping of "task" failed: (TypeError|Error: bug)/) as string,
+    ]);
+  });
+
+  it('isOf counts as yes, isEcho as no, and neither fails again in a later write', async () => {
+    const board = await Board.open({ isOf: fail, isEcho: fail, mapping: { task: fail } });
+    await board.shown(TASK);
+    board.show(LIST);
+    board.socket.frame({ type: 'reconnect', data: { reason: 'gap' }, project_id: 'P' });
+    await board.change();
+    expect(board.isStale(TASK)).toBe(true);
+    board.client.setQueryData(['written'], 'meanwhile');
+    expect(board.data(['written'])).toBe('meanwhile');
+    expect(board.isStale(['written'])).toBe(true);
+    expect(board.world.warnings).toEqual([
+      'isOf failed: Error: bug',
+      'the mapping of "task" failed: Error: bug',
+      'isEcho failed: Error: bug',
+    ]);
+  });
+
+  it('shouldRetry counts as yes', async () => {
+    const board = await Board.open({ shouldRetry: fail });
+    await board.shown(TASK);
+    await board.change();
+    await board.fail();
+    await pass(1_000);
+    expect(board.asked).toEqual(['tasks/detail/T']);
+    expect(board.world.warnings).toEqual(['shouldRetry failed: Error: bug']);
+  });
+});
+
 describe('the fallback', () => {
   it('refetches what is in use while degraded or gone, and only then', async () => {
     const board = await Board.open({ fallback: { everyMs: 5_000, onFocus: true } });
