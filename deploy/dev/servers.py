@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,11 @@ from typing import Final
 READY_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.02
 _UNPRIVILEGED: Final = "nobody"
+MOST_RESERVED: Final = 200
+_PORTS: Final = range(20000, 30000)
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+
+_reserved: Final = deque[socket.socket]()  # what a process holds, whoever of its parts asked
 
 
 class ServerMissing(Exception):
@@ -30,20 +35,25 @@ class ServerFailed(Exception):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, below the range of outgoing connections."""
-    ports = list(range(20000, 22768))
-    random.shuffle(ports)
-    # processes that look at the same moment begin with different ones
-    ports.sort(key=lambda port: port % 16 != os.getpid() % 16)
-    for port in ports:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise ServerFailed("no port between 20000 and 22767 is free")
+    """A port that nobody has, below the range of outgoing connections.
+
+    No other call returns it, in this process or in others, before this process has asked for
+    ``MOST_RESERVED`` more: it is kept bound, but not listened on, so that a server may bind it
+    beside us, as with SO_REUSEADDR servers do (socket(7)).
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        reservation = socket.socket()
+        try:
+            reservation.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+            continue
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _reserved.append(reservation)
+        while len(_reserved) > MOST_RESERVED:
+            _reserved.popleft().close()
+        return port
+    raise ServerFailed(f"no port of {_PORTS} is free")
 
 
 def die_with_parent() -> None:
