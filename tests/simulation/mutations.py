@@ -295,15 +295,15 @@ MUTANTS: Final = (
     Mutant(
         "what was remembered survives a recheck",
         "gateway/core/membership.py",
-        "            del self._known[pair]\n        for question",
-        "            pass\n        for question",
+        "                del self._known[pair]\n        is_named",
+        "                pass\n        is_named",
         (SIMULATION, "tests/unit/test_membership.py"),
     ),
     Mutant(
         "an answer counts though it was asked before the recheck",
         "gateway/core/membership.py",
-        "            question.doubtful |= {p for p in question.pairs if is_concerned(p, recheck)}\n",
-        "            pass\n",
+        "                if is_concerned(pair, recheck):\n",
+        "                if not pair:\n",
         (SIMULATION, "tests/unit/test_membership.py"),
     ),
     Mutant(

@@ -234,3 +234,14 @@ def test_a_change_right_after_a_reset(worlds: Worlds, fault: str) -> None:
             world.browse(browser, None)
         world.write(("row", "a", "a1"))
         world.come_to_rest()
+
+
+@pytest.mark.parametrize("count", range(4, 10))
+def test_more_rows_than_a_read_brings(worlds: Worlds, count: int) -> None:
+    """What a read can't bring is not left out: it is a reset."""
+    for last in (("row", "b", "b1"), ("row", "a", "a2"), ("add", "b", "w")):
+        world = worlds.next()
+        for _ in range(count):
+            world.write(("row", "a", "a1"))
+        world.write(last)
+        world.come_to_rest()

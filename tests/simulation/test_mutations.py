@@ -1,0 +1,24 @@
+"""The list of mutants: that it is the documented one, and that each fits the code."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.mutants import ROOT, apply
+from tests.simulation.mutations import MUTANTS, Mutant
+
+README = Path(__file__).with_name("README.md").read_text()
+
+
+def test_the_documented_list_is_the_list() -> None:
+    table = README.partition("| fault | found by |\n|---|---|\n")[2]
+    names = [line.removeprefix("| ").partition(" (`")[0] for line in table.splitlines()]
+    assert names == [mutant.name for mutant in MUTANTS]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_it_fits_the_code(mutant: Mutant, tmp_path: Path) -> None:
+    target = tmp_path / mutant.file
+    target.parent.mkdir(parents=True)
+    target.write_bytes((ROOT / mutant.file).read_bytes())
+    apply(mutant, tmp_path)
