@@ -1,7 +1,6 @@
 """Asks the database who may hear of a project: many questions at once, as one query."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
@@ -23,9 +22,8 @@ _UNANSWERED: Final = (
     asyncpg.InternalClientError,
     IndexError,  # a query of one's own that does not give pairs
 )
-log = logging.getLogger(__name__)
-
 _ENDED: Final = "the gateway is shutting down"
+_OVERTAKEN: Final = "access changes faster than it can be asked"
 
 
 @asynccontextmanager
@@ -118,20 +116,23 @@ class Access:
         question = self._membership.ask(loop.time())
         pairs = list(question.pairs)
         try:
-            yes = await self._allowed(pairs)
+            yes, unasked = await self._allowed(pairs)
         except _UNANSWERED as exc:
             self._membership.failed(question)
             for pair in pairs:
                 self._fail(pair, f"{type(exc).__name__}: {exc}")
             return
         for pair, allowed in self._membership.answered(question, yes, loop.time()).items():
+            if pair in unasked or allowed is None:
+                self._fail(pair, unasked.get(pair, _OVERTAKEN))
+                continue
             for waiting in self._waiting.pop(pair, ()):
                 if not waiting.done():
                     waiting.set_result(allowed)
 
-    async def _allowed(self, pairs: Sequence[Pair]) -> set[Pair]:
-        """Those of the pairs that may hear. One that the query can't be asked for may not, and
-        harms no other.
+    async def _allowed(self, pairs: Sequence[Pair]) -> tuple[set[Pair], dict[Pair, str]]:
+        """Those of the pairs that may hear, and those that can't be asked, each with why: an id
+        that a query of one's own can't read fails for nobody else.
         """
         self._queries.inc()
         self._pairs.inc(len(pairs))
@@ -140,8 +141,9 @@ class Access:
             rows = await self._pool.fetch(self._rules.query, projects, users)
         except asyncpg.DataError as exc:
             if len(pairs) == 1:
-                log.warning("access can't be asked for an id", extra={"reason": str(exc)})
-                return set()
+                return set(), {pairs[0]: str(exc)}
             middle = len(pairs) // 2
-            return await self._allowed(pairs[:middle]) | await self._allowed(pairs[middle:])
-        return {(str(row[0]), str(row[1])) for row in rows}
+            yes, unasked = await self._allowed(pairs[:middle])
+            more_yes, more_unasked = await self._allowed(pairs[middle:])
+            return yes | more_yes, unasked | more_unasked
+        return {(str(row[0]), str(row[1])) for row in rows}, {}

@@ -58,11 +58,13 @@ class Guard:
     async def _ask(self, pair: Pair) -> None:
         loop = asyncio.get_running_loop()
         began = answered = loop.time()
+        holding: asyncio.TimerHandle | None = None
         while True:
             self._overtaken.discard(pair)
             try:
                 allowed = await self._access.ask(pair)
             except AccessUnavailable as exc:
+                self._fanout.hold(pair)
                 is_patient = loop.time() < answered + UNAVAILABLE_SECONDS
                 if is_patient and not self._access.has_ended:
                     await asyncio.sleep(RETRY_SECONDS)
@@ -72,12 +74,17 @@ class Guard:
                 self._overtaken.discard(pair)
                 self._fanout.give_up(pair)
                 return
+            finally:
+                if holding is not None:
+                    holding.cancel()
             answered = loop.time()
             is_starving = answered > began + STARVING_SECONDS
             if pair not in self._overtaken or (is_starving and not allowed):
                 break
             if is_starving:
-                self._fanout.release(pair)  # the next doubt holds it again
+                # the next doubt holds it again, and so does an answer that does not come soon
+                self._fanout.release(pair)
+                holding = loop.call_later(STARVING_SECONDS, self._fanout.hold, pair)
         self._asking.discard(pair)
         self._overtaken.discard(pair)
         if allowed:

@@ -39,7 +39,7 @@ def free_port() -> int:
 
     No other call returns it, in this process or in others, before this process has asked for
     ``MOST_RESERVED`` more: it is kept bound, but not listened on, so that a server may bind it
-    beside us, as with SO_REUSEADDR servers do (socket(7)).
+    beside us, as with SO_REUSEADDR servers do (socket(7)). Elsewhere than on Linux they can't.
     """
     for port in random.sample(_PORTS, len(_PORTS)):
         reservation = socket.socket()
@@ -49,6 +49,8 @@ def free_port() -> int:
             reservation.close()
             continue
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform != "linux":
+            reservation.close()
         _reserved.append(reservation)
         while len(_reserved) > MOST_RESERVED:
             _reserved.popleft().close()

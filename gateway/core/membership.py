@@ -18,6 +18,7 @@ Pair: TypeAlias = tuple[str, str]
 REMEMBERED_SECONDS: Final = 5.0
 MAX_PAIRS_PER_QUERY: Final = 1000
 STARVING_SECONDS: Final = 1.0
+EXPIRED_SECONDS: Final = 5.0
 FRESH_SECONDS: Final = 2.0  # since it was asked; nobody may hear for over 3 s after a loss
 
 
@@ -64,20 +65,27 @@ class Membership:
         self._asked.add(question)
         return question
 
-    def answered(self, question: Question, yes: Set[Pair], now: float) -> dict[Pair, bool]:
-        """The answers that count; what became doubtful meanwhile is wanted again."""
+    def answered(
+        self, question: Question, yes: Set[Pair], now: float
+    ) -> dict[Pair, bool | None]:
+        """The answers that count; what became doubtful meanwhile is wanted again.
+
+        None: it has been wanted for so long that nobody should wait any more.
+        """
         self._asked.remove(question)
         self._forget_old(now)
-        answers = {}
+        answers: dict[Pair, bool | None] = {}
         for pair, since in question.pairs.items():
-            allowed = pair in yes
+            allowed: bool | None = pair in yes
             if pair not in question.doubtful:
                 self._known.pop(pair, None)
                 if allowed:
                     self._known[pair] = now + REMEMBERED_SECONDS
-            elif not _counts_even_so(question, pair, now, allowed=allowed):
-                self.want(pair, since)
-                continue
+            elif not _counts_even_so(question, pair, now, allowed=pair in yes):
+                if now - since < EXPIRED_SECONDS:
+                    self.want(pair, since)
+                    continue
+                allowed = None
             answers[pair] = allowed
         return answers
 

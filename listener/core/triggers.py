@@ -93,8 +93,7 @@ def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger
     it moved (another project, id or user) is logged by a row-level trigger, whose false WHEN
     costs next to nothing. In a tree a row that changes its partition fires no row-level
     trigger: there both transition tables are read. With columns to ignore, an UPDATE is
-    captured row by row, behind a WHEN that compares all others, those of later too. It names no
-    column, so that no migration of the app's is refused because of it.
+    captured row by row.
     """
     row = _Row(watch, table)
     plan = _Planner(table, capture)
@@ -108,16 +107,14 @@ def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger
         triggers.append(plan.trigger("update", both, row.log_both(capture)))
         return tuple(triggers)
     if watch.ignore:
-        image = row.image
-        when = f"{image.replace('%s', 'old')} is distinct from {image.replace('%s', 'new')}"
-        body = row.log_one("new") + row.log_moved(capture, guarded=True)
-        triggers.append(plan.row_trigger("update", when, body))
+        body = row.skip_ignored + row.log_one("new") + row.log_moved(capture, guarded=True)
+        triggers.append(plan.row_trigger("update", "", body))
         return tuple(triggers)
     triggers.append(
         plan.trigger("update", "referencing new table as changed", row.log("UPDATE", capture))
     )
     if row.placing:
-        when = differ(row.placing, table)
+        when = f" when ({differ(row.placing, table)})"
         triggers.append(plan.row_trigger("moved", when, row.log_moved(capture)))
     return tuple(triggers)
 
@@ -153,10 +150,25 @@ class _Row:
         self._rooting = sorted(project)  # what those below a parent may look up
 
     @property
-    def image(self) -> str:
-        """All of the row %s but what is ignored, as jsonb: every type has that."""
-        ignored = ", ".join(map(quote_literal, self._watch.ignore))
-        return f"to_jsonb(%s) - array[{ignored}]::text[]"
+    def skip_ignored(self) -> str:
+        """Return from a row-level trigger if nothing else changed.
+
+        Only ignored columns are named, so that those of later count, and all others may be
+        altered. As text, which every type has. What can't be compared counts: no write of the
+        app's may fail for it.
+        """
+        names = map(quote_identifier, self._watch.ignore)
+        same = "".join(f"    neverstale_row.{name} := old.{name};\n" for name in names)
+        return (
+            "  begin\n"
+            "    neverstale_row := new;\n"
+            f"{same}"
+            "    if neverstale_row::text is not distinct from old::text then\n"
+            "      return null;\n"
+            "    end if;\n"
+            "  exception when others then null;\n"
+            "  end;\n"
+        )
 
     def told(self, action: str, source: str, *conditions: str) -> str:
         """A query of the log's rows for the source's; the action is an SQL expression."""
@@ -241,25 +253,30 @@ class _Row:
             return logged if self.placing else ""
         return f"  if {differ(self.placing, self._table)} then\n{logged}  end if;\n"
 
+    def _log_images(self, source: str, capture: Capture) -> str:
+        """Log rows of the source, each once; more than twice the threshold widen."""
+        told = self.told("'UPDATE'", source).replace("select ", "select distinct ", 1)
+        if self._watch.is_kept:
+            return f"{_INSERT}{told};\n"
+        most = 2 * capture.bulk_threshold  # each row may be told twice
+        return (
+            f"{_INSERT}{told}\n   limit {most + 1};\n"
+            "  get diagnostics neverstale_logged = row_count;\n"
+            f"  if neverstale_logged > {most} then\n{self.widen(source)}  end if;\n"
+        )
+
     def log_both(self, capture: Capture) -> str:
         """Log what the statement's rows were and are.
 
-        Ignored columns are left out of the comparison.
+        Ignored columns are left out of the comparison; what can't be compared counts.
         """
-        source = "(select * from before union all select * from changed) as changed"
+        every = "(select * from before union all select * from changed) as changed"
+        logged = self._log_images(every, capture)
         if self._watch.ignore:
-            source = _unlike(self.image)
-        told = self.told("'UPDATE'", source).replace("select ", "select distinct ", 1)
-        logged = _INSERT + told
-        if self._watch.is_kept:
-            logged += ";\n"
-        else:
-            most = 2 * capture.bulk_threshold  # each row may be told twice
-            logged += (
-                f"\n   limit {most + 1};\n"
-                "  get diagnostics neverstale_logged = row_count;\n"
-                f"  if neverstale_logged > {most} then\n{self.widen(source)}  end if;\n"
-            )
+            ignored = ", ".join(map(quote_literal, self._watch.ignore))
+            differing = _unlike(f"to_jsonb(%s) - array[{ignored}]::text[]")
+            seen = self._log_images(differing, capture)
+            logged = f"  begin\n{seen}  exception when others then\n{logged}  end;\n"
         if self._watch.is_project and self._watch.user:
             pair = f"{self.project}, {self._user}"
             lost = (
@@ -353,8 +370,8 @@ class _Planner:
         return self._made(name, name, f"{referencing} for each statement".strip(), body)
 
     def row_trigger(self, name: str, when: str, body: str) -> Trigger:
-        """A row-level trigger of the UPDATEs of which *when* holds."""
-        return self._made(name, "update", f"for each row when ({when})", body)
+        """A row-level trigger of UPDATEs, of all or of those of which *when* holds."""
+        return self._made(name, "update", f"for each row{when}", body)
 
     def _made(self, name: str, event: str, clauses: str, body: str) -> Trigger:
         table = self.table
@@ -367,6 +384,7 @@ class _Planner:
 declare
   neverstale_heavy text[];
   neverstale_logged bigint;
+  neverstale_row record;
 begin
   if pg_catalog.pg_relation_size('neverstale.change_log') > {self.capture.log_max_bytes} then
     return null;

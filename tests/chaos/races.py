@@ -97,6 +97,8 @@ class _Referee:
             while not all(seat.is_subscribed for seat in self._seats):
                 await asyncio.sleep(0.01)
         database = await asyncpg.connect(self.stack.database_url)
+        for race in races:
+            race.record.sent("probe", [(race.plan.project, "probe", probe)])
         try:
             await database.executemany(
                 "select neverstale.notify('probe', 'UPDATE', $1, $2)",

@@ -118,6 +118,7 @@ def note(action: str, id_: int) -> tuple[str, ...]:
 
 
 A_NOTE = f"insert into notes values (1, '{APOLLO}', 'a', '{{}}')"
+NO_JSONB = A_NOTE + """; update notes set extra = '{"a": "\\u0000"}'"""
 READING = f"insert into readings values (1, 'a', '{APOLLO}')"
 PATHS = [
     Way("INSERT", A_NOTE, [note("INSERT", 1)]),
@@ -129,6 +130,24 @@ PATHS = [
         before=A_NOTE,
     ),
     Way("UPDATE of ignored columns", "update notes set touched_at = now()", [], before=A_NOTE),
+    Way(
+        "beside json that is no jsonb: ignored columns",
+        "update notes set touched_at = now()",
+        [],
+        before=NO_JSONB,
+    ),
+    Way(
+        "beside json that is no jsonb: its own text",
+        """update notes set extra = '{ "a": "\\u0000" }'""",
+        [note("UPDATE", 1)],
+        before=NO_JSONB,
+    ),
+    Way(
+        "beside json that is no jsonb, in a tree: told, whatever changed",
+        "update readings set touched_at = now()",
+        [("reading", "UPDATE", "1")],
+        before=READING + """; update readings set extra = '{"a": "\\u0000"}'""",
+    ),
     Way("DELETE", "delete from notes", [note("DELETE", 1)], before=A_NOTE),
     Way(
         "upsert, both halves",

@@ -53,7 +53,7 @@ async def status(world: World, gateway: Part, board: str) -> int:
 async def test_whoever_is_asked_for_beside_it_may_come_in(world: World, gateway: Part) -> None:
     boards = ["1", TOO_MANY, "2", "1", TOO_MANY, "1"]
     statuses = await asyncio.gather(*(status(world, gateway, board) for board in boards))
-    assert statuses == [101, 403, 403, 101, 403, 101]
+    assert statuses == [101, 503, 403, 101, 503, 101]
 
 
 async def test_a_change_of_it_costs_a_reset_and_not_the_listener(

@@ -97,6 +97,16 @@ def test_after_a_while_an_overtaken_answer_counts(
     assert made.is_wanted is not counts
 
 
+def test_nobody_waits_without_end_for_an_answer_that_is_always_old() -> None:
+    made = Membership()
+    made.want(P_U, 0.0)
+    for asked_at, answered_at, expected in ((0.0, 2.5, {}), (2.5, 5.0, {P_U: None})):
+        question = made.ask(asked_at)
+        made.doubt(Recheck("p", None))
+        assert made.answered(question, {P_U}, answered_at) == expected
+    assert not made.is_wanted
+
+
 def test_what_failed_is_asked_only_if_it_is_wanted_again() -> None:
     made = Membership()
     made.want(P_U, 0.0)
