@@ -1,5 +1,5 @@
 import { backoffMs } from './backoff.js';
-import type { Effect, Input, Status } from './events.js';
+import type { Effect, Input, Status, TimerName } from './events.js';
 import { CloseCode, parseFrame, type Cursors, type ServerFrame } from './protocol.js';
 import { Subscriptions } from './subscriptions.js';
 
@@ -157,7 +157,7 @@ export class Session {
     if (projectId !== undefined && this.subscriptions.phase(projectId) === 'idle') {
       const ms = backoffMs(this.joinTries, random);
       this.joinTries += 1;
-      this.effects.push({ do: 'timer', name: 'subscribe', ms });
+      this.timer(ms, 'subscribe');
     }
   }
 
@@ -196,10 +196,14 @@ export class Session {
     const wasConnected = this.isConnected;
     if (wasConnected && now - this.connectedAt >= STABLE_MS) this.tries = 0;
     this.subscriptions.disconnected();
-    this.effects.push({ do: 'timer', name: 'subscribe', ms: undefined });
+    this.timer(undefined, 'subscribe');
     if (code === CloseCode.badRequest) {
       if (!wasConnected && this.subscriptions.refuseInUrl('bad_request')) this.connect();
-      else this.end('offline');
+      else {
+        // It was not the projects: what was refused on the way to here is asked for anew.
+        this.subscriptions.want([], false, now);
+        this.end('offline');
+      }
     } else if (code === CloseCode.forbidden && wasConnected) {
       // The next handshake says of which project, if it is still wanted.
       this.subscriptions.lostOne();
@@ -237,11 +241,11 @@ export class Session {
     this.over = status;
     this.ask += 1;
     this.effects.push({ do: 'close' });
-    this.effects.push({ do: 'timer', name: 'subscribe', ms: undefined });
+    this.timer(undefined, 'subscribe');
     this.timer(undefined);
   }
 
-  private timer(ms: number | undefined): void {
-    this.effects.push({ do: 'timer', name: 'session', ms });
+  private timer(ms: number | undefined, name: TimerName = 'session'): void {
+    this.effects.push({ do: 'timer', name, ms });
   }
 }

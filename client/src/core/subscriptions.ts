@@ -91,9 +91,9 @@ export class Subscriptions {
     const id = this.inUrl;
     // A project that is alone may be as right as the rest of a bad request.
     const isWhy = reason === 'forbidden' || [...this.places.keys()].some((other) => other !== id);
-    if (id === undefined || !isWhy) return false;
-    this.refuse(id, reason);
-    return true;
+    const isRefused = isWhy && id !== undefined;
+    if (isRefused) this.refuse(id, reason);
+    return isRefused;
   }
 
   /** A project was lost, and it is not said which: it may be one that was just left. */
@@ -220,7 +220,7 @@ export class Subscriptions {
   }
 
   private refuse(projectId: string, reason: RefusalReason): void {
-    if (reason === 'bad_request') this.warn(`"${projectId}" is not a project's id`);
+    if (reason === 'bad_request') this.warn(`"${projectId}" is not a project`);
     this.stale({ projectId, reason });
     this.move(projectId, 'refused');
     this.forget(projectId);

@@ -118,7 +118,7 @@ describe('closes', () => {
     script.token();
     const effects = script.closed(4400);
     expect(stale(effects)).toEqual(['nonsense']);
-    expect(effects).toContainEqual({ do: 'warn', text: '"nonsense" is not a project\'s id' });
+    expect(effects).toContainEqual({ do: 'warn', text: '"nonsense" is not a project' });
     expect(script.token().get('project_id')).toBe('Q');
     script.frame(connected(['Q']));
     expect(script.session.status('nonsense')).toBe('forbidden');
@@ -137,6 +137,20 @@ describe('closes', () => {
     script.frame(connected([]));
     expect(script.status).toBe('forbidden');
     expect(script.timerMs).toBe(30_000);
+  });
+
+  it('4400 without a project: none of them was why, and all may be right the next time', () => {
+    const script = new Script();
+    script.want('P', 'Q');
+    script.token();
+    script.closed(4400);
+    script.token();
+    script.closed(4400);
+    script.token();
+    script.closed(4400);
+    expect(script.status).toBe('offline');
+    script.want('P', 'Q', 'R');
+    expect(script.token().get('project_id')).toBe('P');
   });
 
   it('4400 about a project that was left meanwhile', () => {

@@ -318,7 +318,7 @@ describe('access', () => {
     script.want('P', 'nonsense');
     const error = { type: 'error', code: 'bad_request', message: '', project_id: 'nonsense' };
     const effects = script.frame(error);
-    expect(effects).toContainEqual({ do: 'warn', text: '"nonsense" is not a project\'s id' });
+    expect(effects).toContainEqual({ do: 'warn', text: '"nonsense" is not a project' });
     expect(messages(script.expire('subscribe'))).toEqual([]);
     expect(script.session.status('nonsense')).toBe('forbidden');
     expect(script.session.status('P')).toBe('live');
