@@ -77,6 +77,7 @@ class _PartFault:
         self._stack.start_part(self._part.name)
 
     async def restart(self, seconds: float) -> None:
+        await self._stack.up(self._part)
         code = await self._part.end(signal.SIGTERM)
         if code != 0:
             self._stack.broken.append(f"{self._part.name} ended with {code} at SIGTERM")

@@ -118,6 +118,12 @@ class Stack:
                 while not (await self._readiness(part)).get("ready"):
                     await asyncio.sleep(0.05)
 
+    async def up(self, part: Part) -> None:
+        """Return when it answers anything: before that it knows no signal."""
+        async with asyncio.timeout(READY_SECONDS):
+            while not await self._readiness(part):
+                await asyncio.sleep(0.05)
+
     async def find(self, role: str) -> str:
         """The name of the listener that leads, or stands by; the first or second if unclear."""
         for name in LISTENERS:
