@@ -289,8 +289,8 @@ MUTANTS: Final = (
     Mutant(
         "what is doubtful is not held",
         "gateway/guard.py",
-        "            self._fanout.hold(pair)\n",
-        "",
+        "            self._fanout.hold(pair)\n            self._overtaken",
+        "            self._overtaken",
     ),
     Mutant(
         "what was remembered survives a recheck",
