@@ -18,8 +18,16 @@ END_SECONDS: Final = 20.0
 class Part:
     """One process with its port and its log. ``wanted``: it is meant to run now."""
 
-    def __init__(self, name: str, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        skew_seconds: float = 0.0,
+    ) -> None:
         self.name = name
+        self._skew_seconds = skew_seconds
         self.port = 0
         self.wanted = False
         self.log = folder / f"{name}.log"
@@ -33,10 +41,13 @@ class Part:
     def start(self) -> None:
         """Start it on another port: while it was away its former one may have been taken."""
         self.port = free_port()
+        module = [self.name.rstrip("0123456789")]
+        if self._skew_seconds:
+            module = ["tests.chaos.skewed", str(self._skew_seconds), *module]
         ports = {"PORT": str(self.port), "HEALTH_PORT": str(self.port)}
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.name.rstrip("0123456789")],
+                [sys.executable, "-m", *module],
                 cwd=ROOT,
                 env={**os.environ, **self._environment, **ports},
                 stdout=output,

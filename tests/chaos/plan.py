@@ -66,12 +66,15 @@ class Round:
 
 @dataclass(frozen=True)
 class Scenario:
+    """``skew_seconds``: by so much the last gateway's clock is ahead."""
+
     seed: int
     owners: Sequence[int]
     members: frozenset[tuple[int, int]]
     browsers: Sequence[BrowserPlan]
     replay_max_rows: int
     slow_client_seconds: int
+    skew_seconds: float
     rounds: Sequence[Round]
 
 
@@ -103,6 +106,7 @@ def plan_scenario(
         browsers,
         replay_max_rows=random_.choice((20, 200, 1000)),
         slow_client_seconds=random_.choice((3, 30)),
+        skew_seconds=random.Random(f"{seed} clock").choice((0.0, 0.0, -86_400.0, 3_600.0)),
         rounds=[_plan_round(random_, seconds / count, share, homes, only) for share in shares],
     )
 

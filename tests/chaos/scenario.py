@@ -58,7 +58,7 @@ async def play(scenario: Scenario, folder: Path, *, keep: bool = False) -> Verdi
     }
     async with (
         background() as links,
-        running_stack(timeline, links, **settings) as stack,
+        running_stack(timeline, links, skew_seconds=scenario.skew_seconds, **settings) as stack,
         background() as browsers,
     ):
         game = await _set_up(scenario, stack, browsers, verdict)

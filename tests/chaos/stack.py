@@ -63,6 +63,7 @@ class Stack:
     http: aiohttp.ClientSession
     tasks: asyncio.TaskGroup
     timeline: Timeline
+    skew_seconds: float
     parts: dict[str, Part] = field(default_factory=dict)
     links: dict[str, Proxy] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
@@ -97,7 +98,8 @@ class Stack:
             "DRAIN_SECONDS": "1",
             **settings,
         }
-        self.parts[name] = Part(name, environment, self.folder)
+        skew_seconds = self.skew_seconds if name == GATEWAYS[-1] else 0.0
+        self.parts[name] = Part(name, environment, self.folder, skew_seconds=skew_seconds)
         self.start_part(name)
 
     def start_part(self, name: str) -> None:
@@ -178,9 +180,13 @@ class Stack:
 
 @asynccontextmanager
 async def running_stack(
-    timeline: Timeline, tasks: asyncio.TaskGroup, **settings: str
+    timeline: Timeline,
+    tasks: asyncio.TaskGroup,
+    *,
+    skew_seconds: float = 0.0,
+    **settings: str,
 ) -> AsyncIterator[Stack]:
-    """A stack whose parts have been started."""
+    """A stack whose parts have been started; the last gateway's clock is so much ahead."""
     # as root, PostgreSQL runs as another user, who has to get at its folder
     with tempfile.TemporaryDirectory(prefix="neverstale-chaos-") as name:
         folder = Path(name)
@@ -188,7 +194,7 @@ async def running_stack(
         postgres = PostgresServer(folder / "postgres")
         valkey = ValkeyServer(folder / "valkey")
         async with aiohttp.ClientSession() as http:
-            stack = Stack(folder, postgres, valkey, http, tasks, timeline)
+            stack = Stack(folder, postgres, valkey, http, tasks, timeline, skew_seconds)
             try:
                 postgres.start()
                 valkey.start()
