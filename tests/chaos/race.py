@@ -1,26 +1,20 @@
 """One race: a user comes and goes in a project while that user's sockets come and go, too."""
 
 import asyncio
-import json
 import random
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
-import aiohttp
 import asyncpg
-import jwt
 
-from tests.chaos.browser import Heard
-from tests.chaos.following import safe_text
 from tests.chaos.kinds import GATEWAYS
 from tests.chaos.record import Record
-from tests.chaos.stack import GONE, SECRET, Database, Stack
+from tests.chaos.seat import ANSWER_SECONDS, Seat
+from tests.chaos.stack import GONE, Database, Stack
 from tests.chaos.world import made_id
 
-ANSWER_SECONDS: Final = 8.0
 RETRY_SECONDS: Final = 0.2
 Kind: TypeAlias = Literal[
     "add", "remove", "give", "take", "delete", "create", "change", "connect", "drop"
@@ -91,137 +85,6 @@ def plan_race(seed: int) -> RacePlan:
     ]
     plain = [random_.random() < 0.3 for _ in GATEWAYS]
     return RacePlan(seed, made_id(random_), made_id(random_), plain, steps)
-
-
-@dataclass
-class Seat:
-    """A client of one gateway; if it is not plain it resumes with the newest cursors it has."""
-
-    name: str
-    user: str
-    project: str
-    stack: Stack
-    gateway: str
-    is_plain: bool
-    heard: list[Heard] = field(default_factory=list)
-    is_subscribed: bool = False
-    ended: int = 0  # subscriptions, by the gateway
-    _cursors: dict[str, str] = field(default_factory=dict)
-    _socket: aiohttp.ClientWebSocketResponse | None = None
-    _ponged: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def channel(self) -> str:
-        return f"project:{self.project}"
-
-    @property
-    def is_open(self) -> bool:
-        return self._socket is not None
-
-    def has_heard(self, probe: str) -> bool:
-        """Whether it was told of that last change of its project."""
-        told = (heard.frame for heard in reversed(self.heard))
-        return any(
-            frame["type"] == "cache_invalidate"
-            and (frame["project_id"], frame["resource"], frame["data"]["id"])
-            == (self.project, "probe", probe)
-            for frame in told
-        )
-
-    async def connect(self, *, in_band: bool) -> None:
-        """Subscribe: on the live socket if there is one, else with a new one; then listen."""
-        if self._socket is not None:
-            await self._subscribe()
-            return
-        claims = {"sub": self.user, "exp": 4_000_000_000}
-        token = jwt.encode(claims, SECRET, algorithm="HS256")
-        query = [("since", cursor) for cursor in self._cursors.values()]
-        in_band = in_band and not self.is_plain
-        if not in_band:
-            query.append(("project_id", self.project))
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                socket = await self.stack.http.ws_connect(
-                    f"http://127.0.0.1:{self.stack.links[f'clients->{self.gateway}'].port}"
-                    "/api/v1/messages/ws",
-                    params=query,
-                    headers={"Authorization": f"Bearer {token}"},
-                    protocols=() if self.is_plain else ("neverstale.v1",),
-                    autoping=False,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
-                )
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            self._note("cannot connect")
-            return
-        if self.is_open:  # another step was quicker
-            await socket.close()
-            return
-        self._socket = socket
-        if in_band:
-            await self._subscribe()
-        await self._listen(socket)
-
-    async def _subscribe(self) -> None:
-        if self._socket is None or self.is_plain:
-            return
-        cursor = self._cursors.get(self.channel)
-        message = {"type": "subscribe", "project_id": self.project}
-        try:
-            await self._socket.send_json(message | ({"since": cursor} if cursor else {}))
-        except (ConnectionError, aiohttp.ClientError):
-            self._note("cannot subscribe")
-
-    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.is_subscribed = self.is_plain
-        async for message in socket:
-            if message.type is aiohttp.WSMsgType.PONG:
-                self._ponged.set()
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                continue
-            frame = json.loads(message.data)
-            self._note(safe_text(message.data))
-            self.heard.append(Heard(self.stack.timeline.now(), frame))
-            self._hear(frame)
-        self._note(f"closed {socket.close_code}")
-        self.ended += socket.close_code == 4403
-        if self._socket is socket:
-            self._socket, self.is_subscribed = None, False
-        self._ponged.set()
-
-    def _hear(self, frame: dict[str, Any]) -> None:
-        match frame["type"]:
-            case "connected":
-                self._cursors.update(frame["cursors"])
-                self.is_subscribed = self.channel in frame["cursors"]
-            case "reconnect":
-                self._cursors.update(frame.get("cursors", {}))
-            case "cache_invalidate" if not self.is_plain:
-                self._cursors[frame["channel"]] = frame["cursor"]
-            case "subscribed":
-                self._cursors[self.channel] = frame["cursor"]
-                self.is_subscribed = True
-            case "unsubscribed":
-                self.ended += 1
-                self.is_subscribed = False
-            case _:
-                pass
-
-    async def drop(self) -> None:
-        if self._socket is not None:
-            socket, self._socket, self.is_subscribed = self._socket, None, False
-            await socket.close()
-
-    async def catch_up(self) -> None:
-        """Return when all that was written to it has come, or it is closed."""
-        if self._socket is not None:
-            self._ponged.clear()
-            with suppress(ConnectionError, aiohttp.ClientError):
-                await self._socket.ping()
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._ponged.wait()
-
-    def _note(self, what: str) -> None:
-        self.stack.timeline.note(self.name, what)
 
 
 class Race:

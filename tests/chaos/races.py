@@ -23,7 +23,8 @@ from tests.chaos.faults import Breaker
 from tests.chaos.kinds import GATEWAYS, Fault
 from tests.chaos.oracle import find_leaks, shorten
 from tests.chaos.pages import load_access
-from tests.chaos.race import Race, Seat, plan_race
+from tests.chaos.race import Race, plan_race
+from tests.chaos.seat import Seat
 from tests.chaos.stack import GONE, LISTENERS, Stack, running_stack
 from tests.chaos.timeline import Timeline
 from tests.chaos.world import made_id
