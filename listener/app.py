@@ -21,7 +21,7 @@ from shared import redis_link
 from shared.backoff import Backoff
 from shared.core.channels import RedisNames
 from shared.http import health_routes, serve
-from shared.lifecycle import run_until
+from shared.lifecycle import raise_if_cancelled, run_until
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class Listener:
                     await asyncio.sleep(delay)
                 finally:
                     self._become("connecting")
+                raise_if_cancelled()
         finally:
             await client.aclose()
 

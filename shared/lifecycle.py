@@ -50,6 +50,17 @@ def _leaves(group: BaseExceptionGroup[FatalError]) -> list[FatalError]:
     return leaves
 
 
+def raise_if_cancelled() -> None:
+    """Raise the cancellation of this task that was hidden by an error.
+
+    A TaskGroup that is cancelled while one of its own tasks fails raises that error alone
+    before Python 3.13 (https://github.com/python/cpython/issues/116720).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class _Stopped(Exception):
     """Ends the TaskGroup of a service that was asked to stop."""
 
