@@ -86,7 +86,7 @@ MUTANTS: Final = (
     ),
     _one(
         "take a log that a crash has emptied for the former one",
-        f"{_CHAOS} --only=backend --only=freeze",
+        f"{_TESTS}test_backlog.py -k crash_of_a_backend",
         "listener/sql/read.sql",
         "(select id from neverstale.incarnation)::text as identity",
         "'same' as identity",

@@ -2,6 +2,12 @@
 changed, not on how often they did.
 """
 
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+import asyncpg
 import pytest
 
 from listener.change_log import READ_SQL, ChangeLog
@@ -11,6 +17,7 @@ from listener.core.publication import PublicationRules
 from listener.pg_link import open_links
 from shared.core.access_rules import AccessRules
 from tests.integration.conftest import World
+from tests.integration.processes import HANG_SECONDS
 from tests.integration.subscriber import subscribed
 
 Row = tuple[str | None, str | None, str, str | None, str]
@@ -144,6 +151,26 @@ async def test_the_log_is_pruned_in_pieces(
     await log(world, "select 'q', null, 'task', 'new', 'UPDATE'")
     assert [await change_log.prune(cursor) for _ in range(4)] == [40, 40, 19, 0]
     assert [row.id for row in (await change_log.read(cursor)).rows] == ["new"]
+
+
+async def test_a_log_that_the_crash_of_a_backend_has_emptied_is_another(
+    own_world: World,
+) -> None:
+    """The server goes on under the same postmaster, as old as before."""
+    world = own_world
+    before = (await ChangeLog(world.database, RULES).read(None)).cursor
+    victim = await asyncpg.connect(world.database_url)
+    os.kill(victim.get_server_pid(), signal.SIGKILL)
+    async with asyncio.timeout(HANG_SECONDS):
+        while not world.database.is_closed():
+            await asyncio.sleep(0.01)
+        while world.database.is_closed():
+            with suppress(OSError, asyncpg.PostgresError):
+                await world.reconnect_database()
+            await asyncio.sleep(0.05)
+    after = (await ChangeLog(world.database, RULES).read(before)).cursor
+    assert after.identity != before.identity
+    assert after.identity.rpartition(".")[0] == before.identity.rpartition(".")[0]
 
 
 async def test_300_000_changes_of_50_rows_are_told_once_each(world: World) -> None:
