@@ -96,7 +96,7 @@ def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger
     captured row by row.
     """
     row = _Row(watch, table)
-    plan = _Planner(table, capture)
+    plan = _Planner(table, capture, compares_text=bool(watch.ignore))
     triggers = [
         plan.trigger("insert", "referencing new table as changed", row.log("INSERT", capture)),
         plan.trigger("delete", "referencing old table as changed", row.log("DELETE", capture)),
@@ -364,6 +364,7 @@ class _Planner:
 
     table: Table
     capture: Capture
+    compares_text: bool
 
     def trigger(self, name: str, referencing: str, body: str) -> Trigger:
         """A statement-level trigger of the event that it is named for."""
@@ -379,6 +380,8 @@ class _Planner:
         short = f"{table.name.encode()[:40].decode(errors='ignore')}_{name}_{digest}"
         function = f"neverstale.{quote_identifier(short)}"
         trigger = quote_identifier(TRIGGER_PREFIX + name)
+        # rounded, two floats can be the same text; above 0 none is (PostgreSQL 12 and newer)
+        exact = " set extra_float_digits = 1" if self.compares_text else ""
         text = f"""\
 #variable_conflict use_column
 declare
@@ -397,7 +400,7 @@ end"""
             function,
             (
                 f"create or replace function {function}() returns trigger\n"
-                "language plpgsql security definer set search_path = '' as\n"
+                f"language plpgsql security definer set search_path = ''{exact} as\n"
                 f"{_dollar_quoted(text)};",
                 f"create or replace trigger {trigger} after {event} on {table.sql}\n"
                 f"  {clauses} execute function {function}();",

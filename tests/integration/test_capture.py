@@ -442,6 +442,18 @@ async def test_migrations_go_on_beside_ignored_columns(
     assert (await told_until_marked(world, clients))[APOLLO] == []
 
 
+async def test_a_change_that_a_writer_sees_rounded_counts(
+    world: World, clients: dict[str, Client]
+) -> None:
+    """A comparison as text is shaped by the settings of the session that writes."""
+    await world.database.execute("alter table notes add column ratio float8 default 0.1")
+    await world.database.execute(A_NOTE)
+    await told_until_marked(world, clients)
+    await world.database.execute("set extra_float_digits = 0")
+    await world.database.execute("update notes set ratio = 0.10000000000000002")
+    assert (await told_until_marked(world, clients))[APOLLO] == [note("UPDATE", 1)]
+
+
 async def test_check_tells_what_differs(world: World, clients: dict[str, Client]) -> None:
     await world.database.execute(
         """

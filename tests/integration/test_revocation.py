@@ -63,12 +63,17 @@ async def test_a_plain_client_and_one_with_one_project_are_closed(
         assert set(await asyncio.gather(plain.closed(), one.closed())) == {4403}
 
 
-async def test_a_socket_with_other_projects_keeps_them(world: World, gateway: Part) -> None:
+async def let_in(world: World) -> None:
+    """Ada hears of Gemini, too."""
     await world.database.execute(
         "insert into project_members (project_id, user_id) values ($1, $2)",
         world.gemini,
         world.ada,
     )
+
+
+async def test_a_socket_with_other_projects_keeps_them(world: World, gateway: Part) -> None:
+    await let_in(world)
     async with v1(world, gateway, world.apollo) as client:
         await client.next()
         await client.socket.send_json({"type": "subscribe", "project_id": world.gemini})
@@ -134,11 +139,7 @@ async def test_a_project_in_doubt_all_the_time_is_told_even_so(
     world: World, gateway: Part
 ) -> None:
     """Each answer comes too late: something happened since it was asked."""
-    await world.database.execute(
-        "insert into project_members (project_id, user_id) values ($1, $2)",
-        world.gemini,
-        world.ada,
-    )
+    await let_in(world)
     async with v1(world, gateway, world.gemini) as client:
         await client.next()
         await world.database.execute(
@@ -147,14 +148,17 @@ async def test_a_project_in_doubt_all_the_time_is_told_even_so(
             " select members.* from members, lateral (select pg_sleep(0.1)) as slow"
         )
 
+        in_doubt = asyncio.Event()
+
         async def doubt() -> None:
             while True:
                 await recheck(world, world.gemini, None)
+                in_doubt.set()
                 await asyncio.sleep(0.01)
 
         doubting = asyncio.create_task(doubt())
         try:
-            await asyncio.sleep(0.1)
+            await in_doubt.wait()
             await change(world, "a", project_id=world.gemini)
             assert await rows(client, "a") == ["a"]
             await world.database.execute("delete from members")
