@@ -19,6 +19,7 @@ from listener.core.leadership import (
     decide_batch,
     decide_liveness,
     needs_barrier,
+    rest_after,
 )
 from listener.core.log_row import LogRow
 from listener.core.notification import Malformed, parse_notification
@@ -191,6 +192,7 @@ class Leader:
             await self._prune(place, now)
         elif batch.rows:
             await self._save(place, tick_lag_ms=None)
+        await asyncio.sleep(rest_after(len(batch.rows)))
         return await self._wait(place, found=bool(batch.rows))
 
     async def _plan(self, rows: Sequence[LogRow]) -> Publication | Reset:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisError
 
 TIMEOUT_SECONDS: Final = 5.0
@@ -24,9 +25,19 @@ class RedisLost(Exception):
     """Redis did not answer, or not as it must: what was asked may or may not have been done."""
 
 
+class _PacksByHiredis:
+    """A connection that packs commands in C, as redis-py's synchronous ones do."""
+
+    _serializer: Final = HiredisRespSerializer()
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        packed: list[bytes] = self._serializer.pack(*args)
+        return packed
+
+
 def connect(url: str) -> Client:
     """A client for commands. redis-py's own retries are off: they would hide a gap from us."""
-    return redis.asyncio.Redis.from_url(
+    client = redis.asyncio.Redis.from_url(
         url,
         # redis-py enforces it by asyncio.wait_for, which in Python 3.11 loses a cancellation
         # that comes as the command completes: the deadline is in telling_loss instead
@@ -37,6 +48,9 @@ def connect(url: str) -> Client:
         retry_on_timeout=False,
         protocol=2,
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_PacksByHiredis, pool.connection_class), {})
+    return client
 
 
 @asynccontextmanager

@@ -13,6 +13,8 @@ from shared.core.protocol import Reason, as_reason
 NET_SECONDS: Final = 0.25
 _FIRST_SECONDS: Final = 0.002
 _LAST_SECONDS: Final = 0.128
+_REST_SECONDS_PER_ROW: Final = 0.00025
+_MAX_REST_SECONDS: Final = 0.01
 MAX_ROWS_PER_READ: Final = 100_000
 PATIENCE_SECONDS: Final = 5.0
 _MAX_UNSEEN_SECONDS: Final = 3.0
@@ -130,6 +132,16 @@ def decide_batch(cursor: LogCursor, batch: Batch) -> Reset | None:
     if len(batch.rows) > MAX_ROWS_PER_READ:
         return Reset("bulk_change")
     return None
+
+
+def rest_after(rows: int) -> float:
+    """Seconds to leave the log alone after a read that found so many rows.
+
+    The busier the writers are, the more rows share the cost of a read and of a round trip to
+    Redis, which the writers pay too where all run on one machine. No event waits for longer:
+    next to nothing where changes are few, 1 ms at 1,500 a second, 10 ms from 4,000 a second on.
+    """
+    return min(rows * _REST_SECONDS_PER_ROW, _MAX_REST_SECONDS)
 
 
 @dataclass(slots=True)

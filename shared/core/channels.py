@@ -10,6 +10,7 @@ ChannelKind: TypeAlias = Literal["project", "user"]
 IdType: TypeAlias = Literal["uuid", "bigint", "text"]
 
 MAX_ID_BYTES = 512
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _BIGINT = re.compile(r"[+-]?[0-9]{1,25}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -60,6 +61,8 @@ def parse_id(text: str, id_type: IdType) -> str:
     if not text or len(text.encode(errors="surrogatepass")) > MAX_ID_BYTES:
         raise InvalidId(f"must have 1 to {MAX_ID_BYTES} bytes")
     if id_type == "uuid":
+        if _UUID.fullmatch(text):
+            return text
         try:
             return str(uuid.UUID(text))
         except ValueError:

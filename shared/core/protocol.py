@@ -313,7 +313,7 @@ def membership_change_of(frame: bytes) -> tuple[str, bool] | None:
 
 def format_timestamp(at: datetime) -> str:
     """UTC with six digits of microseconds and ``Z``."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def encode_close_frame(code: int, reason: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from shared.core.channels import Channel, parse_channel_token
@@ -75,6 +76,7 @@ def decide_replay(since: Since, head: LogHead) -> int | None:
     return None
 
 
+@lru_cache(maxsize=4096)  # each event of a channel needs it, on the listener's hot path
 def cursor_head(channel: Channel) -> str:
     """The text of a cursor up to its epoch, which ``publish.lua`` puts behind it."""
     return f"{channel.token}."

@@ -1,30 +1,49 @@
 """``make bench-capture``: what our triggers cost a writer.
 
 Beside no triggers and the usual row-level ones; all variants run in one server, interleaved
-round by round, with a listener running. Figures are medians and ratios of the same run.
+round by round, with a listener running. Two more tell where the cost is: a statement-level
+trigger that does nothing is what any such capture costs at least, and with the listener stopped
+only the writer's own share is left. Figures are medians and ratios of the same run.
 """
 
 import argparse
 import asyncio
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 
-from deploy.dev.servers import PostgresServer, find_postgres_programs
-from tests.load.stack import execute, running
+from deploy.dev.servers import find_postgres_programs
+from listener.core.leadership import parse_log_cursor
+from shared.core.channels import RedisNames
+from shared.redis_link import Client, connect, read_state
+from tests.load.stack import Stack, execute, running
 
 ROWS: Final = 20_000
 PROJECTS: Final = 200
-VARIANTS: Final = ("no triggers", "row-level NOTIFY", "neverstale")
-TABLES: Final = {"no triggers": "bare", "row-level NOTIFY": "usual", "neverstale": "ours"}
+CATCH_UP_SECONDS: Final = 60.0
+BARE: Final = "no triggers"
+USUAL: Final = "row-level NOTIFY"
+OURS: Final = "neverstale"
+STOPPED: Final = "neverstale, listener stopped"
+TABLES: Final = {
+    BARE: "bare",
+    "empty trigger": "empty",
+    USUAL: "usual",
+    OURS: "ours",
+    STOPPED: "ours",
+}
+VARIANTS: Final = tuple(TABLES)
 SCHEMA: Final = f"""
 create table projects (id uuid primary key, owner_id uuid);
 create table project_members (project_id uuid, user_id uuid);
@@ -34,10 +53,15 @@ create table bare (id int primary key, project_id uuid not null, title text);
 insert into bare
 select n, (array(select id from projects))[1 + n % {PROJECTS}], ''
   from generate_series(1, {ROWS}) as n;
+create table empty (like bare including all);
 create table usual (like bare including all);
 create table ours (like bare including all);
+insert into empty select * from bare;
 insert into usual select * from bare;
 insert into ours select * from bare;
+create function nothing() returns trigger language plpgsql as $$ begin return null; end $$;
+create trigger nothing after update on empty referencing new table as changed
+  for each statement execute function nothing();
 -- what teams write by hand: a payload for each row
 create function usual_notify() returns trigger language plpgsql as $$
 begin
@@ -88,36 +112,76 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="neverstale-bench-") as name:
         folder = Path(name)
         with running(folder, SCHEMA, CONFIG) as stack:
-            found = asyncio.run(
-                _measure(stack.postgres, folder, arguments.rounds, arguments.seconds)
-            )
+            found = asyncio.run(_measure(stack, folder, arguments.rounds, arguments.seconds))
     _report(found, arguments.rounds)
     return 0
 
 
 async def _measure(
-    postgres: PostgresServer, folder: Path, rounds: int, seconds: int
+    stack: Stack, folder: Path, rounds: int, seconds: int
 ) -> dict[tuple[str, str], list[float]]:
     """Transactions per second of each scenario and variant; of the bulk update, its seconds."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
-    hearing = await asyncpg.connect(postgres.url)  # somebody listens to the usual ones, too
+    url, port = stack.postgres.url, stack.postgres.port
+    hearing = await asyncpg.connect(url)  # somebody listens to the usual ones, too
     await hearing.add_listener("usual", lambda *_: None)
     for number in range(1, rounds + 1):
         print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
-        turned = VARIANTS[number % 3 :] + VARIANTS[: number % 3]
+        turn = number % len(VARIANTS)
+        turned = VARIANTS[turn:] + VARIANTS[:turn]
         for scenario, (writers, script) in SCENARIOS.items():
             for variant in turned:
                 path = folder / "script.sql"
                 path.write_text(script.replace("%s", TABLES[variant]))
-                tps = await asyncio.to_thread(_pgbench, postgres.port, path, writers, seconds)
+                async with _listening(stack, variant):
+                    tps = await asyncio.to_thread(_pgbench, port, path, writers, seconds)
                 found[scenario, variant].append(tps)
         for variant in turned:
-            started = time.perf_counter()
-            await execute(postgres.url, f"update {TABLES[variant]} set title = 'bulk {number}'")
-            found[BULK, variant].append(time.perf_counter() - started)
-            await execute(postgres.url, f"vacuum {TABLES[variant]}")
+            async with _listening(stack, variant):
+                started = time.perf_counter()
+                await execute(url, f"update {TABLES[variant]} set title = 'bulk {number}'")
+                found[BULK, variant].append(time.perf_counter() - started)
+            await execute(url, f"vacuum {TABLES[variant]}")
     await hearing.close()
     return found
+
+
+@asynccontextmanager
+async def _listening(stack: Stack, variant: str) -> AsyncIterator[None]:
+    """The listener as the variant wants it; afterwards it has told everything."""
+    if variant == STOPPED:
+        stack.listener.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        stack.listener.process.send_signal(signal.SIGCONT)
+    client = connect(stack.valkey.url)
+    connection = await asyncpg.connect(stack.postgres.url)
+    try:
+        now = await connection.fetchval("select pg_current_snapshot()::text")
+        async with asyncio.timeout(CATCH_UP_SECONDS):
+            while not await _has_seen(client, connection, now):
+                await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
+        await client.aclose()
+
+
+async def _has_seen(
+    client: Client, connection: "asyncpg.Connection[asyncpg.Record]", snapshot: str
+) -> bool:
+    """Whether the cursor that the leader has saved is at least that snapshot."""
+    state = await read_state(client, RedisNames().state)
+    cursor = parse_log_cursor(state.get("cursor", ""))
+    return bool(
+        cursor
+        and await connection.fetchval(
+            "select pg_snapshot_xmin($1::text::pg_snapshot)"
+            " >= pg_snapshot_xmax($2::text::pg_snapshot)",
+            cursor.snapshot,
+            snapshot,
+        )
+    )
 
 
 def _pgbench(port: int, script: Path, writers: int, seconds: int) -> float:
@@ -138,11 +202,15 @@ def _report(found: dict[tuple[str, str], list[float]], rounds: int) -> None:
     print("| | " + " | ".join(VARIANTS) + " | neverstale : row-level |")
     print("|---|" + "---|" * (len(VARIANTS) + 1))
     for scenario in (*SCENARIOS, BULK):
-        medians = [statistics.median(found[scenario, variant]) for variant in VARIANTS]
+        medians = {name: statistics.median(found[scenario, name]) for name in VARIANTS}
         unit = "ms" if scenario == BULK else "tx/s"
         scale = 1000 if scenario == BULK else 1
-        cells = [f"{value * scale:,.0f} {unit} ({value / medians[0]:.2f})" for value in medians]
-        print(f"| {scenario} | " + " | ".join(cells) + f" | {medians[2] / medians[1]:.2f} |")
+        cells = [
+            f"{value * scale:,.0f} {unit} ({value / medians[BARE]:.2f})"
+            for value in medians.values()
+        ]
+        ratio = medians[OURS] / medians[USUAL]
+        print(f"| {scenario} | " + " | ".join(cells) + f" | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from listener.core.leadership import (
     decide_liveness,
     needs_barrier,
     parse_log_cursor,
+    rest_after,
 )
 from listener.core.log_row import LogRow
 from listener.core.notification import Malformed, parse_notification
@@ -156,6 +157,12 @@ def test_reads_follow_a_wake_up_ever_slower_and_start_anew_with_each_find() -> N
     assert waits == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.25]
     assert schedule.next_wait(found=True) == 0.002
     assert schedule.next_wait(found=False) == 0.004
+
+
+def test_a_busy_log_is_left_alone_for_a_moment_and_never_for_long() -> None:
+    assert rest_after(0) == 0.0
+    assert rest_after(4) == 0.001
+    assert rest_after(40) == rest_after(MAX_ROWS_PER_READ) == 0.01
 
 
 HERE = Place("g", CURSOR, "run.repl", "gap")
