@@ -201,17 +201,20 @@ class _Row:
 
     def _beyond_threshold(self, action: str, capture: Capture, source: str) -> str:
         threshold = capture.bulk_threshold
-        light = f"({self.project} = any (neverstale_heavy)) is not true"
+        light = f"({self.project} in (select unnest(neverstale_heavy))) is not true"
         return f"""
    limit {threshold + 1};
   get diagnostics neverstale_logged = row_count;
   if neverstale_logged > {threshold} then
-    neverstale_heavy := array(
-      select {self.project} from {source}
-       where {self.project} is not null group by 1 having count(*) > {threshold});
+    select array_agg(p) filter (where p is not null and n > {threshold}),
+           sum(n) filter (where p is null or n <= {threshold})
+      into neverstale_heavy, neverstale_logged
+      from (select {self.project} as p, count(*) as n from {source} group by 1) as counted;
     insert into neverstale.change_log (project_id, resource, action)
     select unnest(neverstale_heavy), 'bulk_change', 'RECONNECT';
-  {_INSERT}{self.told(action, source, light)};
+    if neverstale_logged > 0 then
+      {_INSERT}{self.told(action, source, light)};
+    end if;
   end if;
 """
 

@@ -314,6 +314,14 @@ PATHS = [
         [("label_use", "INSERT", str(number)) for number in range(1, 6)],
     ),
     Way(
+        "in bulk: beside a project over the threshold, a row whose parent is gone",
+        "insert into pages select n, case when n < 8 then 1 else 404 end"
+        " from generate_series(1, 8) n",
+        [BULK],
+        [BULK],
+        before=f"insert into documents values (1, '{APOLLO}', 't')",
+    ),
+    Way(
         "in bulk, in a tree",
         "update readings set id = id + 100",
         [BULK],
