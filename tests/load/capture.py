@@ -31,6 +31,7 @@ from tests.load.stack import Stack, execute, running
 
 ROWS: Final = 20_000
 PROJECTS: Final = 200
+BULKS: Final = 4  # a round; each takes a moment only
 CATCH_UP_SECONDS: Final = 60.0
 BARE: Final = "no triggers"
 USUAL: Final = "row-level NOTIFY"
@@ -136,12 +137,13 @@ async def _measure(
                 async with _listening(stack, variant):
                     tps = await asyncio.to_thread(_pgbench, port, path, writers, seconds)
                 found[scenario, variant].append(tps)
-        for variant in turned:
-            async with _listening(stack, variant):
-                started = time.perf_counter()
-                await execute(url, f"update {TABLES[variant]} set title = 'bulk {number}'")
-                found[BULK, variant].append(time.perf_counter() - started)
-            await execute(url, f"vacuum {TABLES[variant]}")
+        for _ in range(BULKS):
+            for variant in turned:
+                async with _listening(stack, variant):
+                    started = time.perf_counter()
+                    await execute(url, f"update {TABLES[variant]} set title = 'bulk {number}'")
+                    found[BULK, variant].append(time.perf_counter() - started)
+                await execute(url, f"vacuum {TABLES[variant]}")
     await hearing.close()
     return found
 
