@@ -4,7 +4,7 @@ to work with.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, TypeAlias
 
@@ -24,26 +24,36 @@ select pid from pg_locks
  where locktype = 'advisory' and granted and objsubid = 2
    and classid = $1::bigint::oid and objid = $2::bigint::oid
    and database = (select oid from pg_database where datname = current_database())"""
-_SET: Final = "select set_config($1, $2, false)"
+# some settings are known to newer servers only
+_SET: Final = """\
+select count(set_config(name, wanted, false))
+  from unnest($1::text[], $2::text[]) as given (name, wanted) join pg_settings using (name)"""
 _END_HOLDER: Final = (
     f"select pg_terminate_backend(pid) from ({_HOLDER}) as holder where pid = $3"  # noqa: S608 constants alone
 )
 
-# Bounds how long the server takes a dead leader for alive. Set once connected: poolers refuse
-# unknown
-# start-up parameters.
+# What a database or a role may have for the app's sake would end a read of a long log again and
+# again, and the service. Set once connected: poolers refuse unknown start-up parameters.
+_OWN_SETTINGS: Final = {
+    "statement_timeout": "0",
+    "transaction_timeout": "0",
+    "lock_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+}
+# Bounds how long the server takes a dead leader for alive.
 _SESSION_SETTINGS: Final = {
+    **_OWN_SETTINGS,
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
-    "idle_session_timeout": "0",
-    "statement_timeout": "0",
 }
 # The plan of a read that is prepared while the log is short stays when it has grown: it must be
 # one by the index from the start. (Before PostgreSQL 18 a plan without a choice counts as so
 # dear that it would be compiled.)
-_WORK_SETTINGS: Final = {"enable_seqscan": "off", "jit": "off"}
+_WORK_SETTINGS: Final = {**_OWN_SETTINGS, "enable_seqscan": "off", "jit": "off"}
 _POOLER: Final = (
     "DATABASE_URL leads through a pooler in transaction mode (a NOTIFY to our own LISTEN never "
     "arrived): LISTEN and the leader's lock need a session, so give the listener PostgreSQL's "
@@ -58,6 +68,7 @@ _LOST: Final = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby that may become the primary
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
+    asyncpg.TransactionRollbackError,
 )
 _POOLED: Final = (
     asyncpg.InvalidSQLStatementNameError,
@@ -78,6 +89,8 @@ async def telling_loss() -> AsyncIterator[None]:
     """
     try:
         yield
+    except asyncpg.ClientConfigurationError as exc:
+        raise FatalError(f"DATABASE_URL: {exc}") from exc
     except _LOST as exc:
         raise PgLost(f"{type(exc).__name__}: {exc}") from exc
     except (asyncpg.InvalidSchemaNameError, asyncpg.UndefinedTableError) as exc:
@@ -177,14 +190,12 @@ class Session:
             raise FatalError(_POOLER) from exc
 
     async def configure(self) -> None:
-        """Set what bounds the time that the server takes a dead session for alive.
-
-        Raises ``PgLost``.
+        """Set what bounds the time that the server takes a dead session for alive, and that
+        nothing else ends it. Raises ``PgLost``.
         """
-        for name, value in _SESSION_SETTINGS.items():
-            await self._ask(_SET, name, value)
+        await self._ask(_SET, *_columns(_SESSION_SETTINGS))
 
-    async def _ask(self, sql: str, *values: str | int) -> object:
+    async def _ask(self, sql: str, *values: str | int | list[str]) -> object:
         async with telling_loss(), self._asking:
             return await self._connection.fetchval(sql, *values, timeout=TIMEOUT_SECONDS)
 
@@ -217,5 +228,9 @@ async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
         await session.verify_direct(work)
         await session.configure()
         async with telling_loss():
-            await work.executemany(_SET, _WORK_SETTINGS.items())
+            await work.execute(_SET, *_columns(_WORK_SETTINGS))
         yield session, work
+
+
+def _columns(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    return list(settings), list(settings.values())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import PydanticUndefined
@@ -28,9 +29,27 @@ def _url_of(*schemes: str) -> AfterValidator:
             raise ValueError(
                 f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}"
             )
+        if not _is_readable(url.get_secret_value()):
+            raise ValueError(
+                "is no URL: percent-encode what is special in the password (/ is %2F, @ is %40)"
+            )
         return url
 
     return AfterValidator(check)
+
+
+def _is_readable(url: str) -> bool:
+    """Whether its parts can be told apart.
+
+    What follows a bare / or # in a password would be taken for a part that errors may tell.
+    """
+    try:
+        parts = urlsplit(url)
+        for host in parts.netloc.rpartition("@")[2].split(","):  # PostgreSQL takes several
+            _ = urlsplit(f"//{host}").port
+    except ValueError:
+        return False
+    return "@" not in parts.path + parts.fragment
 
 
 class DatabaseSettings(BaseSettings):

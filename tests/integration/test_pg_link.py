@@ -1,6 +1,9 @@
 import asyncio
 
+import pytest
+
 from listener.pg_link import open_links
+from shared.lifecycle import FatalError
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS
 
@@ -30,3 +33,32 @@ async def test_only_the_holder_of_the_lock_is_ended_and_by_its_own_role(world: W
         await asyncio.wait_for(leader.lost.wait(), HANG_SECONDS)
         while not await standby.try_lead():
             await asyncio.sleep(0.01)
+
+
+async def test_what_the_database_sets_for_the_app_does_not_bind_us(world: World) -> None:
+    name = world.database_url.rpartition("/")[2]
+    before = {
+        "statement_timeout": "5000",
+        "transaction_timeout": "5000",
+        "lock_timeout": "5000",
+        "idle_session_timeout": "60000",
+        "idle_in_transaction_session_timeout": "60000",
+        "default_transaction_isolation": "serializable",
+    }
+    for setting, value in before.items():
+        if await world.database.fetch("select from pg_settings where name = $1", setting):
+            await world.database.execute(f"alter database {name} set {setting} = '{value}'")
+    async with open_links(world.database_url) as (_, work):
+        rows = await work.fetch(
+            "select name, setting from pg_settings where name = any ($1)", list(before)
+        )
+    assert len(rows) >= len(before) - 1, "transaction_timeout is new in PostgreSQL 17"
+    for row in rows:
+        expected = "read committed" if row["name"].startswith("default") else "0"
+        assert row["setting"] == expected, row["name"]
+
+
+async def test_an_option_of_the_url_that_cannot_be_is_told_once(world: World) -> None:
+    with pytest.raises(FatalError, match=r"DATABASE_URL: .*sslmode"):
+        async with open_links(f"{world.database_url}?sslmode=bogus"):
+            pass

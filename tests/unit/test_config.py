@@ -335,10 +335,22 @@ def test_settings_have_defaults_and_keep_their_secrets() -> None:
 
 
 @pytest.mark.parametrize(
+    "url", ["postgresql:///app", "postgres://a:b%2Fc@h1:1,h2:2,[::1]:3/db?sslmode=require"]
+)
+def test_any_url_whose_parts_can_be_told_apart_is_one(url: str) -> None:
+    settings = load_settings(GatewaySettings, {**SETTINGS, "DATABASE_URL": url})
+    assert settings.database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"DATABASE_URL": ""}, "DATABASE_URL is required"),
         ({"DATABASE_URL": "mysql://x"}, "must start with postgresql:// or postgres://"),
+        ({"DATABASE_URL": "postgresql://u:pa/secret@h/d"}, "percent-encode what is special"),
+        ({"DATABASE_URL": "postgresql://u:12/secret@h/d"}, "percent-encode what is special"),
+        ({"REDIS_URL": "redis://:[secret@h"}, "percent-encode what is special"),
+        ({"REDIS_URL": "redis://h:secret"}, "percent-encode what is special"),
         ({"PORT": "no"}, "PORT must be a whole number"),
         ({"PORT": "70000"}, "PORT must be at most 65535"),
         ({"REPLAY_MAX_ROWS": "0"}, "REPLAY_MAX_ROWS must be at least 1"),
