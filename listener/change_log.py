@@ -23,9 +23,11 @@ _ASSIGN_XID: Final = "select pg_current_xact_id()::text::bigint"
 _SEEN_RAW: Final = (
     "update neverstale.installation set raw_notify_seen = true where not raw_notify_seen"
 )
-_NOTE_SKIPPED: Final = (
-    "update neverstale.installation set skipped = $1 where skipped is distinct from $1"
-)
+_NOTE_SKIPPED: Final = """\
+update neverstale.installation
+   set skipped = true, skips_noted = (select last_value from neverstale.skips)
+ where not skipped or skips_noted <> (select last_value from neverstale.skips)"""
+_FORGET_SKIPPED: Final = "update neverstale.installation set skipped = false where skipped"
 _INSERT: Final = """\
 insert into neverstale.change_log (project_id, user_id, resource, id, action, at)
 select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp())
@@ -106,7 +108,7 @@ class ChangeLog:
     async def note_skipped(self, *, skipped: bool) -> None:
         """Remember, whatever happens to Redis, that changes may have been left out."""
         async with telling_loss():
-            await self._connection.execute(_NOTE_SKIPPED, skipped)
+            await self._connection.execute(_NOTE_SKIPPED if skipped else _FORGET_SKIPPED)
 
     async def write(self, rows: Sequence[LogRow]) -> None:
         """Log what raw NOTIFYs told, and remember for ever that there are such."""

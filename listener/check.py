@@ -1,18 +1,16 @@
 """Compares a database with ``invalidation.toml``, and tells what no trigger can see."""
 
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from listener.core.triggers import Table, probe_sql
 from listener.install import (
     IS_INSTALLED,
     Config,
     Plan,
-    as_in_trigger,
     describe_tree,
+    looked_up,
     plan_install,
 )
 from listener.membership import Membership
@@ -109,25 +107,10 @@ async def _find_unwatched_parents(
     for watch in config.watches:
         table, *_ = await describe_tree(connection, watch)
         for key, text in watch.expressions.items():
-            async with as_in_trigger(connection):
-                explained = await connection.fetchval(
-                    "explain (verbose, format json) " + probe_sql(text, table)
-                )
-            looked_up = {found.sql for found in _relations(json.loads(explained))}
+            found = {found.sql for found in await looked_up(connection, text, table)}
             notes += [
                 f"watch ({watch.table}) {key}: looks up {name}, which is not watched: a change "
                 f"of it that gives rows another {key} goes unseen; add a [[watch]] of it"
-                for name in sorted(looked_up.difference(watched))
+                for name in sorted(found.difference(watched))
             ]
     return notes
-
-
-def _relations(plan: Any) -> Iterator[Table]:
-    """The tables that a plan reads, wherever they are in it."""
-    if isinstance(plan, list):
-        for part in plan:
-            yield from _relations(part)
-    elif isinstance(plan, dict):
-        if "Relation Name" in plan:
-            yield Table(plan["Schema"], plan["Relation Name"], ())
-        yield from _relations(list(plan.values()))

@@ -1,21 +1,24 @@
 """Puts the change log and the triggers into a database, and keeps them as they should be."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from listener.core.triggers import (
+    SEARCH_PATH,
     TRIGGER_PREFIX,
     Capture,
     Table,
     Trigger,
     columns_in,
-    equality_sql,
     plan_capture,
     plan_triggers,
     probe_sql,
@@ -25,7 +28,10 @@ from listener.core.watches import Watch, parse_bulk_threshold, parse_watches
 from listener.pg_link import LOCK_CLASS, Connection
 from shared.core.access_rules import ConfigError
 
-LOCK_TIMEOUT_SECONDS: Final = 5
+# Below PostgreSQL's deadlock_timeout (1 s): in a deadlock it is we who give up, never the app.
+_LOCK_TIMEOUT: Final = "800ms"
+_TRIES: Final = 6
+_PAUSE_SECONDS: Final = 0.2  # for the writers that have queued up behind us
 _INSTALL_LOCK: Final = 3
 _SQL: Final = Path(__file__).parent / "sql"
 SCHEMA_SQL: Final = (_SQL / "schema.sql").read_text()
@@ -37,6 +43,12 @@ update neverstale.installation
    set watches = '{watches}', log_max_bytes = {log_max_bytes}, disabled = false;
 delete from neverstale.incarnation;
 insert into neverstale.incarnation default values;"""
+_NO_DEADLOCK: Final = f"set local lock_timeout = '{_LOCK_TIMEOUT}';"
+_IN_THE_WAY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+_OWN_ALIAS: Final = re.compile(
+    r"changed(_\d+)?"
+)  # of the probed table, and of what is below it
+_Result = TypeVar("_Result")
 IS_INSTALLED: Final = "select to_regclass('neverstale.installation') is not null"
 
 
@@ -88,7 +100,8 @@ async def install(connection: Connection, config: Config) -> Plan:
         ConfigError: a watched table or an expression does not exist.
         InstallError: a lock could not be had in time, or a right is missing.
     """
-    async with _one_transaction(connection):
+
+    async def work() -> Plan:
         await connection.execute(
             "select pg_advisory_xact_lock($1, $2)", LOCK_CLASS, _INSTALL_LOCK
         )
@@ -99,13 +112,18 @@ async def install(connection: Connection, config: Config) -> Plan:
         known = await connection.fetchval("select watches from neverstale.installation")
         if plan.statements or known != plan.watches:
             await connection.execute(_remember(plan.watches, config))
-    return plan
+        return plan
+
+    return await _in_one_transaction(connection, work)
 
 
 async def uninstall(connection: Connection) -> None:
     """Remove everything of ours: triggers, functions, the log. Raises ``InstallError``."""
-    async with _one_transaction(connection):
+
+    async def work() -> None:
         await connection.execute("drop schema if exists neverstale cascade")
+
+    await _in_one_transaction(connection, work)
 
 
 async def disable(connection: Connection) -> None:
@@ -114,10 +132,13 @@ async def disable(connection: Connection) -> None:
     Raises:
         InstallError: there is nothing to disable, or a right is missing.
     """
-    async with _one_transaction(connection):
+
+    async def work() -> None:
         if not await connection.fetchval(IS_INSTALLED):
             raise InstallError("Neverstale is not installed here: there is nothing to disable")
         await connection.execute(_DISABLE)
+
+    await _in_one_transaction(connection, work)
 
 
 async def print_sql(connection: Connection, config: Config) -> str:
@@ -133,20 +154,26 @@ async def print_sql(connection: Connection, config: Config) -> str:
         _remember(_digest(triggers), config),
     ]
     body = "\n\n".join(statements)
-    return f"begin;\nset local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';\n\n{body}\n\ncommit;\n"
+    return f"begin;\n{_NO_DEADLOCK}\n\n{body}\n\ncommit;\n"
 
 
-@asynccontextmanager
-async def _one_transaction(connection: Connection) -> AsyncIterator[None]:
-    """A transaction that waits for no lock for long, and says why nothing was changed."""
+async def _in_one_transaction(
+    connection: Connection, work: Callable[[], Awaitable[_Result]]
+) -> _Result:
+    """Do it in a transaction that waits for no lock for long, again and again for some seconds.
+
+    Raises ``InstallError``, which says why nothing was changed.
+    """
     try:
-        async with connection.transaction():
-            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
-            await connection.execute("set local client_min_messages = warning")
-            yield
-    except asyncpg.LockNotAvailableError as exc:
+        for _ in range(_TRIES - 1):
+            try:
+                return await _try_once(connection, work)
+            except _IN_THE_WAY:
+                await asyncio.sleep(_PAUSE_SECONDS)
+        return await _try_once(connection, work)
+    except _IN_THE_WAY as exc:
         raise InstallError(
-            f"a table was locked for over {LOCK_TIMEOUT_SECONDS} s (by a long transaction): "
+            f"a table was locked at each of {_TRIES} tries (by a long transaction): "
             "nothing was changed, try again"
         ) from exc
     except asyncpg.InsufficientPrivilegeError as exc:
@@ -155,6 +182,14 @@ async def _one_transaction(connection: Connection) -> AsyncIterator[None]:
         ) from exc
     except asyncpg.ReadOnlySQLTransactionError as exc:
         raise InstallError(f"DATABASE_URL leads to a read-only server ({exc})") from exc
+
+
+async def _try_once(connection: Connection, work: Callable[[], Awaitable[_Result]]) -> _Result:
+    async with connection.transaction():
+        await connection.execute(_NO_DEADLOCK)
+        await connection.execute("set local statement_timeout = 0")
+        await connection.execute("set local client_min_messages = warning")
+        return await work()
 
 
 def _remember(watches: str, config: Config) -> str:
@@ -193,18 +228,55 @@ def _digest(triggers: Sequence[Trigger]) -> str:
 async def _wanted(connection: Connection, config: Config) -> list[Trigger]:
     """All triggers of the watches, whose tables and expressions were found to be there."""
     problems: list[str] = []
-    triggers: list[Trigger] = []
+    described: dict[str, tuple[Watch, Table]] = {}
+    parents = set(config.capture.parents)
     for watch in config.watches:
         where = f"watch ({watch.table})"
         try:
             tables = await describe_tree(connection, watch)
-            for table in tables:
-                triggers += plan_triggers(watch, table, config.capture)
         except ConfigError as exc:
             problems += [f"{where} {problem}" for problem in exc.problems]
+            continue
+        for table in tables:
+            if table.sql in described:
+                other, _ = described[table.sql]
+                problems.append(
+                    f"{where} table: {table.sql} is watched by ({other.table}) already: "
+                    "leave one out"
+                )
+            described[table.sql] = watch, table
+        if watch.project:
+            parents |= {
+                found.name for found in await looked_up(connection, watch.project, tables[0])
+            }
     if problems:
         raise ConfigError(problems)
-    return triggers
+    capture = replace(config.capture, parents=frozenset(parents))
+    return [
+        trigger
+        for watch, table in described.values()
+        for trigger in plan_triggers(watch, table, capture)
+    ]
+
+
+async def looked_up(connection: Connection, text: str, table: Table) -> set[Table]:
+    """The tables that an expression over the table's rows reads, through views too."""
+    async with as_in_trigger(connection):
+        explained = await connection.fetchval(
+            "explain (verbose, format json) " + probe_sql(text, table)
+        )
+    return set(_relations(json.loads(explained)))
+
+
+def _relations(plan: Any) -> Iterator[Table]:
+    """The tables that a plan reads, wherever they are in it, but for the probed one."""
+    if isinstance(plan, list):
+        for part in plan:
+            yield from _relations(part)
+    elif isinstance(plan, dict):
+        if "Relation Name" in plan and not _OWN_ALIAS.fullmatch(plan["Alias"]):
+            yield Table(plan["Schema"], plan["Relation Name"], ())
+        yield from _relations(list(plan.values()))
 
 
 async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
@@ -214,13 +286,25 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
         ConfigError: there is no such table, or the watch does not fit it.
     """
     try:
-        rows = await connection.fetch(_DESCRIBE, watch.table)
-    except asyncpg.PostgresSyntaxError:
+        async with connection.transaction():
+            rows = await connection.fetch(_DESCRIBE, watch.table)
+    except (
+        asyncpg.PostgresSyntaxError,
+        asyncpg.InvalidNameError,
+        asyncpg.FeatureNotSupportedError,  # another database's
+    ):
         rows = []
     if not rows:
         raise ConfigError(["table: there is no such table: write it as schema.table"])
     if rows[0]["relkind"] not in ("r", "p"):
         raise ConfigError(["table: it is no table (a view?): watch the tables below it"])
+    if any(row["relkind"] == "f" for row in rows):
+        raise ConfigError(
+            [
+                "table: a partition is a foreign table, where PostgreSQL allows no such "
+                "triggers: watch the other partitions one by one"
+            ]
+        )
     named = Table(rows[0]["schema"], rows[0]["name"], tuple(rows[0]["columns"]))
     problems = [
         f"{key}: {text!r} is no column or expression over the row ({problem})"
@@ -228,6 +312,11 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
         if (problem := await _problem_of(connection, probe_sql(text, named)))
     ]
     placing = {name for text in watch.expressions.values() for name in columns_in(text, named)}
+    problems += [
+        f"{name} is a virtual column, which no trigger can read: write its expression instead"
+        for name in rows[0]["virtual"]
+        if name in placing
+    ]
     for column in watch.ignore:
         if column not in named.columns:
             problems.append(f"ignore: there is no column {column}: leave it out")
@@ -241,7 +330,7 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
             row["name"],
             tuple(row["columns"]),
             in_tree=row["in_tree"],
-            incomparable=await _incomparable(connection, row),
+            loose=frozenset(row["loose"]),
             root=named.name,
         )
         for row in rows
@@ -249,21 +338,13 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
     ]
 
 
-async def _incomparable(connection: Connection, row: "asyncpg.Record") -> frozenset[str]:
-    """The columns whose type has no equality."""
-    table = Table(row["schema"], row["name"], ())
-    found = set()
-    for column in row["columns"]:
-        if await _problem_of(connection, equality_sql(column, table)):
-            found.add(column)
-    return frozenset(found)
-
-
 async def _problem_of(connection: Connection, query: str) -> str | None:
     """Why the triggers could not run the query; or None."""
     try:
         async with as_in_trigger(connection):
-            await connection.prepare(query)
+            await connection.execute(
+                f"explain {query}"
+            )  # unlike PREPARE, it asks for the rights
     except asyncpg.LockNotAvailableError:
         raise
     except asyncpg.PostgresError as exc:
@@ -273,11 +354,11 @@ async def _problem_of(connection: Connection, query: str) -> str | None:
 
 @asynccontextmanager
 async def as_in_trigger(connection: Connection) -> AsyncIterator[None]:
-    """Inside, names are found as the triggers find them, whose search_path is empty."""
+    """Inside, names are found as the triggers find them."""
     savepoint = connection.transaction()
     await savepoint.start()
     try:
-        await connection.execute("set local search_path = ''")
+        await connection.execute(f"set local search_path = {SEARCH_PATH}")
         yield
     finally:
         await savepoint.rollback()  # a released one would leave its search_path behind

@@ -166,8 +166,9 @@ class Leader:
     async def _step(self, place: Place) -> Place | Reset:
         """One read, with all that follows from it, up to the time of the next one."""
         batch = await self._log.read(place.cursor)
-        if batch.is_skipping and not batch.has_skipped:
-            log.warning("changes are not captured: the log is full, or disabled")
+        if batch.is_skipping:
+            if not batch.has_skipped:
+                log.warning("changes are not captured: the log is full, or disabled")
             await self._log.note_skipped(skipped=True)
         judged = decide_liveness(place, batch)
         if isinstance(judged, Reset):

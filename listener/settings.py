@@ -11,6 +11,7 @@ class ListenerSettings(Settings):
     log_max_bytes: int = Field(
         2**30,
         ge=1024 * 1024,
+        le=2**60,
         description="install: above this size of the change log, triggers stop logging",
     )
     health_port: Port = Field(

@@ -60,7 +60,8 @@ class Batch:
 
     ``cursor`` is the one that it makes, ``cursor_ahead`` says that the former can't be of this
     database's past, ``rows`` are what the former had not seen, oldest first, ``oldest_age`` the
-    first one's age in seconds. ``is_skipping``: triggers that look now do not log;
+    first one's age in seconds. ``is_skipping``: triggers that look now do not log, or some did
+    not since that was last noted;
     ``has_skipped``: a leader noted that they did, and none has reset behind a barrier since.
     No transaction with an xid below ``oldest_xid`` is running.
     """

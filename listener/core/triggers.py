@@ -9,7 +9,16 @@ from typing import Final
 from listener.core.watches import Watch
 
 TRIGGER_PREFIX: Final = "neverstale_"
+# Where pg_temp is not named, a session's own types are found first, and run what they like as
+# the functions' owner (CREATE FUNCTION, "Writing SECURITY DEFINER Functions Safely").
+SEARCH_PATH: Final = "pg_catalog, pg_temp"
+# A value is written alike whatever the session has set. (Rounded, two floats may be one text.)
+_SPELLING: Final = (
+    " set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres'"
+    " set bytea_output = 'hex' set extra_float_digits = 1 set standard_conforming_strings = on"
+)
 _QUALIFIED: Final = re.compile(r"\bchanged\s*\.\s*(?!\*)", re.IGNORECASE)
+_CONSTANT: Final = re.compile(r"'(?:[^']|'')*'")
 _WORD: Final = re.compile(r'"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)')
 
 
@@ -19,14 +28,15 @@ class Table:
 
     ``in_tree``: it is partitioned, a partition, or has or is an inheritance child, so its rows
     may come and go by other tables of the tree; ``root`` is then the name of the watched one.
-    ``incomparable`` columns have a type without equality (json, xml, point).
+    ``loose`` columns have a type without equality (json), one that calls values equal which are
+    not written alike (numeric, citext), or that is written as a session likes it (timestamptz).
     """
 
     schema: str
     name: str
     columns: tuple[str, ...]
     in_tree: bool = False
-    incomparable: frozenset[str] = frozenset()
+    loose: frozenset[str] = frozenset()
     root: str = ""
 
     @property
@@ -96,7 +106,7 @@ def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger
     captured row by row.
     """
     row = _Row(watch, table)
-    plan = _Planner(table, capture, compares_text=bool(watch.ignore))
+    plan = _Planner(table, capture, writes_text=bool(watch.ignore) or row.is_loose)
     triggers = [
         plan.trigger("insert", "referencing new table as changed", row.log("INSERT", capture)),
         plan.trigger("delete", "referencing old table as changed", row.log("DELETE", capture)),
@@ -146,6 +156,8 @@ class _Row:
             name for text in watch.expressions.values() for name in columns_in(text, table)
         }
         self.placing = sorted(found)
+        named = (plain_column(text, table) for text in watch.expressions.values())
+        self.is_loose = any(column is None or column in table.loose for column in named)
         project = {*columns_in(watch.id or "", table), *columns_in(watch.project or "", table)}
         self._rooting = sorted(project)  # what those below a parent may look up
 
@@ -277,7 +289,7 @@ class _Row:
         logged = self._log_images(every, capture)
         if self._watch.ignore:
             ignored = ", ".join(map(quote_literal, self._watch.ignore))
-            differing = _unlike(f"to_jsonb(%s) - array[{ignored}]::text[]")
+            differing = _unlike(f"(to_jsonb(%s) - array[{ignored}]::text[])::text")
             seen = self._log_images(differing, capture)
             logged = f"  begin\n{seen}  exception when others then\n{logged}  end;\n"
         if self._watch.is_project and self._watch.user:
@@ -289,14 +301,15 @@ class _Row:
             logged += _INSERT + self.told("'LOST'", "before as changed", lost) + ";\n"
         if self._is_parent(capture) and self._rooting:
             rooting = ", ".join(f"%s.{quote_identifier(column)}" for column in self._rooting)
-            logged += self.widen(_unlike(f"jsonb_build_array({rooting})"))
+            logged += self.widen(_unlike(f"jsonb_build_array({rooting})::text"))
         return logged
 
 
 def _unlike(image: str) -> str:
-    """The rows of both transition tables whose image (of the row %s, as jsonb) the other lacks.
+    """The rows of both transition tables whose image (of the row %s) the other lacks.
 
-    As jsonb, since every type has that, and not every type has an equality.
+    As the text of jsonb, since every type has that, and not every type an equality that tells
+    all that is written differently apart.
     """
     parts = (
         f"select * from {here} as here where not exists (select from {there} as there"
@@ -310,7 +323,7 @@ def differ(columns: Sequence[str], table: Table) -> str:
     """A condition on OLD and NEW: one of the columns changed."""
     conditions = []
     for column in columns:
-        cast = "::text" if column in table.incomparable else ""
+        cast = '::text collate "C"' if column in table.loose else ""
         name = quote_identifier(column) + cast
         conditions.append(f"old.{name} is distinct from new.{name}")
     return " or ".join(conditions)
@@ -328,27 +341,32 @@ def columns_in(expression: str, table: Table) -> set[str]:
 
 
 def _words(expression: str) -> set[str]:
+    """All that may be a name in it; a quote within a string constant hides none."""
     return {
-        quoted.replace('""', '"') if quoted else plain.lower()
-        for quoted, plain in _WORD.findall(expression)
+        quoted.replace('""', '"') if quoted else _fold(plain)
+        for text in (expression, _CONSTANT.sub(" ", expression))
+        for quoted, plain in _WORD.findall(text)
     }
 
 
+def _fold(name: str) -> str:
+    """As PostgreSQL folds a name without quotes in UTF-8: ASCII alone."""
+    return re.sub("[A-Z]+", lambda found: found[0].lower(), name)
+
+
 def expression_sql(text: str, table: Table) -> str:
-    """A column or an expression over the row, as SQL that yields text."""
+    """A column or an expression over the row, as SQL that yields text.
+
+    Its collation tells apart all that is written differently.
+    """
     column = plain_column(text, table)
-    return f"{quote_identifier(column)}::text" if column else f"({text})::text"
+    value = quote_identifier(column) if column else f"({text})"
+    return f'{value}::text collate "C"'
 
 
 def probe_sql(text: str, table: Table) -> str:
     """A query that fails if the triggers could not evaluate the text."""
     return f"select {expression_sql(text, table)} from {table.sql} as changed"
-
-
-def equality_sql(column: str, table: Table) -> str:
-    """A query that fails if the column's type has no equality."""
-    name = quote_identifier(column)
-    return f"select {name} is distinct from {name} from {table.sql}"
 
 
 def plain_column(text: str, table: Table) -> str | None:
@@ -357,7 +375,7 @@ def plain_column(text: str, table: Table) -> str | None:
     if not found:
         return None
     quoted, plain = found.groups()
-    name = quoted.replace('""', '"') if quoted else plain.lower()
+    name = quoted.replace('""', '"') if quoted else _fold(plain)
     return name if name in table.columns else None
 
 
@@ -367,7 +385,7 @@ class _Planner:
 
     table: Table
     capture: Capture
-    compares_text: bool
+    writes_text: bool
 
     def trigger(self, name: str, referencing: str, body: str) -> Trigger:
         """A statement-level trigger of the event that it is named for."""
@@ -383,8 +401,7 @@ class _Planner:
         short = f"{table.name.encode()[:40].decode(errors='ignore')}_{name}_{digest}"
         function = f"neverstale.{quote_identifier(short)}"
         trigger = quote_identifier(TRIGGER_PREFIX + name)
-        # rounded, two floats can be the same text; above 0 none is (PostgreSQL 12 and newer)
-        exact = " set extra_float_digits = 1" if self.compares_text else ""
+        settings = f"set search_path = {SEARCH_PATH}" + self.writes_text * _SPELLING
         text = f"""\
 #variable_conflict use_column
 declare
@@ -393,6 +410,7 @@ declare
   neverstale_row record;
 begin
   if pg_catalog.pg_relation_size('neverstale.change_log') > {self.capture.log_max_bytes} then
+    perform pg_catalog.nextval('neverstale.skips');
     return null;
   end if;
 {body}  return null;
@@ -403,7 +421,7 @@ end"""
             function,
             (
                 f"create or replace function {function}() returns trigger\n"
-                f"language plpgsql security definer set search_path = ''{exact} as\n"
+                f"language plpgsql security definer {settings} as\n"
                 f"{_dollar_quoted(text)};",
                 f"create or replace trigger {trigger} after {event} on {table.sql}\n"
                 f"  {clauses} execute function {function}();",

@@ -107,12 +107,12 @@ def parse_bulk_threshold(document: Mapping[str, Any]) -> int:
     """How many rows of a project one statement may change before it is one reconnect.
 
     Raises:
-        ConfigError: it is no whole number above 0.
+        ConfigError: it is no whole number from 1 to a million.
     """
     value = document.get("bulk_threshold", DEFAULT_BULK_THRESHOLD)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 1_000_000:
         raise ConfigError(
-            ["bulk_threshold: must be a whole number above 0: write bulk_threshold = 50"]
+            ["bulk_threshold: must be from 1 to 1000000: write bulk_threshold = 50"]
         )
     return value
 

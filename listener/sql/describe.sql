@@ -10,7 +10,17 @@ select n.nspname as schema, c.relname as name, c.relkind::text, c.oid = to_regcl
        array(select attname::text
                from pg_attribute
               where attrelid = c.oid and attnum > 0 and not attisdropped
-              order by attnum) as columns
+              order by attnum) as columns,
+       -- of these types and no others, what is equal is written alike, in every session
+       array(select attname::text
+               from pg_attribute
+               left join pg_collation l on l.oid = attcollation
+              where attrelid = c.oid and attnum > 0 and not attisdropped
+                and (atttypid <> all ('{int2,int4,int8,uuid,bool,text,varchar}'::regtype[])
+                     or not coalesce(l.collisdeterministic, true))) as loose,
+       array(select attname::text
+               from pg_attribute
+              where attrelid = c.oid and attnum > 0 and not attisdropped and attgenerated = 'v') as virtual
   from tree
   join pg_class c on c.oid = tree.oid
   join pg_namespace n on n.oid = c.relnamespace

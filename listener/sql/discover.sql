@@ -18,7 +18,8 @@ select t.schema, t.name, pg_table_is_visible(t.oid) as visible,
                                                   not (a.attnotnull or y.typnotnull)) order by a.attnum), '[]')
           from pg_attribute a
           join pg_type y on y.oid = a.atttypid
-         where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped)::text as columns,
+         where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+           and a.attgenerated <> 'v')::text as columns, -- no trigger can read a virtual one
        (select coalesce(json_agg(json_build_array(i.indisprimary, k.columns) order by not i.indisprimary, i.indexrelid), '[]')
           from pg_index i
           cross join lateral (select json_agg(a.attname order by p.at) as columns

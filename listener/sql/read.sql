@@ -10,7 +10,8 @@ select (select system_identifier from pg_control_system())::text || '.'
        coalesce(pg_snapshot_xmax($1::text::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot()), false)
          as cursor_ahead,
        (select i.disabled or pg_relation_size('neverstale.change_log') > i.log_max_bytes
-          from neverstale.installation i) as is_skipping,
+               or s.last_value <> i.skips_noted
+          from neverstale.installation i, neverstale.skips s) as is_skipping,
        (select skipped from neverstale.installation) as has_skipped,
        pg_snapshot_xmin(pg_current_snapshot()) as oldest_xid,
        clock_timestamp() as at,

@@ -11,7 +11,8 @@ create unlogged table if not exists neverstale.change_log (
     action text not null,
     at timestamptz not null default clock_timestamp()
 );
-create index if not exists change_log_xid on neverstale.change_log (xid);
+-- Counts what triggers have skipped, for good: neither a rollback nor a log that has shrunk since hides it.
+create sequence if not exists neverstale.skips;
 
 -- Unlogged, so that a crash empties it together with the log.
 create unlogged table if not exists neverstale.incarnation (
@@ -25,20 +26,36 @@ create table if not exists neverstale.installation (
     watches text not null default '',
     raw_notify_seen boolean not null default false
 );
-alter table neverstale.installation
-    add column if not exists log_max_bytes bigint not null default 1073741824,
-    add column if not exists disabled boolean not null default false,
-    -- a leader saw triggers skip the log, and has not reset behind a barrier yet: outlives Redis
-    add column if not exists skipped boolean not null default false;
-insert into neverstale.installation (version) values (2)
-    on conflict (only_row) do update set version = excluded.version;
+
+-- What is there already is not locked: writers hold the log, and the listener reads the installation.
+do $neverstale$
+begin
+  if to_regclass('neverstale.change_log_xid') is null then
+    create index change_log_xid on neverstale.change_log (xid);
+  end if;
+  if not exists (select from pg_attribute
+                  where attrelid = 'neverstale.installation'::regclass and attname = 'skips_noted') then
+    alter table neverstale.installation
+      add column if not exists log_max_bytes bigint not null default 1073741824,
+      add column if not exists disabled boolean not null default false,
+      -- a leader saw triggers skip the log, and has not reset behind a barrier yet: outlives Redis
+      add column if not exists skipped boolean not null default false,
+      -- where the count of skips was when it saw it
+      add column if not exists skips_noted bigint not null default 1;
+    perform setval('neverstale.skips', 1);
+  end if;
+end
+$neverstale$;
+insert into neverstale.installation (version) values (2) on conflict (only_row) do nothing;
+update neverstale.installation set version = 2 where version <> 2;
 
 -- The wake-up at commit. A transaction that has NOTIFYed holds a cluster-wide lock over its WAL flush, so only
 -- the one that gets the token does; whoever skips it is committing already and is found by the reads that follow.
 create or replace function neverstale.wake() returns trigger
-language plpgsql security definer set search_path = '' as $neverstale$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $neverstale$
 begin
-  if pg_catalog.pg_try_advisory_xact_lock(1853187955, 2) then
+  -- a full queue (somebody listens and never reads) would fail the commit
+  if pg_catalog.pg_try_advisory_xact_lock(1853187955, 2) and pg_catalog.pg_notification_queue_usage() < 0.9 then
     notify cache_invalidate;
   end if;
   return null;
@@ -60,7 +77,7 @@ $neverstale$;
 create or replace function neverstale.notify(
     resource text, action text, project_id text, id text default null, user_id text default null
 ) returns void
-language plpgsql security definer set search_path = '' as $neverstale$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $neverstale$
 begin
   if resource is null or project_id is null or action not in ('INSERT', 'UPDATE', 'DELETE') or action is null then
     raise exception 'neverstale.notify needs a resource, an action (INSERT, UPDATE, DELETE) and a project'

@@ -105,6 +105,35 @@ async def test_a_full_log_is_not_live_until_all_that_may_have_skipped_has_ended(
         await assert_flows(world, client)
 
 
+async def test_what_was_skipped_while_nobody_read_is_reset_though_the_log_has_shrunk(
+    world: World,
+) -> None:
+    world.more["LOG_MAX_BYTES"] = str(MEBIBYTE)
+    assert await world.install() == 0
+    await (await world.listener()).end()
+    generation = await state(world, "generation")
+    big = await asyncpg.connect(world.database_url)
+    undone = big.transaction()
+    await undone.start()
+    await big.execute(
+        "select neverstale.notify('x', 'UPDATE', $1, n::text)"
+        " from generate_series(1, 20000) as n",
+        world.apollo,
+    )
+    assert await log_bytes(world) > MEBIBYTE
+    await world.database.execute("update tasks set title = 'skipped' where id = $1", TASK)
+    await undone.rollback()
+    await big.close()
+    await world.database.execute("vacuum neverstale.change_log")
+    assert await log_bytes(world) < MEBIBYTE
+
+    again = await world.listener()
+    await until_state(world, "reason", "log_full")
+    assert await state(world, "generation") != generation
+    await until_state(world, "live", "1")
+    assert again.logged("reset", reason="log_full")
+
+
 async def test_disable_stops_capture_at_once_and_install_resets(world: World) -> None:
     await world.listener()
     gateway = await world.gateway()

@@ -14,7 +14,6 @@ from listener.core.triggers import (
     Capture,
     Table,
     columns_in,
-    equality_sql,
     expression_sql,
     plain_column,
     plan_capture,
@@ -38,7 +37,7 @@ from shared.settings import InvalidSettings, describe_settings, load_settings
 ROOT = Path(__file__).parents[2]
 CAPTURE = Capture(50, 2**30)
 WATCH: dict[str, Any] = {"table": "tasks", "resource": "task", "project": "project_id"}
-TASKS = Table("public", "tasks", ("id", "project_id", "user_id", "Odd name"))
+TASKS = Table("public", "tasks", ("id", "project_id", "user_id", "Odd name", "Ämne"))
 
 
 def test_the_shipped_config_is_valid() -> None:
@@ -163,8 +162,8 @@ def test_quoting_is_reversible(text: str) -> None:
 )
 def test_a_text_that_is_nothing_but_a_column_is_found(text: str, column: str | None) -> None:
     assert plain_column(text, TASKS) == column
-    quoted = quote_identifier(column) if column else ""
-    assert expression_sql(text, TASKS) == (f"{quoted}::text" if column else f"({text})::text")
+    value = quote_identifier(column) if column else f"({text})"
+    assert expression_sql(text, TASKS) == f'{value}::text collate "C"'
     assert probe_sql(text, TASKS).endswith('from "public"."tasks" as changed')
 
 
@@ -178,6 +177,9 @@ def test_a_text_that_is_nothing_but_a_column_is_found(text: str, column: str | N
         ("(select changed.*)::text", set(TASKS.columns)),
         ("to_jsonb(tasks)", set(TASKS.columns)),
         ("1", set()),
+        ("""'"' || project_id || '"'""", {"project_id"}),
+        ("ÄMNE || user_id", {"Ämne", "user_id"}),
+        ("Ämne", {"Ämne"}),
     ],
 )
 def test_the_columns_that_an_expression_may_mention_are_found(
@@ -193,7 +195,7 @@ def sql_of(watch: Watch) -> dict[str, str]:
 def test_a_null_in_a_plain_project_column_concerns_only_its_user() -> None:
     sql = sql_of(Watch("tasks", "task", id="id", project="project_id", user="user_id"))
     assert (
-        '"project_id"::text is not null or "user_id"::text is not null'
+        '"project_id"::text collate "C" is not null or "user_id"::text collate "C" is not null'
         in sql["neverstale_update"]
     )
     assert "RECONNECT" not in sql["neverstale_update"]
@@ -202,7 +204,7 @@ def test_a_null_in_a_plain_project_column_concerns_only_its_user() -> None:
 def test_a_null_that_an_expression_gives_concerns_everybody() -> None:
     sql = sql_of(Watch("tasks", "task", id=None, project="upper(project_id)", user=None))
     assert (
-        "case when (upper(project_id))::text is null then 'RECONNECT'"
+        "case when (upper(project_id))::text collate \"C\" is null then 'RECONNECT'"
         in sql["neverstale_delete"]
     )
     assert 'old."project_id" is distinct from new."project_id"' in sql["neverstale_moved"]
@@ -241,7 +243,7 @@ def body(trigger: str, watch: Watch, table: Table = TASKS, *parents: str) -> str
 
 def test_a_statement_over_the_threshold_is_grouped_by_project() -> None:
     assert "limit 6" in body("insert", PLAIN)
-    assert "having count(*) > 5" in body("insert", PLAIN)
+    assert "filter (where p is not null and n > 5)" in body("insert", PLAIN)
     assert "limit 11" in body("update", PLAIN, TREE)
     assert "pg_relation_size('neverstale.change_log') > 1000" in body("insert", PLAIN)
 
@@ -264,14 +266,15 @@ def test_a_row_without_a_place_of_its_own_is_logged_as_it_is() -> None:
     assert "old.*" not in body("update", constant)
 
 
-def test_a_column_without_equality_is_compared_as_text() -> None:
-    table = replace(TASKS, incomparable=frozenset({"project_id"}))
-    assert 'old."project_id"::text is distinct from new."project_id"::text' in body(
-        "moved", PLAIN, table
-    )
+def test_a_column_whose_equality_is_loose_is_compared_and_written_as_text() -> None:
+    table = replace(TASKS, loose=frozenset({"project_id"}))
     assert (
-        equality_sql("id", TASKS) == 'select "id" is distinct from "id" from "public"."tasks"'
+        'old."project_id"::text collate "C" is distinct from new."project_id"::text collate "C"'
+        in body("moved", PLAIN, table)
     )
+    assert "timezone" in body("insert", PLAIN, table)
+    assert "timezone" in body("insert", replace(PLAIN, id="lower(id)"))
+    assert "timezone" not in body("insert", PLAIN)
 
 
 def test_a_parent_that_moves_widens_both_projects() -> None:
