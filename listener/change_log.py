@@ -27,6 +27,17 @@ _NOTE_SKIPPED: Final = """\
 update neverstale.installation
    set skipped = true, skips_noted = (select last_value from neverstale.skips)
  where not skipped or skips_noted <> (select last_value from neverstale.skips)"""
+_TELL_MOVED: Final = """\
+with ended as (
+    delete from neverstale.moved
+     where barrier <= pg_snapshot_xmin(pg_current_snapshot())
+    returning project_id
+)
+insert into neverstale.change_log (project_id, resource, action)
+select distinct project_id, 'bulk_change', 'RECONNECT' from ended"""
+_BAR_MOVED: Final = """\
+update neverstale.moved set barrier = pg_snapshot_xmax(pg_current_snapshot())
+ where barrier is null"""
 _FORGET_SKIPPED: Final = "update neverstale.installation set skipped = false where skipped"
 _INSERT: Final = """\
 insert into neverstale.change_log (project_id, user_id, resource, id, action, at)
@@ -67,6 +78,7 @@ class ChangeLog:
             oldest_age=oldest_age,
             is_skipping=head["is_skipping"],
             has_skipped=head["has_skipped"],
+            has_moved=head["has_moved"],
             oldest_xid=head["oldest_xid"],
         )
 
@@ -104,6 +116,14 @@ class ChangeLog:
         """An xid that was assigned now: all transactions that have one by now are below it."""
         async with telling_loss():
             return int(await self._connection.fetchval(_ASSIGN_XID))
+
+    async def tell_moved(self) -> None:
+        """Log what is below moved parents once more, if all that may have written there while
+        they moved has ended; of those moved since, remember whom to wait for.
+        """
+        async with telling_loss(), self._connection.transaction():
+            await self._connection.execute(_TELL_MOVED)
+            await self._connection.execute(_BAR_MOVED)
 
     async def note_skipped(self, *, skipped: bool) -> None:
         """Remember, whatever happens to Redis, that changes may have been left out."""

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from listener.change_log import MAX_ROWS_PER_PRUNE, ChangeLog
 from listener.core.audience import changed_projects
 from listener.core.leadership import (
+    Batch,
     Place,
     ReadSchedule,
     decide_adoption,
@@ -167,9 +168,7 @@ class Leader:
         """One read, with all that follows from it, up to the time of the next one."""
         batch = await self._log.read(place.cursor)
         if batch.is_skipping:
-            if not batch.has_skipped:
-                log.warning("changes are not captured: the log is full, or disabled")
-            await self._log.note_skipped(skipped=True)
+            await self._note_skipped(batch)
         judged = decide_liveness(place, batch)
         if isinstance(judged, Reset):
             return judged
@@ -190,11 +189,18 @@ class Leader:
                 return Reset("gap", place.live)
             await self._save(place, tick_lag_ms=round(batch.oldest_age * 1000))
             self._timers.tick = now
+            if batch.has_moved:
+                await self._log.tell_moved()
             await self._prune(place, now)
         elif batch.rows:
             await self._save(place, tick_lag_ms=None)
         await asyncio.sleep(rest_after(len(batch.rows)))
         return await self._wait(place, found=bool(batch.rows))
+
+    async def _note_skipped(self, batch: Batch) -> None:
+        if not batch.has_skipped:
+            log.warning("changes are not captured: the log is full, or disabled")
+        await self._log.note_skipped(skipped=True)
 
     async def _plan(self, rows: Sequence[LogRow]) -> Publication | Reset:
         changed = changed_projects(rows, self._rules.access, self._rules.project_resources)

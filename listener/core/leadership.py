@@ -63,7 +63,8 @@ class Batch:
     first one's age in seconds. ``is_skipping``: triggers that look now do not log, or some did
     not since that was last noted;
     ``has_skipped``: a leader noted that they did, and none has reset behind a barrier since.
-    No transaction with an xid below ``oldest_xid`` is running.
+    ``has_moved``: projects have to be told once more. No transaction with an xid below
+    ``oldest_xid`` is running.
     """
 
     cursor: LogCursor
@@ -73,6 +74,7 @@ class Batch:
     is_skipping: bool = False
     has_skipped: bool = False
     oldest_xid: int = 0
+    has_moved: bool = False
 
 
 def decide_adoption(

@@ -232,11 +232,24 @@ class _Row:
 
     def widen(self, source: str) -> str:
         """Log a reconnect of each project of the source."""
-        known = f" where {self.project} is not null" if self._is_column else ""
         return (
             "  insert into neverstale.change_log (project_id, resource, action)\n"
             f"  select distinct {self.project}, 'bulk_change', 'RECONNECT'\n"
-            f"    from {source}{known};\n"
+            f"    {self._from_known(source)};\n"
+        )
+
+    def _from_known(self, source: str) -> str:
+        known = f" where {self.project} is not null" if self._is_column else ""
+        return f"from {source}{known}"
+
+    def _widen_below(self, source: str) -> str:
+        """Of a parent that moved: both projects, now and when nobody writes below it any more
+        who looked it up before.
+        """
+        return (
+            f"{self.widen(source)}"
+            f"  insert into neverstale.moved (project_id)\n"
+            f"  select distinct {self.project} {self._from_known(source)};\n"
         )
 
     def log_one(self, record: str, action: str = "'UPDATE'") -> str:
@@ -261,7 +274,7 @@ class _Row:
         """
         logged = self._log_old()
         if self._is_parent(capture) and self._rooting:
-            widened = self.widen("(select old.* union all select new.*) as changed")
+            widened = self._widen_below("(select old.* union all select new.*) as changed")
             moved = f"  if {differ(self._rooting, self._table)} then\n{widened}  end if;\n"
             logged = moved + logged if self._watch.user else widened
         if not guarded or not self.placing:
@@ -301,7 +314,7 @@ class _Row:
             logged += _INSERT + self.told("'LOST'", "before as changed", lost) + ";\n"
         if self._is_parent(capture) and self._rooting:
             rooting = ", ".join(f"%s.{quote_identifier(column)}" for column in self._rooting)
-            logged += self.widen(_unlike(f"jsonb_build_array({rooting})::text"))
+            logged += self._widen_below(_unlike(f"jsonb_build_array({rooting})::text"))
         return logged
 
 

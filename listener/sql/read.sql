@@ -13,11 +13,12 @@ select (select system_identifier from pg_control_system())::text || '.'
                or s.last_value <> i.skips_noted
           from neverstale.installation i, neverstale.skips s) as is_skipping,
        (select skipped from neverstale.installation) as has_skipped,
+       exists (select from neverstale.moved) as has_moved,
        pg_snapshot_xmin(pg_current_snapshot()) as oldest_xid,
        clock_timestamp() as at,
        null as project_id, null as user_id, null as resource, null as id, null as action
 union all
-(select '', null, null, null, null, null, at, project_id, user_id, resource, id, action
+(select '', null, null, null, null, null, null, at, project_id, user_id, resource, id, action
    from neverstale.change_log
   where xid >= pg_snapshot_xmax($1::text::pg_snapshot)
      or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))

@@ -14,6 +14,10 @@ create unlogged table if not exists neverstale.change_log (
 -- Counts what triggers have skipped, for good: neither a rollback nor a log that has shrunk since hides it.
 create sequence if not exists neverstale.skips;
 
+-- Projects below which a parent has moved: who wrote a child meanwhile looked up where it was, and may commit later. They
+-- are told once more when all transactions below the barrier, which the leader puts here, have ended.
+create unlogged table if not exists neverstale.moved (project_id text, barrier xid8);
+
 -- Unlogged, so that a crash empties it together with the log.
 create unlogged table if not exists neverstale.incarnation (
     only_row boolean primary key default true check (only_row),

@@ -1,5 +1,6 @@
 """Every way in which a row can change, on tables of every kind."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from tests.integration.conftest import World
-from tests.integration.processes import Client
+from tests.integration.processes import HANG_SECONDS, Client
 from tests.integration.test_failover import is_reset
 
 APOLLO = "a9011000-0000-4000-8000-000000000001"
@@ -392,6 +394,32 @@ async def told_until_marked(world: World, clients: dict[str, Client]) -> dict[st
     return told
 
 
+async def until_retold(world: World) -> None:
+    """What is below moved parents has been logged once more."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while await world.database.fetchval("select count(*) from neverstale.moved"):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_child_that_is_written_while_its_parent_moves_is_told_where_it_is_now(
+    world: World, clients: dict[str, Client]
+) -> None:
+    await world.database.execute(
+        f"insert into documents values (1, '{APOLLO}', 't'); insert into pages values (1, 1)"
+    )
+    await told_until_marked(world, clients)
+    writer = await asyncpg.connect(world.database_url)
+    writing = writer.transaction()
+    await writing.start()
+    await writer.execute("delete from pages")
+    await world.database.execute(f"update documents set project_id = '{GEMINI}'")
+    assert BULK in (await told_until_marked(world, clients))[GEMINI]
+    await writing.commit()  # Gemini's clients have read the page in the meantime
+    await writer.close()
+    await until_retold(world)
+    assert (await told_until_marked(world, clients))[GEMINI] == [BULK]
+
+
 async def test_every_path_is_told_exactly(world: World, clients: dict[str, Client]) -> None:
     writer = f"writer_{world.database_url.rpartition('_')[2]}"
     await world.database.execute(f"create role {writer}")
@@ -409,6 +437,7 @@ async def test_every_path_is_told_exactly(world: World, clients: dict[str, Clien
     for path in PATHS:
         if path.before:
             await world.database.execute(path.before)
+        await until_retold(world)
         await told_until_marked(world, clients)
         await world.database.execute(
             path.sql.format(writer=writer) if "{writer}" in path.sql else path.sql
