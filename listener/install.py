@@ -45,9 +45,8 @@ delete from neverstale.incarnation;
 insert into neverstale.incarnation default values;"""
 _NO_DEADLOCK: Final = f"set local lock_timeout = '{_LOCK_TIMEOUT}';"
 _IN_THE_WAY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
-_OWN_ALIAS: Final = re.compile(
-    r"changed(_\d+)?"
-)  # of the probed table, and of what is below it
+# of the probed table, and of what is below it
+_OWN_ALIAS: Final = re.compile(r"changed(_\d+)?")
 _Result = TypeVar("_Result")
 IS_INSTALLED: Final = "select to_regclass('neverstale.installation') is not null"
 
@@ -154,7 +153,10 @@ async def print_sql(connection: Connection, config: Config) -> str:
         _remember(_digest(triggers), config),
     ]
     body = "\n\n".join(statements)
-    return f"begin;\n{_NO_DEADLOCK}\n\n{body}\n\ncommit;\n"
+    why = (
+        "-- less than deadlock_timeout: if a lock is missed run it again, no writer was harmed"
+    )
+    return f"begin;\n{why}\n{_NO_DEADLOCK}\n\n{body}\n\ncommit;\n"
 
 
 async def _in_one_transaction(
@@ -342,9 +344,7 @@ async def _problem_of(connection: Connection, query: str) -> str | None:
     """Why the triggers could not run the query; or None."""
     try:
         async with as_in_trigger(connection):
-            await connection.execute(
-                f"explain {query}"
-            )  # unlike PREPARE, it asks for the rights
+            await connection.execute(f"explain {query}")  # PREPARE asks for no rights
     except asyncpg.LockNotAvailableError:
         raise
     except asyncpg.PostgresError as exc:

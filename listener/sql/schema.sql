@@ -50,8 +50,8 @@ begin
   end if;
 end
 $neverstale$;
-insert into neverstale.installation (version) values (2) on conflict (only_row) do nothing;
-update neverstale.installation set version = 2 where version <> 2;
+insert into neverstale.installation (version) values (3) on conflict (only_row) do nothing;
+update neverstale.installation set version = 3 where version <> 3;
 
 -- The wake-up at commit. A transaction that has NOTIFYed holds a cluster-wide lock over its WAL flush, so only
 -- the one that gets the token does; whoever skips it is committing already and is found by the reads that follow.
