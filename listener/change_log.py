@@ -36,7 +36,7 @@ with ended as (
 insert into neverstale.change_log (project_id, resource, action)
 select distinct project_id, 'bulk_change', 'RECONNECT' from ended"""
 _BAR_MOVED: Final = """\
-update neverstale.moved set barrier = pg_snapshot_xmax(pg_current_snapshot())
+update neverstale.moved set barrier = pg_current_xact_id()
  where barrier is null"""
 _FORGET_SKIPPED: Final = "update neverstale.installation set skipped = false where skipped"
 _INSERT: Final = """\

@@ -9,6 +9,9 @@ from typing import TypeAlias
 import asyncpg
 import pytest
 
+from listener.change_log import ChangeLog
+from listener.core.publication import PublicationRules
+from shared.core.access_rules import AccessRules
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS, ROOT
 
@@ -16,6 +19,7 @@ A = "a9011000-0000-4000-8000-000000000001"
 B = "9e313100-0000-4000-8000-000000000002"
 Told: TypeAlias = set[tuple[str | None, str | None, str]]
 Configure: TypeAlias = Callable[[str], object]
+RULES = PublicationRules(AccessRules("uuid", "uuid", "", ""), frozenset(), 1000)
 SHIPPED = (ROOT / "invalidation.toml").read_text()
 
 
@@ -258,6 +262,40 @@ async def test_in_a_deadlock_it_is_install_that_gives_way(
 async def fill_queue(world: World) -> None:
     for _ in range(1000):
         await world.database.execute("select pg_notify('something', repeat('x', 7000))")
+
+
+async def test_a_moved_parent_waits_for_whoever_began_after_it_and_looked_it_up_before(
+    world: World, configure: Configure
+) -> None:
+    """The child's transaction is the newer one, and no other has ended since."""
+    configure(
+        watch("p") + watch("c", project="(select p.project from public.p where p.id = pid)")
+    )
+    await world.database.execute(
+        "create table p (id int primary key, project uuid); create table c (id int, pid int);"
+        f"insert into p values (1, '{A}'); insert into c values (7, 1)"
+    )
+    assert await world.install() == 0
+    mover, writer = [await asyncpg.connect(world.database_url) for _ in range(2)]
+    await mover.execute("begin")
+    await mover.execute(f"update p set project = '{B}'")
+    await writer.execute("begin")
+    await writer.execute("delete from c")
+    await mover.execute("commit")
+    log = ChangeLog(world.database, RULES)
+    retold = (
+        "select count(*) from neverstale.change_log"
+        " where project_id = $1 and action = 'RECONNECT'"
+    )
+    for _ in range(3):
+        await log.tell_moved()
+        assert await world.database.fetchval(retold, B) == 1
+    await writer.execute("commit")
+    await log.tell_moved()
+    assert await world.database.fetchval(retold, B) == 2
+    assert not await world.database.fetchval("select count(*) from neverstale.moved")
+    await mover.close()
+    await writer.close()
 
 
 async def test_a_full_notification_queue_fails_no_write(own_world: World) -> None:
