@@ -25,7 +25,7 @@ from listener.install import (
     print_sql,
     uninstall,
 )
-from listener.pg_link import PgLost, telling_loss
+from listener.pg_link import PgLost, reading, telling_loss
 from listener.settings import ListenerSettings
 from shared.config_file import read_config
 from shared.core.access_rules import AccessRules, ConfigError, parse_access
@@ -57,6 +57,8 @@ def main() -> int:
     command = arguments.command
     if command != "init" and (arguments.projects or arguments.output):
         parser.error("--projects and --output go with init")
+    if command not in ("install", "sql") and arguments.owner:
+        parser.error("--owner goes with install and sql")
     try:
         if command == "init":
             return asyncio.run(_init(arguments.projects, arguments.output))
@@ -70,7 +72,7 @@ def main() -> int:
                 rules, project_resources(config.watches), settings.replay_max_rows
             )
             return run_until_signalled(Listener(settings, publication_rules).run)
-        return asyncio.run(_administer(command, settings, config, rules))
+        return asyncio.run(_administer(command, settings, config, rules, owner=arguments.owner))
     except (InvalidSettings, ConfigError) as exc:
         _complain(*exc.problems)
         return EXIT_WRONG_USAGE
@@ -98,6 +100,12 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="init: where to write (default: NEVERSTALE_CONFIG), or -",
     )
+    parser.add_argument(
+        "--owner",
+        metavar="ROLE",
+        help="install, sql: the role that our functions belong to (it can do nothing but write "
+        "the change log, and is created if there is none); default: the role that installs",
+    )
     return parser
 
 
@@ -106,7 +114,8 @@ async def _init(projects: str | None, output: str | None) -> int:
     async with telling_loss():
         connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
         try:
-            tables = await describe_tables(connection)
+            async with reading(connection):
+                tables = await describe_tables(connection)
         finally:
             await connection.close()
     found = discover(tables, projects=projects)
@@ -124,16 +133,22 @@ async def _init(projects: str | None, output: str | None) -> int:
 
 
 async def _administer(
-    command: str, settings: ListenerSettings, config: Config, rules: AccessRules
+    command: str,
+    settings: ListenerSettings,
+    config: Config,
+    rules: AccessRules,
+    *,
+    owner: str | None,
 ) -> int:
     async with telling_loss():
         connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
     try:
         match command:
             case "install":
-                _report(await install(connection, config), config)
+                _report(await install(connection, config, owner=owner), config)
             case "check":
-                found = await check(connection, config, rules)
+                async with reading(connection):
+                    found = await check(connection, config, rules)
                 print(*(f"note: {note}\n" for note in found.notes), sep="", end="")
                 _complain(*found.problems)
                 if found.problems:
@@ -146,7 +161,7 @@ async def _administer(
                 await uninstall(connection)
                 print("removed: nothing is watched any more")
             case _:
-                print(await print_sql(connection, config), end="")
+                print(await print_sql(connection, config, owner=owner), end="")
     finally:
         await connection.close()
     return EXIT_FINE

@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from listener.core.leadership import MAX_ROWS_PER_READ, Batch, LogCursor
+from listener.core.leadership import MAX_ROWS_PER_READ, Batch, LogCursor, WakeUpHolder
 from listener.core.log_row import LogRow
 from listener.core.publication import USER_MAX_ROWS, PublicationRules
 from listener.pg_link import Connection, telling_loss
@@ -19,6 +19,13 @@ MAX_ROWS_PER_PRUNE: Final = 20_000
 _PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
 _BACKLOG_SECONDS: Final = 600.0
 _FILL: Final = "insert into neverstale.incarnation default values on conflict do nothing"
+# Who holds the lock of neverstale.wake(): writers do, for the moment of a commit.
+_WAKE_UP_HOLDERS: Final = """\
+select l.pid, a.usename::text, a.backend_start::text
+  from pg_locks l join pg_stat_activity a using (pid)
+ where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+   and l.classid = 1853187955 and l.objid = 2
+   and l.database = (select oid from pg_database where datname = current_database())"""
 _ASSIGN_XID: Final = "select pg_current_xact_id()::text::bigint"
 _SEEN_RAW: Final = (
     "update neverstale.installation set raw_notify_seen = true where not raw_notify_seen"
@@ -116,6 +123,12 @@ class ChangeLog:
         """An xid that was assigned now: all transactions that have one by now are below it."""
         async with telling_loss():
             return int(await self._connection.fetchval(_ASSIGN_XID))
+
+    async def wake_up_holders(self) -> frozenset[WakeUpHolder]:
+        """The sessions that hold the wake-up lock now."""
+        async with telling_loss():
+            rows = await self._connection.fetch(_WAKE_UP_HOLDERS)
+        return frozenset(WakeUpHolder(*row) for row in rows)
 
     async def tell_moved(self) -> None:
         """Log what is below moved parents once more, if all that may have written there while

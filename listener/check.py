@@ -1,6 +1,6 @@
 """Compares a database with ``invalidation.toml``, and tells what no trigger can see."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,16 +9,17 @@ from listener.install import (
     IS_INSTALLED,
     Config,
     Plan,
-    describe_tree,
-    looked_up,
     plan_install,
 )
 from listener.membership import Membership
 from listener.pg_link import Connection
+from listener.rights import ensure_owner, find_reach
+from listener.tables import Watched, looked_up
 from shared.core.access_rules import AccessRules, ConfigError
 from shared.lifecycle import FatalError
 
 _SQL: Final = Path(__file__).parent / "sql"
+_MISPLACED: Final = (_SQL / "misplaced.sql").read_text()
 _FOREIGN: Final = (_SQL / "foreign.sql").read_text()
 _SUBSCRIPTIONS: Final = (_SQL / "subscriptions.sql").read_text()
 _PARTITIONED: Final = """\
@@ -40,7 +41,10 @@ class Findings:
 
 
 async def check(connection: Connection, config: Config, rules: AccessRules) -> Findings:
-    """Compare the database with the config, and see whether what listeners ask can be asked."""
+    """Compare the database with the config, and see whether what listeners ask can be asked.
+
+    Inside a transaction.
+    """
     if not await connection.fetchval(IS_INSTALLED):
         return Findings((f"Neverstale is not installed here: {_RUN_INSTALL}",))
     try:
@@ -63,11 +67,12 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
         "nobody listens: drop it if it tells of a watched table"
         for row in await connection.fetch(_FOREIGN)
     ]
+    problems += await _find_rights(connection, plan)
     try:
         await Membership(connection, rules).verify()
     except FatalError as exc:
         problems.append(str(exc))
-    notes = await _find_notes(connection, config, plan)
+    notes = await _find_notes(connection, plan)
     if not rules.members:
         notes.append(
             "[access] members is missing: beside its query, say who is told of a project that "
@@ -76,7 +81,23 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
     return Findings(tuple(problems), tuple(notes))
 
 
-async def _find_notes(connection: Connection, config: Config, plan: Plan) -> list[str]:
+async def _find_rights(connection: Connection, plan: Plan) -> list[str]:
+    """Who could do more by our objects than docs/operations.md says."""
+    problems = [
+        f"{row['role']} has {row['privileges']} on {row['object']}, which it does not need: "
+        f"{row['statement']}"
+        for row in await connection.fetch(_MISPLACED)
+    ]
+    owner = await ensure_owner(connection, None)
+    reach = await find_reach(connection, plan.watched, owner)
+    return problems + [
+        f"our functions would run code of another role with the rights of {owner} "
+        f"({exposure}): {_RUN_INSTALL} --owner neverstale_writer"
+        for exposure in reach.exposures
+    ]
+
+
+async def _find_notes(connection: Connection, plan: Plan) -> list[str]:
     watched = {trigger.table.sql for trigger in plan.triggers}
     notes = []
     prepared = await connection.fetchval("show max_prepared_transactions")
@@ -96,16 +117,15 @@ async def _find_notes(connection: Connection, config: Config, plan: Plan) -> lis
         "captured; delete or truncate them first"
         for row in await connection.fetch(_PARTITIONED, list(watched))
     ]
-    return notes + await _find_unwatched_parents(connection, config, watched)
+    return notes + await _find_unwatched_parents(connection, plan.watched, watched)
 
 
 async def _find_unwatched_parents(
-    connection: Connection, config: Config, watched: Collection[str]
+    connection: Connection, watched_tables: Iterable[Watched], watched: Collection[str]
 ) -> list[str]:
     """Expressions that look up a table without triggers of ours."""
     notes = []
-    for watch in config.watches:
-        table, *_ = await describe_tree(connection, watch)
+    for watch, (table, *_) in watched_tables:
         for key, text in watch.expressions.items():
             found = {found.sql for found in await looked_up(connection, text, table)}
             notes += [

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from listener.core.catalog import Column, DescribedTable, ForeignKey
-from listener.pg_link import Connection
+from listener.pg_link import Connection, finding_names
 
 _DISCOVER: Final = (Path(__file__).parent / "sql" / "discover.sql").read_text()
 
@@ -15,9 +15,11 @@ class NotWritten(Exception):
 
 
 async def describe_tables(connection: Connection) -> list[DescribedTable]:
-    """The tables that an app may have made."""
+    """The tables that an app may have made. Inside a transaction."""
+    async with finding_names(connection, "default"):
+        schemas = await connection.fetchval("select pg_catalog.current_schemas(false)")
     tables = []
-    for row in await connection.fetch(_DISCOVER):
+    for row in await connection.fetch(_DISCOVER, schemas):
         keys = [(is_primary, tuple(names)) for is_primary, names in json.loads(row["keys"])]
         tables.append(
             DescribedTable(

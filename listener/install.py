@@ -2,10 +2,7 @@
 
 import asyncio
 import hashlib
-import json
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,24 +15,21 @@ from listener.core.triggers import (
     Capture,
     Table,
     Trigger,
-    columns_in,
     plan_capture,
     plan_triggers,
-    probe_sql,
     quote_identifier,
 )
 from listener.core.watches import Watch, parse_bulk_threshold, parse_watches
-from listener.pg_link import LOCK_CLASS, Connection
-from shared.core.access_rules import ConfigError
+from listener.pg_link import LEADER_PID, Connection, reading
+from listener.rights import RIGHTS_SQL, ensure_owner, find_reach, owner_statements
+from listener.tables import Watched, describe_watches, looked_up
 
 # Below PostgreSQL's deadlock_timeout (1 s): in a deadlock it is we who give up, never the app.
 _LOCK_TIMEOUT: Final = "800ms"
 _TRIES: Final = 6
 _PAUSE_SECONDS: Final = 0.2  # for the writers that have queued up behind us
-_INSTALL_LOCK: Final = 3
 _SQL: Final = Path(__file__).parent / "sql"
 SCHEMA_SQL: Final = (_SQL / "schema.sql").read_text()
-_DESCRIBE: Final = (_SQL / "describe.sql").read_text()
 _INSTALLED: Final = (_SQL / "installed.sql").read_text()
 _DISABLE: Final = (_SQL / "disable.sql").read_text()
 _REMEMBER: Final = """\
@@ -44,9 +38,14 @@ update neverstale.installation
 delete from neverstale.incarnation;
 insert into neverstale.incarnation default values;"""
 _NO_DEADLOCK: Final = f"set local lock_timeout = '{_LOCK_TIMEOUT}';"
-_IN_THE_WAY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
-# of the probed table, and of what is below it
-_OWN_ALIAS: Final = re.compile(r"changed(_\d+)?")
+_IN_THE_WAY: Final = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.UniqueViolationError,  # another install made the schema in this moment
+)
+# Only who may write our tables can hold it; readers and writers of rows are not in its way.
+_ONE_AT_A_TIME: Final = "lock table neverstale.installation in share update exclusive mode"
+_MOST_TOLD: Final = 3
 _Result = TypeVar("_Result")
 IS_INSTALLED: Final = "select to_regclass('neverstale.installation') is not null"
 
@@ -82,6 +81,7 @@ class Plan:
     unchanged: tuple[Trigger, ...]
     drop: tuple[str, ...]
     watches: str
+    watched: tuple[Watched, ...]
 
     @property
     def triggers(self) -> tuple[Trigger, ...]:
@@ -92,18 +92,21 @@ class Plan:
         return (*self.drop, *(trigger.sql for trigger in self.create))
 
 
-async def install(connection: Connection, config: Config) -> Plan:
+async def install(connection: Connection, config: Config, *, owner: str | None = None) -> Plan:
     """Bring the database to the config, in one transaction; what already is so stays untouched.
+
+    Functions belong to the role *owner* from now on, which is created if there is none. None:
+    to whom they belonged, at first to the role that installs.
 
     Raises:
         ConfigError: a watched table or an expression does not exist.
-        InstallError: a lock could not be had in time, or a right is missing.
+        InstallError: a lock could not be had in time, a right is missing, or an owner of a
+            watched table would gain the rights of the functions' owner.
     """
 
     async def work() -> Plan:
-        await connection.execute(
-            "select pg_advisory_xact_lock($1, $2)", LOCK_CLASS, _INSTALL_LOCK
-        )
+        if await connection.fetchval(IS_INSTALLED):
+            await connection.execute(_ONE_AT_A_TIME)
         await connection.execute(SCHEMA_SQL)
         plan = await plan_install(connection, config)
         for statement in plan.statements:
@@ -111,15 +114,38 @@ async def install(connection: Connection, config: Config) -> Plan:
         known = await connection.fetchval("select watches from neverstale.installation")
         if plan.statements or known != plan.watches:
             await connection.execute(_remember(plan.watches, config))
+        await _settle_rights(connection, plan, owner)
         return plan
 
     return await _in_one_transaction(connection, work)
+
+
+async def _settle_rights(connection: Connection, plan: Plan, wanted: str | None) -> None:
+    """Leave our functions to a role whose rights nobody gains. Raises ``InstallError``."""
+    try:
+        owner = await ensure_owner(connection, wanted)
+    except ValueError as exc:
+        raise InstallError(f"--owner {wanted}: {exc}") from exc
+    reach = await find_reach(connection, plan.watched, owner)
+    if reach.exposures:
+        told = "; ".join(reach.exposures[:_MOST_TOLD])
+        raise InstallError(
+            f"our functions would run code of other roles with the rights of {owner} ({told}): "
+            "add --owner neverstale_writer (it is created, and can do nothing but write the "
+            "change log), or install as the owner of the tables; nothing was changed"
+        )
+    if owner != await connection.fetchval("select current_user::text"):
+        for statement in owner_statements(owner, reach.reads):
+            await connection.execute(statement)
+    await connection.execute(RIGHTS_SQL)
 
 
 async def uninstall(connection: Connection) -> None:
     """Remove everything of ours: triggers, functions, the log. Raises ``InstallError``."""
 
     async def work() -> None:
+        if await connection.fetchval(LEADER_PID) is not None:
+            raise InstallError("a listener leads here: stop all listeners first")
         await connection.execute("drop schema if exists neverstale cascade")
 
     await _in_one_transaction(connection, work)
@@ -140,17 +166,21 @@ async def disable(connection: Connection) -> None:
     await _in_one_transaction(connection, work)
 
 
-async def print_sql(connection: Connection, config: Config) -> str:
+async def print_sql(connection: Connection, config: Config, *, owner: str | None = None) -> str:
     """What ``install`` would do to an empty database, for use in migrations.
 
     Raises ``ConfigError``.
     """
-    async with connection.transaction(readonly=True):
-        triggers = await _wanted(connection, config)
+    async with reading(connection):
+        watched = await describe_watches(connection, config.watches)
+        triggers = await _wanted(connection, config, watched)
+        reads = (await find_reach(connection, watched, owner)).reads if owner else ()
     statements = [
         SCHEMA_SQL,
         *(trigger.sql for trigger in triggers),
         _remember(_digest(triggers), config),
+        *(owner_statements(owner, reads) if owner else ()),
+        RIGHTS_SQL,
     ]
     body = "\n\n".join(statements)
     why = (
@@ -188,6 +218,7 @@ async def _in_one_transaction(
 
 async def _try_once(connection: Connection, work: Callable[[], Awaitable[_Result]]) -> _Result:
     async with connection.transaction():
+        await connection.execute(f"set local search_path = {SEARCH_PATH}")
         await connection.execute(_NO_DEADLOCK)
         await connection.execute("set local statement_timeout = 0")
         await connection.execute("set local client_min_messages = warning")
@@ -201,7 +232,8 @@ def _remember(watches: str, config: Config) -> str:
 
 async def plan_install(connection: Connection, config: Config) -> Plan:
     """What ``install`` would do to the database. Raises ``ConfigError``."""
-    wanted = await _wanted(connection, config)
+    watched = await describe_watches(connection, config.watches)
+    wanted = await _wanted(connection, config, watched)
     rows = await connection.fetch(_INSTALLED, TRIGGER_PREFIX)
     found = {(row["schema"], row["table"], row["name"]): row for row in rows}
     create: list[Trigger] = []
@@ -218,7 +250,7 @@ async def plan_install(connection: Connection, config: Config) -> Plan:
         f"drop trigger {quote_identifier(name)} on {Table(schema, table, ()).sql};"
         for schema, table, name in found
     )
-    return Plan(tuple(create), tuple(unchanged), drop, _digest(wanted))
+    return Plan(tuple(create), tuple(unchanged), drop, _digest(wanted), tuple(watched))
 
 
 def _digest(triggers: Sequence[Trigger]) -> str:
@@ -227,138 +259,20 @@ def _digest(triggers: Sequence[Trigger]) -> str:
     ).hexdigest()[:16]
 
 
-async def _wanted(connection: Connection, config: Config) -> list[Trigger]:
-    """All triggers of the watches, whose tables and expressions were found to be there."""
-    problems: list[str] = []
-    described: dict[str, tuple[Watch, Table]] = {}
+async def _wanted(
+    connection: Connection, config: Config, watched: Sequence[Watched]
+) -> list[Trigger]:
+    """All triggers of the watches."""
     parents = set(config.capture.parents)
-    for watch in config.watches:
-        where = f"watch ({watch.table})"
-        try:
-            tables = await describe_tree(connection, watch)
-        except ConfigError as exc:
-            problems += [f"{where} {problem}" for problem in exc.problems]
-            continue
-        for table in tables:
-            if table.sql in described:
-                other, _ = described[table.sql]
-                problems.append(
-                    f"{where} table: {table.sql} is watched by ({other.table}) already: "
-                    "leave one out"
-                )
-            described[table.sql] = watch, table
+    for watch, tables in watched:
         if watch.project:
             parents |= {
                 found.name for found in await looked_up(connection, watch.project, tables[0])
             }
-    if problems:
-        raise ConfigError(problems)
     capture = replace(config.capture, parents=frozenset(parents))
     return [
         trigger
-        for watch, table in described.values()
+        for watch, tables in watched
+        for table in tables
         for trigger in plan_triggers(watch, table, capture)
     ]
-
-
-async def looked_up(connection: Connection, text: str, table: Table) -> set[Table]:
-    """The tables that an expression over the table's rows reads, through views too."""
-    async with as_in_trigger(connection):
-        explained = await connection.fetchval(
-            "explain (verbose, format json) " + probe_sql(text, table)
-        )
-    return set(_relations(json.loads(explained)))
-
-
-def _relations(plan: Any) -> Iterator[Table]:
-    """The tables that a plan reads, wherever they are in it, but for the probed one."""
-    if isinstance(plan, list):
-        for part in plan:
-            yield from _relations(part)
-    elif isinstance(plan, dict):
-        if "Relation Name" in plan and not _OWN_ALIAS.fullmatch(plan["Alias"]):
-            yield Table(plan["Schema"], plan["Relation Name"], ())
-        yield from _relations(list(plan.values()))
-
-
-async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
-    """The watched table and all below it in its tree.
-
-    Raises:
-        ConfigError: there is no such table, or the watch does not fit it.
-    """
-    try:
-        async with connection.transaction():
-            rows = await connection.fetch(_DESCRIBE, watch.table)
-    except (
-        asyncpg.PostgresSyntaxError,
-        asyncpg.InvalidNameError,
-        asyncpg.FeatureNotSupportedError,  # another database's
-    ):
-        rows = []
-    if not rows:
-        raise ConfigError(["table: there is no such table: write it as schema.table"])
-    if rows[0]["relkind"] not in ("r", "p"):
-        raise ConfigError(["table: it is no table (a view?): watch the tables below it"])
-    if any(row["relkind"] == "f" for row in rows):
-        raise ConfigError(
-            [
-                "table: a partition is a foreign table, where PostgreSQL allows no such "
-                "triggers: watch the other partitions one by one"
-            ]
-        )
-    named = Table(rows[0]["schema"], rows[0]["name"], tuple(rows[0]["columns"]))
-    problems = [
-        f"{key}: {text!r} is no column or expression over the row ({problem})"
-        for key, text in watch.expressions.items()
-        if (problem := await _problem_of(connection, probe_sql(text, named)))
-    ]
-    placing = {name for text in watch.expressions.values() for name in columns_in(text, named)}
-    problems += [
-        f"{name} is a virtual column, which no trigger can read: write its expression instead"
-        for name in rows[0]["virtual"]
-        if name in placing
-    ]
-    for column in watch.ignore:
-        if column not in named.columns:
-            problems.append(f"ignore: there is no column {column}: leave it out")
-        elif column in placing:
-            problems.append(f"ignore: {column} says whose the row is: leave it out")
-    if problems:
-        raise ConfigError(problems)
-    return [
-        Table(
-            row["schema"],
-            row["name"],
-            tuple(row["columns"]),
-            in_tree=row["in_tree"],
-            loose=frozenset(row["loose"]),
-            root=named.name,
-        )
-        for row in rows
-        if row["relkind"] in ("r", "p")
-    ]
-
-
-async def _problem_of(connection: Connection, query: str) -> str | None:
-    """Why the triggers could not run the query; or None."""
-    try:
-        async with as_in_trigger(connection):
-            await connection.execute(f"explain {query}")  # PREPARE asks for no rights
-    except asyncpg.LockNotAvailableError:
-        raise
-    except asyncpg.PostgresError as exc:
-        return str(exc)
-    return None
-
-
-@asynccontextmanager
-async def as_in_trigger(connection: Connection) -> AsyncIterator[None]:
-    """Inside, names are found as the triggers find them."""
-    savepoint = connection.transaction()
-    await savepoint.start()
-    try:
-        await connection.execute(f"set local search_path = {SEARCH_PATH}")
-        yield
-    finally:
-        await savepoint.rollback()  # a released one would leave its search_path behind

@@ -16,6 +16,7 @@ from listener.core.leadership import (
     Batch,
     Place,
     ReadSchedule,
+    WakeUpWatch,
     decide_adoption,
     decide_batch,
     decide_liveness,
@@ -128,6 +129,7 @@ class Leader:
         self._metrics = metrics
         self._timers = _Timers()
         self._schedule = ReadSchedule()
+        self._wake_up = WakeUpWatch()
 
     async def lead(self) -> None:
         """Never returns. Raises ``PgLost``.
@@ -189,6 +191,7 @@ class Leader:
                 return Reset("gap", place.live)
             await self._save(place, tick_lag_ms=round(batch.oldest_age * 1000))
             self._timers.tick = now
+            await self._watch_wake_up()
             if batch.has_moved:
                 await self._log.tell_moved()
             await self._prune(place, now)
@@ -196,6 +199,18 @@ class Leader:
             await self._save(place, tick_lag_ms=None)
         await asyncio.sleep(rest_after(len(batch.rows)))
         return await self._wait(place, found=bool(batch.rows))
+
+    async def _watch_wake_up(self) -> None:
+        """Read more often while somebody keeps writers from waking us, and say who does."""
+        for holder in self._wake_up.look(await self._log.wake_up_holders()):
+            log.warning(
+                "a session keeps the wake-up lock: end it",
+                extra={
+                    "role": holder.role,
+                    "statement": f"select pg_terminate_backend({holder.pid})",
+                },
+            )
+        self._schedule.is_unwoken = bool(self._wake_up.keeping)
 
     async def _note_skipped(self, batch: Batch) -> None:
         if not batch.has_skipped:

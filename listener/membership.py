@@ -56,7 +56,10 @@ class Membership:
         async with telling_loss():
             try:
                 async with self._connection.transaction(readonly=True):
-                    await self._connection.execute("set local enable_seqscan to default")
+                    # the query's names are found as the role finds them
+                    await self._connection.execute(
+                        "set local search_path to default; set local enable_seqscan to default"
+                    )
                     cursor = await self._connection.cursor(self._rules.members, list(projects))
                     rows = await cursor.fetch(MAX_MEMBERS + 1)
             except asyncpg.InsufficientPrivilegeError as exc:

@@ -1,35 +1,32 @@
-"""Links to PostgreSQL: the LISTEN session, which also holds the leader's lock, and one
-to work with.
-"""
+"""Links to PostgreSQL: a LISTEN session with the leader's lock, and one to work with."""
 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from listener.core.triggers import SEARCH_PATH
 from shared.lifecycle import FatalError
 
 TIMEOUT_SECONDS: Final = 5.0
 HEARTBEAT_SECONDS: Final = 1.0
 WORK_SECONDS: Final = 60.0
-LOCK_CLASS: Final = 1853187955  # the advisory locks of Neverstale; the second key says which
-LEADER_LOCK: Final = 1
 NOTIFY_CHANNEL: Final = "cache_invalidate"
-
-_HOLDER: Final = """\
+_TRY_LEAD: Final = "select neverstale.try_lead()"
+LEADER_PID: Final = """\
 select pid from pg_locks
- where locktype = 'advisory' and granted and objsubid = 2
-   and classid = $1::bigint::oid and objid = $2::bigint::oid
+ where locktype = 'relation' and granted and mode = 'ExclusiveLock'
+   and relation = to_regclass('neverstale.leader')
    and database = (select oid from pg_database where datname = current_database())"""
 # some settings are known to newer servers only
 _SET: Final = """\
 select count(set_config(name, wanted, false))
   from unnest($1::text[], $2::text[]) as given (name, wanted) join pg_settings using (name)"""
 _END_HOLDER: Final = (
-    f"select pg_terminate_backend(pid) from ({_HOLDER}) as holder where pid = $3"  # noqa: S608 constants alone
+    f"select pg_terminate_backend(pid) from ({LEADER_PID}) as holder where pid = $1"  # noqa: S608 constants alone
 )
 
 # What a database or a role may have for the app's sake would end a read of a long log again and
@@ -93,9 +90,14 @@ async def telling_loss() -> AsyncIterator[None]:
         raise FatalError(f"DATABASE_URL: {exc}") from exc
     except _LOST as exc:
         raise PgLost(f"{type(exc).__name__}: {exc}") from exc
-    except (asyncpg.InvalidSchemaNameError, asyncpg.UndefinedTableError) as exc:
+    except (
+        asyncpg.InvalidSchemaNameError,
+        asyncpg.UndefinedTableError,
+        asyncpg.UndefinedFunctionError,
+    ) as exc:
         raise FatalError(
-            f"Neverstale is not installed here ({exc}): run python -m listener install"
+            f"Neverstale is not installed here, or by an older version ({exc}): "
+            "run python -m listener install"
         ) from exc
     except asyncpg.InsufficientPrivilegeError as exc:
         raise FatalError(f"{exc}: see the grants in docs/operations.md") from exc
@@ -107,16 +109,22 @@ async def telling_loss() -> AsyncIterator[None]:
 
 
 class Session:
-    """The LISTEN session. It never holds a transaction open.
+    """The LISTEN session, and a second one for the leader's lock.
 
-    Losing it is losing the leader's lock.
+    A lock that a role without rights on our schema can't take (as it could an advisory lock)
+    lives in a transaction, inside which PostgreSQL delivers no notification. Losing either
+    session is losing the leader's lock.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, lock: Connection) -> None:
         self._connection = connection
+        self._lock = lock
         self._asking = asyncio.Lock()  # a connection answers one question at a time
+        self._locking = asyncio.Lock()
+        self._leads = False
         self.lost = asyncio.Event()
-        connection.add_termination_listener(lambda _: self.lost.set())
+        for one in (connection, lock):
+            one.add_termination_listener(lambda _: self.lost.set())
 
     async def listen(self, on_notify: Callable[[str], None]) -> None:
         """Call *on_notify* with each payload. Raises ``PgLost``."""
@@ -128,17 +136,28 @@ class Session:
             await self._connection.add_listener(NOTIFY_CHANNEL, receive)
 
     async def try_lead(self) -> bool:
-        """Take the leader's lock if it is free.
+        """Take the leader's lock if it is free, until the session ends. Raises ``PgLost``.
 
-        Never blocks: a blocked session pins the vacuum horizon.
+        Never waits in PostgreSQL's queue, where a standby that is frozen would be given the
+        lock before one that is well. The transaction that holds the lock has neither an xid nor
+        a snapshot, so it holds back no vacuum.
         """
-        return bool(
-            await self._ask("select pg_try_advisory_lock($1, $2)", LOCK_CLASS, LEADER_LOCK)
-        )
+        async with telling_loss(), self._locking:
+            if not self._leads and await self._can_lead():
+                await self._lock.execute("begin", timeout=TIMEOUT_SECONDS)
+                self._leads = await self._can_lead()
+                # "select", as a simple query, ends the portal before it and so its snapshot
+                await self._lock.execute(
+                    "select" if self._leads else "rollback", timeout=TIMEOUT_SECONDS
+                )
+            return self._leads
+
+    async def _can_lead(self) -> bool:
+        return bool(await self._lock.fetchval(_TRY_LEAD, timeout=TIMEOUT_SECONDS))
 
     async def leader_pid(self) -> int | None:
         """The session that holds the leader's lock. Raises ``PgLost``."""
-        pid = await self._ask(_HOLDER, LOCK_CLASS, LEADER_LOCK)
+        pid = await self._ask(LEADER_PID)
         return pid if isinstance(pid, int) else None
 
     async def end_leader(self, pid: int) -> bool:
@@ -147,14 +166,16 @@ class Session:
         False: it was another's by then, or is of a role that this one may not end.
         """
         try:
-            ended = await self._ask(_END_HOLDER, LOCK_CLASS, LEADER_LOCK, pid)
+            ended = await self._ask(_END_HOLDER, pid)
         except FatalError:
             return False
         return bool(ended)
 
     async def answer(self) -> None:
-        """Return once PostgreSQL has answered this session. Raises ``PgLost``."""
+        """Return once PostgreSQL has answered both sessions. Raises ``PgLost``."""
         await self._ask("select 1")
+        async with telling_loss(), self._locking:
+            await self._lock.execute("select", timeout=TIMEOUT_SECONDS)
 
     async def watch(self) -> None:
         """Raise ``PgLost`` as soon as the session is gone, or does not answer (a frozen server
@@ -193,9 +214,11 @@ class Session:
         """Set what bounds the time that the server takes a dead session for alive, and that
         nothing else ends it. Raises ``PgLost``.
         """
-        await self._ask(_SET, *_columns(_SESSION_SETTINGS))
+        async with telling_loss(), self._asking, self._locking:
+            for connection in (self._connection, self._lock):
+                await _apply(connection, _SESSION_SETTINGS)
 
-    async def _ask(self, sql: str, *values: str | int | list[str]) -> object:
+    async def _ask(self, sql: str, *values: int) -> object:
         async with telling_loss(), self._asking:
             return await self._connection.fetchval(sql, *values, timeout=TIMEOUT_SECONDS)
 
@@ -209,28 +232,67 @@ async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
         FatalError: it can, but not as Neverstale needs it.
     """
     async with AsyncExitStack() as stack:
-        async with telling_loss():
-            connection = await asyncpg.connect(
+
+        async def connect(name: str, **options: Any) -> Connection:
+            connection: Connection = await asyncpg.connect(
                 url,
                 timeout=TIMEOUT_SECONDS,
-                statement_cache_size=0,
-                server_settings={"application_name": "neverstale listener"},
+                server_settings={"application_name": name},
+                **options,
             )
             stack.callback(connection.terminate)
-            work = await asyncpg.connect(
-                url,
-                timeout=TIMEOUT_SECONDS,
-                command_timeout=WORK_SECONDS,
-                server_settings={"application_name": "neverstale listener"},
-            )
-            stack.callback(work.terminate)
-        session = Session(connection)
+            return connection
+
+        async with telling_loss():
+            listening = await connect("neverstale listener", statement_cache_size=0)
+            lock = await connect("neverstale leader lock")
+            work = await connect("neverstale listener", command_timeout=WORK_SECONDS)
+        session = Session(listening, lock)
         await session.verify_direct(work)
         await session.configure()
         async with telling_loss():
-            await work.execute(_SET, *_columns(_WORK_SETTINGS))
+            await _apply(work, _WORK_SETTINGS)
         yield session, work
 
 
-def _columns(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    return list(settings), list(settings.values())
+async def _apply(connection: Connection, settings: Mapping[str, str]) -> None:
+    """Set them for the session; those that an older server does not know are left out.
+
+    First the path: a function that another role has put into a schema of the session's path
+    could fit a call of ours better than PostgreSQL's own, and would be preferred.
+    """
+    await connection.execute(f"set search_path = {SEARCH_PATH}")
+    await connection.fetchval(
+        _SET, list(settings), list(settings.values()), timeout=TIMEOUT_SECONDS
+    )
+
+
+@asynccontextmanager
+async def reading(connection: Connection) -> AsyncIterator[None]:
+    """A transaction that changes nothing, in which only PostgreSQL's own names are found.
+
+    The setting ends with it: behind a pooler the session is another client's next.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(f"set local search_path = {SEARCH_PATH}")
+        yield
+    finally:
+        await transaction.rollback()
+
+
+@asynccontextmanager
+async def finding_names(connection: Connection, path: str) -> AsyncIterator[None]:
+    """Inside a transaction: have names found by another ``search_path`` for a moment.
+
+    ``default`` is the path that the role or the database has for the app: the one by which
+    names in ``invalidation.toml`` are meant.
+    """
+    savepoint = connection.transaction()
+    await savepoint.start()
+    try:
+        await connection.execute(f"set local search_path = {path}")
+        yield
+    finally:
+        await savepoint.rollback()  # a released one would leave its search_path behind

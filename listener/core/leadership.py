@@ -11,6 +11,7 @@ from listener.core.publication import Reset
 from shared.core.protocol import Reason, as_reason
 
 NET_SECONDS: Final = 0.25
+_UNWOKEN_SECONDS: Final = 0.01
 _FIRST_SECONDS: Final = 0.002
 _LAST_SECONDS: Final = 0.128
 _REST_SECONDS_PER_ROW: Final = 0.00025
@@ -153,10 +154,12 @@ class ReadSchedule:
 
     Whoever skipped its NOTIFY was committing while another held the token. So after a wake-up
     or a find the log is read at once, again after 2, 4, 8 .. 128 ms, starting anew with each
-    find; the net under it is a read every 250 ms.
+    find; the net under it is a read every 250 ms, or every 10 ms while a session that is no
+    writer of ours keeps all others from waking us (``is_unwoken``).
     """
 
     _next: float = NET_SECONDS
+    is_unwoken: bool = False
 
     def woken(self) -> None:
         self._next = _FIRST_SECONDS
@@ -168,7 +171,34 @@ class ReadSchedule:
         wait, self._next = self._next, self._next * 2
         if wait > _LAST_SECONDS:
             wait = self._next = NET_SECONDS
-        return wait
+        return min(wait, _UNWOKEN_SECONDS) if self.is_unwoken else wait
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUpHolder:
+    """A session that holds the lock by which one of many writers wakes the leader."""
+
+    pid: int
+    role: str
+    backend_start: str
+
+
+@dataclass(slots=True)
+class WakeUpWatch:
+    """Finds sessions that keep the wake-up lock, which any role can take.
+
+    A writer has it for the moment of its commit, so whoever has it at two looks in a row, a
+    second apart, keeps it.
+    """
+
+    _seen: frozenset[WakeUpHolder] = frozenset()
+    keeping: frozenset[WakeUpHolder] = frozenset()
+
+    def look(self, holders: frozenset[WakeUpHolder]) -> frozenset[WakeUpHolder]:
+        """Those that keep it, and did not at the last look."""
+        before, self.keeping = self.keeping, holders & self._seen
+        self._seen = holders
+        return self.keeping - before
 
 
 @dataclass(slots=True)

@@ -1,10 +1,10 @@
--- $1: a table's name, qualified and quoted as in SQL -> how the catalog has it, and all below it in its tree.
+-- $1: a table's oid -> how the catalog has it, and all below it in its tree.
 with recursive tree as (
-    select to_regclass($1)::oid as oid
+    select $1::oid as oid
     union
     select inhrelid from tree join pg_inherits on inhparent = tree.oid
 )
-select n.nspname as schema, c.relname as name, c.relkind::text, c.oid = to_regclass($1) as is_named,
+select n.nspname as schema, c.relname as name, c.relkind::text, c.oid = $1 as is_named,
        c.relkind = 'p'
          or exists (select from pg_inherits where inhrelid = c.oid or inhparent = c.oid) as in_tree,
        array(select attname::text

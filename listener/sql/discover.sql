@@ -1,3 +1,4 @@
+-- $1: the schemas in which the app's names are found, in order.
 -- Every table that an app may have of its own, with what init has to know of it, as json. Left out: what belongs to
 -- PostgreSQL, to Neverstale or to an extension, and what is below another table in its tree.
 with tables as (
@@ -12,7 +13,13 @@ with tables as (
        and not exists (select from pg_depend
                         where classid = 'pg_class'::regclass and objid = c.oid and deptype = 'e')
 )
-select t.schema, t.name, pg_table_is_visible(t.oid) as visible,
+select t.schema, t.name,
+       coalesce(t.schema = (select path.schema
+                              from unnest($1::text[]) with ordinality as path (schema, place)
+                              join pg_namespace n on n.nspname = path.schema
+                              join pg_class c on c.relnamespace = n.oid and c.relname = t.name
+                             order by place
+                             limit 1), false) as visible,
        -- one level of a domain is enough to tell how its values are spelled
        (select coalesce(json_agg(json_build_array(a.attname, format_type(coalesce(nullif(y.typbasetype, 0), y.oid), null),
                                                   not (a.attnotnull or y.typnotnull)) order by a.attnum), '[]')

@@ -50,8 +50,30 @@ begin
   end if;
 end
 $neverstale$;
-insert into neverstale.installation (version) values (3) on conflict (only_row) do nothing;
-update neverstale.installation set version = 3 where version <> 3;
+insert into neverstale.installation (version) values (4) on conflict (only_row) do nothing;
+update neverstale.installation set version = 4 where version <> 4;
+
+-- The leader's lock: unlike an advisory lock, which any role can take, it needs a right on this view. A view has no
+-- storage, so neither VACUUM nor pg_dump ever waits for who holds it.
+do $neverstale$
+begin
+  if to_regclass('neverstale.leader') is null then
+    create view neverstale.leader as select true as only_row;
+  end if;
+end
+$neverstale$;
+
+-- Takes the leader's lock until the end of the transaction; false: another session has it. An error caught here is
+-- not written to PostgreSQL's log, as the error of a bare LOCK TABLE ... NOWAIT would be at every poll.
+create or replace function neverstale.try_lead() returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $neverstale$
+begin
+  lock table neverstale.leader in exclusive mode nowait;
+  return true;
+exception when lock_not_available then
+  return false;
+end
+$neverstale$;
 
 -- The wake-up at commit. A transaction that has NOTIFYed holds a cluster-wide lock over its WAL flush, so only
 -- the one that gets the token does; whoever skips it is committing already and is found by the reads that follow.

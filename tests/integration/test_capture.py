@@ -505,7 +505,7 @@ async def test_check_tells_what_differs(world: World, clients: dict[str, Client]
     assert code == 1
     assert 'neverstale_update on "public"."readings_c" is missing' in errors
     assert 'neverstale_insert on "public"."notes" is missing or differs' in errors
-    assert "trigger tell on labels sends cache_invalidate" in errors
+    assert "trigger tell on public.labels sends cache_invalidate" in errors
     assert (await world.command("listener", "install"))[0] == 0
     await world.database.execute("drop trigger tell on labels")
     assert (await world.command("listener", "check"))[0] == 0

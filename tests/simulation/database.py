@@ -254,6 +254,9 @@ class Connection:
     async def take_barrier(self) -> int:
         return await self._ask("barrier", self._database.take_barrier)
 
+    async def wake_up_holders(self) -> frozenset[leadership.WakeUpHolder]:
+        return frozenset()
+
     async def note_skipped(self, *, skipped: bool) -> None:
         def note() -> None:
             self._database.now.has_skipped = skipped

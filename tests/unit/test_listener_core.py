@@ -12,6 +12,8 @@ from listener.core.leadership import (
     LogCursor,
     Place,
     ReadSchedule,
+    WakeUpHolder,
+    WakeUpWatch,
     decide_adoption,
     decide_batch,
     decide_liveness,
@@ -157,6 +159,25 @@ def test_reads_follow_a_wake_up_ever_slower_and_start_anew_with_each_find() -> N
     assert waits == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.25]
     assert schedule.next_wait(found=True) == 0.002
     assert schedule.next_wait(found=False) == 0.004
+
+
+def test_a_leader_that_nobody_can_wake_reads_every_10_ms() -> None:
+    schedule = ReadSchedule(is_unwoken=True)
+    assert [schedule.next_wait(found=False) for _ in range(2)] == [0.01, 0.01]
+    schedule.woken()
+    assert [schedule.next_wait(found=False) for _ in range(4)] == [0.002, 0.004, 0.008, 0.01]
+
+
+def test_who_has_the_wake_up_lock_at_two_looks_keeps_it_and_is_named_once() -> None:
+    writer, keeper = WakeUpHolder(1, "app", "9:00"), WakeUpHolder(2, "stranger", "8:00")
+    watch = WakeUpWatch()
+    assert watch.look(frozenset({writer, keeper})) == set()
+    assert watch.look(frozenset({keeper})) == {keeper}
+    assert watch.look(frozenset({keeper, writer})) == set()
+    assert watch.keeping == {keeper}
+    # a process id that was given to another session
+    assert watch.look(frozenset({WakeUpHolder(2, "app", "9:01")})) == set()
+    assert watch.keeping == set()
 
 
 def test_a_busy_log_is_left_alone_for_a_moment_and_never_for_long() -> None:

@@ -1,0 +1,41 @@
+-- No role but the owner may execute a trigger function of ours, and only those that were granted it notify() and
+-- try_lead(). By default PostgreSQL lets every role, who could then attach a trigger function to a table of their own,
+-- with a type whose cast to text would run as the function's owner.
+do $neverstale$
+declare
+  statement text;
+begin
+  for statement in
+    with granted as (
+      select p.oid::regprocedure as function, p.proname as name, p.prorettype = 'trigger'::regtype as is_trigger,
+             a.grantee, case a.grantee when 0 then 'public' else a.grantee::regrole::text end as role
+        from pg_proc p
+        cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+       where p.pronamespace = 'neverstale'::regnamespace and a.grantee <> p.proowner
+    ), users as (
+      select a.grantee
+        from pg_namespace n
+        cross join lateral aclexplode(n.nspacl) a
+       where n.nspname = 'neverstale' and a.privilege_type = 'USAGE' and a.grantee <> n.nspowner
+    ), listeners as (
+      select a.grantee
+        from pg_class c
+        cross join lateral aclexplode(c.relacl) a
+       where c.oid = 'neverstale.change_log'::regclass and a.privilege_type = 'DELETE' and a.grantee <> c.relowner
+    )
+    -- where an older version let everybody: those to whom it was documented go on
+    select format('grant execute on function %s to %s', function, users.grantee::regrole), 1 as step
+      from granted, users where granted.grantee = 0 and users.grantee <> 0 and name = 'notify'
+    union all
+    select format('grant execute on function %s to %s', function, listeners.grantee::regrole), 1
+      from granted, listeners where granted.grantee = 0 and listeners.grantee <> 0 and name = 'try_lead'
+    union all
+    select format('revoke all on function %s from %s', function, role), 2
+      from granted
+     where is_trigger or (grantee = 0 and not (name = 'notify' and exists (select from users where grantee = 0)))
+     order by step
+  loop
+    execute statement;
+  end loop;
+end
+$neverstale$;

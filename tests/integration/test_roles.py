@@ -1,0 +1,450 @@
+"""What database roles can do by our schema: what docs/operations.md says, and nothing else."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import pytest
+
+from tests.integration.conftest import Database, World
+from tests.integration.processes import eventually
+from tests.integration.test_failover import assert_flows
+from tests.integration.test_grants import documented_grants
+
+_DENIED: Final = asyncpg.InsufficientPrivilegeError
+_VERSION_3: Final = (Path(__file__).parent / "sql" / "schema_version_3.sql").read_text()
+_LOG: Final = "neverstale.change_log (resource, action)"
+_OURS: Final = ("change_log", "incarnation", "installation", "skips", "moved", "leader")
+_NOTIFY: Final = "select neverstale.notify('task', 'UPDATE', 'p')"
+_OLD_GRANTS: Final = """
+grant usage on schema neverstale to {listener}, {app};
+grant select, insert, delete on neverstale.change_log to {listener};
+grant select, insert on neverstale.incarnation to {listener};
+grant select, update on neverstale.installation to {listener};
+grant select on neverstale.skips to {listener};
+grant select, update, delete on neverstale.moved to {listener};
+grant select on projects, project_members to {listener};
+"""
+
+
+class Roles:
+    """Roles of a test's own, and sessions as one of them."""
+
+    def __init__(self, world: World) -> None:
+        self.suffix = secrets.token_hex(4)
+        self._world = world
+
+    async def make(self, name: str, *grants: str) -> str:
+        role = f"{name}_{self.suffix}"
+        await self._world.database.execute(f"create role {role} login")
+        for grant in grants:
+            await self._world.database.execute(f"grant {grant} to {role}")
+        return role
+
+    def url(self, role: str) -> str:
+        return self._world.database_url.replace("postgres@", f"{role}@")
+
+    @asynccontextmanager
+    async def session(self, role: str) -> AsyncIterator[Database]:
+        session = await asyncpg.connect(self.url(role))
+        try:
+            yield session
+        finally:
+            await session.close()
+
+
+@pytest.fixture
+def roles(world: World) -> Roles:
+    return Roles(world)
+
+
+async def may(session: Database, statement: str) -> bool:
+    transaction = session.transaction()
+    await transaction.start()
+    try:
+        await session.execute(statement)
+    except _DENIED:
+        return False
+    finally:
+        await transaction.rollback()
+    return True
+
+
+_CAN: Final = {
+    # what a role does: who may
+    "select neverstale.try_lead()": {"listener"},
+    _NOTIFY: {"app"},
+    f"insert into {_LOG} values ('truncate', 'RECONNECT')": {"listener"},
+    "select * from neverstale.change_log": {"listener"},
+    "delete from neverstale.change_log": {"listener"},
+    "update neverstale.change_log set resource = 'x'": set(),
+    "truncate neverstale.change_log": set(),
+    "insert into neverstale.moved values ('p')": set(),
+    "delete from neverstale.moved": {"listener"},
+    "update neverstale.installation set raw_notify_seen = true": {"listener"},
+    "select * from neverstale.installation": {"listener"},
+    "insert into neverstale.incarnation default values on conflict do nothing": {"listener"},
+    "select nextval('neverstale.skips')": set(),
+    "select last_value from neverstale.skips": {"listener"},
+    "lock table neverstale.leader in exclusive mode nowait": set(),
+    "lock table neverstale.installation in access exclusive mode nowait": {"listener"},
+    "lock table neverstale.change_log in access exclusive mode nowait": {"listener"},
+    "create table neverstale.mine ()": set(),
+    "update tasks set title = title": {"writer"},
+    "select * from projects": {"listener", "gateway"},
+    "alter table tasks disable trigger all": set(),
+    "drop trigger neverstale_update on tasks": set(),
+}
+
+
+async def test_each_role_can_do_what_is_documented_and_nothing_else(
+    world: World, roles: Roles
+) -> None:
+    made = {name: await roles.make(name) for name in ("anybody", "listener", "gateway")}
+    made["app"] = await roles.make("app", "usage on schema neverstale")
+    made["writer"] = await roles.make("writer", "select, update on tasks")
+    await world.database.execute(documented_grants(made["listener"], made["gateway"]))
+    await world.database.execute(
+        f"grant execute on function neverstale.notify to {made['app']}"
+    )
+    for name, role in made.items():
+        async with roles.session(role) as session:
+            for statement, able in _CAN.items():
+                assert await may(session, statement) == (name in able), (name, statement)
+    # whoever may see our tables is in the list above
+    listed = {
+        row["relname"]
+        for row in await world.database.fetch(
+            "select relname from pg_class where relkind in ('r', 'v', 'S')"
+            " and relnamespace = 'neverstale'::regnamespace"
+        )
+    }
+    assert listed == set(_OURS)
+
+
+async def attach_all(session: Database, world: World) -> list[str]:
+    """Attach each trigger function of ours to a table of one's own; those that could be."""
+    functions = await world.database.fetch(
+        "select oid::regprocedure::text as name from pg_proc"
+        " where pronamespace = 'neverstale'::regnamespace"
+        " and prorettype = 'trigger'::regtype"
+    )
+    assert len(functions) > 10
+    await session.execute("create temporary table mine (id int)")
+    return [
+        row["name"]
+        for row in functions
+        if await may(
+            session,
+            "create trigger t after insert on mine for each row"
+            f" execute function {row['name']}",
+        )
+    ]
+
+
+async def test_nobody_can_attach_our_trigger_functions_to_a_table_of_their_own(
+    world: World, roles: Roles
+) -> None:
+    app = await roles.make("app", "usage on schema neverstale")
+    async with roles.session(app) as session:
+        assert await attach_all(session, world) == []
+
+
+async def test_rights_that_default_privileges_gave_are_taken_back(
+    world: World, roles: Roles
+) -> None:
+    app = await roles.make("app")
+    await world.command("listener", "uninstall")
+    await world.database.execute(
+        f"alter default privileges grant execute on functions to {app}"
+    )
+    assert await world.install() == 0
+    await world.database.execute(f"grant usage on schema neverstale to {app}")
+    async with roles.session(app) as session:
+        assert await attach_all(session, world) == []
+
+
+async def test_check_names_each_right_that_should_not_be_there(
+    world: World, roles: Roles
+) -> None:
+    app = await roles.make("app", "usage on schema neverstale")
+    code, _, errors = await world.command("listener", "check")
+    assert (code, errors) == (0, "")
+    function = await world.database.fetchval(
+        "select oid::regprocedure::text from pg_proc where proname like 'tasks_insert%'"
+    )
+    await world.database.execute(
+        f"grant select, update on neverstale.change_log to {app};"
+        f"grant execute on function {function} to {app};"
+        "grant execute on function neverstale.notify to public;"
+        f"grant create on schema neverstale to {app}"
+    )
+    code, _, errors = await world.command("listener", "check")
+    assert code == 1
+    statements = [line.rpartition(": ")[2] for line in errors.splitlines()]
+    assert statements == [
+        "revoke EXECUTE on function neverstale.notify(text,text,text,text,text) from public",
+        f"revoke EXECUTE on function {function} from {app}",
+        f"revoke CREATE on schema neverstale from {app}",
+        f"revoke SELECT, UPDATE on table neverstale.change_log from {app}",
+    ]
+    for statement in statements:
+        await world.database.execute(statement)
+    assert (await world.command("listener", "check"))[0] == 0
+
+
+async def test_the_rights_of_an_older_schema_are_tightened_and_its_roles_go_on(
+    world: World, roles: Roles
+) -> None:
+    listener, app = await roles.make("listener"), await roles.make("app")
+    await world.command("listener", "uninstall")
+    await world.database.execute(_VERSION_3)
+    await world.database.execute(
+        "create function neverstale.old() returns trigger language plpgsql security definer"
+        " set search_path = pg_catalog, pg_temp as 'begin return null; end'"
+    )
+    await world.database.execute(_OLD_GRANTS.format(listener=listener, app=app))
+    assert await world.install() == 0
+    await world.listener(DATABASE_URL=roles.url(listener))
+    async with roles.session(app) as session:
+        await session.execute(_NOTIFY)
+        assert await attach_all(session, world) == []
+        assert not await may(session, "select neverstale.try_lead()")
+    stranger = await roles.make("stranger")
+    async with roles.session(stranger) as session:
+        assert not await may(session, _NOTIFY)
+    assert (await world.command("listener", "check"))[0] == 0
+
+
+# a better match than PostgreSQL's own for a call in our SQL; whoever calls it is told so
+_PLANTED: Final = """
+create function {schema}.trap(text) returns boolean language plpgsql as
+  $$begin raise exception 'a planted function was called'; end$$;
+create function {schema}.format(text, regprocedure) returns text language plpgsql as
+  $$begin raise exception 'a planted function was called'; end$$;
+create function {schema}.pg_relation_size(text) returns bigint language plpgsql as
+  $$begin raise exception 'a planted function was called'; end$$;
+create function {schema}.starts_with(name, text) returns boolean language plpgsql as
+  $$begin raise exception 'a planted function was called'; end$$;
+"""
+_PLANTED_OPERATOR: Final = """
+create function {schema}.same({left}, {right}) returns boolean language plpgsql as
+  $$begin raise exception 'a planted function was called'; end$$;
+create operator {schema}.= (leftarg = {left}, rightarg = {right}, function = {schema}.same);
+"""
+
+
+async def plant(world: World, session: Database, schema: str) -> None:
+    """Put functions and operators where an unqualified call in our SQL would find them."""
+    await session.execute(_PLANTED.format(schema=schema))
+    for left, right in (
+        ("oid", "regclass"),
+        ("oid", "regnamespace"),
+        ("oid", "regtype"),
+        ("text", "name"),
+        ("name", "text"),
+    ):
+        await session.execute(_PLANTED_OPERATOR.format(schema=schema, left=left, right=right))
+
+
+async def test_no_function_that_a_role_has_planted_is_ever_called_by_us(
+    world: World, roles: Roles, tmp_path: Path
+) -> None:
+    name = world.database_url.rpartition("/")[2]
+    planter = await roles.make("planter", f"create on database {name}")
+    async with roles.session(planter) as session:
+        await session.execute("create schema planted")
+        await session.execute("grant usage on schema planted to public")
+        await plant(world, session, "planted")
+    await world.command("listener", "uninstall")
+    await world.database.execute(f"alter database {name} set search_path = planted, public")
+    for words in (
+        ("init", "--output", str(tmp_path / "first.toml")),
+        ("install",),
+        ("check",),
+        ("sql",),
+        ("disable",),
+        ("install",),
+    ):
+        code, _, errors = await world.command("listener", *words)
+        assert (code, errors) == (0, ""), words
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await assert_flows(world, client)
+    for part in (listener, gateway):
+        assert not any("planted" in line for line in part.raw_lines)
+    await listener.end()
+    code, _, errors = await world.command("listener", "uninstall")
+    assert (code, errors) == (0, "")
+
+
+async def give_tables(world: World, owner: str) -> None:
+    for table in ("users", "projects", "project_members", "sprints", "tasks", "messages"):
+        await world.database.execute(f"alter table {table} owner to {owner}")
+
+
+# the owner of a table decides what runs when one of its columns is written as text
+_RETYPED: Final = """
+create type app.title as (t text);
+create function app.run(app.title) returns text language plpgsql as
+  $$begin
+    insert into app.ran values (current_user::text,
+      (select rolsuper from pg_roles where rolname = current_user));
+    return ($1).t;
+  end$$;
+create cast (app.title as text) with function app.run(app.title) as assignment;
+drop trigger neverstale_moved on messages;
+alter table messages drop constraint messages_pkey, alter column id drop default,
+  alter column id type app.title using row(id::text)::app.title;
+"""
+
+
+async def test_the_owner_of_a_table_gains_no_right_of_who_installed(
+    world: World, roles: Roles
+) -> None:
+    owner = await roles.make("owner")
+    await world.command("listener", "uninstall")
+    await give_tables(world, owner)
+    code, _, errors = await world.command("listener", "install")
+    assert code == 1
+    assert f"with the rights of postgres (table public.projects belongs to {owner}" in errors
+    assert "--owner neverstale_writer" in errors
+    assert not await world.database.fetchval("select to_regnamespace('neverstale') is not null")
+
+    writer = f"writer_{roles.suffix}"
+    code, _, errors = await world.command("listener", "install", "--owner", writer)
+    assert (code, errors) == (0, "")
+    assert (await world.command("listener", "install"))[0] == 0, "it stays the owner"
+    owners = await world.database.fetch(
+        "select distinct proowner::regrole::text from pg_proc"
+        " where pronamespace = 'neverstale'::regnamespace"
+    )
+    assert [row[0] for row in owners] == [writer]
+    assert (await world.command("listener", "check"))[0] == 0
+
+    await world.database.execute(f"create schema app authorization {owner}")
+    await world.database.execute(f"grant usage on schema app to {writer}")
+    async with roles.session(owner) as session:
+        await session.execute("create table app.ran (role text, is_superuser bool)")
+        await session.execute(f"grant insert on app.ran to {writer}")
+        await session.execute(_RETYPED)
+        await session.execute(
+            "insert into messages (id, project_id, user_id, body)"
+            " select row('1')::app.title, id, owner_id, '' from projects limit 1"
+        )
+        ran = {tuple(row) for row in await session.fetch("select * from app.ran")}
+    assert ran == {(writer, False)}
+
+
+async def test_a_functions_owner_that_can_do_more_is_refused(
+    world: World, roles: Roles
+) -> None:
+    mighty = await roles.make("mighty")
+    code, _, errors = await world.command("listener", "install", "--owner", mighty)
+    assert code == 1
+    assert "can do more than write the change log (it can log in)" in errors
+
+
+async def test_look_ups_work_with_the_rights_of_a_functions_owner(
+    world: World, roles: Roles, tmp_path: Path
+) -> None:
+    """It may read what the expressions look up: through a view, the view."""
+    await world.database.execute(
+        """
+        create schema parts;
+        create view parts.placed as select id, project_id from tasks;
+        create table parts.notes (id int primary key, task_id uuid, parent_id int);
+        """
+    )
+    config = tmp_path / "own.toml"
+    config.write_text(
+        """
+        [[watch]]
+        table = "parts.notes"
+        resource = "note"
+        id = "id"
+        project = '''(select p.project_id from parts.placed p where p.id = coalesce(
+          changed.task_id,
+          (select n.task_id from parts.notes n where n.id = changed.parent_id)))'''
+        [[watch]]
+        table = "tasks"
+        resource = "task"
+        id = "id"
+        project = "project_id"
+        """
+    )
+    world.more["NEVERSTALE_CONFIG"] = str(config)
+    writer = f"writer_{roles.suffix}"
+    code, _, errors = await world.command("listener", "install", "--owner", writer)
+    assert (code, errors) == (0, "")
+    app = await roles.make("app", "usage on schema parts", "insert on parts.notes")
+    async with roles.session(app) as session:
+        await session.execute(
+            "insert into parts.notes values (1, '7a500000-0000-4000-8000-000000000001', null)"
+        )
+        await session.execute("insert into parts.notes values (2, null, 1)")
+    logged = await world.database.fetch(
+        "select resource, id, project_id from neverstale.change_log order by at"
+    )
+    assert [tuple(row) for row in logged] == [
+        ("note", "1", world.apollo),
+        ("note", "2", world.apollo),
+    ]
+
+
+@pytest.mark.parametrize("lock", ["pg_advisory_lock", "pg_advisory_lock_shared"])
+async def test_who_holds_advisory_locks_keeps_nobody_from_leading(
+    world: World, roles: Roles, lock: str
+) -> None:
+    """Any role may take them, with keys as in our SQL; what is left of them is told."""
+    stranger = await roles.make("stranger")
+    listener_role = await roles.make("listener")
+    gateway_role = await roles.make("gateway")
+    await world.database.execute(documented_grants(listener_role, gateway_role))
+    url = roles.url(listener_role)
+    async with roles.session(stranger) as session:
+        for key in (1, 2, 3):
+            await session.execute(f"select {lock}(1853187955, {key})")
+        pid = await session.fetchval("select pg_backend_pid()")
+        code, _, errors = await world.command("listener", "install")
+        assert (code, errors) == (0, "")
+        leader = await world.listener(DATABASE_URL=url)
+        standby = await world.listener(role="standby", DATABASE_URL=url)
+        gateway = await world.gateway()
+        async with world.client(gateway, world.apollo, world.ada) as client:
+            await assert_flows(world, client)
+            said = "a session keeps the wake-up lock: end it"
+            statement = f"select pg_terminate_backend({pid})"
+            await eventually(
+                lambda: leader.logged(said, role=stranger, statement=statement), "it is told"
+            )
+            await leader.end()
+            await standby.ready(world.http, role="leader")
+            await assert_flows(world, client)
+
+
+async def test_a_leaders_lock_holds_back_no_vacuum(world: World) -> None:
+    leader = await world.listener()
+    query = """
+        select a.pid, a.backend_xmin is null and a.backend_xid is null as is_light
+          from pg_locks l join pg_stat_activity a using (pid)
+         where l.relation = 'neverstale.leader'::regclass and l.mode = 'ExclusiveLock'"""
+    async with asyncio.timeout(20):
+        while not (rows := await world.database.fetch(query)) or not rows[0]["is_light"]:
+            await asyncio.sleep(0.05)
+    await world.database.execute("vacuum")
+    await leader.ready(world.http, role="leader")
+
+
+async def test_what_a_leader_uses_is_not_uninstalled(world: World) -> None:
+    leader = await world.listener()
+    code, _, errors = await world.command("listener", "uninstall")
+    assert code == 1
+    assert "stop all listeners first" in errors
+    await leader.end()
+    assert (await world.command("listener", "uninstall"))[0] == 0
