@@ -35,6 +35,44 @@ def test_a_console_line_is_for_people() -> None:
     assert "ValueError: invalid literal" in ConsoleFormatter().format(record(failed=True))
 
 
+HOSTILE = 'x\x1b[2J\nINFO forged\u202e \udcff" key=1 '
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), ConsoleFormatter()])
+def test_what_others_name_is_escaped_and_bounded(formatter: logging.Formatter) -> None:
+    made = record()
+    made.msg, made.args = "refused %s", (HOSTILE,)
+    made.path, made.kids = HOSTILE + "y" * 10**6, [HOSTILE] * 10**4
+    made.more, made.number = {HOSTILE: HOSTILE}, 2**80
+    line = formatter.format(made)
+    assert line.isprintable()
+    assert len(line) < 10_000
+
+
+def test_a_console_value_cannot_look_like_another_field() -> None:
+    made = record()
+    made.link, made.many = 'a b="c\\', ["x y", None]
+    line = ConsoleFormatter().format(made)
+    assert line.endswith(r'link="a b=\"c\\" many=["x y",null]')
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), ConsoleFormatter()])
+def test_a_traceback_cannot_pass_for_log_lines(formatter: logging.Formatter) -> None:
+    made = record()
+    try:
+        fail(HOSTILE + "y" * 10**6)
+    except ValueError as exc:
+        made.exc_info = (ValueError, exc, exc.__traceback__)
+    first, *rest = formatter.format(made).split("\n")
+    assert "".join([first, *rest]).isprintable()
+    assert all(each.startswith("  ") for each in rest)
+    assert len(first) + len("".join(rest)) < 20_000
+
+
 @pytest.mark.parametrize(
     ("log_format", "kind"), [("auto", JsonFormatter), ("console", ConsoleFormatter)]
 )
