@@ -1,0 +1,116 @@
+"""Attacks by roles of the database that may connect, and by those with usage on our schema."""
+
+import asyncio
+import signal
+from typing import Final
+
+import asyncpg
+
+from listener.pg_link import LOCK_CLASS
+from tests.attack.peer import Peer
+from tests.attack.registry import CONNECT, USAGE, Bounds, attack
+from tests.attack.scene import Scene
+
+_CONNECT: Final = "attack_connect"
+_USAGE: Final = "attack_usage"
+_MALFORMED: Final = (
+    "do $$ begin for n in 1..5000 loop"
+    " perform pg_notify('cache_invalidate', '{\"malformed\": ' || n); end loop; end $$"
+)
+_EMPTY: Final = "notify cache_invalidate"
+_WELL_FORMED: Final = (
+    "do $$ begin for n in 1..500 loop perform pg_notify('cache_invalidate',"
+    " json_build_object('resource', 'task', 'action', 'UPDATE', 'id', n::text,"
+    " 'project_id', gen_random_uuid())::text); end loop; end $$"
+)
+
+
+@attack(USAGE)
+async def huge_notify(peer: Peer) -> None:
+    """neverstale.notify() with values of 200 MB: refused, or a reset of the narrowest scope;
+    events go on.
+    """
+    project = peer.target.projects[0]
+    huge = "repeat('x', 200000000)"
+    await peer.query_for_ever(
+        _USAGE,
+        f"select neverstale.notify({huge}, 'UPDATE', '{project}', '1')",
+        f"select neverstale.notify('task', 'UPDATE', '{project}', {huge})",
+        f"select neverstale.notify('task', 'UPDATE', {huge}, '1')",
+        f"select neverstale.notify('task', 'UPDATE', '{project}', '1', {huge})",
+        pause_seconds=0.5,
+    )
+
+
+@attack(USAGE)
+async def many_projects(peer: Peer) -> None:
+    """neverstale.notify() for thousands of projects in each transaction, without a pause."""
+    await peer.query_for_ever(
+        _USAGE,
+        "select neverstale.notify('task', 'UPDATE', gen_random_uuid()::text, n::text)"
+        " from generate_series(1, 3000) as n",
+        pause_seconds=0.1,
+    )
+
+
+@attack(USAGE)
+async def many_users(peer: Peer) -> None:
+    """neverstale.notify() that names another user in each row, ids and users of any kind."""
+    await peer.query_for_ever(
+        _USAGE,
+        "select neverstale.notify('task', 'UPDATE', gen_random_uuid()::text, n::text,"
+        " case n % 3 when 0 then gen_random_uuid()::text else E'\\x01{}:*' || n end)"
+        " from generate_series(1, 1000) as n",
+        pause_seconds=0.1,
+    )
+
+
+@attack(CONNECT)
+async def malformed_notify(peer: Peer) -> None:
+    """Thousands of malformed NOTIFYs in one statement. Nobody is reset, the log is bounded."""
+    await peer.query_for_ever(_CONNECT, _MALFORMED, pause_seconds=0.1)
+
+
+@attack(CONNECT)
+async def empty_notify(peer: Peer) -> None:
+    """Empty NOTIFYs, which are wake-ups, from ten sessions without a pause."""
+    await peer.query_for_ever(_CONNECT, _EMPTY, sessions=10)
+
+
+@attack(CONNECT)
+async def well_formed_notify(peer: Peer) -> None:
+    """Well-formed NOTIFYs of projects that do not exist: events, and nothing else."""
+    await peer.query_for_ever(_CONNECT, _WELL_FORMED, pause_seconds=0.1)
+
+
+async def _kill_leader(scene: Scene) -> None:
+    """Kill the leader, and wait until the standby leads."""
+    leader, standby = scene.listeners
+    await leader.end(signal.SIGKILL)
+    await standby.ready(scene.world.http, role="leader")
+
+
+@attack(CONNECT, bounds=Bounds(ratio=None, resets=1), standby=True, during=_kill_leader)
+async def held_locks(peer: Peer) -> None:
+    """All advisory locks with our keys, waited for and held, while the leader is killed. A
+    standby leads within seconds; writers and events go on.
+    """
+
+    async def hold(key: int) -> None:
+        connection = await asyncpg.connect(peer.target.as_role(_CONNECT))
+        await connection.execute(f"select pg_advisory_lock({LOCK_CLASS}, {key})")
+        peer.counts["locks"] += 1
+        await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for key in (1, 2, 3):
+            tasks.create_task(hold(key))
+
+
+@attack(CONNECT)
+async def held_wake_lock(peer: Peer) -> None:
+    """The advisory lock of the wake-up held all the time. Events are as quick as before."""
+    connection = await asyncpg.connect(peer.target.as_role(_CONNECT))
+    await connection.execute(f"select pg_advisory_lock({LOCK_CLASS}, 2)")
+    peer.counts["locks"] += 1
+    await asyncio.Event().wait()
