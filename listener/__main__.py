@@ -62,6 +62,7 @@ def main() -> int:
         parser.error("--projects and --output go with init")
     try:
         if command == "init":
+            configure_logging("auto", "warning")
             return asyncio.run(_init(arguments.projects, arguments.output))
         settings = load_settings(ListenerSettings, os.environ)
         configure_logging(settings.log_format, settings.log_level)

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Final
 
 import orjson
@@ -16,6 +17,8 @@ from shared.core.printable import escaped
 
 MAX_ITEMS: Final = 50
 MAX_EXCEPTION_CHARACTERS: Final = 16_000
+log = logging.getLogger(__name__)
+
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {
     "message",
     "asctime",
@@ -102,3 +105,11 @@ def configure_logging(log_format: str, level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    sys.excepthook = _log_uncaught
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Python itself would write the traceback with whatever texts are in it."""
+    log.critical("failed unexpectedly", exc_info=(kind, error, traceback))

@@ -1,5 +1,7 @@
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -73,6 +75,23 @@ def test_a_traceback_cannot_pass_for_log_lines(formatter: logging.Formatter) -> 
     assert len(first) + len("".join(rest)) < 20_000
 
 
+def test_an_uncaught_error_is_logged_like_any_other() -> None:
+    program = "\n".join(
+        (
+            "from shared.logs import configure_logging",
+            "configure_logging('json', 'info')",
+            "raise ValueError('\\x1b[2J')",
+        )
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    line = json.loads(ended.stderr)
+    assert line["message"] == "failed unexpectedly"
+    assert line["exception"].endswith("ValueError: \\u001b[2J")
+
+
 @pytest.mark.parametrize(
     ("log_format", "kind"), [("auto", JsonFormatter), ("console", ConsoleFormatter)]
 )
@@ -81,6 +100,7 @@ def test_the_format_is_chosen_by_setting_or_terminal(
 ) -> None:
     root = logging.RootLogger(logging.WARNING)
     monkeypatch.setattr(logging, "root", root)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # so that it is put back
     configure_logging(log_format, "error")
     assert isinstance(root.handlers[0].formatter, kind)
     assert root.level == logging.ERROR
