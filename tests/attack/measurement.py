@@ -95,24 +95,36 @@ async def play(
             scene = await build_scene(
                 world, attack.settings, standby=attack.standby, max_files=attack.max_files
             )
-            if attack.before is not None:
-                await attack.before(scene)
-            await _measure(attack, scene, outcome, seconds, baseline_seconds)
-    except (AssertionError, TimeoutError) as exc:  # of the world: a log with a traceback
-        outcome.faults.append(f"{type(exc).__name__}: {str(exc)[:1000]}")
+            await play_on(
+                scene, attack, outcome, seconds=seconds, baseline_seconds=baseline_seconds
+            )
+    except* (AssertionError, TimeoutError) as group:  # of the world: a log with a traceback
+        outcome.faults += [
+            f"{type(each).__name__}: {str(each)[:1000]}" for each in _leaves(group)
+        ]
     return outcome
 
 
-async def _measure(
-    attack: Attack, scene: Scene, outcome: Outcome, seconds: float, baseline_seconds: float
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for each in group.exceptions:
+        found += _leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
+    return found
+
+
+async def play_on(
+    scene: Scene, attack: Attack, outcome: Outcome, *, seconds: float, baseline_seconds: float
 ) -> None:
+    """Play an attack on a stack that runs already."""
+    if attack.before is not None:
+        await attack.before(scene)
     async with aiohttp.ClientSession() as http:
         victim, app = Victim(http, scene), App(scene)
         with running(victim.run):
             async with asyncio.timeout(HANG_SECONDS):
                 await victim.live.wait()
             with running(app.run):
-                await asyncio.sleep(WARM_UP_SECONDS)
+                await asyncio.sleep(min(WARM_UP_SECONDS, baseline_seconds))
                 started = time.perf_counter()
                 await asyncio.sleep(baseline_seconds)
                 attacked, ended = await _under_attack(attack, scene, outcome, seconds)

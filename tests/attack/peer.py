@@ -8,14 +8,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from shared.lifecycle import raise_if_cancelled
 from tests.frames import frame
 from tests.integration.processes import WS_PATH, token
 from tests.integration.test_refusals import UPGRADE
+
+Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 ADDRESS: Final = "127.0.0.2"  # not the victim's: limits by address apply to the attacker alone
 CONNECTIONS: Final = 50
@@ -64,6 +67,8 @@ class Link:
         for start in range(0, len(data), PIECE_BYTES):
             piece = data[start : start + PIECE_BYTES]
             await self._peer.pace(len(piece))
+            if self.writer.is_closing():
+                raise EOFError
             self.writer.write(piece)
             await self.writer.drain()
 
@@ -154,36 +159,50 @@ class Peer:
                 try:
                     async with self.linked() as link:
                         await act(link)
+                    pause_seconds = 0.0
                 except* CUT_OFF:
                     self.counts["cut off"] += 1
-                    await asyncio.sleep(RETRY_SECONDS)
+                    pause_seconds = RETRY_SECONDS
+                raise_if_cancelled()
+                await asyncio.sleep(pause_seconds)
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(connections):
                 tasks.create_task(again())
+
+    async def session(self, role: str, act: Callable[[Database], Awaitable[None]]) -> None:
+        """Do it on a session of a role, on another whenever that was ended. Never returns."""
+        while True:
+            try:
+                connection = await asyncpg.connect(self.target.as_role(role))
+                try:
+                    await act(connection)
+                finally:
+                    connection.terminate()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+                self.counts[f"ended by {type(exc).__name__}"] += 1
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def query_for_ever(
         self, role: str, *statements: str, sessions: int = 1, pause_seconds: float = 0.0
     ) -> None:
         """Run statements again and again; what the database refuses is counted."""
 
-        async def again() -> None:
-            connection = await asyncpg.connect(self.target.as_role(role))
-            try:
-                while True:
-                    for statement in statements:
-                        try:
-                            await connection.execute(statement)
-                            self.counts["statements"] += 1
-                        except asyncpg.PostgresError as exc:
-                            self.counts[f"refused {type(exc).__name__}"] += 1
-                    await asyncio.sleep(pause_seconds)
-            finally:
-                connection.terminate()
+        async def query(connection: Database) -> None:
+            while True:
+                for statement in statements:
+                    try:
+                        await connection.execute(statement)
+                        self.counts["statements"] += 1
+                    except asyncpg.PostgresError as exc:
+                        self.counts[f"refused {type(exc).__name__}"] += 1
+                        if connection.is_closed():
+                            return
+                await asyncio.sleep(pause_seconds)
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(sessions):
-                tasks.create_task(again())
+                tasks.create_task(self.session(role, query))
 
 
 def request(

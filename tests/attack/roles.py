@@ -2,12 +2,11 @@
 
 import asyncio
 import signal
+from functools import partial
 from typing import Final
 
-import asyncpg
-
 from listener.pg_link import LOCK_CLASS
-from tests.attack.peer import Peer
+from tests.attack.peer import Database, Peer
 from tests.attack.registry import CONNECT, USAGE, Bounds, attack
 from tests.attack.scene import Scene
 
@@ -96,21 +95,22 @@ async def held_locks(peer: Peer) -> None:
     standby leads within seconds; writers and events go on.
     """
 
-    async def hold(key: int) -> None:
-        connection = await asyncpg.connect(peer.target.as_role(_CONNECT))
-        await connection.execute(f"select pg_advisory_lock({LOCK_CLASS}, {key})")
-        peer.counts["locks"] += 1
-        await asyncio.Event().wait()
-
-    async with asyncio.TaskGroup() as tasks:
-        for key in (1, 2, 3):
-            tasks.create_task(hold(key))
+    await _hold(peer, 1, 2, 3)
 
 
 @attack(CONNECT)
 async def held_wake_lock(peer: Peer) -> None:
     """The advisory lock of the wake-up held all the time. Events are as quick as before."""
-    connection = await asyncpg.connect(peer.target.as_role(_CONNECT))
-    await connection.execute(f"select pg_advisory_lock({LOCK_CLASS}, 2)")
-    peer.counts["locks"] += 1
-    await asyncio.Event().wait()
+    await _hold(peer, 2)
+
+
+async def _hold(peer: Peer, *keys: int) -> None:
+    async def hold(connection: Database, key: int) -> None:
+        await connection.execute(f"select pg_advisory_lock({LOCK_CLASS}, {key})")
+        peer.counts[f"lock {key}"] += 1
+        while not connection.is_closed():
+            await asyncio.sleep(0.1)
+
+    async with asyncio.TaskGroup() as tasks:
+        for key in keys:
+            tasks.create_task(peer.session(_CONNECT, partial(hold, key=key)))
