@@ -87,7 +87,7 @@ async def dribbled_headers(peer: Peer) -> None:
     await peer.repeat(dribble)
 
 
-@attack(ANONYMOUS, bounds=Bounds(growth_mib=24))
+@attack(ANONYMOUS, bounds=Bounds(growth_mib=12))
 async def large_headers(peer: Peer) -> None:
     """Header blocks that never end, at full bandwidth. Their bytes are bounded: each costs
     some kB of memory, not all that is sent.

@@ -1,7 +1,7 @@
 """``python -m tests.attack.attacker NAME TARGET``: plays one attack until SIGTERM.
 
 A process of its own with a low priority: what it computes is not the stack's time. Prints a
-line when it has begun, and its counts as JSON when it ends.
+line when it has begun, one when it has done something, and its counts as JSON when it ends.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from tests.attack.peer import Peer, Target
 from tests.load.machine import allow_many_files
 
 NICENESS: Final = 15
+LOOK_SECONDS: Final = 0.05
 
 
 async def play(name: str, target: Target) -> dict[str, int]:
@@ -28,6 +29,9 @@ async def play(name: str, target: Target) -> dict[str, int]:
     playing = asyncio.create_task(_play(name, peer))
     stopping = asyncio.create_task(stop.wait())
     print("playing", flush=True)
+    while not (peer.counts or playing.done() or stop.is_set()):
+        await asyncio.sleep(LOOK_SECONDS)
+    print("acted" if peer.counts else "idle", flush=True)
     await asyncio.wait((playing, stopping), return_when=asyncio.FIRST_COMPLETED)
     if playing.done():
         playing.result()  # an attack goes on until it is stopped

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Final
@@ -82,6 +82,8 @@ class Outcome:
             )
         if timed and bounds.ratio is not None and self.ratio > bounds.ratio:
             found.append(f"p99 is {self.ratio:.1f} times as high (at most {bounds.ratio:g})")
+        if timed and bounds.p99_ms is not None and self.p99 > bounds.p99_ms:
+            found.append(f"p99 is {self.p99:.0f} ms (at most {bounds.p99_ms:g})")
         return found
 
 
@@ -148,13 +150,15 @@ async def _under_attack(
     logins, memory = Logins(scene), Memory(scene.parts)
     lines = sum(len(part.raw_lines) for part in scene.parts)
     with running(memory.watch):
-        async with asyncio.TaskGroup() as tasks, _attacker(attack, scene, outcome):
+        async with asyncio.TaskGroup() as tasks, _attacker(attack, scene, outcome) as acted:
             attacked = time.perf_counter()
             tasks.create_task(logins.run())
             if attack.during is not None:
                 await asyncio.sleep(seconds / 4)
                 await attack.during(scene)
             await asyncio.sleep(max(0.0, attacked + seconds - time.perf_counter()))
+            if not await acted():
+                outcome.faults.append("the attacker has done nothing")
             ended = time.perf_counter()
             logins.stop()
     outcome.logins = len(logins.seconds) + len(logins.failures)
@@ -177,8 +181,12 @@ async def _under_attack(
 
 
 @asynccontextmanager
-async def _attacker(attack: Attack, scene: Scene, outcome: Outcome) -> AsyncIterator[None]:
-    """The attacker's process, playing while the body runs."""
+async def _attacker(
+    attack: Attack, scene: Scene, outcome: Outcome
+) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+    """The attacker's process, playing while the body runs. Yields what waits until it has done
+    something, and says whether it has.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -190,26 +198,35 @@ async def _attacker(attack: Attack, scene: Scene, outcome: Outcome) -> AsyncIter
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=die_with_parent,
     )
-    assert process.stdout is not None
+    output = process.stdout
+    assert output is not None
+
+    async def acted() -> bool:
+        try:
+            async with asyncio.timeout(HANG_SECONDS):
+                return await output.readline() == b"acted\n"
+        except TimeoutError:
+            return False
+
     try:
         async with asyncio.timeout(HANG_SECONDS):
-            await process.stdout.readline()
-        yield
+            await output.readline()
+        yield acted
     finally:
         if process.returncode is None:
             process.terminate()
         try:
             async with asyncio.timeout(HANG_SECONDS):
-                output, errors = await process.communicate()
-            outcome.attacker = json.loads(output)
-        except (TimeoutError, ValueError):
+                told, errors = await process.communicate()
+            outcome.attacker = json.loads(told.splitlines()[-1])
+        except (TimeoutError, ValueError, IndexError):
             outcome.faults.append("the attacker did not end well")
             if process.returncode is None:
                 process.kill()
         else:
             if process.returncode or errors:
-                told = errors.decode(errors="replace")[-1000:]
-                outcome.faults.append(f"the attacker failed: {told}")
+                reason = errors.decode(errors="replace")[-1000:]
+                outcome.faults.append(f"the attacker failed: {reason}")
 
 
 async def _series(scene: Scene) -> int:

@@ -22,12 +22,13 @@ Prepare: TypeAlias = Callable[[Scene], Awaitable[None]]
 class Bounds:
     """What must hold beside what always must: nothing is lost, logins succeed, no process ends.
 
-    ``ratio`` is of the victim's p99 with and without the attack (None: not bounded, because a
-    part is killed), ``growth_mib`` of each process's resident memory, ``resets`` of how many
-    the victim may get.
+    ``ratio`` is of the victim's p99 with and without the attack (None, where a part is killed:
+    then ``p99_ms`` is of the p99 itself), ``growth_mib`` of each process's resident memory,
+    ``resets`` of how many the victim may get.
     """
 
     ratio: float | None = 3.0
+    p99_ms: float | None = None
     growth_mib: float = 64.0
     resets: int | None = 0
     log_lines: int = 300

@@ -50,7 +50,7 @@ _ODD: Final = (
 
 @attack(WRITES, bounds=Bounds(resets=None))
 async def many_rows(peer: Peer) -> None:
-    """Bulk statements that write thousands of rows of many projects, and move them."""
+    """Bulk statements that write 5,000 rows of a hundred projects, move and delete them."""
     projects = ", ".join(f"'{project}'" for project in peer.target.projects)
     some = f"(array[{projects}])[1 + n % {len(peer.target.projects)}]"
     await peer.query_for_ever(
@@ -58,5 +58,5 @@ async def many_rows(peer: Peer) -> None:
         f"insert into notes select n::text, {some} from generate_series(1, 5000) as n",
         f"update notes set project = '{peer.target.projects[0]}' where id::int % 2 = 0",
         "delete from notes",
-        pause_seconds=0.2,
+        pause_seconds=1.0,
     )

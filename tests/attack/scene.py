@@ -11,6 +11,7 @@ from shared.config_file import read_config
 from tests.attack.peer import Target
 from tests.integration.conftest import World
 from tests.integration.processes import ROOT, Part
+from tests.integration.test_grants import documented_grants
 
 PROJECTS: Final = 100  # as many as a socket may subscribe to
 ATTACKER: Final = "00000bad-0000-4000-8000-000000000003"
@@ -23,6 +24,9 @@ resource = "note"
 id = "id"
 project = "project"
 """
+_LISTENER: Final = "attacked_listener"
+_GATEWAY: Final = "attacked_gateway"
+_ROLES: Final = ("attack_connect", "attack_usage", "attack_writes", _LISTENER, _GATEWAY)
 _SETUP: Final = f"""
 create table notes (id text, project text, body text);
 insert into users (id, name) values ('{ATTACKER}', 'Mallory');
@@ -31,7 +35,7 @@ declare
   role text;
   notify regprocedure;
 begin
-  foreach role in array array['attack_connect', 'attack_usage', 'attack_writes'] loop
+  foreach role in array array[{", ".join(map(repr, _ROLES))}] loop
     if not exists (select from pg_roles where rolname = role) then
       execute format('create role %I login', role);
     end if;
@@ -94,20 +98,29 @@ async def build_scene(
     }
     document = read_config(config)
     await install(world.database, Config.parse(document, log_max_bytes=2**30))
+    await world.database.execute(documented_grants(_LISTENER, _GATEWAY))
+    listener, url = _as_role(world, _LISTENER), _as_role(world, _GATEWAY)
     async with asyncio.TaskGroup() as tasks:  # a gateway is ready once a listener leads
-        leader = tasks.create_task(world.listener())
+        leader = tasks.create_task(world.listener(DATABASE_URL=listener))
         gateway = tasks.create_task(
-            world.gateway() if max_files is None else _few_files(world, max_files)
+            world.gateway(DATABASE_URL=url)
+            if max_files is None
+            else _few_files(world, max_files, DATABASE_URL=url)
         )
     listeners = [leader.result()]
     if standby:
-        listeners.append(await world.listener(role="standby"))
+        listeners.append(await world.listener(role="standby", DATABASE_URL=listener))
     return Scene(world, listeners, gateway.result(), [row["id"] for row in rows])
 
 
-async def _few_files(world: World, max_files: int) -> Part:
+def _as_role(world: World, role: str) -> str:
+    """The database's URL for a role with the documented grants, and no more."""
+    return world.database_url.replace("postgres@", f"{role}@")
+
+
+async def _few_files(world: World, max_files: int, **more: str) -> Part:
     port = free_port()
-    environment = world.environment(PORT=str(port), MAX_FILES=str(max_files))
+    environment = world.environment(PORT=str(port), MAX_FILES=str(max_files), **more)
     part = Part("tests.attack.few_files", environment, port)
     world.parts.append(part)
     await part.start()

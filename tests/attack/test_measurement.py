@@ -17,7 +17,9 @@ async def _play(_: object) -> None:
     """Nothing."""
 
 
-PLAYED: Attack = attack("nobody", bounds=Bounds(growth_mib=10, resets=1, log_lines=5))(_play)
+PLAYED: Attack = attack(
+    "nobody", bounds=Bounds(p99_ms=3500, growth_mib=10, resets=1, log_lines=5)
+)(_play)
 FINE: dict[str, Any] = {
     "p99_before": 2.0,
     "p99": 14.0,
@@ -37,6 +39,7 @@ def test_what_is_within_its_bounds_is_not_broken() -> None:
     ("changed", "told"),
     [
         ({"p99": 16.0}, "p99 is 3.2 times as high (at most 3)"),
+        ({"p99": 4000.0, "p99_before": 3000.0}, "p99 is 4000 ms (at most 3500)"),
         ({"lost": 2}, "2 of 100 changes were told to nobody"),
         ({"changes": 0}, "the app could not write"),
         ({"logins": 0}, "0 of 0 logins failed ()"),
