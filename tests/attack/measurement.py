@@ -155,7 +155,10 @@ async def _under_attack(
             tasks.create_task(logins.run())
             if attack.during is not None:
                 await asyncio.sleep(seconds / 4)
-                await attack.during(scene)
+                try:
+                    await attack.during(scene)
+                except TimeoutError:
+                    outcome.faults.append(f"not in {HANG_SECONDS:g} s: {attack.during.__doc__}")
             await asyncio.sleep(max(0.0, attacked + seconds - time.perf_counter()))
             if not await acted():
                 outcome.faults.append("the attacker has done nothing")
