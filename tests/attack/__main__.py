@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from tests.load.machine import allow_many_files
 
 SECONDS: Final = 8.0
 BASELINE_SECONDS: Final = 4.0
+MOST_LOAD: Final = 1.0
 _HEAD: Final = (
     "| attack | by | p50 ms | p99 ms | without | ratio | lost | resets | logins failed "
     "| gateway MiB | listener MiB | |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
@@ -41,6 +43,8 @@ def main() -> int:
             print(f"{attack.name} ({attack.who}): {attack.what}")
         return 0
     allow_many_files()
+    if (load := os.getloadavg()[0]) > MOST_LOAD:
+        print(f"the machine is busy (load {load:.1f}): times say little, run it again alone")
     outcomes = asyncio.run(_play_all(chosen, arguments.seconds))
     broken = {
         outcome.name: outcome.broken(attack, timed=True)

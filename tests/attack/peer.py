@@ -28,6 +28,7 @@ BURST_SECONDS: Final = 0.05
 PIECE_BYTES: Final = 16_384
 PATIENCE_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.01
+RAMP_SECONDS: Final = 1.0
 CUT_OFF: Final = (OSError, EOFError, TimeoutError, ValueError)
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # close() sends RST (socket(7))
 _ZERO_MASK: Final = bytes(4)
@@ -152,9 +153,12 @@ class Peer:
     async def repeat(
         self, act: Callable[[Link], Awaitable[None]], *, connections: int = CONNECTIONS
     ) -> None:
-        """Do it on so many connections; who is cut off connects again. Never returns."""
+        """Do it on so many connections, the first of which are made over a second: fifty
+        log-ins at once are no attack. Who is cut off connects again. Never returns.
+        """
 
-        async def again() -> None:
+        async def again(number: int) -> None:
+            await asyncio.sleep(number / connections * RAMP_SECONDS)
             while True:
                 try:
                     async with self.linked() as link:
@@ -167,8 +171,8 @@ class Peer:
                 await asyncio.sleep(pause_seconds)
 
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(connections):
-                tasks.create_task(again())
+            for number in range(connections):
+                tasks.create_task(again(number))
 
     async def session(self, role: str, act: Callable[[Database], Awaitable[None]]) -> None:
         """Do it on a session of a role, on another whenever that was ended. Never returns."""
