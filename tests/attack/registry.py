@@ -22,8 +22,9 @@ Prepare: TypeAlias = Callable[[Scene], Awaitable[None]]
 class Bounds:
     """What must hold beside what always must: nothing is lost, logins succeed, no process ends.
 
-    ``ratio`` is of the victim's p99 with and without the attack (None, where a part is killed:
-    then ``p99_ms`` is of the p99 itself), ``growth_mib`` of each process's resident memory,
+    ``ratio`` is of the victim's p99 with and without the attack. None where a part is killed,
+    or where thousands of events come at once, which are published one after another: then
+    ``p99_ms`` is of the p99 itself. ``growth_mib`` is of each process's resident memory,
     ``resets`` of how many the victim may get.
     """
 
@@ -32,6 +33,9 @@ class Bounds:
     growth_mib: float = 64.0
     resets: int | None = 0
     log_lines: int = 300
+
+
+MANY_EVENTS: Final = Bounds(ratio=None, p99_ms=1000.0)
 
 
 @dataclass(frozen=True)

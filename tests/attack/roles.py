@@ -7,7 +7,7 @@ from typing import Final
 
 from listener.pg_link import LOCK_CLASS
 from tests.attack.peer import Database, Peer
-from tests.attack.registry import CONNECT, USAGE, Bounds, attack
+from tests.attack.registry import CONNECT, MANY_EVENTS, USAGE, Bounds, attack
 from tests.attack.scene import Scene
 
 _CONNECT: Final = "attack_connect"
@@ -41,7 +41,7 @@ async def huge_notify(peer: Peer) -> None:
     )
 
 
-@attack(USAGE)
+@attack(USAGE, bounds=MANY_EVENTS)
 async def many_projects(peer: Peer) -> None:
     """neverstale.notify() for 3,000 projects in each transaction, each second."""
     await peer.query_for_ever(
@@ -52,7 +52,7 @@ async def many_projects(peer: Peer) -> None:
     )
 
 
-@attack(USAGE)
+@attack(USAGE, bounds=MANY_EVENTS)
 async def many_users(peer: Peer) -> None:
     """neverstale.notify() that names another user in each row, ids and users of any kind."""
     await peer.query_for_ever(
@@ -76,7 +76,7 @@ async def empty_notify(peer: Peer) -> None:
     await peer.query_for_ever(_CONNECT, _EMPTY, sessions=10)
 
 
-@attack(CONNECT)
+@attack(CONNECT, bounds=MANY_EVENTS)
 async def well_formed_notify(peer: Peer) -> None:
     """500 well-formed NOTIFYs a second of projects that do not exist: events, nothing else."""
     await peer.query_for_ever(_CONNECT, _WELL_FORMED, pause_seconds=1.0)

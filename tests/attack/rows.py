@@ -48,7 +48,7 @@ _ODD: Final = (
 )
 
 
-@attack(WRITES, bounds=Bounds(resets=None))
+@attack(WRITES, bounds=Bounds(ratio=None, p99_ms=1000, resets=None))
 async def many_rows(peer: Peer) -> None:
     """Bulk statements that write 5,000 rows of a hundred projects, move and delete them."""
     projects = ", ".join(f"'{project}'" for project in peer.target.projects)
