@@ -28,7 +28,7 @@ BURST_SECONDS: Final = 0.05
 PIECE_BYTES: Final = 16_384
 PATIENCE_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.01
-RAMP_SECONDS: Final = 1.0
+RAMP_SECONDS: Final = 0.5
 CUT_OFF: Final = (OSError, EOFError, TimeoutError, ValueError)
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # close() sends RST (socket(7))
 _ZERO_MASK: Final = bytes(4)
@@ -153,7 +153,7 @@ class Peer:
     async def repeat(
         self, act: Callable[[Link], Awaitable[None]], *, connections: int = CONNECTIONS
     ) -> None:
-        """Do it on so many connections, the first of which are made over a second: fifty
+        """Do it on so many connections, the first of which are made over 0.5 s: fifty
         log-ins at once are no attack. Who is cut off connects again. Never returns.
         """
 

@@ -20,7 +20,6 @@ TOGETHER: Final = (
     "large_headers",
     "refused_pings",
     "gzip_bombs",
-    "bad_tokens",
     "pings",
     "auth_storm",
     "malformed_notify",
