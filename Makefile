@@ -10,7 +10,7 @@ CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos races mutants-real lint lint-client format lock clean
+.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos races attack mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	$(BIN)/coverage run -m pytest tests/integration -q -n 3 --dist loadfile
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
 	$(BIN)/python -m pytest tests/chaos -q
+	$(BIN)/python -m pytest tests/attack/test_measurement.py -q
 	@$(MAKE) --no-print-directory test-client test-browser
 
 test-client: ## The browser side's tests (where there is Node)
@@ -100,6 +101,9 @@ chaos: install ## Faults at random on real servers, and nobody may stay stale (S
 
 races: install ## A thousand races of who may see a project with who looks on (RACES="--seed 7 --races 50")
 	@$(BIN)/python -m tests.chaos.races $(RACES)
+
+attack: install ## Hostile peers, users and roles beside a victim, on real servers (ATTACK="--only pings")
+	@$(BIN)/python -m tests.attack $(ATTACK)
 
 mutants-real: install ## Faults put into the SQL and the adapters on purpose: each must be found
 	@$(BIN)/python -m tests.chaos.mutants

@@ -13,6 +13,7 @@ from gateway.keys import open_source
 from gateway.settings import GatewaySettings
 from shared.config_file import read_config
 from shared.core.access_rules import ConfigError, parse_access
+from shared.core.printable import escaped
 from shared.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
 from shared.logs import configure_logging
 from shared.settings import InvalidSettings, describe_settings, load_settings
@@ -39,7 +40,7 @@ def main() -> int:
         rules = parse_access(read_config(settings.neverstale_config))
     except (InvalidSettings, ConfigError) as exc:
         for problem in exc.problems:
-            print(f"neverstale gateway: {problem}", file=sys.stderr)
+            print(f"neverstale gateway: {escaped(problem)}", file=sys.stderr)
         return EXIT_WRONG_USAGE
 
     async def service(stop: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Final, TextIO
 
 import asyncpg
 
@@ -29,6 +30,7 @@ from listener.pg_link import PgLost, reading, telling_loss
 from listener.settings import ListenerSettings
 from shared.config_file import read_config
 from shared.core.access_rules import AccessRules, ConfigError, parse_access
+from shared.core.printable import escaped
 from shared.lifecycle import (
     EXIT_FAILED,
     EXIT_FINE,
@@ -39,6 +41,7 @@ from shared.lifecycle import (
 from shared.logs import configure_logging
 from shared.settings import DatabaseSettings, InvalidSettings, describe_settings, load_settings
 
+_MAX_LINE_CHARACTERS: Final = 100_000
 _COMMANDS = {
     "run": "lead, or stand by for the leader (the default)",
     "init": "write a first invalidation.toml from the database (needs DATABASE_URL alone)",
@@ -61,6 +64,7 @@ def main() -> int:
         parser.error("--owner goes with install and sql")
     try:
         if command == "init":
+            configure_logging("auto", "warning")
             return asyncio.run(_init(arguments.projects, arguments.output))
         settings = load_settings(ListenerSettings, os.environ)
         configure_logging(settings.log_format, settings.log_level)
@@ -121,12 +125,12 @@ async def _init(projects: str | None, output: str | None) -> int:
     found = discover(tables, projects=projects)
     if output == "-":
         print(render_config(found), end="")
-        print(*describe_discovery(found), sep="\n", file=sys.stderr)
+        _say(*describe_discovery(found), to=sys.stderr)
     else:
         path = Path(output) if output else settings.neverstale_config
         write_new(path, render_config(found))
-        print(*describe_discovery(found), sep="\n")
-        print(f"written      {path}: review it, then run python -m listener install")
+        _say(*describe_discovery(found))
+        _say(f"written      {path}: review it, then run python -m listener install")
     if not found.is_heard:
         _complain(describe_access(found))
     return EXIT_FINE
@@ -149,7 +153,7 @@ async def _administer(
             case "check":
                 async with reading(connection):
                     found = await check(connection, config, rules)
-                print(*(f"note: {note}\n" for note in found.notes), sep="", end="")
+                _say(*(f"note: {note}" for note in found.notes))
                 _complain(*found.problems)
                 if found.problems:
                     return EXIT_FAILED
@@ -161,7 +165,7 @@ async def _administer(
                 await uninstall(connection)
                 print("removed: nothing is watched any more")
             case _:
-                print(await print_sql(connection, config, owner=owner), end="")
+                _print_sql(await print_sql(connection, config, owner=owner))
     finally:
         await connection.close()
     return EXIT_FINE
@@ -169,16 +173,28 @@ async def _administer(
 
 def _report(plan: Plan, config: Config) -> None:
     for trigger in plan.create:
-        print(f"created  {trigger.name} on {trigger.table.sql}")
+        _say(f"created  {trigger.name} on {trigger.table.sql}")
     for statement in plan.drop:
-        print(f"dropped  {statement.removeprefix('drop trigger ').removesuffix(';')}")
+        _say(f"dropped  {statement.removeprefix('drop trigger ').removesuffix(';')}")
     print(f"{len(config.watches)} tables are watched")
     print(f"{len(plan.unchanged)} triggers were as they should be")
 
 
 def _complain(*problems: str) -> None:
-    for problem in problems:
-        print(f"neverstale listener: {problem}", file=sys.stderr)
+    _say(*(f"neverstale listener: {problem}" for problem in problems), to=sys.stderr)
+
+
+def _say(*lines: str, to: TextIO | None = None) -> None:
+    """Print lines; what the database named can't start another one, or command a terminal."""
+    for line in lines:
+        print(escaped(line, limit=_MAX_LINE_CHARACTERS), file=to)
+
+
+def _print_sql(text: str) -> None:
+    """Print it exactly, so that it can be run; on a terminal names are escaped instead."""
+    if sys.stdout.isatty():
+        text = escaped(text, limit=len(text), but="\n\t")
+    print(text, end="")
 
 
 if __name__ == "__main__":

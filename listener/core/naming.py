@@ -5,10 +5,10 @@ from textwrap import wrap
 from typing import Final
 
 from listener.core.triggers import quote_identifier
+from shared.core.printable import escaped
 
 _COMMENT_WIDTH: Final = 100
 _SIMPLE: Final = re.compile(r"[a-z_][a-z0-9_]*")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # pg_get_keywords() of PostgreSQL 14 to 18: what can't be a column's or table's name as it is.
 RESERVED: Final = frozenset(
     re.findall(
@@ -72,23 +72,24 @@ def singular(name: str) -> str:
 
 def toml_string(text: str) -> str:
     """The text as a TOML string on one line."""
-    if '"' in text and "'" not in text and not _CONTROL.search(text):
+    if '"' in text and "'" not in text and text.isprintable():
         return f"'{text}'"
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{_escape_control(escaped)}"'
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{_printable(quoted)}"'
 
 
 def toml_lines(text: str) -> str:
     """The text, which ends with a newline, as a TOML string of as many lines."""
-    escaped = text.replace("\\", "\\\\").replace('"""', '""\\"')
-    return '"""\n' + "\n".join(map(_escape_control, escaped.split("\n"))) + '"""'
+    lines = text.replace("\\", "\\\\").replace('"""', '""\\"').split("\n")
+    return '"""\n' + "\n".join(map(_printable, lines)) + '"""'
 
 
 def toml_comment(text: str) -> str:
     """The text as lines that TOML skips, whatever names are in it."""
-    lines = wrap(_CONTROL.sub(" ", text), _COMMENT_WIDTH, break_long_words=False)
+    lines = wrap(_printable(text), _COMMENT_WIDTH, break_long_words=False)
     return "\n".join(f"# {line}" for line in lines)
 
 
-def _escape_control(text: str) -> str:
-    return _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+def _printable(text: str) -> str:
+    """The whole text, what does not print as escapes that TOML reads."""
+    return escaped(text, limit=len(text))

@@ -1,5 +1,7 @@
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -35,6 +37,61 @@ def test_a_console_line_is_for_people() -> None:
     assert "ValueError: invalid literal" in ConsoleFormatter().format(record(failed=True))
 
 
+HOSTILE = 'x\x1b[2J\nINFO forged\u202e \udcff" key=1 '
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), ConsoleFormatter()])
+def test_what_others_name_is_escaped_and_bounded(formatter: logging.Formatter) -> None:
+    made = record()
+    made.msg, made.args = "refused %s", (HOSTILE,)
+    made.path, made.kids = HOSTILE + "y" * 10**6, [HOSTILE] * 10**4
+    made.more, made.number = {HOSTILE: HOSTILE}, 2**80
+    line = formatter.format(made)
+    assert line.isprintable()
+    assert len(line) < 10_000
+
+
+def test_a_console_value_cannot_look_like_another_field() -> None:
+    made = record()
+    made.link, made.many = 'a b="c\\', ["x y", None]
+    line = ConsoleFormatter().format(made)
+    assert line.endswith(r'link="a b=\"c\\" many=["x y",null]')
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), ConsoleFormatter()])
+def test_a_traceback_cannot_pass_for_log_lines(formatter: logging.Formatter) -> None:
+    made = record()
+    try:
+        fail(HOSTILE + "y" * 10**6)
+    except ValueError as exc:
+        made.exc_info = (ValueError, exc, exc.__traceback__)
+    first, *rest = formatter.format(made).split("\n")
+    assert "".join([first, *rest]).isprintable()
+    assert all(each.startswith("  ") for each in rest)
+    assert len(first) + len("".join(rest)) < 20_000
+
+
+def test_an_uncaught_error_is_logged_like_any_other() -> None:
+    program = "\n".join(
+        (
+            "from shared.logs import configure_logging",
+            "configure_logging('json', 'info')",
+            "raise ValueError('\\x1b[2J')",
+        )
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    line = json.loads(ended.stderr)
+    assert line["message"] == "failed unexpectedly"
+    assert line["exception"].endswith("ValueError: \\u001b[2J")
+
+
 @pytest.mark.parametrize(
     ("log_format", "kind"), [("auto", JsonFormatter), ("console", ConsoleFormatter)]
 )
@@ -43,6 +100,7 @@ def test_the_format_is_chosen_by_setting_or_terminal(
 ) -> None:
     root = logging.RootLogger(logging.WARNING)
     monkeypatch.setattr(logging, "root", root)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # so that it is put back
     configure_logging(log_format, "error")
     assert isinstance(root.handlers[0].formatter, kind)
     assert root.level == logging.ERROR

@@ -1,0 +1,29 @@
+"""Text of foreign origin, as it may be shown on a terminal and written to a log."""
+
+from typing import Final
+
+MAX_CHARACTERS: Final = 2000
+
+
+def escaped(text: str, *, limit: int = MAX_CHARACTERS, but: str = "") -> str:
+    """Return *text* without characters that a terminal obeys, and bounded.
+
+    Control characters, line and paragraph separators, bidirectional and other format
+    characters, and lone surrogates become ``\\u`` escapes as JSON and TOML have them. Spaces
+    and the characters in *but* stay. Of a longer text its first *limit* characters are kept.
+    """
+    kept = text[:limit]
+    if not kept.isprintable():
+        kept = "".join(
+            character
+            if character.isprintable() or character in but
+            else escape_character(character)
+            for character in kept
+        )
+    return kept if len(text) <= limit else f"{kept}... ({len(text) - limit} more)"
+
+
+def escape_character(character: str) -> str:
+    """Return the escape of one character: ``\\u202e`` or ``\\U000e0001``."""
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
