@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
 import pytest
@@ -20,6 +20,7 @@ from shared.core.channels import Channel, IdType
 from shared.core.protocol import Publishable, Recheck, recheck_message
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+EARLIEST = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))
 UUID = "A9011000-0000-4000-8000-000000000001"
 Told = dict[str, list[str]]
 
@@ -92,11 +93,20 @@ def test_the_same_row_and_action_is_told_once_at_the_newest_place() -> None:
         row(id_="x" * 513),
         row(action="MERGE"),
         LogRow("a", None, "task", "1", "UPDATE", None),
+        row(resource=""),
+        row(id_="\ud800"),
+        row(id_="\ud800" * 171),
+        row(resource="\ud800"),
+        LogRow("a", None, "task", "1", "UPDATE", EARLIEST),
         row(action="RECONNECT", resource="bulk_change"),
         row(action="RECONNECT", resource="unheard of"),
     ],
-    ids=["no id", "long id", "unknown action", "no time", "bulk", "unknown reason"],
-)
+    ids=[
+        "no id", "long id", "unknown action", "no time", "no resource", "an id that is no text",
+        "a long id that is no text", "a resource that is no text", "a time before all others",
+        "bulk", "unknown reason",
+    ],
+)  # fmt: skip
 def test_what_no_event_can_say_is_a_reconnect_of_its_project(widening: LogRow) -> None:
     assert of_projects([row(), widening, row("b")]) == {
         "a": ["*"],
