@@ -57,6 +57,8 @@ def main() -> int:
     command = arguments.command
     if command != "init" and (arguments.projects or arguments.output):
         parser.error("--projects and --output go with init")
+    if command != "install" and arguments.clear_raw_notify:
+        parser.error("--clear-raw-notify goes with install")
     try:
         if command == "init":
             return asyncio.run(_init(arguments.projects, arguments.output))
@@ -70,7 +72,15 @@ def main() -> int:
                 rules, project_resources(config.watches), settings.replay_max_rows
             )
             return run_until_signalled(Listener(settings, publication_rules).run)
-        return asyncio.run(_administer(command, settings, config, rules))
+        return asyncio.run(
+            _administer(
+                command,
+                settings,
+                config,
+                rules,
+                clears_raw_notify=arguments.clear_raw_notify,
+            )
+        )
     except (InvalidSettings, ConfigError) as exc:
         _complain(*exc.problems)
         return EXIT_WRONG_USAGE
@@ -98,6 +108,11 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="init: where to write (default: NEVERSTALE_CONFIG), or -",
     )
+    parser.add_argument(
+        "--clear-raw-notify",
+        action="store_true",
+        help="install: forget that others have sent NOTIFYs (see check)",
+    )
     return parser
 
 
@@ -124,14 +139,20 @@ async def _init(projects: str | None, output: str | None) -> int:
 
 
 async def _administer(
-    command: str, settings: ListenerSettings, config: Config, rules: AccessRules
+    command: str,
+    settings: ListenerSettings,
+    config: Config,
+    rules: AccessRules,
+    *,
+    clears_raw_notify: bool,
 ) -> int:
     async with telling_loss():
         connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
     try:
         match command:
             case "install":
-                _report(await install(connection, config), config)
+                plan = await install(connection, config, clears_raw_notify=clears_raw_notify)
+                _report(plan, config)
             case "check":
                 found = await check(connection, config, rules)
                 print(*(f"note: {note}\n" for note in found.notes), sep="", end="")

@@ -43,6 +43,7 @@ update neverstale.installation
    set watches = '{watches}', log_max_bytes = {log_max_bytes}, disabled = false;
 delete from neverstale.incarnation;
 insert into neverstale.incarnation default values;"""
+_CLEAR_RAW: Final = "update neverstale.installation set raw_notify_seen = false"
 _NO_DEADLOCK: Final = f"set local lock_timeout = '{_LOCK_TIMEOUT}';"
 _IN_THE_WAY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 # of the probed table, and of what is below it
@@ -92,8 +93,11 @@ class Plan:
         return (*self.drop, *(trigger.sql for trigger in self.create))
 
 
-async def install(connection: Connection, config: Config) -> Plan:
+async def install(
+    connection: Connection, config: Config, *, clears_raw_notify: bool = False
+) -> Plan:
     """Bring the database to the config, in one transaction; what already is so stays untouched.
+    With *clears_raw_notify* it is forgotten that others have sent NOTIFYs.
 
     Raises:
         ConfigError: a watched table or an expression does not exist.
@@ -111,6 +115,8 @@ async def install(connection: Connection, config: Config) -> Plan:
         known = await connection.fetchval("select watches from neverstale.installation")
         if plan.statements or known != plan.watches:
             await connection.execute(_remember(plan.watches, config))
+        if clears_raw_notify:
+            await connection.execute(_CLEAR_RAW)
         return plan
 
     return await _in_one_transaction(connection, work)
