@@ -46,6 +46,7 @@ _OF_SOME_PAIRS: Final = (
     asyncpg.PLPGSQLError,
     asyncpg.ProgramLimitExceededError,
     asyncpg.QueryCanceledError,
+    ValueError,  # text that the driver can't decode
     _TooManyRows,
 )
 
@@ -143,13 +144,15 @@ class Access:
     async def _query(self) -> None:
         """Ask for all that is wanted, in ever smaller pieces where the query fails.
 
-        Pieces that failed wait for all others. What took too long alone is not asked again for
-        a while, so that it holds up the others once.
+        Pieces that failed wait for all others. A pair that took too long where others did not
+        is not asked for again for a while, so that it holds them up once.
         """
         loop = asyncio.get_running_loop()
         pieces = deque(self._without_slow(self._membership.ask(loop.time())))
         seconds = BATCH_SECONDS
         deadline = loop.time() + TIMEOUT_SECONDS
+        slow: list[Pair] = []
+        has_answered = False
         while pieces:
             question = pieces.popleft()
             if loop.time() >= deadline:
@@ -164,13 +167,16 @@ class Access:
                     pieces += self._membership.split(question, size)
                     continue
                 if isinstance(exc, asyncpg.QueryCanceledError):
-                    self._slow[next(iter(question.pairs))] = loop.time() + SLOW_SECONDS
+                    slow += question.pairs
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             except _UNANSWERED as exc:
                 self._search_path = None
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             else:
+                has_answered = True
                 self._answered(question, yes)
+        if has_answered:
+            self._slow |= dict.fromkeys(slow, loop.time() + SLOW_SECONDS)
 
     def _without_slow(self, question: Question) -> list[Question]:
         """The question without the pairs that took too long a moment ago: they are refused."""
@@ -222,7 +228,7 @@ class Access:
             )
             try:
                 rows = await connection.fetch(self._sql, projects, users)
-            except asyncpg.PostgresError:
+            except (asyncpg.PostgresError, ValueError):
                 await connection.execute("rollback")
                 raise
             await connection.execute("commit")
