@@ -62,6 +62,23 @@ async def test_a_foreign_value_under_a_channels_key_resets_that_channel_alone(
     assert not listener.logged("reset", reason="bulk_change")
 
 
+async def test_a_foreign_value_under_a_channels_key_hurts_no_other_reader(world: World) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    async with world.redis() as redis:
+        await redis.set(f"{{{world.prefix}project:{world.apollo}}}:log", "somebody else's")
+    async with (
+        world.client(gateway, world.apollo, world.ada, v1=True) as reading,
+        world.client(gateway, world.gemini, world.grace, v1=True) as well,
+    ):
+        await assert_flows(world, reading)
+        await world.database.execute(
+            "select neverstale.notify('x', 'UPDATE', $1, '1')", world.gemini
+        )
+        assert (await well.next())["type"] == "cache_invalidate"
+    assert not gateway.logged("redis lost")
+
+
 async def test_a_foreign_value_under_the_states_key_is_replaced(world: World) -> None:
     await world.listener()
     generation = await state(world, "generation")

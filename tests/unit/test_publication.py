@@ -21,6 +21,7 @@ from shared.core.protocol import Publishable, Recheck, recheck_message
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 EARLIEST = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))
+MAX_FRAME_BYTES = 12_000  # docs/wire.md
 UUID = "A9011000-0000-4000-8000-000000000001"
 Told = dict[str, list[str]]
 
@@ -132,6 +133,16 @@ def test_an_id_in_another_spelling_is_the_same_channel() -> None:
     assert [len(events) for events in told(planned.projects).values()] == [2]
     assert list(told(planned.users)) == list(told(planned.projects)) == [UUID.lower()]
     assert planned.rechecks == [Recheck(UUID.lower(), UUID.lower())]
+
+
+def test_no_frame_is_larger_than_a_proxy_takes() -> None:
+    """The longest values, of characters that need the longest escapes."""
+    longest = row('"' * 512, "\x01" * 512, resource="\x01" * 256, user='"' * 512)
+    planned = plan([longest])
+    for events in (*planned.projects.values(), *planned.users.values()):
+        [event] = events
+        assert len(event.head) + len(event.tail) + 100 < MAX_FRAME_BYTES
+        assert len(event.member) < MAX_FRAME_BYTES
 
 
 def test_a_row_of_nobody_concerns_none() -> None:
