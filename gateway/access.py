@@ -1,29 +1,56 @@
 """Asks the database who may hear of a project: many questions at once, as one query."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Set
 from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.core.membership import Membership, Pair
-from shared.core.access_rules import AccessRules
+from gateway.core.membership import Membership, Pair, Question
+from shared.core.access_rules import AccessRules, bounded_sql
+from shared.core.log_pace import LogPace
 from shared.core.protocol import Recheck
+from shared.core.search_path import OWN_SCHEMAS_SQL, safe_search_path
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 TIMEOUT_SECONDS: Final = 5.0
+BATCH_SECONDS: Final = 2.0  # of a query of all that is wanted
+PIECE_SECONDS: Final = 0.5  # of one that looks for what is slow
+SLOW_SECONDS: Final = 10.0
+MAX_ROWS: Final = 10_000
+_PIECES: Final = 8
 _UNANSWERED: Final = (
     OSError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     # a pooled session that the server has told its end, and whose closing has not come yet
     asyncpg.InternalClientError,
-    IndexError,  # a query of one's own that does not give pairs
 )
 _ENDED: Final = "the gateway is shutting down"
 _OVERTAKEN: Final = "access changes faster than it can be asked"
+_SLOW: Final = "the query takes too long for this project and user"
+
+
+class _TooManyRows(Exception):
+    """The query returns much more than it was asked for."""
+
+
+# what one pair may cause, and the others need not suffer for
+_OF_SOME_PAIRS: Final = (
+    asyncpg.DataError,
+    asyncpg.CardinalityViolationError,
+    asyncpg.PLPGSQLError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.QueryCanceledError,
+    ValueError,  # text that the driver can't decode
+    _TooManyRows,
+)
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -55,7 +82,10 @@ class Access:
 
     def __init__(self, pool: Pool, rules: AccessRules, registry: CollectorRegistry) -> None:
         self._pool = pool
-        self._rules = rules
+        self._sql = bounded_sql(rules.query, MAX_ROWS + 1)
+        self._search_path: str | None = None
+        self._slow: dict[Pair, float] = {}  # until when they are not asked
+        self._pace = LogPace()
         self._membership = Membership()
         self.has_ended = False
         self._waiting: dict[Pair, list[asyncio.Future[bool]]] = {}
@@ -112,38 +142,98 @@ class Access:
                 waiting.set_exception(AccessUnavailable(reason))
 
     async def _query(self) -> None:
+        """Ask for all that is wanted, in ever smaller pieces where the query fails.
+
+        Pieces that failed wait for all others. A pair that took too long where others did not
+        is not asked for again for a while, so that it holds them up once.
+        """
         loop = asyncio.get_running_loop()
-        question = self._membership.ask(loop.time())
-        pairs = list(question.pairs)
-        try:
-            yes, unasked = await self._allowed(pairs)
-        except _UNANSWERED as exc:
-            self._membership.failed(question)
-            for pair in pairs:
-                self._fail(pair, f"{type(exc).__name__}: {exc}")
-            return
-        for pair, allowed in self._membership.answered(question, yes, loop.time()).items():
-            if pair in unasked or allowed is None:
-                self._fail(pair, unasked.get(pair, _OVERTAKEN))
+        pieces = deque(self._without_slow(self._membership.ask(loop.time())))
+        seconds = BATCH_SECONDS
+        deadline = loop.time() + TIMEOUT_SECONDS
+        slow: list[Pair] = []
+        has_answered = False
+        while pieces:
+            question = pieces.popleft()
+            if loop.time() >= deadline:
+                self._failed(question, "the database did not answer in time")
+                continue
+            try:
+                yes = await self._allowed(question.pairs, seconds)
+            except _OF_SOME_PAIRS as exc:
+                seconds = PIECE_SECONDS
+                if len(question.pairs) > 1:
+                    size = -(-len(question.pairs) // _PIECES)
+                    pieces += self._membership.split(question, size)
+                    continue
+                if isinstance(exc, asyncpg.QueryCanceledError):
+                    slow += question.pairs
+                self._failed(question, f"{type(exc).__name__}: {exc}")
+            except _UNANSWERED as exc:
+                self._search_path = None
+                self._failed(question, f"{type(exc).__name__}: {exc}")
+            else:
+                has_answered = True
+                self._answered(question, yes)
+        if has_answered:
+            self._slow |= dict.fromkeys(slow, loop.time() + SLOW_SECONDS)
+
+    def _without_slow(self, question: Question) -> list[Question]:
+        """The question without the pairs that took too long a moment ago: they are refused."""
+        now = asyncio.get_running_loop().time()
+        self._slow = {pair: until for pair, until in self._slow.items() if until > now}
+        if self._slow.keys().isdisjoint(question.pairs):
+            return [question]
+        others = []
+        for single in self._membership.split(question, 1):
+            if next(iter(single.pairs)) in self._slow:
+                self._failed(single, _SLOW)
+            else:
+                others.append(single)
+        return others
+
+    def _answered(self, question: Question, yes: Set[Pair]) -> None:
+        now = asyncio.get_running_loop().time()
+        for pair, allowed in self._membership.answered(question, yes, now).items():
+            if allowed is None:
+                self._fail(pair, _OVERTAKEN)
                 continue
             for waiting in self._waiting.pop(pair, ()):
                 if not waiting.done():
                     waiting.set_result(allowed)
 
-    async def _allowed(self, pairs: Sequence[Pair]) -> tuple[set[Pair], dict[Pair, str]]:
-        """Those of the pairs that may hear, and those that can't be asked, each with why: an id
-        that a query of one's own can't read fails for nobody else.
+    def _failed(self, question: Question, reason: str) -> None:
+        self._membership.failed(question)
+        for pair in question.pairs:
+            self._fail(pair, reason)
+        count = self._pace.count(asyncio.get_running_loop().time())
+        if count:
+            log.warning("access queries failed", extra={"count": count, "reason": reason[:300]})
+
+    async def _allowed(self, pairs: Collection[Pair], seconds: float) -> set[Pair]:
+        """Those of the pairs that may hear. Raises what the driver does.
+
+        In one transaction, so that the settings hold behind a pooler too.
         """
         self._queries.inc()
         self._pairs.inc(len(pairs))
         projects, users = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        try:
-            rows = await self._pool.fetch(self._rules.query, projects, users)
-        except asyncpg.DataError as exc:
-            if len(pairs) == 1:
-                return set(), {pairs[0]: str(exc)}
-            middle = len(pairs) // 2
-            yes, unasked = await self._allowed(pairs[:middle])
-            more_yes, more_unasked = await self._allowed(pairs[middle:])
-            return yes | more_yes, unasked | more_unasked
-        return {(str(row[0]), str(row[1])) for row in rows}, {}
+        async with self._pool.acquire() as connection:
+            if self._search_path is None:
+                schemas = await connection.fetchval(OWN_SCHEMAS_SQL)
+                self._search_path = safe_search_path(schemas)
+            await connection.execute(
+                f"begin read only; set local search_path = {self._search_path};"
+                f" set local statement_timeout = {round(seconds * 1000)}"
+            )
+            try:
+                rows = await connection.fetch(self._sql, projects, users)
+            except (asyncpg.PostgresError, ValueError):
+                await connection.execute("rollback")
+                raise
+            await connection.execute("commit")
+        if len(rows) > MAX_ROWS:
+            raise _TooManyRows(
+                f"the query returned over {MAX_ROWS} rows: it must return pairs asked for"
+            )
+        return {(project_id, user_id) for project_id, user_id in rows}

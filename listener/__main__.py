@@ -62,6 +62,8 @@ def main() -> int:
         parser.error("--projects and --output go with init")
     if command not in ("install", "sql") and arguments.owner:
         parser.error("--owner goes with install and sql")
+    if command != "install" and arguments.clear_raw_notify:
+        parser.error("--clear-raw-notify goes with install")
     try:
         if command == "init":
             configure_logging("auto", "warning")
@@ -76,7 +78,16 @@ def main() -> int:
                 rules, project_resources(config.watches), settings.replay_max_rows
             )
             return run_until_signalled(Listener(settings, publication_rules).run)
-        return asyncio.run(_administer(command, settings, config, rules, owner=arguments.owner))
+        return asyncio.run(
+            _administer(
+                command,
+                settings,
+                config,
+                rules,
+                owner=arguments.owner,
+                clears_raw_notify=arguments.clear_raw_notify,
+            )
+        )
     except (InvalidSettings, ConfigError) as exc:
         _complain(*exc.problems)
         return EXIT_WRONG_USAGE
@@ -109,6 +120,11 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="ROLE",
         help="install, sql: the role that our functions belong to (it can do nothing but write "
         "the change log, and is created if there is none); default: the role that installs",
+    )
+    parser.add_argument(
+        "--clear-raw-notify",
+        action="store_true",
+        help="install: forget that others have sent NOTIFYs (see check)",
     )
     return parser
 
@@ -143,13 +159,17 @@ async def _administer(
     rules: AccessRules,
     *,
     owner: str | None,
+    clears_raw_notify: bool,
 ) -> int:
     async with telling_loss():
         connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
     try:
         match command:
             case "install":
-                _report(await install(connection, config, owner=owner), config)
+                plan = await install(
+                    connection, config, owner=owner, clears_raw_notify=clears_raw_notify
+                )
+                _report(plan, config)
             case "check":
                 async with reading(connection):
                     found = await check(connection, config, rules)

@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from listener.change_log import ChangeLog
 from listener.core.publication import PublicationRules
-from listener.leader import Leader, LeaderMetrics, Mailbox
+from listener.leader import Leader, LeaderMetrics
+from listener.mailbox import Mailbox
 from listener.membership import Membership
 from listener.pg_link import Connection, PgLost, open_links
 from listener.publisher import Publisher
@@ -40,7 +41,7 @@ class Listener:
         self._rules = rules
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(rules, self.registry, takes_raw=settings.raw_notify)
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._role = "connecting"
 

@@ -1,6 +1,7 @@
 """The reader of ``neverstale.change_log``: the one place where rows become known."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +54,19 @@ select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp()
        as raw (project_id, user_id, resource, id, action, at)"""
 
 
+class BadValue(Exception):
+    """PostgreSQL, or its driver, can't encode or decode a value: trying again is no use."""
+
+
+@asynccontextmanager
+async def _telling_bad_values() -> AsyncIterator[None]:
+    async with telling_loss():
+        try:
+            yield
+        except (ValueError, OverflowError, asyncpg.DataError) as exc:
+            raise BadValue(f"{type(exc).__name__}: {exc}") from exc
+
+
 class ChangeLog:
     """Reads, prunes and (for a raw NOTIFY) writes the log. Every method raises ``PgLost``."""
 
@@ -64,10 +78,10 @@ class ChangeLog:
         """Everything committed that *cursor* has not seen, and the cursor that has.
 
         None: no rows, only that. A backlog is conflated, and comes in at most one row more than
-        is read at all.
+        is read at all. Raises ``BadValue`` where the cursor or a row can't be read.
         """
         snapshot = cursor.snapshot if cursor else None
-        async with telling_loss():
+        async with _telling_bad_values():
             head, *rows = await self._connection.fetch(READ_SQL, snapshot, _PLAIN_ROWS + 1)
             while head["identity"] is None:
                 # a crash emptied it; filled before the snapshot is taken that becomes the
@@ -144,9 +158,12 @@ class ChangeLog:
             await self._connection.execute(_NOTE_SKIPPED if skipped else _FORGET_SKIPPED)
 
     async def write(self, rows: Sequence[LogRow]) -> None:
-        """Log what raw NOTIFYs told, and remember for ever that there are such."""
+        """Log what raw NOTIFYs told, and remember that there are such.
+
+        Raises ``BadValue`` where a row has what the database can't store; none is written then.
+        """
         columns = [[getattr(row, name) for row in rows] for name in LogRow.__slots__]
-        async with telling_loss(), self._connection.transaction():
+        async with _telling_bad_values(), self._connection.transaction():
             await self._connection.execute(_INSERT, *columns)
             await self._connection.execute(_SEEN_RAW)
 
@@ -167,4 +184,6 @@ def _log_row(row: "asyncpg.Record") -> LogRow:
 
 
 def _oldest_age(head: "asyncpg.Record", rows: "Sequence[asyncpg.Record]") -> float:
-    return (head["at"] - rows[0]["at"]).total_seconds() if rows else 0.0
+    if not rows or rows[0]["at"] is None:
+        return 0.0
+    return float((head["at"] - rows[0]["at"]).total_seconds())

@@ -106,6 +106,12 @@ async def _find_notes(connection: Connection, plan: Plan) -> list[str]:
             f"max_prepared_transactions is {prepared}: PREPARE TRANSACTION fails in a "
             "transaction that changed a watched table, since it has sent a NOTIFY"
         )
+    if await connection.fetchval("select raw_notify_seen from neverstale.installation"):
+        notes.append(
+            "somebody has sent a NOTIFY cache_invalidate with a payload: each change of leader "
+            "and each lost session resets everybody since (one may have been missed); when "
+            "nobody sends them any more, python -m listener install --clear-raw-notify"
+        )
     notes += [
         f"subscription {row['subscription']} writes {row['table']}: what logical replication "
         "applies is not captured; watch the table where it is changed, or tell of it by "

@@ -37,6 +37,7 @@ update neverstale.installation
    set watches = '{watches}', log_max_bytes = {log_max_bytes}, disabled = false;
 delete from neverstale.incarnation;
 insert into neverstale.incarnation default values;"""
+_CLEAR_RAW: Final = "update neverstale.installation set raw_notify_seen = false"
 _NO_DEADLOCK: Final = f"set local lock_timeout = '{_LOCK_TIMEOUT}';"
 _IN_THE_WAY: Final = (
     asyncpg.LockNotAvailableError,
@@ -92,8 +93,15 @@ class Plan:
         return (*self.drop, *(trigger.sql for trigger in self.create))
 
 
-async def install(connection: Connection, config: Config, *, owner: str | None = None) -> Plan:
+async def install(
+    connection: Connection,
+    config: Config,
+    *,
+    owner: str | None = None,
+    clears_raw_notify: bool = False,
+) -> Plan:
     """Bring the database to the config, in one transaction; what already is so stays untouched.
+    With *clears_raw_notify* it is forgotten that others have sent NOTIFYs.
 
     Functions belong to the role *owner* from now on, which is created if there is none. None:
     to whom they belonged, at first to the role that installs.
@@ -115,6 +123,8 @@ async def install(connection: Connection, config: Config, *, owner: str | None =
         if plan.statements or known != plan.watches:
             await connection.execute(_remember(plan.watches, config))
         await _settle_rights(connection, plan, owner)
+        if clears_raw_notify:
+            await connection.execute(_CLEAR_RAW)
         return plan
 
     return await _in_one_transaction(connection, work)

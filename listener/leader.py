@@ -10,24 +10,25 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from listener.change_log import MAX_ROWS_PER_PRUNE, ChangeLog
+from listener.change_log import MAX_ROWS_PER_PRUNE, BadValue, ChangeLog
 from listener.core.audience import changed_projects
 from listener.core.leadership import (
+    MAX_PUBLISH_TRIES,
     Batch,
     Place,
     ReadSchedule,
+    ResetPace,
     WakeUpWatch,
     decide_adoption,
     decide_batch,
     decide_liveness,
     needs_barrier,
-    rest_after,
 )
 from listener.core.log_row import LogRow
-from listener.core.notification import Malformed, parse_notification
 from listener.core.publication import Publication, PublicationRules, Reset, plan_publication
+from listener.mailbox import Mailbox
 from listener.membership import Membership
-from listener.publisher import Publisher
+from listener.publisher import Publisher, Refused
 from shared.backoff import Backoff
 from shared.redis_link import RedisLost
 
@@ -37,7 +38,6 @@ REDIS_RETRY_SECONDS: Final = 1.0
 PRUNE_SECONDS: Final = 60.0
 PRUNE_BUDGET_SECONDS: Final = 1.0  # of a tick
 SHRINK_SECONDS: Final = 5.0
-MAX_RAW_WAITING: Final = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ class LeaderMetrics:
         self.resets = Counter(
             "neverstale_resets_total", "Resets", ["reason"], registry=registry
         )
-        self.malformed = Counter(
-            "neverstale_notify_malformed_total",
-            "Raw NOTIFY payloads skipped",
+        self.refused = Counter(
+            "neverstale_publish_refused_total",
+            "Channels whose events Redis refused, and that were reset instead",
             registry=registry,
         )
         self.redis_lost = Counter(
@@ -72,32 +72,6 @@ class LeaderMetrics:
         self.pruned = Counter(
             "neverstale_log_rows_pruned_total", "Change log rows pruned", registry=registry
         )
-
-
-class Mailbox:
-    """What LISTEN has brought: wake-ups, and the payloads of other producers.
-
-    Bounded: what is over it counts as lost, and a loss is told as a reset. It outlives
-    sessions.
-    """
-
-    def __init__(self) -> None:
-        self.woken = asyncio.Event()
-        self.raw: asyncio.Queue[str] = asyncio.Queue(MAX_RAW_WAITING)
-        self.losses = 0
-        self.losses_told = 0
-
-    @property
-    def raw_lost(self) -> bool:
-        return self.losses != self.losses_told
-
-    def receive(self, payload: str) -> None:
-        if payload:
-            try:
-                self.raw.put_nowait(payload)
-            except asyncio.QueueFull:
-                self.losses += 1
-        self.woken.set()
 
 
 @dataclass(slots=True)
@@ -130,17 +104,18 @@ class Leader:
         self._timers = _Timers()
         self._schedule = ReadSchedule()
         self._wake_up = WakeUpWatch()
+        self._raw_resets = ResetPace()
+        self._publish_tries = 0  # of the batch that is next
 
     async def lead(self) -> None:
         """Never returns. Raises ``PgLost``.
 
         A lost Redis link is waited out: the log in PostgreSQL is the buffer.
         """
-        if await self._log.raw_notify_seen():
+        if self._mailbox.takes_raw and await self._log.raw_notify_seen():
             # whatever was sent between two leaders; the reset covers what waits here, too
             self._mailbox.losses += 1
-            while not self._mailbox.raw.empty():
-                self._mailbox.raw.get_nowait()
+            self._mailbox.raw.clear()
         backoff = Backoff(cap=REDIS_RETRY_SECONDS)
         while True:
             try:
@@ -163,8 +138,16 @@ class Leader:
         while True:
             if isinstance(place, Reset):
                 place = await self._reset(place)
-            place = await self._step(place)
+            place = await self._step_or_reset(place)
             backoff.reset()
+
+    async def _step_or_reset(self, place: Place) -> Place | Reset:
+        try:
+            return await self._step(place)
+        except (BadValue, Refused) as exc:
+            # trying again would give the same, and hold everything after it
+            log.error("changes can't be told one by one", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
+            return Reset("bulk_change", place.live)
 
     async def _step(self, place: Place) -> Place | Reset:
         """One read, with all that follows from it, up to the time of the next one."""
@@ -180,7 +163,7 @@ class Leader:
         if isinstance(planned, Reset):
             return replace(planned, live=judged.live)
         if batch.rows:
-            await self._publisher.publish(planned, place.generation)
+            await self._publish(planned, place)
             self._metrics.events.inc(planned.event_count)
             self._metrics.lag.observe(batch.oldest_age)
         turned = judged.live != place.live
@@ -197,7 +180,8 @@ class Leader:
             await self._prune(place, now)
         elif batch.rows:
             await self._save(place, tick_lag_ms=None)
-        await asyncio.sleep(rest_after(len(batch.rows)))
+        self._mailbox.log_due()
+        await asyncio.sleep(self._schedule.rest(len(batch.rows)))
         return await self._wait(place, found=bool(batch.rows))
 
     async def _watch_wake_up(self) -> None:
@@ -211,6 +195,21 @@ class Leader:
                 },
             )
         self._schedule.is_unwoken = bool(self._wake_up.keeping)
+
+    async def _publish(self, publication: Publication, place: Place) -> None:
+        """Raises ``Refused`` where the reset of single channels is not enough."""
+        if self._publish_tries >= MAX_PUBLISH_TRIES:
+            raise Refused("redis answers, but its link is lost whenever this batch is sent")
+        self._publish_tries += 1
+        refused = await self._publisher.publish(publication, place.generation)
+        self._publish_tries = 0
+        if refused:
+            self._metrics.refused.inc(len(refused))
+            channel, reason = next(iter(refused.items()))
+            log.warning(
+                "redis refused events, their channels were reset",
+                extra={"count": len(refused), "first": channel.token[:100], "reason": reason},
+            )
 
     async def _note_skipped(self, batch: Batch) -> None:
         if not batch.has_skipped:
@@ -253,24 +252,25 @@ class Leader:
             self._mailbox.woken.clear()
             self._schedule.woken()
         await self._take_raw()
-        return Reset("notify_reconnect", place.live) if self._mailbox.raw_lost else place
+        now = asyncio.get_running_loop().time()
+        if self._mailbox.raw_lost and self._raw_resets.is_due(now):
+            self._raw_resets.note(now)
+            return Reset("notify_reconnect", place.live)
+        return place
 
     async def _take_raw(self) -> None:
         """Write what other producers told into the log, from where it is read like all else."""
-        rows: list[LogRow] = []
-        while not self._mailbox.raw.empty():
-            parsed = parse_notification(self._mailbox.raw.get_nowait(), self._rules.access)
-            if isinstance(parsed, Malformed):
-                self._metrics.malformed.inc()
-                log.warning("notification skipped", extra={"reason": parsed.reason})
-            else:
-                rows.append(parsed)
-        if rows:
-            try:
-                await self._log.write(rows)
-            except BaseException:  # cancelled or not: whether they were written is not known
-                self._mailbox.losses += 1
-                raise
+        rows = self._mailbox.raw.take()
+        if not rows:
+            return
+        try:
+            await self._log.write(rows)
+        except BadValue as exc:  # a text that the database's encoding lacks
+            self._mailbox.losses += 1
+            log.warning("notifications can't be logged", extra={"reason": str(exc)})
+        except BaseException:  # cancelled or not: whether they were written is not known
+            self._mailbox.losses += 1
+            raise
 
     async def _reset(self, cause: Reset) -> Place:
         """Tell everybody that everything may be stale, at most once a second.
@@ -289,6 +289,7 @@ class Leader:
         if cause.reason == "log_full":
             await self._log.note_skipped(skipped=False)
         self._mailbox.losses_told = losses
+        self._publish_tries = 0
         self._timers.reset = self._timers.tick = loop.time()
         self._metrics.resets.labels(cause.reason).inc()
         log.warning("reset", extra={"reason": cause.reason})

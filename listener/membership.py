@@ -1,21 +1,37 @@
 """Asks the database whose own lists a change of a project concerns."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
 
 from listener.core.audience import Members, group_members
-from listener.pg_link import Connection, telling_loss
-from shared.core.access_rules import AccessRules
+from listener.pg_link import Connection, PgLost, telling_loss
+from shared.core.access_rules import AccessRules, bounded_sql
+from shared.core.search_path import OWN_SCHEMAS_SQL, safe_search_path
 from shared.lifecycle import FatalError
 
 MAX_MEMBERS: Final = 100_000
+# Meanwhile the leader does nothing else: after 5 s without a tick gateways check all access.
+MEMBERS_SECONDS: Final = 3.0
 _REFUSED: Final = "[access] members can't be asked"
 _GRANTS: Final = "see the grants in docs/operations.md"
 
+# What fails in the same way again says something of the query or the projects, not of the link.
+_OF_THE_LINK: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TransactionRollbackError,
+)
+
 log = logging.getLogger(__name__)
+
+
+class _Unanswered(Exception):
+    """The query failed for the projects that it was asked for, or took too long."""
 
 
 class Membership:
@@ -32,38 +48,52 @@ class Membership:
         """Find out at the start, not at the first change, whether it can be asked."""
         try:
             await self._ask([])
-        except asyncpg.DataError as exc:
+        except _Unanswered as exc:
+            if isinstance(exc.__cause__, asyncpg.QueryCanceledError):  # a table may be locked
+                raise PgLost(f"{_REFUSED}: {exc}") from exc
             raise FatalError(f"{_REFUSED}: {exc}") from exc
 
     async def of(self, projects: Sequence[str]) -> Members | None:
         """The members of each project; None: they can't be told one by one.
 
-        They are too many, or a project's id is one that the query can't be asked for: whoever
-        sent that must not stop the listener.
+        They are too many, the query took over 3 s, or a project's id is one that it can't be
+        asked for: whoever sent that must not stop the listener.
         """
         if not projects or not self._rules.members:
             return {}
         try:
             pairs = await self._ask(projects)
-        except asyncpg.DataError as exc:
-            log.warning("members can't be asked for an id", extra={"reason": str(exc)})
+        except _Unanswered as exc:
+            log.warning("members can't be asked for", extra={"reason": str(exc)[:200]})
             return None
         return group_members(pairs, self._rules) if len(pairs) <= MAX_MEMBERS else None
 
-    async def _ask(self, projects: Iterable[str]) -> list[tuple[str, str]]:
+    async def _ask(self, projects: Sequence[str]) -> list[tuple[str, str]]:
+        """At most one pair more than ``MAX_MEMBERS``. Raises ``_Unanswered``."""
         if not self._rules.members:
             return []
         async with telling_loss():
             try:
                 async with self._connection.transaction(readonly=True):
-                    # the query's names are found as the role finds them
                     await self._connection.execute(
-                        "set local search_path to default; set local enable_seqscan to default"
+                        "set local enable_seqscan to default;"
+                        f"set local statement_timeout = {round(MEMBERS_SECONDS * 1000)};"
+                        f"set local search_path = {safe_search_path(await self._schemas())}"
                     )
-                    cursor = await self._connection.cursor(self._rules.members, list(projects))
-                    rows = await cursor.fetch(MAX_MEMBERS + 1)
+                    query = bounded_sql(self._rules.members, MAX_MEMBERS + 1)
+                    rows = await self._connection.fetch(query, list(projects))
             except asyncpg.InsufficientPrivilegeError as exc:
                 raise FatalError(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
             except asyncpg.SyntaxOrAccessError as exc:
                 raise FatalError(f"{_REFUSED}: {exc}") from exc
-        return [(str(row[0]), str(row[1])) for row in rows]
+            except _OF_THE_LINK:
+                raise
+            except (asyncpg.PostgresError, ValueError) as exc:
+                raise _Unanswered(str(exc)) from exc
+        return [(project_id, user_id) for project_id, user_id in rows]
+
+    async def _schemas(self) -> list[str]:
+        """In which the query's names are looked up: as the role or the database is set."""
+        await self._connection.execute("set local search_path to default")
+        schemas: list[str] = await self._connection.fetchval(OWN_SCHEMAS_SQL)
+        return schemas

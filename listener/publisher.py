@@ -3,15 +3,25 @@
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
+
+from redis.exceptions import ResponseError
 
 from listener.core.leadership import Place
 from listener.core.publication import Publication, PublicationRules
 from shared.core.channels import Channel, RedisNames
-from shared.core.protocol import Publishable, Recheck, Tick, recheck_message, tick_around_time
+from shared.core.protocol import (
+    Publishable,
+    Recheck,
+    Tick,
+    publishable_reconnect,
+    recheck_message,
+    tick_around_time,
+)
 from shared.redis_link import (
     Client,
     Pipeline,
+    RedisLost,
     Script,
     read_identity,
     read_state,
@@ -22,7 +32,13 @@ _LUA: Final = Path(__file__).parent / "lua"
 _PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
 _SAVE_LUA: Final = (_LUA / "save.lua").read_text()
 _EVENTS_PER_PIPELINE: Final = 2000  # each piece has a deadline of its own
+# errors without a class in redis-py that concern whatever is sent, not one key
+_OF_THE_SERVER: Final = ("MISCONF", "BUSY", "UNKILLABLE", "NOREPLICAS")
 _Step: TypeAlias = Recheck | tuple[Channel, list[Publishable]]
+
+
+class Refused(Exception):
+    """Redis refuses something that no reset of a single channel covers."""
 
 
 class Publisher:
@@ -53,19 +69,31 @@ class Publisher:
             self._publish = await Script.load(self._client, _PUBLISH_LUA)
             self._save = await Script.load(self._client, _SAVE_LUA)
             identity = await read_identity(self._client)
-            return await read_state(self._client, self._names.state), identity
+            return await self._read_state(), identity
+
+    async def _read_state(self) -> dict[str, str]:
+        try:
+            return await read_state(self._client, self._names.state)
+        except ResponseError as exc:
+            if not str(exc).startswith("WRONGTYPE"):
+                raise
+            await self._client.delete(self._names.state)  # it is somebody else's value
+            return {}
 
     async def identity(self) -> str:
         """The identity of the Redis that answers now."""
         async with telling_loss():
             return await read_identity(self._client)
 
-    async def publish(self, publication: Publication, generation: str) -> None:
+    async def publish(self, publication: Publication, generation: str) -> dict[Channel, str]:
         """Publish in its order, each channel's events logged in the same call, many calls in
         one round trip.
 
-        Returns when all are acknowledged.
+        Returns when all are acknowledged: the channels whose events Redis refused, each with
+        the reason. Their logs were removed (what is stored there is not ours), and their
+        clients reset. Raises ``Refused`` if that was refused too.
         """
+        refused: dict[Channel, str] = {}
         steps: list[_Step] = [
             *publication.users.items(),
             *publication.rechecks,
@@ -80,7 +108,25 @@ class Publisher:
                         pipeline.publish(self._names.recheck, message)  # type: ignore[unused-awaitable]
                     else:
                         self._queue(pipeline, *step, generation)
-                await pipeline.execute()
+                answers = await pipeline.execute(raise_on_error=False)
+            for step, answer in zip(piece, answers, strict=True):
+                reason = _refusal(answer)
+                if reason is not None and isinstance(step, Recheck):
+                    raise Refused(reason)
+                if reason is not None and not isinstance(step, Recheck):
+                    refused[step[0]] = reason
+        for channel in refused:
+            await self._reset_channel(channel, generation)
+        return refused
+
+    async def _reset_channel(self, channel: Channel, generation: str) -> None:
+        async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
+            pipeline.delete(self._names.log(channel))  # type: ignore[unused-awaitable]
+            reset = publishable_reconnect("bulk_change", channel)
+            self._queue(pipeline, channel, [reset], generation)
+            answers = await pipeline.execute(raise_on_error=False)
+        for reason in filter(None, map(_refusal, answers)):
+            raise Refused(reason)
 
     def _queue(
         self,
@@ -139,6 +185,19 @@ class Publisher:
                 self._client, self._names.state, stored, self._names.tick, before, after, *pairs
             )
         return bool(saved)
+
+
+def _refusal(answer: Any) -> str | None:
+    """Why Redis refused this one command, if it would take others.
+
+    Raises ``RedisLost`` where it would not: redis-py has classes of their own for that.
+    """
+    if not isinstance(answer, Exception):
+        return None
+    reason = str(answer)
+    if type(answer) is not ResponseError or reason.startswith(_OF_THE_SERVER):
+        raise RedisLost(f"{type(answer).__name__}: {reason}") from answer
+    return reason[:200]
 
 
 def _live(place: Place) -> str:

@@ -14,6 +14,9 @@ class ListenerSettings(Settings):
         le=2**60,
         description="install: above this size of the change log, triggers stop logging",
     )
+    raw_notify: bool = Field(
+        default=True, description="take the NOTIFYs of other producers; false: ignore them"
+    )
     health_port: Port = Field(
         8081, description="/healthz, /readyz (leader or standby) and /metrics"
     )

@@ -124,6 +124,7 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
             in_tree=row["in_tree"],
             loose=frozenset(row["loose"]),
             root=named.name,
+            unbounded=frozenset(row["unbounded"]),
         )
         for row in rows
         if row["relkind"] in ("r", "p")

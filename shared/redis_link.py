@@ -105,4 +105,4 @@ async def read_state(client: Client, key: str) -> dict[str, str]:
 
 
 def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -93,6 +93,25 @@ class Membership:
         """It could not be asked."""
         self._asked.remove(question)
 
+    def split(self, question: Question, size: int) -> list[Question]:
+        """The same question in pieces of so many pairs, each to be answered by itself."""
+        self._asked.remove(question)
+        pairs = list(question.pairs.items())
+        pieces = [
+            Question(
+                dict(piece := pairs[start : start + size]),
+                question.asked_at,
+                {
+                    pair: question.doubtful[pair]
+                    for pair, _ in piece
+                    if pair in question.doubtful
+                },
+            )
+            for start in range(0, len(pairs), size)
+        ]
+        self._asked.update(pieces)
+        return pieces
+
     def doubt(self, recheck: Recheck) -> None:
         """Something changed: nothing that is known or asked of these pairs counts any more."""
         if recheck.project_id is not None and recheck.user_id is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 import orjson
@@ -19,6 +20,10 @@ _MAX_REST_SECONDS: Final = 0.01
 MAX_ROWS_PER_READ: Final = 100_000
 PATIENCE_SECONDS: Final = 5.0
 _MAX_UNSEEN_SECONDS: Final = 3.0
+MAX_PUBLISH_TRIES: Final = 5  # of a batch, before it is a reset
+_FREE_WAKE_UPS: Final = 20
+_FIRST_PAUSE_SECONDS: Final = 1.0
+_LAST_PAUSE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +161,27 @@ class ReadSchedule:
     or a find the log is read at once, again after 2, 4, 8 .. 128 ms, starting anew with each
     find; the net under it is a read every 250 ms, or every 10 ms while a session that is no
     writer of ours keeps all others from waking us (``is_unwoken``).
+
+    Anybody may send wake-ups. When 20 in a row found nothing, each further one has to wait for
+    10 ms, until a read finds something or a wait ends without one.
     """
 
     _next: float = NET_SECONDS
     is_unwoken: bool = False
+    _wake_ups: int = 0  # in a row, each of which found nothing
+    _was_woken: bool = False
 
     def woken(self) -> None:
         self._next = _FIRST_SECONDS
+        self._wake_ups += 1
+        self._was_woken = True
+
+    def rest(self, rows: int) -> float:
+        """Seconds to leave the log alone after a read that found so many rows, woken or not."""
+        if rows or not self._was_woken:
+            self._wake_ups = 0
+        self._was_woken = False
+        return _MAX_REST_SECONDS if self._wake_ups > _FREE_WAKE_UPS else rest_after(rows)
 
     def next_wait(self, *, found: bool) -> float:
         """Seconds to wait after a read for the next one, unless a wake-up comes first."""
@@ -199,6 +218,29 @@ class WakeUpWatch:
         before, self.keeping = self.keeping, holders & self._seen
         self._seen = holders
         return self.keeping - before
+
+
+@dataclass(slots=True)
+class ResetPace:
+    """How soon a cause that strangers can repeat may reset everybody again.
+
+    1 s after the first reset, then 2, 4, 8 .. 30 s while it persists. A pause of twice that
+    length ends it. Until it is due the cause is remembered by its owner.
+    """
+
+    _pause: float = 0.0
+    _last: float = -inf
+
+    def is_due(self, now: float) -> bool:
+        return now >= self._last + self._pause
+
+    def note(self, now: float) -> None:
+        """Everybody was reset for that cause."""
+        persists = now < self._last + 2 * self._pause + _FIRST_PAUSE_SECONDS
+        self._pause = (
+            min(2 * self._pause, _LAST_PAUSE_SECONDS) if persists else _FIRST_PAUSE_SECONDS
+        )
+        self._last = now
 
 
 @dataclass(slots=True)

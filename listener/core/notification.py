@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from listener.core.log_row import LogRow
+from listener.core.watches import MAX_RESOURCE_BYTES
 from shared.core.access_rules import AccessRules
-from shared.core.channels import IdType, InvalidId, parse_id
+from shared.core.channels import MAX_ID_BYTES, IdType, InvalidId, parse_id
 from shared.core.protocol import ACTIONS
 
 
@@ -35,8 +36,8 @@ def parse_notification(payload: str, rules: AccessRules) -> LogRow | Malformed:
         return LogRow(
             project_id=_canonical("project_id", project, rules.project_type),
             user_id=_canonical("user_id", user, rules.user_type),
-            resource=_text(message, "resource") or "",
-            id=_text(message, "id", required=False),
+            resource=_resource(message),
+            id=_id(message),
             action=_action(message),
             at=_timestamp(message),
         )
@@ -56,6 +57,19 @@ def _text(message: dict[str, Any], key: str, *, required: bool = True) -> str | 
     if "\0" in value:
         raise ValueError(f"{key} has a NUL, which PostgreSQL takes in no text")
     return value
+
+
+def _resource(message: dict[str, Any]) -> str:
+    resource = _text(message, "resource") or ""
+    if len(resource.encode()) > MAX_RESOURCE_BYTES:
+        raise ValueError(f"resource must have at most {MAX_RESOURCE_BYTES} bytes")
+    return resource
+
+
+def _id(message: dict[str, Any]) -> str | None:
+    """The row's id; None (all of its project) where it is too long to be told."""
+    id_ = _text(message, "id", required=False)
+    return id_ if id_ is None or len(id_.encode()) <= MAX_ID_BYTES else None
 
 
 def _action(message: dict[str, Any]) -> str:

@@ -136,12 +136,17 @@ class _Drafts:
 def _publishables(channel: Channel, draft: _Draft) -> list[Publishable]:
     if draft.widened is not None:
         return [publishable_reconnect(draft.widened, channel)]
-    return [publishable_event(event, channel) for event in draft.told.values()]
+    try:
+        return [publishable_event(event, channel) for event in draft.told.values()]
+    except (TypeError, ValueError, OverflowError):  # what no JSON or timestamp can say
+        return [publishable_reconnect("bulk_change", channel)]
 
 
 def _event_of(row: LogRow, project_id: str | None, action: str) -> Event | None:
     """The row as an event; None if no event can say it."""
-    if row.id is None or len(row.id.encode()) > MAX_ID_BYTES or row.at is None:
+    if row.id is None or row.at is None or not row.resource:
+        return None
+    if len(row.id.encode(errors="surrogatepass")) > MAX_ID_BYTES:
         return None
     for known in ACTIONS:
         if action == known:

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from listener.core.watches import Watch
+from shared.core.channels import MAX_ID_BYTES
 
 TRIGGER_PREFIX: Final = "neverstale_"
 # Where pg_temp is not named, a session's own types are found first, and run what they like as
 # the functions' owner (CREATE FUNCTION, "Writing SECURITY DEFINER Functions Safely").
 SEARCH_PATH: Final = "pg_catalog, pg_temp"
+# The size of the change log. Its rows are too short for TOAST (see schema.sql), so table and
+# its index are all. neverstale.notify() and read.sql use the same expression.
+LOG_BYTES: Final = (
+    "pg_catalog.pg_relation_size('neverstale.change_log')"
+    " + pg_catalog.pg_relation_size('neverstale.change_log_xid')"
+)
 # A value is written alike whatever the session has set. (Rounded, two floats may be one text.)
 _SPELLING: Final = (
     " set timezone = 'UTC' set datestyle = 'ISO, MDY' set intervalstyle = 'postgres'"
@@ -30,6 +37,7 @@ class Table:
     may come and go by other tables of the tree; ``root`` is then the name of the watched one.
     ``loose`` columns have a type without equality (json), one that calls values equal which are
     not written alike (numeric, citext), or that is written as a session likes it (timestamptz).
+    ``unbounded`` columns have a type of variable length.
     """
 
     schema: str
@@ -38,6 +46,7 @@ class Table:
     in_tree: bool = False
     loose: frozenset[str] = frozenset()
     root: str = ""
+    unbounded: frozenset[str] = frozenset()
 
     @property
     def sql(self) -> str:
@@ -370,11 +379,14 @@ def _fold(name: str) -> str:
 def expression_sql(text: str, table: Table) -> str:
     """A column or an expression over the row, as SQL that yields text.
 
-    Its collation tells apart all that is written differently.
+    Its collation tells apart all that is written differently. A value that is too long for an
+    id is cut to one that still is too long, so that no row of the log is large.
     """
     column = plain_column(text, table)
-    value = quote_identifier(column) if column else f"({text})"
-    return f'{value}::text collate "C"'
+    value = f"{quote_identifier(column) if column else f'({text})'}::text"
+    if column is None or column in table.unbounded:
+        value = f"left({value}, {MAX_ID_BYTES + 1})"
+    return f'{value} collate "C"'
 
 
 def probe_sql(text: str, table: Table) -> str:
@@ -422,7 +434,7 @@ declare
   neverstale_logged bigint;
   neverstale_row record;
 begin
-  if pg_catalog.pg_relation_size('neverstale.change_log') > {self.capture.log_max_bytes} then
+  if {LOG_BYTES} > {self.capture.log_max_bytes} then
     perform pg_catalog.nextval('neverstale.skips');
     return null;
   end if;

@@ -12,6 +12,7 @@ from shared.core.access_rules import ConfigError
 _REQUIRED: Final = ("table", "resource")
 _OPTIONAL: Final = ("id", "project", "user")
 DEFAULT_BULK_THRESHOLD: Final = 50
+MAX_RESOURCE_BYTES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,8 @@ def _problems_of(entry: Mapping[str, Any]) -> list[str]:
             problems.append(f"{key}: unknown key: known are {', '.join((*known, 'ignore'))}")
         elif not isinstance(value, str) or not value.strip():
             problems.append(f'{key}: must be text: write {key} = "..."')
+        elif key == "resource" and len(value.encode()) > MAX_RESOURCE_BYTES:
+            problems.append(f"resource: must have at most {MAX_RESOURCE_BYTES} bytes")
     if "project" not in entry and "user" not in entry:
         problems.append(
             'project: is missing: write project = "..." (or only user = "...": a user\'s own)'

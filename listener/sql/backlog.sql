@@ -2,12 +2,18 @@
 -- $1: the cursor's pg_snapshot as text.  $2, $3: the most rows that the log of a project, and of a user, can hold.
 -- $4: the resources whose rows are projects themselves.  $5: the most rows to return.
 -- First the snapshot (it becomes the cursor), then, oldest first, the newest row of each project, user, resource, id and
--- action. Of a project with more rows than its log holds only its RECONNECT, but for rows that name a user or are the
+-- action; what is too long is as in read.sql. Of a project with more rows than its log holds only its RECONNECT, but for rows that name a user or are the
 -- project itself: nobody's revocation may be lost. Rows of a user with more than that user's log holds become one
 -- RECONNECT_USER, where nothing but that user would still need them. What concerns everybody comes alone.
 with newest as materialized (
     select project_id, user_id, resource, id, action, max(at) as at
-      from neverstale.change_log
+      from (select xid, at,
+                   case when octet_length(project_id) <= 512 then project_id when project_id is not null then '' end as project_id,
+                   case when octet_length(user_id) <= 512 then user_id when user_id is not null then '' end as user_id,
+                   case when octet_length(resource) <= 256 then resource else '' end as resource,
+                   case when octet_length(id) <= 512 then id end as id,
+                   case when octet_length(action) <= 32 then action else '' end as action
+              from neverstale.change_log) as short
      where xid >= pg_snapshot_xmax($1::text::pg_snapshot)
         or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))
      group by project_id, user_id, resource, id, action
@@ -41,9 +47,10 @@ with newest as materialized (
 select pg_current_snapshot()::text as snapshot, null as project_id, null as user_id, null as resource, null as id,
        null as action, null::timestamptz as at
 union all
-(select null, project_id, user_id, resource, id, action, at
+(select null, project_id, user_id, resource, id, action,
+        case when conflated.at between '0001-01-01 00:00+00' and '9999-12-31 23:59:59+00' then conflated.at end
    from (select * from told where not exists (select from everything)
          union all
          select project_id, user_id, resource, id, action, at from everything) as conflated
-  order by at
+  order by conflated.at
   limit $5)

@@ -20,6 +20,9 @@ select n.nspname as schema, c.relname as name, c.relkind::text, c.oid = $1 as is
                      or not coalesce(l.collisdeterministic, true))) as loose,
        array(select attname::text
                from pg_attribute
+              where attrelid = c.oid and attnum > 0 and not attisdropped and attlen < 0) as unbounded,
+       array(select attname::text
+               from pg_attribute
               where attrelid = c.oid and attnum > 0 and not attisdropped and attgenerated = 'v') as virtual
   from tree
   join pg_class c on c.oid = tree.oid

@@ -1,5 +1,7 @@
 -- $1: the cursor's pg_snapshot as text, or null.  $2: the most rows to return.
 -- One statement, so one snapshot: first a row that says where it was taken, then what the cursor has not seen.
+-- A value that is too long is not read: an id becomes null, of the others an empty text is left, which names nothing; nor
+-- is a time that no client could read.
 -- (`xid >= xmin` instead would walk all that was logged since the oldest writer began.)
 select (select system_identifier from pg_control_system())::text || '.'
          || (select oid from pg_database where datname = current_database())::text || '.'
@@ -9,7 +11,9 @@ select (select system_identifier from pg_control_system())::text || '.'
        pg_current_snapshot()::text as snapshot,
        coalesce(pg_snapshot_xmax($1::text::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot()), false)
          as cursor_ahead,
-       (select i.disabled or pg_relation_size('neverstale.change_log') > i.log_max_bytes
+       (select i.disabled
+               or pg_catalog.pg_relation_size('neverstale.change_log')
+                + pg_catalog.pg_relation_size('neverstale.change_log_xid') > i.log_max_bytes
                or s.last_value <> i.skips_noted
           from neverstale.installation i, neverstale.skips s) as is_skipping,
        (select skipped from neverstale.installation) as has_skipped,
@@ -18,9 +22,15 @@ select (select system_identifier from pg_control_system())::text || '.'
        clock_timestamp() as at,
        null as project_id, null as user_id, null as resource, null as id, null as action
 union all
-(select '', null, null, null, null, null, null, at, project_id, user_id, resource, id, action
-   from neverstale.change_log
+(select '', null, null, null, null, null, null,
+        case when l.at between '0001-01-01 00:00+00' and '9999-12-31 23:59:59+00' then l.at end,
+        case when octet_length(project_id) <= 512 then project_id when project_id is not null then '' end,
+        case when octet_length(user_id) <= 512 then user_id when user_id is not null then '' end,
+        case when octet_length(resource) <= 256 then resource else '' end,
+        case when octet_length(id) <= 512 then id end,
+        case when octet_length(action) <= 32 then action else '' end
+   from neverstale.change_log l
   where xid >= pg_snapshot_xmax($1::text::pg_snapshot)
      or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))
-  order by at
+  order by l.at
   limit $2)

@@ -48,6 +48,12 @@ begin
       add column if not exists skips_noted bigint not null default 1;
     perform setval('neverstale.skips', 1);
   end if;
+  -- Rows are short (6.5 kB at most) and are never moved to TOAST, whose size no trigger counts. No writer waits for
+  -- this lock (SHARE UPDATE EXCLUSIVE).
+  if not exists (select from pg_class
+                  where oid = 'neverstale.change_log'::regclass and reloptions @> array['toast_tuple_target=8160']) then
+    alter table neverstale.change_log set (toast_tuple_target = 8160);
+  end if;
 end
 $neverstale$;
 insert into neverstale.installation (version) values (4) on conflict (only_row) do nothing;
@@ -109,7 +115,18 @@ begin
     raise exception 'neverstale.notify needs a resource, an action (INSERT, UPDATE, DELETE) and a project'
       using errcode = 'invalid_parameter_value';
   end if;
+  if octet_length(resource) not between 1 and 256 or octet_length(project_id) not between 1 and 512
+     or octet_length(user_id) not between 1 and 512 then
+    raise exception 'neverstale.notify needs a resource of 1 to 256 bytes, and a project and a user of 1 to 512'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  if pg_catalog.pg_relation_size('neverstale.change_log') + pg_catalog.pg_relation_size('neverstale.change_log_xid')
+     > (select i.log_max_bytes from neverstale.installation i) then
+    perform pg_catalog.nextval('neverstale.skips');
+    return;
+  end if;
   insert into neverstale.change_log (project_id, user_id, resource, id, action)
-  values (notify.project_id, notify.user_id, notify.resource, notify.id, notify.action);
+  values (notify.project_id, notify.user_id, notify.resource,
+          case when octet_length(notify.id) <= 512 then notify.id end, notify.action); -- without one: all of the project
 end
 $neverstale$;

@@ -3,30 +3,41 @@
 What ids look like, and who may hear of a project.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from shared.core.channels import IdType
+from shared.core.channels import MAX_ID_BYTES, IdType
 
-# Owner or member, for tables named as in the shipped invalidation.toml.
+# Owner or member, for tables named as in the shipped invalidation.toml. What PostgreSQL brings
+# is named with its schema: one that fits the types better may be in any schema of the path.
 DEFAULT_QUERY: Final = """\
 select asked.project_id, asked.user_id
-  from unnest($1::text[], $2::text[]) as asked (project_id, user_id)
-  join projects p on p.id = asked.project_id::{project_type}
- where p.owner_id = asked.user_id::{user_type}
+  from rows from (
+         pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])
+       ) as asked (project_id, user_id)
+  join projects p on p.id operator(pg_catalog.=) asked.project_id::{project_type}
+ where p.owner_id operator(pg_catalog.=) asked.user_id::{user_type}
     or exists (select from project_members m
-                where m.project_id = p.id and m.user_id = asked.user_id::{user_type})
+                where m.project_id operator(pg_catalog.=) p.id
+                  and m.user_id operator(pg_catalog.=) asked.user_id::{user_type})
 """
 DEFAULT_MEMBERS: Final = """\
 select p.id, p.owner_id
   from projects p
- where p.id = any ($1::text[]::{project_type}[])
+ where p.id operator(pg_catalog.=) any ($1::pg_catalog.text[]::{project_type}[])
 union all
 select m.project_id, m.user_id
   from project_members m
- where m.project_id = any ($1::text[]::{project_type}[])
+ where m.project_id operator(pg_catalog.=) any ($1::pg_catalog.text[]::{project_type}[])
 """
+_SQL_TYPES: Final[Mapping[IdType, str]] = {
+    "uuid": "pg_catalog.uuid",
+    "bigint": "pg_catalog.int8",
+    "text": "pg_catalog.text",
+}
+_END: Final = re.compile(r";(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*\Z", re.DOTALL)
 _KEYS: Final = ("project_type", "user_type", "query", "members")
 
 
@@ -90,11 +101,27 @@ def parse_access(document: Mapping[str, Any]) -> AccessRules:
     if problems:
         raise ConfigError(problems)
     query, members = queries["query"].strip(), queries["members"].strip()
+    sql_types = {key: _SQL_TYPES[id_type] for key, id_type in types.items()}
     if not query and not members:
-        members = DEFAULT_MEMBERS.format(**types)
+        members = DEFAULT_MEMBERS.format(**sql_types)
     return AccessRules(
         project_type=types["project_type"],
         user_type=types["user_type"],
-        query=query or DEFAULT_QUERY.format(**types),
+        query=query or DEFAULT_QUERY.format(**sql_types),
         members=members,
     )
+
+
+def bounded_sql(query: str, max_rows: int) -> str:
+    """The query of pairs with at most so many rows, of texts that are hardly longer than an id.
+
+    A pair with a NULL is none.
+    """
+    return f"""\
+select pg_catalog.left(found.project_id::pg_catalog.text, {MAX_ID_BYTES + 1}),
+       pg_catalog.left(found.user_id::pg_catalog.text, {MAX_ID_BYTES + 1})
+  from (
+{_END.sub("", query)}
+) as found (project_id, user_id)
+ where found.project_id is not null and found.user_id is not null
+ limit {max_rows}"""  # noqa: S608 of the operator's own file

@@ -5,7 +5,6 @@ import signal
 from functools import partial
 from typing import Final
 
-from listener.pg_link import LOCK_CLASS
 from tests.attack.peer import Database, Peer
 from tests.attack.registry import CONNECT, MANY_EVENTS, USAGE, Bounds, attack
 from tests.attack.scene import Scene
@@ -16,6 +15,7 @@ _MALFORMED: Final = (
     "do $$ begin for n in 1..5000 loop"
     " perform pg_notify('cache_invalidate', '{\"malformed\": ' || n); end loop; end $$"
 )
+_LOCK_CLASS: Final = 1853187955  # of neverstale.wake()
 _EMPTY: Final = "notify cache_invalidate"
 _WELL_FORMED: Final = (
     "do $$ begin for n in 1..500 loop perform pg_notify('cache_invalidate',"
@@ -108,7 +108,7 @@ async def held_wake_lock(peer: Peer) -> None:
 
 async def _hold(peer: Peer, *keys: int) -> None:
     async def hold(connection: Database, key: int) -> None:
-        await connection.execute(f"select pg_advisory_lock({LOCK_CLASS}, {key})")
+        await connection.execute(f"select pg_advisory_lock({_LOCK_CLASS}, {key})")
         peer.counts[f"lock {key}"] += 1
         while not connection.is_closed():
             await asyncio.sleep(0.1)

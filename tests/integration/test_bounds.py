@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from listener.core.triggers import LOG_BYTES
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS, Client
 from tests.integration.test_failover import assert_flows, change, is_reset
@@ -27,9 +28,7 @@ async def until_state(world: World, field: str, value: str) -> None:
 
 
 async def log_bytes(world: World) -> int:
-    return int(
-        await world.database.fetchval("select pg_relation_size('neverstale.change_log')") or 0
-    )
+    return int(await world.database.fetchval(f"select {LOG_BYTES}") or 0)
 
 
 async def fill(world: World) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from shared.core.channels import Channel, RedisNames
 from tests.integration.conftest import World
 from tests.integration.processes import (
     HANG_SECONDS,
@@ -149,11 +148,9 @@ async def test_what_could_not_be_published_is_published_again(world: World) -> N
     listener = await world.listener()
     gateway = await world.gateway()
     async with world.client(gateway, world.apollo, world.ada) as client, world.redis() as redis:
-        key = RedisNames(world.prefix).log(Channel("project", world.apollo))
-        await redis.set(key, "no log")
+        await redis.script_flush()
         changed = await insert_tasks(world, 1)
         await eventually(lambda: listener.logged("redis lost"), "it could not be published")
-        await redis.delete(key)
         await assert_consistent_after(client, changed)
 
 

@@ -32,12 +32,12 @@ MUTANTS: Final = (
         LEADER,
         """\
         if batch.rows:
-            await self._publisher.publish(planned, place.generation)
+            await self._publish(planned, place)
 """,
         """\
         if batch.rows:
             await self._save(replace(judged, cursor=batch.cursor), tick_lag_ms=None)
-            await self._publisher.publish(planned, place.generation)
+            await self._publish(planned, place)
 """,
     ),
     Mutant(

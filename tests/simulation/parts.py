@@ -6,7 +6,7 @@ mirrored here; what is replaced is what they meet: the database, Redis, and sock
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -30,7 +30,8 @@ from gateway.sockets import Sockets
 from gateway.subscriber import Subscriber
 from gateway.tickets import Tickets
 from listener.core.publication import PublicationRules
-from listener.leader import Leader, LeaderMetrics, Mailbox
+from listener.leader import Leader, LeaderMetrics
+from listener.mailbox import Mailbox
 from listener.pg_link import PgLost
 from listener.publisher import Publisher
 from shared.core.access_rules import AccessRules
@@ -146,7 +147,8 @@ class Listener:
         client: Any = redis_server.Client(self._servers.redis, self.name)
         rules = PublicationRules(RULES, frozenset({"project"}), MAX_ROWS)
         publisher = Publisher(client, NAMES, rules, leader=self.name, ttl_seconds=TTL_SECONDS)
-        return Leader(connection, connection, publisher, Mailbox(), rules, self._metrics)
+        mailbox = Mailbox(rules, CollectorRegistry())
+        return Leader(connection, connection, publisher, mailbox, rules, self._metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,11 +261,21 @@ class _Verifier:
 
 
 class _Pool:
-    """Plays asyncpg's pool for the one query that a gateway asks."""
+    """Plays asyncpg's pool, and its connection, for the one query that a gateway asks."""
 
     def __init__(self, servers: Servers, owner: str) -> None:
         self._servers = servers
         self._owner = owner
+
+    @asynccontextmanager
+    async def acquire(self) -> "AsyncIterator[_Pool]":
+        yield self
+
+    async def fetchval(self, _query: str) -> list[str]:
+        return ["public"]
+
+    async def execute(self, _statements: str) -> None:
+        pass
 
     async def fetch(
         self, _query: str, projects: list[str], users: list[str]

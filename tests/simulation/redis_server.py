@@ -218,7 +218,7 @@ class Pipeline(Client):
     def evalsha(self, sha: str, _keys: int, key: str, *arguments: Any) -> None:  # type: ignore[override]
         self._queued.append((f"{sha} {key}", lambda: self._run(sha, key, arguments)))
 
-    async def execute(self) -> list[Any]:
+    async def execute(self, *, raise_on_error: bool = True) -> list[Any]:
         found: list[Any] = []
         for what, run in self._queued:
             try:
@@ -227,6 +227,6 @@ class Pipeline(Client):
                 found.append(exc)
         await self._ask("answers", lambda: None, whole=True)
         for answer in found:
-            if isinstance(answer, NoScriptError):
+            if raise_on_error and isinstance(answer, NoScriptError):
                 raise answer
         return found

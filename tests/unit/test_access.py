@@ -1,28 +1,67 @@
-"""Access is asked again after whatever the database's driver may raise."""
+"""Access is asked again after whatever the database's driver may raise, and one pair that can't
+be asked for harms no other.
+"""
 
 import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
+from gateway import access as access_module
 from gateway.access import Access, AccessUnavailable, Pool
-from shared.core.access_rules import parse_access
+from gateway.core.membership import Pair
+from shared.core.access_rules import bounded_sql, parse_access
+from shared.core.search_path import safe_search_path
 
 PAIR = ("p", "u")
+Answer = Callable[[list[Pair]], list[Pair]]
 
 
 class _Pool:
-    """Fails once, then says yes."""
+    """A pool and its one connection; *answer* plays the query, and may raise."""
 
-    def __init__(self, failure: Exception) -> None:
-        self._failures = [failure]
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.statements: list[str] = []
+        self.asked: list[list[Pair]] = []
 
-    async def fetch(self, *_: Any) -> list[tuple[str, str]]:
-        if self._failures:
-            raise self._failures.pop()
-        return [PAIR]
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator["_Pool"]:
+        yield self
+
+    async def fetchval(self, _sql: str) -> list[str]:
+        return ["app", "public"]
+
+    async def execute(self, sql: str) -> None:
+        self.statements.append(sql)
+
+    async def fetch(self, _sql: str, projects: list[str], users: list[str]) -> list[Pair]:
+        pairs = list(zip(projects, users, strict=True))
+        self.asked.append(pairs)
+        await asyncio.sleep(0)
+        return self.answer(pairs)
+
+
+def _access(pool: Any) -> Access:
+    return Access(cast(Pool, pool), parse_access({}), CollectorRegistry())
+
+
+async def _ask(access: Access, pairs: list[Pair]) -> list[bool | str]:
+    """The answers to all of them, asked at once; a text where there is none."""
+    running = asyncio.ensure_future(access.run())
+    async with asyncio.timeout(10):
+        found = await asyncio.gather(*map(access.ask, pairs), return_exceptions=True)
+    running.cancel()
+    answers: list[bool | str] = []
+    for one in found:
+        assert isinstance(one, bool | AccessUnavailable)
+        answers.append(one if isinstance(one, bool) else str(one))
+    return answers
 
 
 @pytest.mark.parametrize(
@@ -33,33 +72,145 @@ class _Pool:
         asyncpg.InterfaceError("the connection is closed"),
         asyncpg.AdminShutdownError("terminating connection"),
         asyncpg.InternalClientError("another operation (2) is in progress"),
+        asyncpg.UndefinedColumnError("column owner_id does not exist"),
     ],
     ids=lambda failure: type(failure).__name__,
 )
 async def test_a_query_that_fails_is_no_answer_and_the_next_is_sent(failure: Exception) -> None:
-    access = Access(cast(Pool, _Pool(failure)), parse_access({}), CollectorRegistry())
-    running = asyncio.ensure_future(access.run())
-    with pytest.raises(AccessUnavailable):
-        async with asyncio.timeout(5):
-            await access.ask(PAIR)
-    assert await access.ask(PAIR)
-    running.cancel()
+    failures = [failure]
+
+    def fail_once(pairs: list[Pair]) -> list[Pair]:
+        if failures:
+            raise failures.pop()
+        return pairs
+
+    access = _access(pool := _Pool(fail_once))
+    assert await _ask(access, [PAIR]) == [f"{type(failure).__name__}: {failure}"]
+    access = _access(pool)
+    assert await _ask(access, [PAIR]) == [True]
 
 
 async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:
-    class Never:
-        async def fetch(self, *_: Any) -> list[tuple[str, str]]:
+    class Never(_Pool):
+        async def fetch(self, *_: Any) -> list[Pair]:
             await asyncio.Event().wait()
             return []
 
-    access = Access(cast(Pool, Never()), parse_access({}), CollectorRegistry())
+    access = _access(Never(lambda pairs: pairs))
     running = asyncio.ensure_future(access.run())
     asking = asyncio.ensure_future(access.ask(PAIR))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(9):
+        await asyncio.sleep(0)
     running.cancel()
     with pytest.raises(AccessUnavailable):
         async with asyncio.timeout(5):
             await asking
     with pytest.raises(AccessUnavailable):
         await access.ask(PAIR)
+
+
+PAIRS = [(f"p{number}", "u") for number in range(100)]
+POISON = PAIRS[37]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
+        asyncpg.DataError("invalid input syntax"),
+        asyncpg.CardinalityViolationError("more than one row returned by a subquery"),
+        asyncpg.RaiseError("no such project"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        None,
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+async def test_a_pair_for_which_the_query_fails_is_alone_in_that(
+    failure: Exception | None,
+) -> None:
+    def answer(pairs: list[Pair]) -> list[Pair]:
+        if POISON not in pairs:
+            return pairs[1:]  # a few are refused
+        if failure is not None:
+            raise failure
+        return [POISON] * (access_module.MAX_ROWS + 1)
+
+    access = _access(pool := _Pool(answer))
+    answers = await _ask(access, PAIRS)
+    for pair, given in zip(PAIRS, answers, strict=True):
+        assert isinstance(given, str) == (pair == POISON)
+    assert len(pool.asked) < 30
+    assert pool.statements[0].startswith(
+        'begin read only; set local search_path = pg_catalog, "app", "public", pg_temp;'
+        " set local statement_timeout = 2000"
+    )
+    assert pool.statements[2].endswith("statement_timeout = 500")
+    assert pool.statements.count("commit") + pool.statements.count("rollback") == len(
+        pool.asked
+    )
+
+
+async def test_a_pair_that_was_slow_is_not_asked_again_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(pairs: list[Pair]) -> list[Pair]:
+        if POISON in pairs:
+            raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+        return pairs
+
+    access = _access(pool := _Pool(answer))
+    running = asyncio.ensure_future(access.run())
+    for _ in range(2):  # alone: it may be the database that is slow
+        with pytest.raises(AccessUnavailable, match="statement timeout"):
+            await access.ask(POISON)
+    others = asyncio.gather(*map(access.ask, PAIRS[:9]))
+    with pytest.raises(AccessUnavailable, match="statement timeout"):
+        await access.ask(POISON)
+    assert all(await others)
+    asked = len(pool.asked)
+    caplog.clear()
+    others = asyncio.gather(*map(access.ask, PAIRS[:9]))
+    with pytest.raises(AccessUnavailable, match="takes too long"):
+        await access.ask(POISON)
+    assert all(await others)
+    assert all(POISON not in pairs for pairs in pool.asked[asked:])
+    assert not [line for line in caplog.records if line.levelno >= logging.WARNING], (
+        "rate-limited"
+    )
+    monkeypatch.setattr(access_module, "SLOW_SECONDS", 0.0)
+    access._slow.clear()
+    pool.answer = lambda pairs: pairs
+    assert await access.ask(POISON)
+    running.cancel()
+
+
+async def test_what_is_not_answered_in_time_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(access_module, "TIMEOUT_SECONDS", 0.0)
+    access = _access(pool := _Pool(lambda pairs: pairs))
+    answers = await _ask(access, PAIRS)
+    assert set(answers) == {"the database did not answer in time"}
+    assert not pool.asked
+
+
+def test_a_path_has_postgresqls_schema_first_and_the_temporary_one_last() -> None:
+    assert safe_search_path([]) == "pg_catalog, pg_temp"
+    assert safe_search_path(["pg_temp_3", "app", "pg_catalog", 'a"b']) == (
+        'pg_catalog, "app", "a""b", pg_temp'
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "inner"),
+    [
+        ("select 1, 2", "select 1, 2"),
+        ("select 1, 2;", "select 1, 2"),
+        ("select 1, 2; -- all;\n /* of\nit */ ", "select 1, 2"),
+        ("select 1, 2 -- all", "select 1, 2 -- all"),
+        ("select ';', 2", "select ';', 2"),
+    ],
+)
+def test_a_query_is_bounded_whatever_it_ends_with(query: str, inner: str) -> None:
+    assert f"from (\n{inner}\n) as found" in bounded_sql(query, 7)
+    assert bounded_sql(query, 7).endswith("limit 7")

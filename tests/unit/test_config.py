@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from gateway.core.addresses import parse_networks
 from gateway.core.origins import parse_rule
 from gateway.settings import GatewaySettings
+from listener.core import triggers
 from listener.core.triggers import (
+    LOG_BYTES,
     Capture,
     Table,
     columns_in,
@@ -23,6 +25,7 @@ from listener.core.triggers import (
     quote_literal,
 )
 from listener.core.watches import (
+    MAX_RESOURCE_BYTES,
     Watch,
     parse_bulk_threshold,
     parse_watches,
@@ -32,6 +35,7 @@ from listener.settings import ListenerSettings
 from shared.backoff import Backoff
 from shared.config_file import read_config
 from shared.core.access_rules import ConfigError, parse_access
+from shared.core.channels import MAX_ID_BYTES
 from shared.settings import InvalidSettings, describe_settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +55,7 @@ def test_the_shipped_config_is_valid() -> None:
     ]
     rules = parse_access(document)
     assert (rules.project_type, rules.user_type) == ("uuid", "uuid")
-    assert "asked.project_id::uuid" in rules.query
+    assert "asked.project_id::pg_catalog.uuid" in rules.query
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,10 @@ def test_the_projects_own_rows_are_those_whose_id_is_the_project(
         ({"watch": [WATCH], "acess": {}}, "acess: unknown"),
         ({"watch": [{**WATCH, "ignore": "x"}]}, "watch 1 (tasks) ignore: must be a list"),
         ({"watch": [{**WATCH, "ignore": [7]}]}, "watch 1 (tasks) ignore: must be a list"),
+        (
+            {"watch": [{**WATCH, "resource": "ä" * 129}]},
+            "watch 1 (tasks) resource: must have at most 256 bytes",
+        ),
         ({"watch": [{**WATCH, "ignore": ["x"], "id": 7}]}, "watch 1 (tasks) id: must be text"),
     ],
 )
@@ -125,9 +133,7 @@ def test_the_access_query_may_be_ones_own() -> None:
     assert rules.members == "", "the default asks tables that there may not be"
     rules = parse_access({"access": {"members": " select 3 "}})
     assert (rules.members, "owner_id" in rules.query) == ("select 3", True)
-    assert (
-        "$1::text[]::bigint[]" in parse_access({"access": {"project_type": "bigint"}}).members
-    )
+    assert "::pg_catalog.int8[]" in parse_access({"access": {"project_type": "bigint"}}).members
 
 
 @pytest.mark.parametrize("text", [None, "not [ toml", b"\xff"])
@@ -162,8 +168,8 @@ def test_quoting_is_reversible(text: str) -> None:
 )
 def test_a_text_that_is_nothing_but_a_column_is_found(text: str, column: str | None) -> None:
     assert plain_column(text, TASKS) == column
-    value = quote_identifier(column) if column else f"({text})"
-    assert expression_sql(text, TASKS) == f'{value}::text collate "C"'
+    value = f"{quote_identifier(column)}::text" if column else f"left(({text})::text, 513)"
+    assert expression_sql(text, TASKS) == f'{value} collate "C"'
     assert probe_sql(text, TASKS).endswith('from "public"."tasks" as changed')
 
 
@@ -204,7 +210,7 @@ def test_a_null_in_a_plain_project_column_concerns_only_its_user() -> None:
 def test_a_null_that_an_expression_gives_concerns_everybody() -> None:
     sql = sql_of(Watch("tasks", "task", id=None, project="upper(project_id)", user=None))
     assert (
-        "case when (upper(project_id))::text collate \"C\" is null then 'RECONNECT'"
+        "case when left((upper(project_id))::text, 513) collate \"C\" is null then 'RECONNECT'"
         in sql["neverstale_delete"]
     )
     assert 'old."project_id" is distinct from new."project_id"' in sql["neverstale_moved"]
@@ -245,7 +251,33 @@ def test_a_statement_over_the_threshold_is_grouped_by_project() -> None:
     assert "limit 6" in body("insert", PLAIN)
     assert "filter (where p is not null and n > 5)" in body("insert", PLAIN)
     assert "limit 11" in body("update", PLAIN, TREE)
-    assert "pg_relation_size('neverstale.change_log') > 1000" in body("insert", PLAIN)
+    assert f"{LOG_BYTES} > 1000" in body("insert", PLAIN)
+
+
+def test_the_size_of_the_log_is_the_same_expression_wherever_it_is_judged() -> None:
+    folder = Path(triggers.__file__).parents[1] / "sql"
+    for name in ("schema.sql", "read.sql"):
+        assert LOG_BYTES in " ".join((folder / name).read_text().split())
+
+
+def test_the_limits_in_sql_are_those_of_ids_and_resources() -> None:
+    folder = Path(triggers.__file__).parents[1] / "sql"
+    for name in ("read.sql", "backlog.sql"):
+        text = (folder / name).read_text()
+        assert text.count(f"<= {MAX_ID_BYTES} then") == 3
+        assert text.count(f"<= {MAX_RESOURCE_BYTES} then") == 1
+    schema = (folder / "schema.sql").read_text()
+    assert f"octet_length(resource) not between 1 and {MAX_RESOURCE_BYTES}" in schema
+    assert schema.count(f"not between 1 and {MAX_ID_BYTES}") == 2
+    assert f"octet_length(notify.id) <= {MAX_ID_BYTES}" in schema
+
+
+def test_a_column_of_any_length_is_cut_to_what_is_too_long_and_compared_as_it_is() -> None:
+    table = replace(TASKS, unbounded=frozenset({"id", "project_id"}))
+    assert 'left("project_id"::text, 513) collate "C"' in body("insert", PLAIN, table)
+    assert 'left("id"::text, 513) collate "C"' in body("insert", PLAIN, table)
+    assert 'old."project_id" is distinct from new."project_id"' in body("moved", PLAIN, table)
+    assert "left(" not in body("insert", PLAIN)
 
 
 def test_a_table_with_users_is_logged_row_by_row() -> None:

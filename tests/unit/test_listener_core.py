@@ -12,6 +12,7 @@ from listener.core.leadership import (
     LogCursor,
     Place,
     ReadSchedule,
+    ResetPace,
     WakeUpHolder,
     WakeUpWatch,
     decide_adoption,
@@ -51,6 +52,7 @@ def notification(**changes: Any) -> LogRow | Malformed:
         ({}, LogRow("a", None, "task", "1", "UPDATE", None)),
         ({"project_id": "-", "projectId": "b"}, LogRow("b", None, "task", "1", "UPDATE", None)),
         ({"id": "-"}, LogRow("a", None, "task", None, "UPDATE", None)),
+        ({"id": "x" * 513}, LogRow("a", None, "task", None, "UPDATE", None)),
         ({"id": 7, "action": "delete"}, LogRow("a", None, "task", "7", "DELETE", None)),
         ({"user_id": "u"}, LogRow("a", "u", "task", "1", "UPDATE", None)),
         (
@@ -70,6 +72,8 @@ def test_a_raw_notification_is_a_row(changes: dict[str, Any], expected: LogRow) 
         ({"project_id": "-"}, "project_id is missing"),
         ({"resource": "-"}, "resource is missing"),
         ({"resource": ""}, "resource must be text"),
+        ({"resource": "ä" * 129}, "resource must have at most 256 bytes"),
+        ({"project_id": "x" * 513}, "project_id must have 1 to 512 bytes"),
         ({"action": "-"}, "action is missing"),
         ({"action": "TRUNCATE"}, "action must be one of INSERT, UPDATE, DELETE"),
         ({"project_id": True}, "project_id must be text"),
@@ -184,6 +188,33 @@ def test_a_busy_log_is_left_alone_for_a_moment_and_never_for_long() -> None:
     assert rest_after(0) == 0.0
     assert rest_after(4) == 0.001
     assert rest_after(40) == rest_after(MAX_ROWS_PER_READ) == 0.01
+
+
+def test_wake_ups_in_vain_have_to_wait_until_something_is_found_or_none_comes() -> None:
+    def rest(rows: int = 0, *, woken: bool = True) -> float:
+        if woken:
+            schedule.woken()
+        return schedule.rest(rows)
+
+    schedule = ReadSchedule()
+    assert [rest() for _ in range(20)] == [0.0] * 20
+    assert [rest(), rest(), rest(1)] == [0.01, 0.01, 0.00025]
+    assert [rest() for _ in range(21)][-2:] == [0.0, 0.01]
+    assert [rest(woken=False), rest()] == [0.0, 0.0]
+
+
+def test_a_cause_that_persists_resets_ever_more_rarely() -> None:
+    pace, at = ResetPace(), 100.0
+    times: list[float] = []
+    while len(times) < 8:
+        if pace.is_due(at):
+            pace.note(at)
+            times.append(at - 100)
+        at += 0.5
+    assert times == [0, 1, 3, 7, 15, 31, 61, 91]
+    assert not pace.is_due(times[-1] + 100 + 29)
+    pace.note(at + 62)
+    assert pace.is_due(at + 63), "it had ended: the next is the first again"
 
 
 HERE = Place("g", CURSOR, "run.repl", "gap")

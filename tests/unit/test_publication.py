@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
 import pytest
@@ -20,6 +20,8 @@ from shared.core.channels import Channel, IdType
 from shared.core.protocol import Publishable, Recheck, recheck_message
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+EARLIEST = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))
+MAX_FRAME_BYTES = 12_000  # docs/wire.md
 UUID = "A9011000-0000-4000-8000-000000000001"
 Told = dict[str, list[str]]
 
@@ -92,11 +94,20 @@ def test_the_same_row_and_action_is_told_once_at_the_newest_place() -> None:
         row(id_="x" * 513),
         row(action="MERGE"),
         LogRow("a", None, "task", "1", "UPDATE", None),
+        row(resource=""),
+        row(id_="\ud800"),
+        row(id_="\ud800" * 171),
+        row(resource="\ud800"),
+        LogRow("a", None, "task", "1", "UPDATE", EARLIEST),
         row(action="RECONNECT", resource="bulk_change"),
         row(action="RECONNECT", resource="unheard of"),
     ],
-    ids=["no id", "long id", "unknown action", "no time", "bulk", "unknown reason"],
-)
+    ids=[
+        "no id", "long id", "unknown action", "no time", "no resource", "an id that is no text",
+        "a long id that is no text", "a resource that is no text", "a time before all others",
+        "bulk", "unknown reason",
+    ],
+)  # fmt: skip
 def test_what_no_event_can_say_is_a_reconnect_of_its_project(widening: LogRow) -> None:
     assert of_projects([row(), widening, row("b")]) == {
         "a": ["*"],
@@ -122,6 +133,16 @@ def test_an_id_in_another_spelling_is_the_same_channel() -> None:
     assert [len(events) for events in told(planned.projects).values()] == [2]
     assert list(told(planned.users)) == list(told(planned.projects)) == [UUID.lower()]
     assert planned.rechecks == [Recheck(UUID.lower(), UUID.lower())]
+
+
+def test_no_frame_is_larger_than_a_proxy_takes() -> None:
+    """The longest values, of characters that need the longest escapes."""
+    longest = row('"' * 512, "\x01" * 512, resource="\x01" * 256, user='"' * 512)
+    planned = plan([longest])
+    for events in (*planned.projects.values(), *planned.users.values()):
+        [event] = events
+        assert len(event.head) + len(event.tail) + 100 < MAX_FRAME_BYTES
+        assert len(event.member) < MAX_FRAME_BYTES
 
 
 def test_a_row_of_nobody_concerns_none() -> None:

@@ -1,0 +1,198 @@
+"""What can't be published or read as it is costs a reset of as few as is certain."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from listener.change_log import BadValue, ChangeLog
+from tests.integration.conftest import World
+from tests.integration.processes import HANG_SECONDS, Part, eventually
+from tests.integration.subscriber import subscribed
+from tests.integration.test_backlog import RULES
+from tests.integration.test_bounds import state, until_state
+from tests.integration.test_failover import assert_flows, is_reset
+from tests.integration.test_listener import TASK
+
+
+async def metric(world: World, part: Part, name: str) -> float:
+    async with world.http.get(f"{part.url}/metrics") as response:
+        for line in (await response.text()).splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+    raise AssertionError(name)
+
+
+def peak_bytes(part: Part) -> int:
+    """The most memory that the process ever had."""
+    assert part.process is not None
+    status = Path(f"/proc/{part.process.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+async def test_a_foreign_value_under_a_channels_key_resets_that_channel_alone(
+    world: World,
+) -> None:
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with (
+        world.client(gateway, world.apollo, world.ada) as hurt,
+        world.client(gateway, world.gemini, world.grace) as well,
+        world.redis() as redis,
+    ):
+        await redis.set(f"{{{world.prefix}project:{world.apollo}}}:log", "somebody else's")
+        await world.database.execute(
+            "select neverstale.notify('x', 'UPDATE', project, '1')"
+            " from unnest($1::text[]) as project",
+            [world.apollo, world.gemini],
+        )
+        assert (await well.next())["type"] == "cache_invalidate"
+        frame = await hurt.next()
+        assert (frame["type"], frame["project_id"]) == ("reconnect", world.apollo)
+        await world.database.execute(
+            "select neverstale.notify('x', 'UPDATE', $1, '2')", world.apollo
+        )
+        assert (await hurt.next())["data"]["id"] == "2", "its log is ours again"
+    assert await metric(world, listener, "neverstale_publish_refused_total") == 1
+    assert await metric(world, listener, "neverstale_redis_lost_total") == 0
+    assert listener.logged("redis refused events, their channels were reset", count=1)
+    assert not listener.logged("reset", reason="bulk_change")
+
+
+async def test_a_foreign_value_under_a_channels_key_hurts_no_other_reader(world: World) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    async with world.redis() as redis:
+        await redis.set(f"{{{world.prefix}project:{world.apollo}}}:log", "somebody else's")
+    async with (
+        world.client(gateway, world.apollo, world.ada, v1=True) as reading,
+        world.client(gateway, world.gemini, world.grace, v1=True) as well,
+    ):
+        await assert_flows(world, reading)
+        await world.database.execute(
+            "select neverstale.notify('x', 'UPDATE', $1, '1')", world.gemini
+        )
+        assert (await well.next())["type"] == "cache_invalidate"
+    assert not gateway.logged("redis lost")
+
+
+async def test_a_foreign_value_under_the_states_key_is_replaced(world: World) -> None:
+    await world.listener()
+    generation = await state(world, "generation")
+    async with world.redis() as redis:
+        await redis.delete(f"{world.prefix}neverstale:state")
+        await redis.set(f"{world.prefix}neverstale:state", "somebody else's")
+        async with asyncio.timeout(HANG_SECONDS):
+            while await redis.type(f"{world.prefix}neverstale:state") != b"hash":
+                await asyncio.sleep(0.02)
+    assert await state(world, "generation") not in ("", generation)
+    await until_state(world, "live", "1")
+
+
+async def test_a_stored_cursor_that_postgresql_cannot_read_is_a_reset(world: World) -> None:
+    first = await world.listener()
+    await until_state(world, "live", "1")
+    await first.end()
+    stored = json.loads(await state(world, "cursor"))
+    generation = await state(world, "generation")
+    async with world.redis() as redis:
+        cursor = json.dumps({**stored, "snapshot": "no snapshot"})
+        await redis.hset(f"{world.prefix}neverstale:state", "cursor", cursor)
+    await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await assert_flows(world, client)
+    assert await state(world, "generation") != generation
+
+
+async def test_text_that_the_driver_cannot_decode_is_a_reset(world: World) -> None:
+    """A database without an encoding takes any bytes."""
+    name = f"{world.prefix[:-1]}_ascii"
+    url = world.servers.postgres.database_url(name)
+    await world.database.execute(
+        f"create database {name} encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C'"
+        " template template0"
+    )
+    world.more["DATABASE_URL"] = url
+    database = await asyncpg.connect(url)
+    await database.execute(
+        "create table projects (id uuid, owner_id uuid);"
+        "create table project_members (project_id uuid, user_id uuid);"
+        "create table sprints (id uuid, project_id uuid);"
+        "create table tasks (id uuid, project_id uuid);"
+        "create table messages (id uuid, project_id uuid, sender_id uuid)"
+    )
+    code, _, errors = await world.command("listener", "install")
+    assert (code, errors) == (0, "")
+    listener = await world.listener()
+    await until_state(world, "live", "1")
+    log = ChangeLog(database, RULES)
+    begin = (await log.read(None)).cursor
+    await database.execute(
+        "insert into neverstale.change_log (project_id, resource, id, action)"
+        " values ('p', 'x', convert_from('\\xff', 'SQL_ASCII'), 'UPDATE')"
+    )
+    with pytest.raises(BadValue):
+        await log.read(begin)
+    await eventually(lambda: listener.logged("reset", reason="bulk_change"), "it was told")
+    async with subscribed(world) as subscriber:
+        await database.execute("select neverstale.notify('x', 'UPDATE', $1, '1')", world.apollo)
+        while (await subscriber.next()).short != (
+            f"project:{world.apollo}",
+            "x",
+            "UPDATE",
+            "1",
+        ):
+            pass
+    await database.close()
+
+
+async def test_a_row_of_a_hundred_megabytes_takes_no_memory_of_the_leader(world: World) -> None:
+    """Written by somebody who has rights on the log, or by an older version."""
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with (
+        world.client(gateway, world.apollo, world.ada) as hurt,
+        world.client(gateway, world.gemini, world.grace) as well,
+    ):
+        before = peak_bytes(listener)
+        await world.database.execute(
+            "insert into neverstale.change_log (project_id, resource, id, action)"
+            " select $1, repeat('r', 100000000), repeat('i', 100000000), 'UPDATE'",
+            world.apollo,
+        )
+        assert is_reset(frame := await hurt.next())
+        assert frame["project_id"] == world.apollo
+        await world.database.execute(
+            "select neverstale.notify('x', 'UPDATE', $1, '1')", world.gemini
+        )
+        assert (await well.next())["resource"] == "x"
+        assert peak_bytes(listener) < before + 50_000_000
+
+
+async def test_ten_thousand_projects_in_one_transaction_are_all_told(world: World) -> None:
+    listener = await world.listener()
+    before = peak_bytes(listener)
+    async with subscribed(world) as subscriber:
+        await subscriber.until_marked()
+        await world.database.execute(
+            "select neverstale.notify('x', 'UPDATE', md5(n::text)::uuid::text, '1')"
+            " from generate_series(1, 10000) n"
+        )
+        told = [heard.short for heard in await subscriber.until_marked()]
+    assert len({short[0] for short in told if short[1] == "x"}) == 10_000
+    assert not listener.logged("reset", reason="bulk_change")
+    assert peak_bytes(listener) < before + 100_000_000
+
+
+async def test_a_value_of_megabytes_in_a_watched_column_stops_nobody(world: World) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await world.database.execute(
+            "update tasks set title = repeat('x', 50000000) where id = $1", TASK
+        )
+        assert (await client.next())["data"]["id"] == TASK

@@ -1,0 +1,292 @@
+"""A leader meets what fails again each time: it tells of it by a reset, and goes on."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+
+from listener.change_log import BadValue, ChangeLog
+from listener.core.leadership import MAX_PUBLISH_TRIES, Batch, LogCursor, Place
+from listener.core.log_row import LogRow
+from listener.core.publication import Publication, PublicationRules
+from listener.leader import Leader, LeaderMetrics
+from listener.mailbox import Mailbox
+from listener.membership import Membership
+from listener.publisher import Publisher, Refused, _refusal
+from shared.core.access_rules import AccessRules
+from shared.core.channels import Channel
+from shared.redis_link import RedisLost
+
+RULES = PublicationRules(AccessRules("text", "text", "", ""), frozenset(), 1000)
+ROW = LogRow("p", None, "task", "1", "UPDATE", datetime(2026, 11, 24, tzinfo=UTC))
+WELL_FORMED = '{"resource":"task","id":"1","action":"UPDATE","project_id":"p"}'
+
+
+class Log:
+    """A change log that always has a row."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.written: list[LogRow] = []
+        self.rows: list[LogRow] = [ROW]
+        self.is_seen = False
+        self.on_read: Callable[[LogCursor], None] = lambda _: None
+        self.on_write: Callable[[], None] = lambda: None
+
+    async def read(self, cursor: LogCursor | None) -> Batch:
+        self.reads += 1
+        if cursor is not None:
+            self.on_read(cursor)
+        return Batch(
+            LogCursor("i", f"{self.reads}:"), cursor_ahead=False, rows=self.rows, oldest_age=0.0
+        )
+
+    async def write(self, rows: list[LogRow]) -> None:
+        self.on_write()
+        self.written += rows
+
+    async def raw_notify_seen(self) -> bool:
+        return self.is_seen
+
+    async def prune(self, _saved: LogCursor) -> int:
+        return 0
+
+
+class Members:
+    async def of(self, _projects: object) -> dict[str, set[str]]:
+        return {}
+
+
+class Redis:
+    """Plays the publisher."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self.resets: list[str] = []
+        self.was_reset = asyncio.Event()
+        self.on_publish: Callable[[], dict[Channel, str]] = dict
+
+    async def adopt(self) -> tuple[dict[str, str], str]:
+        return {"generation": "g", "cursor": LogCursor("i", "0:").to_json(), "redis": "r"}, "r"
+
+    async def identity(self) -> str:
+        return "r"
+
+    async def publish(self, _publication: Publication, _generation: str) -> dict[Channel, str]:
+        self.tries += 1
+        return self.on_publish()
+
+    async def save(self, _place: Place, *, tick_lag_ms: int | None) -> bool:
+        _ = tick_lag_ms
+        return True
+
+    async def reset(self, place: Place) -> None:
+        self.resets.append(place.reason)
+        self.was_reset.set()
+
+
+class Led:
+    """A leader between both."""
+
+    def __init__(self, *, takes_raw: bool = True) -> None:
+        self.log, self.redis = Log(), Redis()
+        self.registry = CollectorRegistry()
+        self.mailbox = Mailbox(RULES, self.registry, takes_raw=takes_raw)
+        self._leader = Leader(
+            cast(ChangeLog, self.log),
+            cast(Membership, Members()),
+            cast(Publisher, self.redis),
+            self.mailbox,
+            RULES,
+            LeaderMetrics(self.registry),
+        )
+
+    async def until(self, waiting: Coroutine[Any, Any, Any]) -> None:
+        """Lead until that is done."""
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            leading = tasks.create_task(self._leader.lead())
+            await waiting
+            leading.cancel()
+
+    def count(self, name: str) -> float:
+        return self.registry.get_sample_value(name) or 0.0
+
+
+async def test_a_row_that_cannot_be_read_is_a_reset_and_the_next_read_begins_after_it() -> None:
+    led = Led()
+
+    def fail(cursor: LogCursor) -> None:
+        if cursor.snapshot == "0:":
+            raise BadValue("UnicodeDecodeError")
+
+    led.log.on_read = fail
+    await led.until(led.redis.was_reset.wait())
+    assert led.redis.resets == ["bulk_change"]
+
+
+async def test_a_batch_that_loses_the_link_each_time_is_a_reset_after_some_tries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("listener.leader.REDIS_RETRY_SECONDS", 0.01)
+    led = Led()
+
+    def lose() -> dict[Channel, str]:
+        raise RedisLost("ConnectionError: too big")
+
+    led.redis.on_publish = lose
+    await led.until(led.redis.was_reset.wait())
+    assert led.redis.tries >= MAX_PUBLISH_TRIES
+    assert led.redis.resets == ["bulk_change"]
+
+
+async def test_a_link_that_is_lost_now_and_then_costs_no_reset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("listener.leader.REDIS_RETRY_SECONDS", 0.01)
+    led = Led()
+    enough = asyncio.Event()
+
+    def lose_often() -> dict[Channel, str]:
+        if led.redis.tries > 4 * MAX_PUBLISH_TRIES:
+            enough.set()
+        if led.redis.tries % MAX_PUBLISH_TRIES:
+            raise RedisLost("ConnectionError")
+        return {}
+
+    led.redis.on_publish = lose_often
+    await led.until(enough.wait())
+    assert led.redis.resets == []
+
+
+async def test_what_no_channels_reset_covers_is_a_reset_of_everybody() -> None:
+    led = Led()
+
+    def refuse() -> dict[Channel, str]:
+        raise Refused("ERR")
+
+    led.redis.on_publish = refuse
+    await led.until(led.redis.was_reset.wait())
+    assert led.redis.resets == ["bulk_change"]
+
+
+async def test_refused_channels_are_counted() -> None:
+    led = Led()
+    enough = asyncio.Event()
+
+    def refuse_one() -> dict[Channel, str]:
+        enough.set()
+        return {Channel("project", "p"): "WRONGTYPE"} if led.redis.tries == 1 else {}
+
+    led.redis.on_publish = refuse_one
+    await led.until(enough.wait())
+    assert led.count("neverstale_publish_refused_total") == 1
+    assert led.redis.resets == []
+
+
+async def test_wake_ups_that_bring_nothing_do_not_make_it_read_all_the_time() -> None:
+    led = Led()
+    led.log.rows = []
+    enough = asyncio.Event()
+
+    def wake(_cursor: LogCursor) -> None:
+        led.mailbox.receive("")
+        if led.log.reads > 60:
+            enough.set()
+
+    led.log.on_read = wake
+    began = asyncio.get_running_loop().time()
+    await led.until(enough.wait())
+    assert asyncio.get_running_loop().time() - began > 30 * 0.01
+
+
+@pytest.mark.parametrize(
+    ("takes_raw", "is_seen", "resets", "written"),
+    [(True, True, ["notify_reconnect"], 0), (True, False, [], 1), (False, True, [], 0)],
+    ids=["seen before", "the first", "switched off"],
+)
+async def test_a_new_leader_resets_where_raw_notifications_may_have_been_missed(
+    *, takes_raw: bool, is_seen: bool, resets: list[str], written: int
+) -> None:
+    led = Led(takes_raw=takes_raw)
+    led.log.is_seen = is_seen
+    led.mailbox.receive(WELL_FORMED)
+    enough = asyncio.Event()
+    led.log.on_read = lambda _: enough.set() if led.log.reads > 3 else None
+    await led.until(enough.wait())
+    assert led.redis.resets == resets
+    assert len(led.log.written) == written
+    assert led.count("neverstale_notify_ignored_total") == (not takes_raw)
+
+
+async def test_a_notification_that_the_database_cannot_store_is_a_reset() -> None:
+    led = Led()
+
+    def fail() -> None:
+        raise BadValue("UntranslatableCharacterError")
+
+    led.log.on_write = fail
+    led.mailbox.receive(WELL_FORMED)
+    await led.until(led.redis.was_reset.wait())
+    assert led.redis.resets == ["notify_reconnect"]
+
+
+async def test_malformed_notifications_are_counted_and_neither_wake_nor_cost_a_reset(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mailbox = Mailbox(RULES, registry := CollectorRegistry())
+    for number in range(20_000):
+        mailbox.receive(f"no json {number}")
+    mailbox.log_due()
+    assert registry.get_sample_value("neverstale_notify_malformed_total") == 20_000
+    assert not mailbox.raw_lost
+    assert not mailbox.woken.is_set()
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ([b"epoch", 1], None),
+        (
+            ResponseError("WRONGTYPE Operation against a key"),
+            "WRONGTYPE Operation against a key",
+        ),
+        (
+            ResponseError("user_script:7: attempt to compare"),
+            "user_script:7: attempt to compare",
+        ),
+        (ResponseError("x" * 1000), "x" * 200),
+    ],
+    ids=["an answer", "of the wrong type", "a script that fails", "long"],
+)
+def test_what_redis_refuses_of_one_channel_has_a_reason(
+    answer: object, reason: str | None
+) -> None:
+    assert _refusal(answer) == reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        ReadOnlyError("You can't write against a read only replica."),
+        NoScriptError("No matching script."),
+        NoPermissionError("User default has no permissions"),
+        ResponseError("MISCONF Redis is configured to save RDB snapshots"),
+        ResponseError("BUSY Redis is busy running a script."),
+    ],
+    ids=lambda error: str(error)[:10],
+)
+def test_what_redis_refuses_of_everything_is_a_lost_link(error: Exception) -> None:
+    with pytest.raises(RedisLost):
+        _refusal(error)

@@ -1,0 +1,105 @@
+"""What other producers tell is bounded, and nothing of it is lost unsaid."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from listener.core import raw_changes
+from listener.core.log_row import RECONNECT, LogRow
+from listener.core.publication import USER_MAX_ROWS, PublicationRules
+from listener.core.raw_changes import RawChanges
+from shared.core.access_rules import AccessRules
+from shared.core.log_pace import LOG_SECONDS, LogPace
+
+RULES = PublicationRules(AccessRules("text", "text", "", ""), frozenset({"project"}), 3)
+
+
+def row(
+    id_: str | None = "1", project: str = "p", user: str | None = None, resource: str = "task"
+) -> LogRow:
+    return LogRow(project, user, resource, id_, "UPDATE", None)
+
+
+def everything(project: str = "p", user: str | None = None) -> LogRow:
+    return LogRow(project, user, "bulk_change", None, RECONNECT, None)
+
+
+def taken(*rows: LogRow) -> list[LogRow]:
+    changes = RawChanges(RULES)
+    assert all(changes.add(one) for one in rows)
+    assert bool(changes) == bool(rows)
+    found = changes.take()
+    assert not changes
+    return found
+
+
+def test_each_change_is_kept_once_at_the_newest_place() -> None:
+    assert taken() == []
+    assert taken(row("1"), row("2"), row("1")) == [row("2"), row("1")]
+    assert taken(row("1"), row("1", project="q")) == [row("1"), row("1", project="q")]
+
+
+def test_a_project_with_more_rows_than_its_log_can_hold_is_one_reconnect() -> None:
+    many = [row(str(number)) for number in range(9)]
+    assert taken(*many[:3]) == many[:3]
+    assert taken(*many, row(project="q")) == [everything(), row(project="q")]
+
+
+def test_a_user_with_more_rows_than_their_log_can_hold_keeps_their_name() -> None:
+    many = [row(str(number), user="u") for number in range(USER_MAX_ROWS + 1)]
+    assert taken(*many[1:]) == many[1:]
+    assert taken(*many) == [everything(user="u")]
+
+
+def test_a_projects_own_row_is_never_covered_by_its_reconnect() -> None:
+    """It has everybody's access to the project checked again."""
+    many = [row(str(number)) for number in range(9)]
+    own = row("p", resource="project")
+    late = row("q", resource="project")
+    assert taken(own, *many) == [everything(), own]
+    assert taken(*many, own, late, late) == [everything(), late]
+
+
+def test_what_is_beyond_the_bound_of_rows_becomes_reconnects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(raw_changes, "MAX_ROWS", 4)
+    first = [row("1", "p"), row("2", "p"), row("1", "q"), row("2", "q")]
+    assert taken(*first) == first
+    assert taken(*first, row("1", "r")) == [*first, everything("r")]
+
+
+def test_what_is_beyond_the_bound_of_projects_and_users_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(raw_changes, "MAX_GROUPS", 2)
+    changes = RawChanges(RULES)
+    assert changes.add(row(project="p"))
+    assert changes.add(row(project="q"))
+    assert not changes.add(row(project="r"))
+    assert changes.add(row("2", project="p")), "there is room for more of what is known"
+    changes.clear()
+    assert changes.add(row(project="r"))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("pq"), st.sampled_from([None, "u"]), st.integers(0, 5)))
+)
+def test_every_change_is_among_them_or_covered(
+    told: list[tuple[str, str | None, int]],
+) -> None:
+    rows = [row(str(number), project, user) for project, user, number in told]
+    found = taken(*rows)
+    assert len(found) == len(set(found))
+    for one in rows:
+        assert one in found or everything(one.project_id or "", one.user_id) in found
+
+
+def test_what_happens_all_the_time_is_logged_now_and_then_with_its_number() -> None:
+    pace = LogPace()
+    assert pace.due(0.0) == 0
+    assert [pace.count(0.0), pace.count(1.0), pace.count(2.0)] == [1, 0, 0]
+    assert pace.due(LOG_SECONDS - 0.1) == 0
+    assert pace.due(LOG_SECONDS) == 2
+    assert pace.due(2 * LOG_SECONDS) == 0
+    assert pace.count(2 * LOG_SECONDS) == 1
