@@ -4,6 +4,7 @@ Like the connection, it knows aiohttp's internals: where a socket's parser is ke
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -16,6 +17,8 @@ from shared.core.protocol import HEARTBEAT_SECONDS, SUBPROTOCOL
 from shared.http_connection import HttpConnection
 
 CLOSE_SECONDS: Final = 5.0
+# It warns with all subprotocols that a client offers, and a token may be among them.
+logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 KERNEL_BUFFER_BYTES: Final = 128 * 1024  # left to itself it grows to 4 MB for who never reads
 
 CountFrames = Callable[[int], None]
