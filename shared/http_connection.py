@@ -184,7 +184,7 @@ class HttpConnection(RequestHandler):
             self.close()  # after the response to the first
 
     def _read_head(self, data: bytes) -> None:
-        if self._served and not self._raw_bytes:
+        if self._served and data and not self._raw_bytes:
             self._set_deadline(self._limiter.limits.request_seconds)
         room = MAX_HEADER_BYTES - self._raw_bytes
         self._raw_bytes += len(data)
@@ -262,6 +262,8 @@ class HttpConnection(RequestHandler):
         self._served += 1
         self._raw_bytes = 0
         if self.transport is None or self.transport.is_closing():
+            if self.transport is not None:
+                self._wait(LINGER_SECONDS)  # a client that reads nothing could hold it for ever
             return await super().finish_response(request, resp, start_time)
         is_declined = self._upgraded and self._payload_parser is None
         if is_declined or has_more or self._close or request.can_read_body:

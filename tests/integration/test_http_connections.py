@@ -38,7 +38,7 @@ from tests.integration.test_tokens import metrics_of
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 QUERY: Final = f"?project_id={APOLLO}"
 OTHERS: Final = "10.0.0.0/8"  # TRUSTED_PROXIES without the tests' own address: it is counted
-CLOSE, PING, TEXT = 8, 9, 1
+CLOSE, PING, PONG, TEXT = 8, 9, 10, 1
 UNREAD_BYTES: Final = 4 * 2**20  # more than kernels hold of what nobody reads
 
 
@@ -153,7 +153,7 @@ async def test_a_refused_socket_is_not_read_and_holds_no_slot(world: World) -> N
         assert (told.opcode, told.code) == (CLOSE, 4401)
         async with world.client(gateway, world.apollo, world.ada) as client:
             small_buffers(writer)
-            assert await send_much(writer, frame(PING, b"x" * 125) * 500) < UNREAD_BYTES
+            assert await send_much(writer, frame(PONG, b"x" * 125) * 500) < UNREAD_BYTES
             await assert_flows(world, client)
 
 
@@ -208,7 +208,7 @@ async def test_sockets_that_the_gateway_ends_are_not_read(world: World) -> None:
                 told = await read_frame(reader)
             assert told.code == code, end
             small_buffers(writer)
-            assert await send_much(writer, frame(PING, b"x" * 125) * 500) < UNREAD_BYTES, end
+            assert await send_much(writer, frame(PONG, b"x" * 125) * 500) < UNREAD_BYTES, end
 
 
 GZIPPED: Final = gzip.compress(bytes(10_000_000))
@@ -383,14 +383,19 @@ async def test_an_idle_connection_ends(
         assert await until_closed(reader) == b""
 
 
+@pytest.mark.parametrize("is_closing", [False, True], ids=["kept", "closing"])
 async def test_an_answer_that_nobody_reads_does_not_hold_its_connection(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, is_closing: bool
 ) -> None:
     monkeypatch.setattr(http_connection, "PROXY_KEEPALIVE_SECONDS", 0.1)
     protocols: list[RequestHandler] = []
 
     async def answer(request: web.Request) -> web.Response:
         protocols.append(request.protocol)
+        if is_closing:
+            assert request.transport is not None
+            request.transport.write(bytes(50_000_000))
+            request.transport.close()
         return web.Response(body=bytes(50_000_000))
 
     async with plain_server(HttpLimits(), answer) as port, connected(port) as (_, writer):

@@ -299,6 +299,11 @@ async def test_no_log_line_metric_or_error_has_a_token(world: World) -> None:
         assert status in await reader.readline()
         writer.close()
     assert await opened(world, gateway, {}, f"{QUERY}&token={bearer}") == 101
+    both = {
+        "Authorization": f"Bearer {bearer}",
+        "Sec-WebSocket-Protocol": f"x, bearer.{bearer}",
+    }
+    assert await opened(world, gateway, both, QUERY) == 101
     assert "eyJ" not in await metrics_of(world, gateway)
     await gateway.end()
     assert gateway.logged("malformed request")
