@@ -16,6 +16,7 @@ from demo.crowd import Crowd
 from demo.people import People
 from demo.settings import DemoSettings
 from shared.http import health_routes, serve
+from shared.http_connection import HttpLimits
 from shared.lifecycle import FatalError, run_until
 
 _POLICY: Final = (
@@ -48,7 +49,10 @@ async def run_demo(settings: DemoSettings, stop: asyncio.Event) -> None:
             app.add_routes(health_routes(CollectorRegistry(), lambda: (True, {})))
             app.add_routes([*people.routes(), *Board(pool, people, crowd).routes()])
             app.add_routes(_page_routes(settings.page_folder))
-            await run_until(stop, serve(app, settings.host, settings.port, setting="PORT"))
+            limits = HttpLimits(body_paths=None)
+            await run_until(
+                stop, serve(app, settings.host, settings.port, setting="PORT", limits=limits)
+            )
             crowd.leave()
     finally:
         pool.terminate()

@@ -10,7 +10,8 @@ from gateway.ticket_api import read_object
 from shared.core.channels import IdType, InvalidId, RedisNames, parse_id
 from shared.core.close_codes import Refusal, bad_request, unauthorized, unavailable
 from shared.core.protocol import disconnect_message
-from shared.http import refusal_response
+from shared.http_connection import expectation_met
+from shared.http_errors import refusal_response
 from shared.redis_link import Client, RedisLost, telling_loss
 
 DISCONNECT_PATH: Final = "/api/v1/admin/disconnect"
@@ -32,7 +33,7 @@ class AdminApi:
 
     @property
     def routes(self) -> list[web.RouteDef]:
-        return [web.post(DISCONNECT_PATH, self._disconnect)]
+        return [web.post(DISCONNECT_PATH, self._disconnect, expect_handler=expectation_met)]
 
     async def _disconnect(self, request: web.Request) -> web.Response:
         refusal = self._check_key(request) or await self._publish(request)

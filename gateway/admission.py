@@ -151,6 +151,8 @@ def offer_of(request: web.Request) -> Offer:
     """What of a request matters here."""
     headers, query = request.headers, request.query
     return Offer(
+        method=request.method,
+        http_version=(request.version.major, request.version.minor),
         connection=headers.getall("Connection", ()),
         upgrade=headers.getall("Upgrade", ()),
         version=headers.getall("Sec-WebSocket-Version", ()),
@@ -159,6 +161,7 @@ def offer_of(request: web.Request) -> Offer:
         cookies=headers.getall("Cookie", ()),
         origin=headers.getall("Origin", ()),
         host=headers.getall("Host", ()),
+        forwarded_proto=headers.getall("X-Forwarded-Proto", ()),
         tickets=query.getall("ticket", ()),
         query_tokens=query.getall("token", ()),
         project_ids=[*query.getall("project_id", ()), *query.getall("projectId", ())],

@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway.access import Access, open_pool
-from gateway.admin_api import AdminApi
+from gateway.admin_api import DISCONNECT_PATH, AdminApi
 from gateway.admission import Admission
 from gateway.channel_logs import ChannelLogs
 from gateway.core.handshake import TokenSources
@@ -23,17 +23,18 @@ from gateway.metrics import FanoutMetrics
 from gateway.settings import GatewaySettings
 from gateway.sockets import Sockets
 from gateway.subscriber import Subscriber
-from gateway.ticket_api import TicketApi
+from gateway.ticket_api import TICKET_PATH, TicketApi
 from gateway.tickets import Tickets
 from gateway.tokens import TokenVerifier
 from shared import redis_link
 from shared.core.access_rules import AccessRules
 from shared.core.channels import IdType, RedisNames
-from shared.http import health_routes, json_error, serve
+from shared.http import health_routes, serve
+from shared.http_connection import MAX_BODY_BYTES, HttpLimits
+from shared.http_errors import json_error
 from shared.lifecycle import run_until
 
 WS_PATH: Final = "/api/v1/messages/ws"
-MAX_BODY_BYTES: Final = 16 * 1024
 BURST_SECONDS: Final = 10
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ async def _errors_as_json(
 ) -> web.StreamResponse:
     try:
         return await handler(request)
-    except ConnectionResetError:
+    except ConnectionError:
         return web.Response(status=499)  # the client has gone: nobody reads this
     except web.HTTPException as exc:
         code = {404: "not_found", 405: "method_not_allowed"}.get(exc.status, "bad_request")
@@ -97,6 +98,17 @@ def _open_door(settings: GatewaySettings) -> Door:
     )
     clock = asyncio.get_running_loop().time
     return Door(limits, settings.trusted_proxies, settings.client_address_header, clock)
+
+
+def _limit_http(settings: GatewaySettings, door: Door) -> HttpLimits:
+    return HttpLimits(
+        max_connections=settings.max_http_connections,
+        max_per_address=settings.max_sockets_per_address,
+        max_sockets=settings.max_sockets,
+        request_seconds=settings.handshake_seconds,
+        address_of=door.address_of_peer,
+        body_paths=(TICKET_PATH, DISCONNECT_PATH),
+    )
 
 
 def _limit_sockets(settings: GatewaySettings) -> SocketLimits:
@@ -178,7 +190,8 @@ async def run_gateway(
                     settings.host,
                     settings.port,
                     setting="PORT",
-                    handshake_seconds=settings.handshake_seconds,
+                    limits=_limit_http(settings, door),
+                    registry=registry,
                 ),
             )
     finally:

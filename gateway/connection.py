@@ -9,14 +9,15 @@ has begun to close.
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, cast
 
 from aiohttp import WSMsgType, web
 
 from gateway.core.limits import Pace, Pacer
 from gateway.core.token_rules import Identity
-from gateway.frame_reader import CLOSE_SECONDS, CountFrames, accept_socket
+from gateway.frame_reader import CLOSE_SECONDS, CountFrames, accept_socket, end_socket
 from shared.core.channels import Channel
 from shared.core.close_codes import CloseCode, Refusal, rate_limited
 from shared.core.protocol import (
@@ -32,6 +33,7 @@ from shared.core.protocol import (
     unsubscribed_frame,
 )
 from shared.core.replay import Cursor
+from shared.http_connection import LINGER_SECONDS, HttpConnection
 
 HIGH_WATER_BYTES: Final = 256 * 1024
 LOW_WATER_BYTES: Final = 64 * 1024
@@ -49,9 +51,8 @@ class Connection:
 
     __slots__ = (
         "_closers",
-        "_gone",
+        "_end_socket",
         "_has_ended",
-        "_is_reading",
         "_owed",
         "_socket",
         "_transport",
@@ -68,15 +69,15 @@ class Connection:
         transport: asyncio.Transport,
         closers: asyncio.TaskGroup,
         *,
+        end_socket: Callable[[], Awaitable[None]],
         is_v1: bool,
         identity: Identity,
     ) -> None:
         self._socket = websocket
         self._transport = transport
         self._closers = closers
+        self._end_socket = end_socket
         self._has_ended = False
-        self._is_reading = False
-        self._gone = asyncio.Event()
         self._owed: tuple[Reason, str | None] | None = None
         self.is_v1 = is_v1
         self.identity = identity
@@ -95,15 +96,28 @@ class Connection:
         identity: Identity = NOBODY,
         pacer: Pacer | None = None,
     ) -> "Connection":
-        """Answer the handshake. Raises ``ConnectionResetError`` if the client has gone
-        meanwhile.
+        """Answer the handshake. Without a *pacer* it must be refused at once: nothing that its
+        client sends is read.
+
+        Raises ``ConnectionResetError`` if the client has gone meanwhile.
         """
-        websocket, transport, reader = await accept_socket(
+        websocket, transport, reader, early = await accept_socket(
             request, is_v1=is_v1, max_message_bytes=max_message_bytes
         )
-        self = cls(websocket, transport, closers, is_v1=is_v1, identity=identity)
+        http = cast("HttpConnection", request.protocol)  # the server makes no others
+        seconds = CLOSE_SECONDS if pacer is not None else LINGER_SECONDS
+        self = cls(
+            websocket,
+            transport,
+            closers,
+            end_socket=partial(end_socket, websocket, http, seconds),
+            is_v1=is_v1,
+            identity=identity,
+        )
         if pacer is not None:
             reader.count = self._pace_with(pacer)
+            if early:
+                reader.feed_data(early)
         return self
 
     def _pace_with(self, pacer: Pacer) -> CountFrames:
@@ -141,9 +155,13 @@ class Connection:
     def is_drained(self) -> bool:
         return self._transport.get_write_buffer_size() <= LOW_WATER_BYTES
 
+    @property
+    def _is_over(self) -> bool:
+        return self._has_ended or self._socket.closed or self._transport.is_closing()
+
     def write(self, frames: bytes) -> None:
         """Send whole frames, as ``encode_text_frame`` makes them."""
-        if not (self._has_ended or self._socket.closed or self._transport.is_closing()):
+        if not self._is_over:
             self._transport.write(frames)
 
     def greet(self, places: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
@@ -235,40 +253,26 @@ class Connection:
         await self.close(refusal.close, refusal.code)
 
     async def close(self, code: CloseCode, reason: str) -> None:
-        """Close in order: wait for the client's answer, but not for ever.
+        """Close, and return when the connection is gone, which takes a limited time.
 
-        aiohttp, asked to close while it reads, cuts the connection without waiting.
+        What the client sends from now on is dropped, but for its answer, which ends the
+        connection.
         """
         if self._has_ended:
             return
         self.greeted.set()
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                if self._is_reading:
-                    self.write(encode_close_frame(code, reason))
-                    self._has_ended = True
-                    await self._gone.wait()
-                else:
-                    self._has_ended = True
-                    await self._socket.close(code=code, message=reason.encode())
-        except TimeoutError:
-            self._transport.abort()
+        self.write(encode_close_frame(code, reason))
+        self._has_ended = True
+        await self._end_socket()
 
     async def messages(self) -> AsyncIterator[str]:
         """What the client sends, until it or we close; no faster than it reads answers."""
-        self._is_reading = True
-        try:
-            async for message in self._socket:
-                if message.type is WSMsgType.TEXT and not self._has_ended:
-                    yield message.data
-                elif message.type is WSMsgType.BINARY:
-                    self.end(CloseCode.UNSUPPORTED_DATA, "text frames only")
-                while self.is_full and not self._transport.is_closing():  # noqa: ASYNC110 no event
-                    await asyncio.sleep(DRAIN_POLL_SECONDS)
-        finally:
-            self._is_reading = False
-            self._gone.set()
-        if self._has_ended:
-            self._transport.close()
-        else:
+        async for message in self._socket:
+            if message.type is WSMsgType.TEXT and not self._has_ended:
+                yield message.data
+            elif message.type is WSMsgType.BINARY:
+                self.end(CloseCode.UNSUPPORTED_DATA, "text frames only")
+            while self.is_full and not self._is_over:  # noqa: ASYNC110 no event
+                await asyncio.sleep(DRAIN_POLL_SECONDS)
+        if not self._has_ended:
             await self._socket.close()  # the client's Close is answered

@@ -65,6 +65,12 @@ class Door:
         self._failures: Buckets[str] = Buckets(Rate(per_second, limits.max_failures))
         self._tickets: Buckets[str] = Buckets(TICKET_RATE)
 
+    def address_of_peer(self, peer: str | None) -> str | None:
+        """The address under which a TCP connection is counted, before any request; None: it
+        may be a proxy's.
+        """
+        return find_client(peer, (), self._trusted)
+
     def address_of(self, request: web.Request) -> str | None:
         """Where the request comes from; None: nobody can tell, and nothing is counted."""
         peer = request.transport and request.transport.get_extra_info("peername")

@@ -4,6 +4,7 @@ Like the connection, it knows aiohttp's internals: where a socket's parser is ke
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -11,10 +12,13 @@ from typing import Final, Protocol
 from aiohttp import WebSocketError, WSCloseCode, web
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.core.frames import FrameRules
+from gateway.core.frames import FrameRules, ends_with_close
 from shared.core.protocol import HEARTBEAT_SECONDS, SUBPROTOCOL
+from shared.http_connection import HttpConnection
 
 CLOSE_SECONDS: Final = 5.0
+# It warns with all subprotocols that a client offers, and a token may be among them.
+logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 KERNEL_BUFFER_BYTES: Final = 128 * 1024  # left to itself it grows to 4 MB for who never reads
 
 CountFrames = Callable[[int], None]
@@ -61,8 +65,11 @@ class FrameReader:
 
 async def accept_socket(
     request: web.Request, *, is_v1: bool, max_message_bytes: int
-) -> tuple[web.WebSocketResponse, asyncio.Transport, FrameReader]:
+) -> tuple[web.WebSocketResponse, asyncio.Transport, FrameReader, bytes]:
     """Answer the handshake; from now on what the client sends is judged.
+
+    The last value is what a client sent that did not wait for the answer: it has to be fed to
+    the reader, unless the socket is refused.
 
     Raises ``ConnectionResetError`` if the client has gone meanwhile.
     """
@@ -75,7 +82,7 @@ async def accept_socket(
         timeout=CLOSE_SECONDS,
     )
     handler: RequestHandler = request.protocol
-    # of a client that did not wait for the answer: aiohttp would feed it to its own reader
+    # aiohttp would feed it to its own reader
     early, handler._message_tail = handler._message_tail, b""
     await websocket.prepare(request)
     transport, queue = request.transport, websocket._reader
@@ -83,12 +90,24 @@ async def accept_socket(
         raise ConnectionResetError("the client has gone")
     reader = FrameReader(handler._payload_parser, queue.set_exception)
     handler._payload_parser = reader
-    if early:
-        reader.feed_data(early)
     kernel: socket.socket | None = transport.get_extra_info("socket")
     if kernel is not None:
         kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
-    return websocket, transport, reader
+    return websocket, transport, reader, early
+
+
+async def end_socket(
+    websocket: web.WebSocketResponse, connection: HttpConnection, seconds: float
+) -> None:
+    """Read nothing more, send what was written, and return when the connection is gone: when
+    the client has answered the Close frame or gone itself, or after *seconds*.
+    """
+    websocket._set_closed()  # no heartbeat
+    queue = websocket._reader
+    if queue is not None:
+        queue._buffer.clear()  # no answers to pings that have come but were not read yet
+        queue.feed_eof()
+    await connection.hang_up(seconds, ends_with_close)
 
 
 def _ignore(_: int) -> None:

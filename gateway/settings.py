@@ -95,7 +95,9 @@ class GatewaySettings(Settings):
     )
     max_sockets: int = Field(20_000, ge=0, description="of this process; 0: any number")
     max_sockets_per_address: int = Field(
-        1000, ge=0, description="sockets of one client address; 0: any number"
+        1000,
+        ge=0,
+        description="sockets of one client address, and other connections; 0: any number",
     )
     max_sockets_per_user: int = Field(
         50, ge=0, description="sockets of one user here; 0: any number"
@@ -114,8 +116,11 @@ class GatewaySettings(Settings):
     max_messages_per_second: float = Field(
         20, ge=0, description="frames that a client may send, ten times that at once; 0: all"
     )
+    max_http_connections: int = Field(
+        4096, ge=0, description="connections that are no WebSockets; 0: any number"
+    )
     handshake_seconds: float = Field(
-        10, ge=0, description="in which a request's headers must have come; 0: any time"
+        10, ge=0, description="in which a request must have come; 0: any time"
     )
     drain_seconds: float = Field(
         20, ge=0, le=280, description="over which, at SIGTERM, sockets are closed at most"

@@ -43,7 +43,7 @@ from shared.core.protocol import (
     unsubscribed_frame,
 )
 from shared.core.replay import Since
-from shared.http import refusal_response
+from shared.http_errors import refusal_response
 
 JOIN_SECONDS: Final = 10.0
 EXPIRY_CHECK_SECONDS: Final = 0.5
@@ -98,9 +98,9 @@ class Sockets:
             admitted = refusal or await self._admission.admit(offer, address)
             if isinstance(admitted, Admitted):
                 admitted = visit.seat(admitted.identity.user_id) or admitted
-            if isinstance(admitted, Refusal):
-                return await self._refuse(request, offer, admitted)
-            return await self._attend(request, offer, admitted)
+            if isinstance(admitted, Admitted):
+                return await self._attend(request, offer, admitted)
+        return await self._refuse(request, offer, admitted)  # it holds no slot
 
     async def _attend(
         self, request: web.Request, offer: Offer, admitted: Admitted

@@ -1,6 +1,5 @@
 """The HTTP call by which a page gets a ticket for its socket, from other origins too (CORS)."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -10,15 +9,15 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 
 from gateway.admission import Admission, offer_of
-from gateway.core.origins import OriginRule, is_origin_allowed
+from gateway.core.origins import OriginRule, came_by_tls, is_origin_allowed
 from gateway.door import Door
 from gateway.tickets import TICKET_SECONDS
 from shared.core.channels import IdType, InvalidId, parse_id
 from shared.core.close_codes import Refusal, bad_request
-from shared.http import refusal_response
+from shared.http_connection import expectation_met
+from shared.http_errors import refusal_response
 
 TICKET_PATH: Final = "/api/v1/messages/ticket"
-BODY_SECONDS: Final = 10.0
 _PREFLIGHT_SECONDS: Final = 600
 
 
@@ -44,7 +43,7 @@ class TicketApi:
     @property
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.post(TICKET_PATH, self._answer),
+            web.post(TICKET_PATH, self._answer, expect_handler=expectation_met),
             web.options(TICKET_PATH, self._answer_preflight),
         ]
 
@@ -81,7 +80,8 @@ class TicketApi:
         hosts = request.headers.getall("Host", ())
         if len(origins) != 1 or len(hosts) != 1:
             return headers
-        if is_origin_allowed(origins[0], hosts[0], self._origins):
+        is_tls = came_by_tls(request.headers.getall("X-Forwarded-Proto", ()))
+        if is_origin_allowed(origins[0], hosts[0], self._origins, is_tls=is_tls):
             headers["Access-Control-Allow-Origin"] = origins[0]
             headers["Access-Control-Allow-Credentials"] = "true"
             headers["Access-Control-Expose-Headers"] = "Retry-After"
@@ -101,10 +101,9 @@ class TicketApi:
 
 
 async def read_object(request: web.Request) -> Mapping[str, Any] | Refusal:
-    """The JSON object in the body; a client that is slow with it is not waited for."""
+    """The JSON object in the body, which was read before the request was handled."""
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            body = orjson.loads(await request.read())
-    except (orjson.JSONDecodeError, TimeoutError):
+        body = orjson.loads(await request.read())
+    except orjson.JSONDecodeError:
         return bad_request("the body must be a JSON object")
     return body if isinstance(body, dict) else bad_request("the body must be a JSON object")

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 _CLOSE: Final = 8
+_FINAL_CLOSE: Final = 0x88
+_MASKED: Final = 0x80
+_MAX_CONTROL_BYTES: Final = 125
 _FIRST_CONTROL: Final = 8
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
 
@@ -23,6 +26,16 @@ class Violation:
 def is_close_code(code: int) -> bool:
     """Whether an endpoint may send it (RFC 6455, section 7.4, and IANA's registry)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+def ends_with_close(data: bytes) -> bool:
+    """Whether the last bytes look like a client's Close frame: for one who does not follow the
+    frames any more. Payloads that only look so are rare.
+    """
+    return any(
+        data[-6 - size] == _FINAL_CLOSE and data[-5 - size] == _MASKED | size
+        for size in range(min(_MAX_CONTROL_BYTES, len(data) - 6) + 1)
+    )
 
 
 class FrameRules:

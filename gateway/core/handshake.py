@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.core.origins import OriginRule, is_origin_allowed
+from gateway.core.origins import OriginRule, came_by_tls, is_origin_allowed
 from gateway.core.session import parse_age
 from shared.core.channels import Channel, IdType, InvalidId, parse_id
 from shared.core.close_codes import CloseCode, Refusal, bad_request, unauthorized
@@ -50,6 +50,8 @@ class TokenSources:
 class Offer:
     """The headers and query of a request that matter, each with all its values."""
 
+    method: str
+    http_version: tuple[int, int]
     connection: Sequence[str]
     upgrade: Sequence[str]
     version: Sequence[str]
@@ -58,6 +60,7 @@ class Offer:
     cookies: Sequence[str]
     origin: Sequence[str]
     host: Sequence[str]
+    forwarded_proto: Sequence[str]
     tickets: Sequence[str]
     query_tokens: Sequence[str]
     project_ids: Sequence[str]
@@ -68,7 +71,9 @@ class Offer:
     def is_websocket(self) -> bool:
         """RFC 6455, section 4.2.1."""
         return (
-            "upgrade" in _tokens(self.connection)
+            self.method == "GET"
+            and self.http_version == (1, 1)
+            and "upgrade" in _tokens(self.connection)
             and "websocket" in _tokens(self.upgrade)
             and list(self.version) == ["13"]
         )
@@ -126,7 +131,8 @@ class Offer:
             return None
         if len(self.origin) != 1 or len(self.host) != 1:
             return FOREIGN_ORIGIN
-        if not is_origin_allowed(self.origin[0], self.host[0], allowed):
+        is_tls = came_by_tls(self.forwarded_proto)
+        if not is_origin_allowed(self.origin[0], self.host[0], allowed, is_tls=is_tls):
             return FOREIGN_ORIGIN
         # of two, one may have been planted by a sibling domain
         return _only(values, f"the cookie {_COOKIE} must be given once")

@@ -5,7 +5,7 @@ it: the server has to look at ``Origin`` (RFC 6455, section 10.2).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Final
@@ -73,17 +73,31 @@ def parse_origin(text: str) -> Origin | None:
     return Origin(scheme, host, port or _PORTS.get(scheme))
 
 
-def is_origin_allowed(origin: str, host: str, rules: Iterable[OriginRule]) -> bool:
+def is_origin_allowed(
+    origin: str, host: str, rules: Iterable[OriginRule], *, is_tls: bool
+) -> bool:
     """Whether a page of this ``Origin`` may use its cookies at this ``Host``.
 
-    Both have the same host and port, or a rule allows the origin. The scheme is not compared:
-    behind a proxy that ends TLS ours is unknown.
+    Either a rule allows the origin, or both have the same host and port, and the page's scheme
+    is https, or is http and the request is not known to have come by TLS (*is_tls*).
     """
     page = parse_origin(origin)
     if page is None:
         return False
-    served = parse_origin(f"{page.scheme}://{host}")
-    return page == served or any(rule.allows(page) for rule in rules)
+    if any(rule.allows(page) for rule in rules):
+        return True
+    schemes = ("https",) if is_tls else ("https", "http")
+    return page.scheme in schemes and page == parse_origin(f"{page.scheme}://{host}")
+
+
+def came_by_tls(forwarded_proto: Sequence[str]) -> bool:
+    """Whether ``X-Forwarded-Proto`` says that the client used TLS; of several the first counts,
+    which is the outermost proxy's.
+
+    It counts from any peer: a page cannot set it, and "https" only makes the rule stricter.
+    """
+    first = forwarded_proto[0].partition(",")[0] if forwarded_proto else ""
+    return first.strip().lower() in ("https", "wss")
 
 
 def _split(text: str) -> tuple[str | None, bool, str, int | None] | None:

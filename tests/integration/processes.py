@@ -44,6 +44,7 @@ class Part:
     lines: list[dict[str, Any]] = field(default_factory=list)
     raw_lines: list[str] = field(default_factory=list)
     process: asyncio.subprocess.Process | None = None
+    before: Callable[[], None] | None = None  # called in the new process
     _reading: asyncio.Task[None] | None = None
 
     @property
@@ -58,6 +59,7 @@ class Part:
             cwd=ROOT,
             env={**os.environ, **self.environment},
             stderr=asyncio.subprocess.PIPE,
+            preexec_fn=self.before,
         )
         self._reading = asyncio.create_task(self._read())
 

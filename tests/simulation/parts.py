@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from aiohttp import WSMsgType, web
+from aiohttp.http import HttpVersion11
 from prometheus_client import CollectorRegistry
 
 from gateway.access import Access
@@ -218,6 +219,8 @@ class Request:
         self.is_v1 = is_v1
         self.project = dict(query).get("project_id")
         self._query = query
+        self.method = "GET"
+        self.version = HttpVersion11
         self.headers = self
         self.query = self
         self.socket = Socket(self)
@@ -248,7 +251,18 @@ async def accept(
     await request.shake_hands()
     transport: Any = request.socket
     websocket: Any = _WebSocket(request.socket)
-    return Connection(websocket, transport, closers, is_v1=is_v1, identity=identity)
+
+    async def end_socket() -> None:
+        request.socket.hang_up()
+
+    return Connection(
+        websocket,
+        transport,
+        closers,
+        end_socket=end_socket,
+        is_v1=is_v1,
+        identity=identity,
+    )
 
 
 class _Verifier:

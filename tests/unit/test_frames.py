@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.frames import FrameRules, Violation, is_close_code
+from gateway.core.frames import FrameRules, Violation, ends_with_close, is_close_code
 from tests.frames import frame
 
 TEXT, CONTINUATION, CLOSE, PING = 1, 0, 8, 9
@@ -78,3 +78,19 @@ def test_no_bytes_break_the_rules_themselves(pieces: list[bytes]) -> None:
         if violation is not None:
             assert 0 <= violation.position < len(piece)
             return
+
+
+@pytest.mark.parametrize("size", [0, 2, 5, 125])
+def test_a_close_frame_is_known_at_the_end(size: int) -> None:
+    last = frame(8, b"\x88" * size)
+    assert ends_with_close(last)
+    assert ends_with_close(frame(9, b"ping") + last)
+    assert not ends_with_close(last[:-1])
+    assert not ends_with_close(last + b"x")
+    assert not ends_with_close(frame(8, b"x" * size, mask=None))
+    assert not ends_with_close(frame(9, b"x" * size))
+
+
+def test_a_few_bytes_are_no_close_frame() -> None:
+    assert not any(ends_with_close(frame(8, b"")[:size]) for size in range(6))
+    assert not ends_with_close(frame(8, b"x" * 126))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from gateway.core.handshake import Held, Offer, Ticket, TokenSources
@@ -19,8 +21,10 @@ from shared.core.protocol import Tick, encode_text_frame
 from shared.core.replay import Cursor, Loaded
 
 
-def offer(**given: list[str]) -> Offer:
-    fields = {
+def offer(**given: Any) -> Offer:
+    fields: dict[str, Any] = {
+        "method": "GET",
+        "http_version": (1, 1),
         "connection": ["keep-alive, Upgrade"],
         "upgrade": ["WebSocket"],
         "version": ["13"],
@@ -29,6 +33,7 @@ def offer(**given: list[str]) -> Offer:
         "cookies": [],
         "origin": [],
         "host": ["app.test"],
+        "forwarded_proto": [],
         "tickets": [],
         "query_tokens": [],
         "project_ids": ["7"],
@@ -44,6 +49,9 @@ def test_a_websocket_request_is_known_by_its_headers() -> None:
     assert not offer(connection=["close"]).is_websocket
     assert not offer(version=["8"]).is_websocket
     assert not offer(version=[]).is_websocket
+    assert not offer(method="HEAD").is_websocket
+    assert not offer(http_version=(1, 0)).is_websocket
+    assert not offer(http_version=(2, 0)).is_websocket
 
 
 def test_a_v1_client_offers_the_subprotocol() -> None:
@@ -189,7 +197,37 @@ def test_an_origin_is_the_same_host_or_one_that_is_allowed(
     origin: str, host: str, rules: str, allowed: bool
 ) -> None:
     parsed = [parse_rule(rule.strip()) for rule in rules.split(",") if rule]
-    assert is_origin_allowed(origin, host, parsed) is allowed
+    assert is_origin_allowed(origin, host, parsed, is_tls=False) is allowed
+
+
+@pytest.mark.parametrize(
+    ("origin", "forwarded_proto", "allowed"),
+    [
+        ("https://app.test", [], True),
+        ("http://app.test", [], True),
+        ("ftp://app.test", [], False),
+        ("chrome-extension://app.test", [], False),
+        ("https://app.test", ["https"], True),
+        ("http://app.test", ["https"], False),
+        ("http://app.test", ["wss"], False),
+        ("http://app.test", ["HTTPS, http"], False),
+        ("http://app.test", ["https", "http"], False),
+        ("http://app.test", ["http, https"], True),
+        ("https://app.test", ["http"], True),  # a proxy behind the one that ends TLS says this
+        ("http://app.test", [""], True),
+        ("http://friend.test", ["https"], True),
+        ("http://b.friend.test", ["https"], False),
+    ],
+)
+def test_a_page_without_tls_counts_for_nothing_where_the_gateway_has_it(
+    origin: str, forwarded_proto: list[str], allowed: bool
+) -> None:
+    sources = TokenSources([parse_rule("friend.test")])
+    token = offer(
+        cookies=["access_token=c"], origin=[origin], forwarded_proto=forwarded_proto
+    ).token(sources)
+    assert (token == "c") is allowed
+    assert allowed or (isinstance(token, Refusal) and token.status == 403)
 
 
 @pytest.mark.parametrize("rule", ["", "*", "*.", "https://", "a.test/x", "a.*.test", "a b"])
