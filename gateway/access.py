@@ -8,7 +8,8 @@ from typing import Final, TypeAlias
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.core.membership import Membership, Pair
+from gateway.core.membership import Membership
+from gateway.core.pairs import Pair
 from shared.core.access_rules import AccessRules
 from shared.core.protocol import Recheck
 

@@ -17,8 +17,8 @@ from gateway.core.effects import (
     Unsubscribe,
     Write,
 )
-from gateway.core.membership import Pair
 from gateway.core.outbox import join_frames
+from gateway.core.pairs import Pair, PairMap
 from gateway.core.registry import Registry
 from gateway.core.ticks import Ticks
 from gateway.metrics import FanoutMetrics
@@ -72,6 +72,7 @@ class Fanout:
         self._link: Link | None = None
         self._channels: dict[bytes, Channel] = {}
         self._connections: dict[str, set[Connection]] = {}  # by user
+        self._subscribed: PairMap[dict[Connection, None]] = PairMap()
         self._count = 0
         self._slow: dict[Connection, float] = {}
         self._some_slow = asyncio.Event()
@@ -95,6 +96,8 @@ class Fanout:
         self._metrics.connections.inc()
         self._count += 1
         self._connections.setdefault(connection.user_id, set()).add(connection)
+        for channel in wanted:
+            self._index(connection, channel)
         self._do(self._registry.join(connection, wanted))
 
     def leave(self, connection: Connection) -> None:
@@ -105,65 +108,70 @@ class Fanout:
         if not of_user:
             del self._connections[connection.user_id]
         self._slow.pop(connection, None)
+        for channel in self._registry.channels_of(connection):
+            self._unindex(connection, channel)
         self._do(self._registry.leave(connection))
 
     def subscribe(self, connection: Connection, channel: Channel, since: Since) -> None:
         """One more channel; it is answered once that is live."""
+        self._index(connection, channel)
         self._do(self._registry.subscribe(connection, channel, since))
 
     def unsubscribe(self, connection: Connection, channel: Channel) -> None:
+        self._unindex(connection, channel)
         self._do(self._registry.unsubscribe(connection, channel))
+
+    def _index(self, connection: Connection, channel: Channel) -> None:
+        if channel.kind == "project":
+            pair = (channel.id, connection.user_id)
+            subscribers = self._subscribed.get(pair)
+            if subscribers is None:
+                self._subscribed.put(pair, {connection: None})
+            else:
+                subscribers[connection] = None
+
+    def _unindex(self, connection: Connection, channel: Channel) -> None:
+        pair = (channel.id, connection.user_id)
+        subscribers = self._subscribed.get(pair)
+        if channel.kind == "project" and subscribers is not None:
+            subscribers.pop(connection, None)
+            if not subscribers:
+                self._subscribed.pop(pair)
 
     def channels_of(self, connection: Connection) -> Collection[Channel]:
         return self._registry.channels_of(connection)
 
-    def pairs(self, recheck: Recheck) -> set[Pair]:
+    def pairs(self, recheck: Recheck) -> list[Pair]:
         """The projects and users subscribed to here that it concerns."""
-        if recheck.user_id is not None:
-            connections: Iterable[Connection] = self._connections.get(recheck.user_id, ())
-        elif recheck.project_id is not None:
-            connections = self._registry.members_of(Channel("project", recheck.project_id))
-        else:
-            connections = itertools.chain(*self._connections.values())
-        return {
-            (channel.id, connection.user_id)
-            for connection in connections
-            for channel in self._registry.channels_of(connection)
-            if channel.kind == "project" and recheck.project_id in (None, channel.id)
-        }
+        return self._subscribed.concerned(recheck)
 
     def hold(self, pair: Pair) -> None:
         """Tell the user nothing more of the project, for now."""
-        for connection, channel in self._seats(pair):
-            self._registry.hold(connection, channel)
+        for connection in self._subscribers(pair):
+            self._registry.hold(connection, Channel("project", pair[0]))
 
     def release(self, pair: Pair) -> None:
         """The user may hear of the project: go on from where it was held."""
-        for connection, channel in self._seats(pair):
-            self._do(self._registry.release(connection, channel))
+        for connection in self._subscribers(pair):
+            self._do(self._registry.release(connection, Channel("project", pair[0])))
 
     def revoke(self, pair: Pair) -> None:
         """The user may not hear of the project any more."""
-        for connection, channel in self._seats(pair):
-            self._do(self._registry.unsubscribe(connection, channel))
+        for connection in self._subscribers(pair):
+            self.unsubscribe(connection, Channel("project", pair[0]))
             others = any(held.kind == "project" for held in self.channels_of(connection))
             if connection.is_v1 and others:
-                connection.tell_revoked(channel.id)
+                connection.tell_revoked(pair[0])
             else:
                 connection.end(CloseCode.FORBIDDEN, "forbidden")
 
     def give_up(self, pair: Pair) -> None:
         """Whether the user may hear of the project can't be found out."""
-        for connection, _ in self._seats(pair):
+        for connection in self._subscribers(pair):
             connection.end(CloseCode.UNAVAILABLE, "unavailable")
 
-    def _seats(self, pair: Pair) -> list[tuple[Connection, Channel]]:
-        channel = Channel("project", pair[0])
-        return [
-            (connection, channel)
-            for connection in self._connections.get(pair[1], ())
-            if channel in self._registry.channels_of(connection)
-        ]
+    def _subscribers(self, pair: Pair) -> list[Connection]:
+        return list(self._subscribed.get(pair) or ())
 
     async def link_up(self, link: Link) -> None:
         """Use this subscriber connection from now on. Raises ``RedisLost``."""

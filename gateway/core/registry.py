@@ -100,10 +100,6 @@ class Registry(Generic[Member]):
         membership = self._members.get(member)
         return membership.channels if membership else ()
 
-    def members_of(self, channel: Channel) -> Collection[Member]:
-        entry = self._entries.get(channel)
-        return entry.members.keys() if entry else ()
-
     def join(self, member: Member, wanted: Mapping[Channel, Since]) -> list[Effect[Member]]:
         """A newcomer: it is greeted once all its channels were read."""
         self._members[member] = _Membership()

@@ -20,7 +20,7 @@ from gateway.channel_logs import ChannelLogs
 from gateway.connection import NOBODY, Connection
 from gateway.core.handshake import TokenSources
 from gateway.core.limits import Rate, SocketLimits
-from gateway.core.membership import Pair
+from gateway.core.pairs import Pair
 from gateway.core.token_rules import Identity
 from gateway.door import Door, DoorLimits
 from gateway.fanout import Fanout
