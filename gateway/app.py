@@ -13,7 +13,7 @@ from gateway.admin_api import AdminApi
 from gateway.admission import Admission
 from gateway.channel_logs import ChannelLogs
 from gateway.core.handshake import TokenSources
-from gateway.core.limits import Rate, SocketLimits
+from gateway.core.limits import SocketLimits
 from gateway.core.token_rules import TokenRules
 from gateway.door import Door, DoorLimits
 from gateway.fanout import Fanout
@@ -34,7 +34,6 @@ from shared.lifecycle import run_until
 
 WS_PATH: Final = "/api/v1/messages/ws"
 MAX_BODY_BYTES: Final = 16 * 1024
-BURST_SECONDS: Final = 10
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +99,10 @@ def _open_door(settings: GatewaySettings) -> Door:
 
 
 def _limit_sockets(settings: GatewaySettings) -> SocketLimits:
-    per_second = settings.max_messages_per_second
-    return SocketLimits(
-        max_message_bytes=settings.max_message_bytes,
-        max_projects=settings.max_projects_per_socket,
-        rate=Rate(per_second, burst=per_second * BURST_SECONDS),
+    return SocketLimits.plan(
+        settings.max_message_bytes,
+        settings.max_projects_per_socket,
+        settings.max_messages_per_second,
     )
 
 

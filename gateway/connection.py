@@ -9,20 +9,21 @@ has begun to close.
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from aiohttp import WSMsgType, web
 
 from gateway.core.limits import Pace, Pacer
 from gateway.core.token_rules import Identity
-from gateway.frame_reader import CLOSE_SECONDS, CountFrames, accept_socket
+from gateway.frame_reader import CLOSE_SECONDS, accept_socket
 from shared.core.channels import Channel
 from shared.core.close_codes import CloseCode, Refusal, rate_limited
 from shared.core.protocol import (
     Reason,
     connected_frame,
     encode_close_frame,
+    encode_pong_frame,
     encode_text_frame,
     error_frame,
     reconnect_frame,
@@ -35,10 +36,11 @@ from shared.core.replay import Cursor
 
 HIGH_WATER_BYTES: Final = 256 * 1024
 LOW_WATER_BYTES: Final = 64 * 1024
+MAX_UNREAD_BYTES: Final = 2 * HIGH_WATER_BYTES
 DRAIN_POLL_SECONDS: Final = 0.05
 EXPIRY_WARNING_SECONDS: Final = 60.0
 NOBODY: Final = Identity("", 0)  # of a socket that is opened only to be refused
-_TOO_FAST: Final = rate_limited("too many messages: send fewer, or the socket is closed")
+_TOO_FAST: Final = rate_limited("too much at once: send less, or the socket is closed")
 
 
 class Connection:
@@ -53,6 +55,7 @@ class Connection:
         "_has_ended",
         "_is_reading",
         "_owed",
+        "_pacer",
         "_socket",
         "_transport",
         "_warned_at_seconds",
@@ -60,6 +63,7 @@ class Connection:
         "identity",
         "is_v1",
         "told_live",
+        "when_full",
     )
 
     def __init__(
@@ -70,7 +74,9 @@ class Connection:
         *,
         is_v1: bool,
         identity: Identity,
+        pacer: Pacer | None = None,
     ) -> None:
+        self._pacer = pacer
         self._socket = websocket
         self._transport = transport
         self._closers = closers
@@ -83,6 +89,9 @@ class Connection:
         self._warned_at_seconds: float | None = None
         self.told_live = True
         self.greeted = asyncio.Event()
+        self.when_full: Callable[[Connection], None] | None = (
+            None  # nothing more is queued then
+        )
 
     @classmethod
     async def accept(
@@ -101,22 +110,31 @@ class Connection:
         websocket, transport, reader = await accept_socket(
             request, is_v1=is_v1, max_message_bytes=max_message_bytes
         )
-        self = cls(websocket, transport, closers, is_v1=is_v1, identity=identity)
-        if pacer is not None:
-            reader.count = self._pace_with(pacer)
+        self = cls(websocket, transport, closers, is_v1=is_v1, identity=identity, pacer=pacer)
+        reader.start(self._judge_frames)
         return self
 
-    def _pace_with(self, pacer: Pacer) -> CountFrames:
-        clock = asyncio.get_running_loop().time
+    def _judge_frames(self, frames: int) -> float:
+        if self._pacer is None:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        pace = self._pacer.judge(frames, now)
+        if pace is Pace.FLOOD:
+            self.end(_TOO_FAST.close, _TOO_FAST.code)
+            return math.inf
+        if pace is Pace.TOO_FAST and self.is_v1:
+            self.write(encode_text_frame(error_frame(_TOO_FAST.code, _TOO_FAST.message)))
+        return self._pacer.wait_seconds(now)
 
-        def count(frames: int) -> None:
-            pace = pacer.judge(frames, clock())
-            if pace is Pace.FLOOD:
-                self.end(_TOO_FAST.close, _TOO_FAST.code)
-            elif pace is Pace.TOO_FAST and self.is_v1:
-                self.write(encode_text_frame(error_frame(_TOO_FAST.code, _TOO_FAST.message)))
+    def charge(self, cost: int) -> None:
+        """What it asked for costs so much beside its frames."""
+        if self._pacer is not None:
+            self._pacer.charge(cost, asyncio.get_running_loop().time())
 
-        return count
+    def charge_replay(self, rows: int) -> None:
+        """It named a place since which so many rows are told."""
+        if self._pacer is not None:
+            self._pacer.charge_replay(rows, asyncio.get_running_loop().time())
 
     @property
     def response(self) -> web.WebSocketResponse:
@@ -142,9 +160,23 @@ class Connection:
         return self._transport.get_write_buffer_size() <= LOW_WATER_BYTES
 
     def write(self, frames: bytes) -> None:
-        """Send whole frames, as ``encode_text_frame`` makes them."""
-        if not (self._has_ended or self._socket.closed or self._transport.is_closing()):
-            self._transport.write(frames)
+        """Send whole frames, as ``encode_text_frame`` makes them.
+
+        The one place where the bound on what a client leaves unread is kept: over
+        ``HIGH_WATER_BYTES`` it falls behind, and is told only what had been decided by then;
+        if that is too much, it is cut off.
+        """
+        if self._has_ended or self._socket.closed or self._transport.is_closing():
+            return
+        if self.is_full and self._unread_with(frames) > MAX_UNREAD_BYTES:
+            self._transport.abort()
+            return
+        self._transport.write(frames)
+        if self.when_full is not None and self.is_full:
+            self.when_full(self)
+
+    def _unread_with(self, frames: bytes) -> int:
+        return self._transport.get_write_buffer_size() + len(frames)
 
     def greet(self, places: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
         """The first frame: what the client fetched before it may be stale, but for what is
@@ -255,7 +287,9 @@ class Connection:
             self._transport.abort()
 
     async def messages(self) -> AsyncIterator[str]:
-        """What the client sends, until it or we close; no faster than it reads answers."""
+        """What the client sends, until it or we close; no faster than it reads answers and may
+        send, and each after the others' turn.
+        """
         self._is_reading = True
         try:
             async for message in self._socket:
@@ -263,7 +297,10 @@ class Connection:
                     yield message.data
                 elif message.type is WSMsgType.BINARY:
                     self.end(CloseCode.UNSUPPORTED_DATA, "text frames only")
-                while self.is_full and not self._transport.is_closing():  # noqa: ASYNC110 no event
+                elif message.type is WSMsgType.PING:
+                    self.write(encode_pong_frame(message.data))
+                await asyncio.sleep(0)
+                while self._must_wait() and not self._transport.is_closing():  # noqa: ASYNC110 no event
                     await asyncio.sleep(DRAIN_POLL_SECONDS)
         finally:
             self._is_reading = False
@@ -272,3 +309,6 @@ class Connection:
             self._transport.close()
         else:
             await self._socket.close()  # the client's Close is answered
+
+    def _must_wait(self) -> bool:
+        return self.is_full or (not self._has_ended and self._judge_frames(0) > 0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from gateway.channel_logs import ChannelLogs
@@ -34,6 +34,7 @@ from shared.core.protocol import (
 from shared.core.replay import Loaded, Since
 from shared.redis_link import RedisLost
 
+MAX_PIECE_BYTES: Final = 64 * 1024
 STATUS_SECONDS: Final = 0.5
 MAX_SPREAD_SECONDS: Final = 30.0
 
@@ -96,6 +97,7 @@ class Fanout:
         self._metrics.connections.inc()
         self._count += 1
         self._connections.setdefault(connection.user_id, set()).add(connection)
+        connection.when_full = self._too_much
         for channel in wanted:
             self._index(connection, channel)
         self._do(self._registry.join(connection, wanted))
@@ -107,6 +109,7 @@ class Fanout:
         of_user.discard(connection)
         if not of_user:
             del self._connections[connection.user_id]
+        connection.when_full = None
         self._slow.pop(connection, None)
         for channel in self._registry.channels_of(connection):
             self._unindex(connection, channel)
@@ -205,10 +208,15 @@ class Fanout:
         self._do(self._registry.acknowledged(*channels))
 
     def deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> list[Recheck]:
-        """Frames that came in one read leave in one write for each subscriber.
+        """Frames that came in one read leave in few writes for each subscriber.
 
         Returns which access users' own frames make doubtful.
         """
+        for piece in _pieces(messages):
+            self._deliver_piece(piece)
+        return self._follow_own(messages)
+
+    def _deliver_piece(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         effects: list[Effect[Connection]] = []
         payloads: dict[bytes, list[bytes]] = {}
         members: dict[bytes, Collection[Connection]] = {}
@@ -227,27 +235,24 @@ class Fanout:
         audiences = {name: list(members[name]) for name in payloads}
         for name, frames in payloads.items():
             joined = join_frames(frames)
-            audience = audiences[name]
-            for connection in audience:
+            is_of_user = self._channels[name].kind == "user"
+            for connection in audiences[name]:
                 connection.write(joined)
-                if connection.is_full:
-                    self._too_much(connection)
-            self._metrics.delivered.inc(len(frames) * len(audience))
+                if is_of_user:
+                    _tell_access(connection, frames)
+            self._metrics.delivered.inc(len(frames) * len(audiences[name]))
         self._do(effects)
-        return self._follow_own(messages)
 
     def _follow_own(self, messages: Sequence[tuple[bytes, bytes]]) -> list[Recheck]:
         """What frames of users' own channels mean for their projects."""
-        rechecks = []
+        rechecks: dict[Recheck, None] = {}
         for name, payload in messages:
             channel = self._channels.get(name)
             if channel is not None and channel.kind == "user":
                 named = membership_change_of(payload)
                 if named is not None:
-                    rechecks.append(Recheck(named[0], channel.id))
-                for connection in self._connections.get(channel.id, ()):
-                    _tell_access(connection, [payload])
-        return rechecks
+                    rechecks[Recheck(named[0], channel.id)] = None
+        return list(rechecks)
 
     async def tell_status(self) -> None:
         """Tell v1 clients when changes are not told as they happen, and when they are again.
@@ -317,15 +322,15 @@ class Fanout:
                     self._channels.pop(name.encode(), None)
                     if self._link is not None:
                         self._link.unsubscribe([name])
-                case Write(member, payloads):
+                case Write(member, payloads, by_client):
                     key = tuple(payloads)
                     if key not in joined:
                         joined[key] = join_frames(payloads)
                     self._metrics.replayed.inc(len(payloads))
+                    if by_client:
+                        member.charge_replay(len(payloads))
                     member.write(joined[key])
                     _tell_access(member, payloads)
-                    if member.is_full:
-                        self._too_much(member)
                 case _:
                     self._announce(effect)
         if subscribes and self._link is not None:
@@ -367,6 +372,20 @@ class Fanout:
                 link.abort()
         else:
             self._do(self._registry.answered(read.round, answers))
+
+
+def _pieces(
+    messages: Sequence[tuple[bytes, bytes]],
+) -> Iterator[Sequence[tuple[bytes, bytes]]]:
+    """In order, so many bytes at once as a client that fills up may be told on top."""
+    start = size = 0
+    for end, (_, payload) in enumerate(messages):
+        if size and size + len(payload) > MAX_PIECE_BYTES:
+            yield messages[start:end]
+            start, size = end, 0
+        size += len(payload)
+    if start < len(messages):
+        yield messages[start:]
 
 
 def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:

@@ -12,7 +12,7 @@ from gateway.access import Access
 from gateway.admission import NO_REDIS, Admission, Admitted, offer_of
 from gateway.connection import Connection
 from gateway.core.handshake import NOT_A_WEBSOCKET, UPGRADE_HEADERS, Offer
-from gateway.core.limits import Pacer, SocketLimits
+from gateway.core.limits import AUTH_COST, Pacer, SocketLimits
 from gateway.core.session import (
     Auth,
     Message,
@@ -20,6 +20,7 @@ from gateway.core.session import (
     Ping,
     Subscribe,
     Unsubscribe,
+    cost_of,
     parse_message,
 )
 from gateway.door import Door
@@ -111,7 +112,7 @@ class Sockets:
             is_v1=offer.is_v1,
             max_message_bytes=self._limits.max_message_bytes,
             identity=admitted.identity,
-            pacer=Pacer(self._limits.rate, asyncio.get_running_loop().time()),
+            pacer=Pacer(self._limits, asyncio.get_running_loop().time()),
         )
         if self.draining:  # since it was admitted
             await connection.close(CloseCode.DRAINING, "draining")
@@ -151,7 +152,9 @@ class Sockets:
         else:
             async for text in connection.messages():
                 if connection.is_v1:  # a plain client was never promised an answer
-                    await self._follow(connection, parse_message(text, self._project_type))
+                    message = parse_message(text, self._project_type)
+                    connection.charge(cost_of(message, len(text)))
+                    await self._follow(connection, message)
 
     async def _follow(self, connection: Connection, message: Message) -> None:
         answer: bytes | None = None
@@ -194,15 +197,20 @@ class Sockets:
         return None
 
     async def _renew(self, connection: Connection, token: str) -> bytes | None:
-        """Go on with a fresh token of the same user; all its subscriptions are asked anew."""
+        """Go on with a fresh token of the same user, whose access is asked again; one that says
+        nothing new is no work.
+        """
         identity = await self._verifier.verify(token)
+        if identity != connection.identity:
+            connection.charge(AUTH_COST)
         if isinstance(identity, Refusal):
             return error_frame(identity.code, identity.message)  # the old one counts on
         if identity.user_id != connection.user_id:
             await connection.refuse(_ANOTHER_USER)
             return None
-        connection.renew(identity)
-        self._guard.doubt(Recheck(None, identity.user_id))
+        if identity != connection.identity:
+            connection.renew(identity)
+            self._guard.revalidate(identity.user_id)
         return auth_ok_frame(max(0, round(self._verifier.seconds_left(identity))))
 
     def _ask_again_if_doubtful(self, connection: Connection, channel: Channel) -> None:

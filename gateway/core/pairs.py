@@ -46,15 +46,14 @@ class PairMap(Generic[Value]):
 
     def concerned(self, recheck: Recheck) -> list[Pair]:
         """The stored pairs that it concerns."""
-        match recheck:
-            case Recheck(None, None):
+        project, user = recheck.project_id, recheck.user_id
+        if project is None:
+            if user is None:
                 return list(self._values)
-            case Recheck(project, None):
-                return [(project, user) for user in self._users.get(project, ())]
-            case Recheck(None, user):
-                return [(project, user) for project in self._projects.get(user, ())]
-        pair = (recheck.project_id, recheck.user_id)
-        return [pair] if pair in self._values else []
+            return [(one, user) for one in self._projects.get(user, ())]
+        if user is None:
+            return [(project, one) for one in self._users.get(project, ())]
+        return [(project, user)] if (project, user) in self._values else []
 
 
 def _forget(others: dict[str, dict[str, None]], one: str, other: str) -> None:

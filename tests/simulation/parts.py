@@ -342,7 +342,7 @@ class Gateway:
     @property
     def heard_by(self) -> set[Pair]:
         """Whose sockets here are subscribed to which projects."""
-        return self._servers.loop.do(lambda: self._fanout.pairs(EVERYTHING))
+        return self._servers.loop.do(lambda: set(self._fanout.pairs(EVERYTHING)))
 
     def open(self, request: Request) -> None:
         request.socket.watch = partial(self._check_leak, request.user)

@@ -75,12 +75,12 @@ def test_a_recheck_touches_only_what_it_concerns() -> None:
     """Thousands of others that are known and asked are not looked at."""
     made = Membership()
     strangers = [(Counted(f"p{n}"), Counted(f"u{n}")) for n in range(500)]
-    for known in (True, False):
+    questions = []
+    for _ in range(2):
         for pair in strangers:
             made.want(pair, 0)
-        question = made.ask(0)
-        if known:
-            made.answered(question, set(strangers), 0)
+        questions.append(made.ask(0))
+    made.answered(questions[0], set(strangers), 0)
     Counted.touched = 0
     made.doubt(Recheck("p", "u"))
     made.doubt(Recheck("p", None))
@@ -89,4 +89,3 @@ def test_a_recheck_touches_only_what_it_concerns() -> None:
     made.doubt(Recheck(None, "u7"))
     assert not made.is_known(strangers[7], 0)
     assert Counted.touched < 100
-    made.failed(question)
