@@ -26,7 +26,7 @@ from gateway.core.session import (
 from gateway.door import Door
 from gateway.fanout import Fanout
 from gateway.guard import Guard
-from gateway.tokens import TokenVerifier
+from gateway.tokens import KEY_WITHDRAWN, TokenVerifier
 from shared.core.channels import Channel, IdType
 from shared.core.close_codes import (
     TOKEN_EXPIRED,
@@ -226,8 +226,8 @@ class Sockets:
                 connection.end_with(_DISCONNECTED)
 
     async def watch_tokens(self) -> None:
-        """Warn v1 clients ahead of their token's end, and close whoever has none. Never
-        returns.
+        """Warn v1 clients ahead of their token's end, and close whoever has none that counts:
+        it has expired, or its key was withdrawn. Never returns.
         """
         while True:
             await asyncio.sleep(EXPIRY_CHECK_SECONDS)
@@ -237,6 +237,8 @@ class Sockets:
                 seconds = self._verifier.seconds_left(connection.identity)
                 if seconds <= -self._verifier.leeway_seconds:
                     connection.end_with(TOKEN_EXPIRED)
+                elif self._verifier.is_withdrawn(connection.identity):
+                    connection.end_with(KEY_WITHDRAWN)
                 else:
                     connection.warn_of_expiry(seconds)
 

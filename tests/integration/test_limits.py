@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -150,7 +151,7 @@ async def test_a_forged_ticket_counts_as_a_guess(world: World) -> None:
 
 
 # ten frames at once, and one more every 2 s
-SLOW = {"MAX_MESSAGES_PER_SECOND": "0.5", "MAX_PROJECTS_PER_SOCKET": "1"}
+SLOW: dict[str, Any] = {"MAX_MESSAGES_PER_SECOND": "0.5", "MAX_PROJECTS_PER_SOCKET": "1"}
 
 
 async def test_who_sends_too_much_is_told_and_then_closed(world: World) -> None:
