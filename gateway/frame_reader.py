@@ -66,8 +66,8 @@ class FrameReader:
         if self._judge_frames is None:
             self._early += data
             return False, b""
-        if self._has_failed:
-            return True, b""
+        if self._has_failed or self._wait_seconds == math.inf:
+            return self._has_failed, b""
         good = self._judge(data, self._judge_frames)
         ended, rest = self._reader.feed_data(good)
         if self._wait_seconds:

@@ -1,6 +1,7 @@
 """A client's side of a connection that reads only when a test lets it."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.connection import Connection
@@ -40,16 +41,16 @@ class FakeTransport:
 class FakeWebSocket:
     """Plays aiohttp's side."""
 
-    def __init__(self, messages: Any = ()) -> None:
+    def __init__(self, messages: AsyncIterator[Any] | None = None) -> None:
         self.closed = False
         self.messages = messages
 
     async def close(self, **_: object) -> None:
         self.closed = True
 
-    async def __aiter__(self) -> Any:
-        for message in self.messages:
-            yield message
+    def __aiter__(self) -> AsyncIterator[Any]:
+        assert self.messages is not None
+        return self.messages
 
 
 def connection(
