@@ -137,7 +137,7 @@ async def test_who_asks_for_everything_and_never_reads_holds_little_memory(
                 while await value_of(world, gateway, "neverstale_slow_clients") < slow:
                     await asyncio.sleep(0.02)
         await assert_flows(world, reader)
-        # some more, for what is transient
+        # 1 MiB each, as documented, and some more for what is transient
         assert resident_bytes(gateway) - before < number * MEBIBYTE + 8 * MEBIBYTE
 
 

@@ -10,6 +10,7 @@ from gateway.core.session import (
     Ping,
     Subscribe,
     Unsubscribe,
+    cost_of,
     parse_message,
 )
 from gateway.core.ticks import Ticks
@@ -240,6 +241,23 @@ def test_reconnects_are_never_merged_with_others() -> None:
 )
 def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
     assert parse_message(text, "bigint") == meant
+
+
+@pytest.mark.parametrize(
+    ("message", "size", "cost"),
+    [
+        (Ping(), 15, 0),
+        (Unsubscribe("7"), 40, 0),
+        (Subscribe("7", None, None), 40, 5),
+        (Auth("a.b.c"), 8192, 2),
+        (Mistake("no JSON"), 65_536, 16),
+    ],
+    ids=["ping", "unsubscribe", "subscribe", "auth", "garbage"],
+)
+def test_a_message_costs_what_following_it_takes(
+    message: Message, size: int, cost: int
+) -> None:
+    assert cost_of(message, size) == cost
 
 
 @pytest.mark.parametrize(
