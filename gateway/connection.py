@@ -168,15 +168,13 @@ class Connection:
         """
         if self._has_ended or self._socket.closed or self._transport.is_closing():
             return
-        if self.is_full and self._unread_with(frames) > MAX_UNREAD_BYTES:
+        unread = self._transport.get_write_buffer_size()
+        if unread > HIGH_WATER_BYTES and unread + len(frames) > MAX_UNREAD_BYTES:
             self._transport.abort()
             return
         self._transport.write(frames)
         if self.when_full is not None and self.is_full:
             self.when_full(self)
-
-    def _unread_with(self, frames: bytes) -> int:
-        return self._transport.get_write_buffer_size() + len(frames)
 
     def greet(self, places: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
         """The first frame: what the client fetched before it may be stale, but for what is

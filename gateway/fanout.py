@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from gateway.channel_logs import ChannelLogs
@@ -17,7 +17,7 @@ from gateway.core.effects import (
     Unsubscribe,
     Write,
 )
-from gateway.core.outbox import join_frames
+from gateway.core.outbox import join_frames, split_messages
 from gateway.core.pairs import Pair, PairMap
 from gateway.core.registry import Registry
 from gateway.core.ticks import Ticks
@@ -34,7 +34,6 @@ from shared.core.protocol import (
 from shared.core.replay import Loaded, Since
 from shared.redis_link import RedisLost
 
-MAX_PIECE_BYTES: Final = 64 * 1024
 STATUS_SECONDS: Final = 0.5
 MAX_SPREAD_SECONDS: Final = 30.0
 
@@ -212,7 +211,7 @@ class Fanout:
 
         Returns which access users' own frames make doubtful.
         """
-        for piece in _pieces(messages):
+        for piece in split_messages(messages):
             self._deliver_piece(piece)
         return self._follow_own(messages)
 
@@ -372,20 +371,6 @@ class Fanout:
                 link.abort()
         else:
             self._do(self._registry.answered(read.round, answers))
-
-
-def _pieces(
-    messages: Sequence[tuple[bytes, bytes]],
-) -> Iterator[Sequence[tuple[bytes, bytes]]]:
-    """In order, so many bytes at once as a client that fills up may be told on top."""
-    start = size = 0
-    for end, (_, payload) in enumerate(messages):
-        if size and size + len(payload) > MAX_PIECE_BYTES:
-            yield messages[start:end]
-            start, size = end, 0
-        size += len(payload)
-    if start < len(messages):
-        yield messages[start:]
 
 
 def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:

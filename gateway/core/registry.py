@@ -27,6 +27,7 @@ from gateway.core.effects import (
     Unsubscribe,
     Write,
 )
+from gateway.core.outbox import fit_frames
 from shared.core.channels import Channel
 from shared.core.protocol import Reason
 from shared.core.replay import Cursor, Since, decide_replay
@@ -348,7 +349,7 @@ class Registry(Generic[Member]):
             heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(end)]
             frames += heard
             end = heard[-1][0] if heard else end
-        told = _fit(frames, room)
+        told = fit_frames(frames, room)
         if len(told) < len(frames):
             end, is_all = told[-1][0] if told else place, False
         seat.since = end
@@ -408,12 +409,3 @@ class Registry(Generic[Member]):
         self._rounds += 1
         self._round = _Round(self._rounds, wanted, members)
         return [Read(self._rounds, self.generation, dict(wanted))]
-
-
-def _fit(frames: Sequence[Frame], room: int) -> Sequence[Frame]:
-    """The first of the frames, until there is no room left."""
-    for number, (_, payload) in enumerate(frames):
-        if room <= 0:
-            return frames[:number]
-        room -= len(payload)
-    return frames

@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from gateway.connection import HIGH_WATER_BYTES, Connection
 from gateway.core.effects import Answer, Read
+from gateway.core.outbox import MAX_PIECE_BYTES
 from gateway.core.registry import MAX_BYTES_PER_ROUND
-from gateway.fanout import MAX_PIECE_BYTES, Fanout
+from gateway.fanout import Fanout
 from gateway.metrics import FanoutMetrics
 from shared.core.channels import Channel, RedisNames
 from shared.core.protocol import Event, Recheck, Tick, publishable_event

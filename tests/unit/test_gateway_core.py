@@ -2,7 +2,7 @@ import pytest
 
 from gateway.core.handshake import Held, Offer, Ticket, TokenSources
 from gateway.core.origins import is_origin_allowed, parse_origin, parse_rule
-from gateway.core.outbox import join_frames
+from gateway.core.outbox import MAX_PIECE_BYTES, join_frames, split_messages
 from gateway.core.session import (
     Auth,
     Message,
@@ -217,6 +217,15 @@ def test_one_write_has_each_row_once_at_the_newest_place() -> None:
     joined = join_frames([frame(1, 1), frame(2, 2), frame(1, 3)])
     assert joined == encode_text_frame(frame(2, 2)) + encode_text_frame(frame(1, 3))
     assert join_frames([frame(1, 1)]) == encode_text_frame(frame(1, 1))
+
+
+def test_a_read_is_split_into_pieces_in_order() -> None:
+    half = MAX_PIECE_BYTES // 2
+    sizes = [half, half, 1, 3 * half, 1, 1]
+    messages = [(b"name", b"x" * size) for size in sizes]
+    pieces = [[len(payload) for _, payload in piece] for piece in split_messages(messages)]
+    assert pieces == [[half, half], [1], [3 * half], [1, 1]]
+    assert list(split_messages([])) == []
 
 
 def test_reconnects_are_never_merged_with_others() -> None:
