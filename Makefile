@@ -58,7 +58,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	$(BIN)/coverage run -m pytest tests/integration -q -n 3 --dist loadfile
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
 	$(BIN)/python -m pytest tests/chaos -q
-	$(BIN)/python -m pytest tests/attack/test_measurement.py -q
+	$(BIN)/python -m pytest tests/attack -q
 	@$(MAKE) --no-print-directory test-client test-browser
 
 test-client: ## The browser side's tests (where there is Node)

@@ -10,7 +10,8 @@ from typing import Final, TypeAlias
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.core.membership import Membership, Pair, Question
+from gateway.core.membership import Membership, Question
+from gateway.core.pairs import Pair
 from shared.core.access_rules import AccessRules, bounded_sql
 from shared.core.log_pace import LogPace
 from shared.core.protocol import Recheck

@@ -15,7 +15,7 @@ from gateway.fanout import Fanout
 from gateway.tickets import Tickets
 from gateway.tokens import TokenVerifier
 from shared.core.channels import Channel, IdType
-from shared.core.close_codes import FORBIDDEN, TOKEN_EXPIRED, Refusal, unavailable
+from shared.core.close_codes import FORBIDDEN, Refusal, unavailable
 from shared.core.replay import Since
 from shared.redis_link import RedisLost
 
@@ -120,8 +120,8 @@ class Admission:
             identity = await self._tickets.redeem(ticket.text, project_id)
         except RedisLost:
             return NO_REDIS
-        if isinstance(identity, Identity) and self._verifier.has_expired(identity):
-            return TOKEN_EXPIRED
+        if isinstance(identity, Identity):
+            return await self._verifier.confirm(identity)
         return identity
 
     async def refuse_access(self, project_id: str, user_id: str) -> Refusal | None:

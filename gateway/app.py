@@ -13,7 +13,7 @@ from gateway.admin_api import DISCONNECT_PATH, AdminApi
 from gateway.admission import Admission
 from gateway.channel_logs import ChannelLogs
 from gateway.core.handshake import TokenSources
-from gateway.core.limits import Rate, SocketLimits
+from gateway.core.limits import SocketLimits
 from gateway.core.token_rules import TokenRules
 from gateway.door import Door, DoorLimits
 from gateway.fanout import Fanout
@@ -35,7 +35,6 @@ from shared.http_errors import json_error
 from shared.lifecycle import run_until
 
 WS_PATH: Final = "/api/v1/messages/ws"
-BURST_SECONDS: Final = 10
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +111,10 @@ def _limit_http(settings: GatewaySettings, door: Door) -> HttpLimits:
 
 
 def _limit_sockets(settings: GatewaySettings) -> SocketLimits:
-    per_second = settings.max_messages_per_second
-    return SocketLimits(
-        max_message_bytes=settings.max_message_bytes,
-        max_projects=settings.max_projects_per_socket,
-        rate=Rate(per_second, burst=per_second * BURST_SECONDS),
+    return SocketLimits.plan(
+        settings.max_message_bytes,
+        settings.max_projects_per_socket,
+        settings.max_messages_per_second,
     )
 
 

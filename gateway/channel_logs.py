@@ -1,5 +1,6 @@
 """Reads channel logs in Redis: what was missed, a page of many at once."""
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ from shared.core.protocol import replayed_frame
 from shared.core.replay import Cursor, LogHead
 from shared.redis_link import Client, Script, telling_loss
 
-ROWS_PER_READ: Final = 250
+MAX_ROWS_PER_READ: Final = 250  # of one log
+MIN_ROWS_PER_READ: Final = 10
+ROWS_PER_ROUND: Final = 1000  # of all logs, as far as each may have ``MIN_ROWS_PER_READ``
 _REPLAY_LUA: Final = (Path(__file__).parent / "lua" / "replay.lua").read_text()
 
 
@@ -30,7 +33,12 @@ class ChannelLogs:
             self._replay = await Script.load(self._client, _REPLAY_LUA)
 
     async def read(self, read: Read) -> Mapping[Channel, Answer]:
-        """Read the round's logs in one round trip; those that are missing are made."""
+        """Read the round's logs in one round trip; those that are missing are made.
+
+        Whatever is waited for, others wait no longer than for some rows of it.
+        """
+        rows = ROWS_PER_ROUND // len(read.wanted)
+        rows = max(MIN_ROWS_PER_READ, min(MAX_ROWS_PER_READ, rows))
         async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
             for channel, since in read.wanted.items():
                 self._replay.queue(
@@ -41,13 +49,15 @@ class ChannelLogs:
                     self._ttl_seconds,
                     since.epoch if isinstance(since, Cursor) else "",
                     "" if since is None else since.offset,
-                    ROWS_PER_READ,
+                    rows,
                 )
             found = await pipeline.execute()
-        return {
-            channel: _answer(channel, parts)
-            for channel, parts in zip(read.wanted, found, strict=True)
-        }
+        answers = {}
+        for channel, parts in zip(read.wanted, found, strict=True):
+            answers[channel] = _answer(channel, parts)
+            if answers[channel].frames:
+                await asyncio.sleep(0)
+        return answers
 
 
 def _answer(channel: Channel, parts: Sequence[Any]) -> Answer:

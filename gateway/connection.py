@@ -17,13 +17,14 @@ from aiohttp import WSMsgType, web
 
 from gateway.core.limits import Pace, Pacer
 from gateway.core.token_rules import Identity
-from gateway.frame_reader import CLOSE_SECONDS, CountFrames, accept_socket, end_socket
+from gateway.frame_reader import CLOSE_SECONDS, accept_socket, end_socket
 from shared.core.channels import Channel
 from shared.core.close_codes import CloseCode, Refusal, rate_limited
 from shared.core.protocol import (
     Reason,
     connected_frame,
     encode_close_frame,
+    encode_pong_frame,
     encode_text_frame,
     error_frame,
     reconnect_frame,
@@ -37,10 +38,11 @@ from shared.http_connection import LINGER_SECONDS, HttpConnection
 
 HIGH_WATER_BYTES: Final = 256 * 1024
 LOW_WATER_BYTES: Final = 64 * 1024
+MAX_UNREAD_BYTES: Final = 2 * HIGH_WATER_BYTES
 DRAIN_POLL_SECONDS: Final = 0.05
 EXPIRY_WARNING_SECONDS: Final = 60.0
 NOBODY: Final = Identity("", 0)  # of a socket that is opened only to be refused
-_TOO_FAST: Final = rate_limited("too many messages: send fewer, or the socket is closed")
+_TOO_FAST: Final = rate_limited("too much at once: send less, or the socket is closed")
 
 
 class Connection:
@@ -54,6 +56,7 @@ class Connection:
         "_end_socket",
         "_has_ended",
         "_owed",
+        "_pacer",
         "_socket",
         "_transport",
         "_warned_at_seconds",
@@ -61,6 +64,7 @@ class Connection:
         "identity",
         "is_v1",
         "told_live",
+        "when_full",
     )
 
     def __init__(
@@ -72,7 +76,9 @@ class Connection:
         end_socket: Callable[[], Awaitable[None]],
         is_v1: bool,
         identity: Identity,
+        pacer: Pacer | None = None,
     ) -> None:
+        self._pacer = pacer
         self._socket = websocket
         self._transport = transport
         self._closers = closers
@@ -84,6 +90,9 @@ class Connection:
         self._warned_at_seconds: float | None = None
         self.told_live = True
         self.greeted = asyncio.Event()
+        self.when_full: Callable[[Connection], None] | None = (
+            None  # nothing more is queued then
+        )
 
     @classmethod
     async def accept(
@@ -101,7 +110,7 @@ class Connection:
 
         Raises ``ConnectionResetError`` if the client has gone meanwhile.
         """
-        websocket, transport, reader, early = await accept_socket(
+        websocket, transport, reader = await accept_socket(
             request, is_v1=is_v1, max_message_bytes=max_message_bytes
         )
         http = cast("HttpConnection", request.protocol)  # the server makes no others
@@ -113,24 +122,33 @@ class Connection:
             end_socket=partial(end_socket, websocket, http, seconds),
             is_v1=is_v1,
             identity=identity,
+            pacer=pacer,
         )
         if pacer is not None:
-            reader.count = self._pace_with(pacer)
-            if early:
-                reader.feed_data(early)
+            reader.start(self._judge_frames)
         return self
 
-    def _pace_with(self, pacer: Pacer) -> CountFrames:
-        clock = asyncio.get_running_loop().time
+    def _judge_frames(self, frames: int) -> float:
+        if self._pacer is None:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        pace = self._pacer.judge(frames, now)
+        if pace is Pace.FLOOD:
+            self.end(_TOO_FAST.close, _TOO_FAST.code)
+            return math.inf
+        if pace is Pace.TOO_FAST and self.is_v1:
+            self.write(encode_text_frame(error_frame(_TOO_FAST.code, _TOO_FAST.message)))
+        return self._pacer.wait_seconds(now)
 
-        def count(frames: int) -> None:
-            pace = pacer.judge(frames, clock())
-            if pace is Pace.FLOOD:
-                self.end(_TOO_FAST.close, _TOO_FAST.code)
-            elif pace is Pace.TOO_FAST and self.is_v1:
-                self.write(encode_text_frame(error_frame(_TOO_FAST.code, _TOO_FAST.message)))
+    def charge(self, cost: int) -> None:
+        """What it asked for costs so much beside its frames."""
+        if self._pacer is not None:
+            self._pacer.charge(cost, asyncio.get_running_loop().time())
 
-        return count
+    def charge_replay(self, rows: int) -> None:
+        """It named a place since which so many rows are told."""
+        if self._pacer is not None:
+            self._pacer.charge_replay(rows, asyncio.get_running_loop().time())
 
     @property
     def response(self) -> web.WebSocketResponse:
@@ -160,9 +178,21 @@ class Connection:
         return self._has_ended or self._socket.closed or self._transport.is_closing()
 
     def write(self, frames: bytes) -> None:
-        """Send whole frames, as ``encode_text_frame`` makes them."""
-        if not self._is_over:
-            self._transport.write(frames)
+        """Send whole frames, as ``encode_text_frame`` makes them.
+
+        The one place where the bound on what a client leaves unread is kept: over
+        ``HIGH_WATER_BYTES`` it falls behind, and is told only what had been decided by then;
+        if that is too much, it is cut off.
+        """
+        if self._is_over:
+            return
+        unread = self._transport.get_write_buffer_size()
+        if unread > HIGH_WATER_BYTES and unread + len(frames) > MAX_UNREAD_BYTES:
+            self._transport.abort()
+            return
+        self._transport.write(frames)
+        if self.when_full is not None and self.is_full:
+            self.when_full(self)
 
     def greet(self, places: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
         """The first frame: what the client fetched before it may be stale, but for what is
@@ -266,13 +296,21 @@ class Connection:
         await self._end_socket()
 
     async def messages(self) -> AsyncIterator[str]:
-        """What the client sends, until it or we close; no faster than it reads answers."""
+        """What the client sends, until it or we close; no faster than it reads answers and may
+        send, and each after the others' turn.
+        """
         async for message in self._socket:
             if message.type is WSMsgType.TEXT and not self._has_ended:
                 yield message.data
             elif message.type is WSMsgType.BINARY:
                 self.end(CloseCode.UNSUPPORTED_DATA, "text frames only")
-            while self.is_full and not self._is_over:  # noqa: ASYNC110 no event
+            elif message.type is WSMsgType.PING:
+                self.write(encode_pong_frame(message.data))
+            await asyncio.sleep(0)
+            while self._must_wait() and not self._is_over:  # noqa: ASYNC110 no event
                 await asyncio.sleep(DRAIN_POLL_SECONDS)
         if not self._has_ended:
             await self._socket.close()  # the client's Close is answered
+
+    def _must_wait(self) -> bool:
+        return self.is_full or (not self._has_ended and self._judge_frames(0) > 0)

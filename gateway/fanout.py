@@ -17,8 +17,8 @@ from gateway.core.effects import (
     Unsubscribe,
     Write,
 )
-from gateway.core.membership import Pair
-from gateway.core.outbox import join_frames
+from gateway.core.outbox import join_frames, split_messages
+from gateway.core.pairs import Pair, PairMap
 from gateway.core.registry import Registry
 from gateway.core.ticks import Ticks
 from gateway.metrics import FanoutMetrics
@@ -72,6 +72,7 @@ class Fanout:
         self._link: Link | None = None
         self._channels: dict[bytes, Channel] = {}
         self._connections: dict[str, set[Connection]] = {}  # by user
+        self._subscribed: PairMap[dict[Connection, None]] = PairMap()
         self._count = 0
         self._slow: dict[Connection, float] = {}
         self._some_slow = asyncio.Event()
@@ -95,6 +96,9 @@ class Fanout:
         self._metrics.connections.inc()
         self._count += 1
         self._connections.setdefault(connection.user_id, set()).add(connection)
+        connection.when_full = self._too_much
+        for channel in wanted:
+            self._index(connection, channel)
         self._do(self._registry.join(connection, wanted))
 
     def leave(self, connection: Connection) -> None:
@@ -104,66 +108,72 @@ class Fanout:
         of_user.discard(connection)
         if not of_user:
             del self._connections[connection.user_id]
+        connection.when_full = None
         self._slow.pop(connection, None)
+        for channel in self._registry.channels_of(connection):
+            self._unindex(connection, channel)
         self._do(self._registry.leave(connection))
 
     def subscribe(self, connection: Connection, channel: Channel, since: Since) -> None:
         """One more channel; it is answered once that is live."""
+        self._index(connection, channel)
         self._do(self._registry.subscribe(connection, channel, since))
 
     def unsubscribe(self, connection: Connection, channel: Channel) -> None:
+        self._unindex(connection, channel)
         self._do(self._registry.unsubscribe(connection, channel))
+
+    def _index(self, connection: Connection, channel: Channel) -> None:
+        if channel.kind == "project":
+            pair = (channel.id, connection.user_id)
+            subscribers = self._subscribed.get(pair)
+            if subscribers is None:
+                self._subscribed.put(pair, {connection: None})
+            else:
+                subscribers[connection] = None
+
+    def _unindex(self, connection: Connection, channel: Channel) -> None:
+        pair = (channel.id, connection.user_id)
+        subscribers = self._subscribed.get(pair)
+        if channel.kind == "project" and subscribers is not None:
+            subscribers.pop(connection, None)
+            if not subscribers:
+                self._subscribed.pop(pair)
 
     def channels_of(self, connection: Connection) -> Collection[Channel]:
         return self._registry.channels_of(connection)
 
-    def pairs(self, recheck: Recheck) -> set[Pair]:
+    def pairs(self, recheck: Recheck) -> list[Pair]:
         """The projects and users subscribed to here that it concerns."""
-        if recheck.user_id is not None:
-            connections: Iterable[Connection] = self._connections.get(recheck.user_id, ())
-        elif recheck.project_id is not None:
-            connections = self._registry.members_of(Channel("project", recheck.project_id))
-        else:
-            connections = itertools.chain(*self._connections.values())
-        return {
-            (channel.id, connection.user_id)
-            for connection in connections
-            for channel in self._registry.channels_of(connection)
-            if channel.kind == "project" and recheck.project_id in (None, channel.id)
-        }
+        return self._subscribed.concerned(recheck)
 
     def hold(self, pair: Pair) -> None:
         """Tell the user nothing more of the project, for now."""
-        for connection, channel in self._seats(pair):
-            self._registry.hold(connection, channel)
+        for connection in self._subscribers(pair):
+            self._registry.hold(connection, Channel("project", pair[0]))
 
     def release(self, pair: Pair) -> None:
         """The user may hear of the project: go on from where it was held."""
-        for connection, channel in self._seats(pair):
-            self._do(self._registry.release(connection, channel))
+        for connection in self._subscribers(pair):
+            self._do(self._registry.release(connection, Channel("project", pair[0])))
 
     def revoke(self, pair: Pair) -> None:
         """The user may not hear of the project any more."""
-        for connection, channel in self._seats(pair):
-            self._do(self._registry.unsubscribe(connection, channel))
+        for connection in self._subscribers(pair):
+            self.unsubscribe(connection, Channel("project", pair[0]))
             others = any(held.kind == "project" for held in self.channels_of(connection))
             if connection.is_v1 and others:
-                connection.tell_revoked(channel.id)
+                connection.tell_revoked(pair[0])
             else:
                 connection.end(CloseCode.FORBIDDEN, "forbidden")
 
     def give_up(self, pair: Pair) -> None:
         """Whether the user may hear of the project can't be found out."""
-        for connection, _ in self._seats(pair):
+        for connection in self._subscribers(pair):
             connection.end(CloseCode.UNAVAILABLE, "unavailable")
 
-    def _seats(self, pair: Pair) -> list[tuple[Connection, Channel]]:
-        channel = Channel("project", pair[0])
-        return [
-            (connection, channel)
-            for connection in self._connections.get(pair[1], ())
-            if channel in self._registry.channels_of(connection)
-        ]
+    def _subscribers(self, pair: Pair) -> list[Connection]:
+        return list(self._subscribed.get(pair) or ())
 
     async def link_up(self, link: Link) -> None:
         """Use this subscriber connection from now on. Raises ``RedisLost``."""
@@ -197,10 +207,15 @@ class Fanout:
         self._do(self._registry.acknowledged(*channels))
 
     def deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> list[Recheck]:
-        """Frames that came in one read leave in one write for each subscriber.
+        """Frames that came in one read leave in few writes for each subscriber.
 
         Returns which access users' own frames make doubtful.
         """
+        for piece in split_messages(messages):
+            self._deliver_piece(piece)
+        return self._follow_own(messages)
+
+    def _deliver_piece(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         effects: list[Effect[Connection]] = []
         payloads: dict[bytes, list[bytes]] = {}
         members: dict[bytes, Collection[Connection]] = {}
@@ -219,27 +234,24 @@ class Fanout:
         audiences = {name: list(members[name]) for name in payloads}
         for name, frames in payloads.items():
             joined = join_frames(frames)
-            audience = audiences[name]
-            for connection in audience:
+            is_of_user = self._channels[name].kind == "user"
+            for connection in audiences[name]:
                 connection.write(joined)
-                if connection.is_full:
-                    self._too_much(connection)
-            self._metrics.delivered.inc(len(frames) * len(audience))
+                if is_of_user:
+                    _tell_access(connection, frames)
+            self._metrics.delivered.inc(len(frames) * len(audiences[name]))
         self._do(effects)
-        return self._follow_own(messages)
 
     def _follow_own(self, messages: Sequence[tuple[bytes, bytes]]) -> list[Recheck]:
         """What frames of users' own channels mean for their projects."""
-        rechecks = []
+        rechecks: dict[Recheck, None] = {}
         for name, payload in messages:
             channel = self._channels.get(name)
             if channel is not None and channel.kind == "user":
                 named = membership_change_of(payload)
                 if named is not None:
-                    rechecks.append(Recheck(named[0], channel.id))
-                for connection in self._connections.get(channel.id, ()):
-                    _tell_access(connection, [payload])
-        return rechecks
+                    rechecks[Recheck(named[0], channel.id)] = None
+        return list(rechecks)
 
     async def tell_status(self) -> None:
         """Tell v1 clients when changes are not told as they happen, and when they are again.
@@ -309,15 +321,15 @@ class Fanout:
                     self._channels.pop(name.encode(), None)
                     if self._link is not None:
                         self._link.unsubscribe([name])
-                case Write(member, payloads):
+                case Write(member, payloads, by_client):
                     key = tuple(payloads)
                     if key not in joined:
                         joined[key] = join_frames(payloads)
                     self._metrics.replayed.inc(len(payloads))
+                    if by_client:
+                        member.charge_replay(len(payloads))
                     member.write(joined[key])
                     _tell_access(member, payloads)
-                    if member.is_full:
-                        self._too_much(member)
                 case _:
                     self._announce(effect)
         if subscribes and self._link is not None:

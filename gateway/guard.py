@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
 from gateway.access import Access, AccessUnavailable
-from gateway.core.membership import STARVING_SECONDS, Pair
+from gateway.core.membership import STARVING_SECONDS
+from gateway.core.pairs import Pair
 from gateway.fanout import Fanout
 from shared.core.protocol import Recheck
 
@@ -17,7 +18,8 @@ EVERYTHING: Final = Recheck(None, None)
 UNAVAILABLE_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.25
 NET_SECONDS: Final = 300.0
-_PAIRS_AT_ONCE: Final = 500
+REVALIDATION_REST_SECONDS: Final = 5.0
+_PAIRS_AT_ONCE: Final = 100
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Guard:
         self._tasks = tasks
         self._asking: set[Pair] = set()
         self._overtaken: set[Pair] = set()  # doubtful again since it is asked
+        self._revalidating: dict[str, bool] = {}  # users; whether again after this time
         self._revoked = Counter(
             "neverstale_revoked_total",
             "Users who lost a project that they were hearing of",
@@ -96,17 +99,37 @@ class Guard:
         self._revoked.inc()
         self._fanout.revoke(pair)
 
+    def revalidate(self, user_id: str) -> None:
+        """Ask again for all that the user is subscribed to; nothing says that it changed, so
+        nothing is held meanwhile.
+
+        However often this is wanted, one pass runs at a time, and one more after a rest.
+        """
+        is_running = user_id in self._revalidating
+        self._revalidating[user_id] = is_running
+        if not is_running:
+            self._tasks.create_task(self._revalidate(user_id))
+
+    async def _revalidate(self, user_id: str) -> None:
+        while True:
+            await self._ask_all(self._fanout.pairs(Recheck(None, user_id)))
+            await asyncio.sleep(REVALIDATION_REST_SECONDS)
+            if not self._revalidating[user_id]:
+                del self._revalidating[user_id]
+                return
+            self._revalidating[user_id] = False
+
     async def run_net(self) -> None:
         """Ask for everything that is live now and then: the net under lost rechecks, and what
         changes access without changing a watched row. Never returns.
         """
         while True:
             await asyncio.sleep(NET_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 no secret
-            pairs = list(self._fanout.pairs(EVERYTHING))
-            for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-                await self._cast(pairs[start : start + _PAIRS_AT_ONCE])
+            await self._ask_all(self._fanout.pairs(EVERYTHING))
 
-    async def _cast(self, pairs: Iterable[Pair]) -> None:
+    async def _ask_all(self, pairs: Sequence[Pair]) -> None:
+        """Ask for them a few at a time, and revoke what is not allowed any more."""
+
         async def ask(pair: Pair) -> None:
             try:
                 if not await self._access.ask(pair):
@@ -114,6 +137,7 @@ class Guard:
             except AccessUnavailable:
                 pass  # there is a next time
 
-        async with asyncio.TaskGroup() as asking:
-            for pair in pairs:
-                asking.create_task(ask(pair))
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            async with asyncio.TaskGroup() as asking:
+                for pair in pairs[start : start + _PAIRS_AT_ONCE]:
+                    asking.create_task(ask(pair))

@@ -114,7 +114,7 @@ class GatewaySettings(Settings):
         65_536, ge=1024, le=2**24, description="size of a message that a client may send"
     )
     max_messages_per_second: float = Field(
-        20, ge=0, description="frames that a client may send, ten times that at once; 0: all"
+        20, ge=0, description="cost of what a client may send, each frame 1; 0: any"
     )
     max_http_connections: int = Field(
         4096, ge=0, description="connections that are no WebSockets; 0: any number"

@@ -12,7 +12,7 @@ from gateway.access import Access
 from gateway.admission import NO_REDIS, Admission, Admitted, offer_of
 from gateway.connection import Connection
 from gateway.core.handshake import NOT_A_WEBSOCKET, UPGRADE_HEADERS, Offer
-from gateway.core.limits import Pacer, SocketLimits
+from gateway.core.limits import AUTH_COST, Pacer, SocketLimits
 from gateway.core.session import (
     Auth,
     Message,
@@ -20,12 +20,13 @@ from gateway.core.session import (
     Ping,
     Subscribe,
     Unsubscribe,
+    cost_of,
     parse_message,
 )
 from gateway.door import Door
 from gateway.fanout import Fanout
 from gateway.guard import Guard
-from gateway.tokens import TokenVerifier
+from gateway.tokens import KEY_WITHDRAWN, TokenVerifier
 from shared.core.channels import Channel, IdType
 from shared.core.close_codes import (
     TOKEN_EXPIRED,
@@ -111,7 +112,7 @@ class Sockets:
             is_v1=offer.is_v1,
             max_message_bytes=self._limits.max_message_bytes,
             identity=admitted.identity,
-            pacer=Pacer(self._limits.rate, asyncio.get_running_loop().time()),
+            pacer=Pacer(self._limits, asyncio.get_running_loop().time()),
         )
         if self.draining:  # since it was admitted
             await connection.close(CloseCode.DRAINING, "draining")
@@ -151,7 +152,9 @@ class Sockets:
         else:
             async for text in connection.messages():
                 if connection.is_v1:  # a plain client was never promised an answer
-                    await self._follow(connection, parse_message(text, self._project_type))
+                    message = parse_message(text, self._project_type)
+                    connection.charge(cost_of(message, len(text)))
+                    await self._follow(connection, message)
 
     async def _follow(self, connection: Connection, message: Message) -> None:
         answer: bytes | None = None
@@ -194,15 +197,20 @@ class Sockets:
         return None
 
     async def _renew(self, connection: Connection, token: str) -> bytes | None:
-        """Go on with a fresh token of the same user; all its subscriptions are asked anew."""
+        """Go on with a fresh token of the same user, whose access is asked again; one that says
+        nothing new is no work.
+        """
         identity = await self._verifier.verify(token)
+        if identity != connection.identity:
+            connection.charge(AUTH_COST)
         if isinstance(identity, Refusal):
             return error_frame(identity.code, identity.message)  # the old one counts on
         if identity.user_id != connection.user_id:
             await connection.refuse(_ANOTHER_USER)
             return None
-        connection.renew(identity)
-        self._guard.doubt(Recheck(None, identity.user_id))
+        if identity != connection.identity:
+            connection.renew(identity)
+            self._guard.revalidate(identity.user_id)
         return auth_ok_frame(max(0, round(self._verifier.seconds_left(identity))))
 
     def _ask_again_if_doubtful(self, connection: Connection, channel: Channel) -> None:
@@ -218,8 +226,8 @@ class Sockets:
                 connection.end_with(_DISCONNECTED)
 
     async def watch_tokens(self) -> None:
-        """Warn v1 clients ahead of their token's end, and close whoever has none. Never
-        returns.
+        """Warn v1 clients ahead of their token's end, and close whoever has none that counts:
+        it has expired, or its key was withdrawn. Never returns.
         """
         while True:
             await asyncio.sleep(EXPIRY_CHECK_SECONDS)
@@ -229,6 +237,8 @@ class Sockets:
                 seconds = self._verifier.seconds_left(connection.identity)
                 if seconds <= -self._verifier.leeway_seconds:
                     connection.end_with(TOKEN_EXPIRED)
+                elif self._verifier.is_withdrawn(connection.identity):
+                    connection.end_with(KEY_WITHDRAWN)
                 else:
                     connection.warn_of_expiry(seconds)
 

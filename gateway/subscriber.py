@@ -98,10 +98,14 @@ class Subscriber:
 
     def _receive(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         start = 0
+        followed: set[bytes] = set()
         for position, (name, payload) in enumerate(messages):
             if name in (self._tick, self._recheck):
                 self._deliver(messages[start:position])
-                self._follow(name, payload)
+                # what was doubtful already by this read still is: nothing was asked meanwhile
+                if payload not in followed:
+                    self._follow(name, payload)
+                    followed.add(payload)
                 start = position + 1
         self._deliver(messages[start:])
 

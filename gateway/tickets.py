@@ -29,7 +29,7 @@ class Tickets:
     async def issue(self, project_id: str, identity: Identity) -> str:
         """A ticket that stands for the user's token at this project."""
         ticket = secrets.token_urlsafe(_TICKET_BYTES)
-        bound_to = [project_id, identity.user_id, identity.expires_at]
+        bound_to = [project_id, identity.user_id, identity.expires_at, identity.admitted_by]
         async with telling_loss():
             await self._client.set(self._key(ticket), orjson.dumps(bound_to), ex=TICKET_SECONDS)
         return ticket
@@ -40,8 +40,8 @@ class Tickets:
             stored = await self._client.getdel(self._key(ticket))
         if stored is None:
             return NOT_VALID
-        bound_to, user_id, expires_at = orjson.loads(stored)
-        return Identity(user_id, expires_at) if bound_to == project_id else NOT_VALID
+        bound_to, *bearer = orjson.loads(stored)
+        return Identity(*bearer) if bound_to == project_id else NOT_VALID
 
     def _key(self, ticket: str) -> str:
         digest = sha256(ticket.encode(errors="surrogatepass")).hexdigest()

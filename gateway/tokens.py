@@ -4,6 +4,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ MAX_TOKEN_BYTES: Final = 8192
 MAX_REMEMBERED: Final = 16_384
 _NOT_VALID: Final = unauthorized("the token is not valid")
 _UNKNOWN_KEY: Final = unauthorized("the token is signed with an unknown key or algorithm")
+KEY_WITHDRAWN: Final = unauthorized(
+    "the key that signed the token was withdrawn: come back with a new token"
+)
 _NO_KEYS: Final = unavailable("the keys that tokens are verified with are away: come back")
 
 
@@ -41,7 +45,8 @@ class TokenVerifier:
         self._max_remembered = max_remembered
         self._signatures = jwt.PyJWS(ALGORITHMS)
         self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
-        self._remembered_by: KeySet | None = None  # the keys that verified them
+        self._keys: KeySet | None = None  # that verified them
+        self._admitting: frozenset[str] = frozenset()  # what those keys name
 
     @property
     def leeway_seconds(self) -> int:
@@ -53,6 +58,26 @@ class TokenVerifier:
 
     def has_expired(self, identity: Identity) -> bool:
         return self._rules.has_expired(identity, self._now())
+
+    def is_withdrawn(self, identity: Identity) -> bool:
+        """Whether the key that admitted it is none of ours any more.
+
+        Keys that could not be read withdraw nothing: those held count on.
+        """
+        self._look_at_keys()
+        return self._keys is not None and identity.admitted_by not in self._admitting
+
+    async def confirm(self, identity: Identity) -> Identity | Refusal:
+        """The identity, verified a while ago and maybe elsewhere, if it would be even now."""
+        if self.has_expired(identity):
+            return TOKEN_EXPIRED
+        if self._source.keys is None or self.is_withdrawn(identity):
+            await self._source.refresh()  # another gateway may know a newer key
+        if self._source.keys is None:
+            return _NO_KEYS
+        if not self.is_withdrawn(identity):
+            return identity
+        return _NO_KEYS if self._source.state == "degraded" else KEY_WITHDRAWN
 
     async def verify(self, token: str) -> Identity | Refusal:
         """Whom the token stands for, or why it is refused (never repeating any of it).
@@ -83,6 +108,8 @@ class TokenVerifier:
             return _NOT_VALID
         identity = self._rules.judge(claims, self._now())
         if isinstance(identity, Identity):
+            name = self._rules.name_with(key.thumbprint(header["alg"]))
+            identity = replace(identity, admitted_by=name)
             self._remember(digest, identity)
         return identity
 
@@ -94,10 +121,20 @@ class TokenVerifier:
             return _NO_KEYS
         return keys.choose(kid, algorithm) or _UNKNOWN_KEY
 
-    def _recall(self, digest: bytes) -> Identity | Refusal | None:
-        if self._remembered_by is not self._source.keys:
+    def _look_at_keys(self) -> None:
+        """Other keys than before remember nothing, and admit by other names."""
+        keys = self._source.keys
+        if self._keys is not keys:
             self._remembered.clear()
-            self._remembered_by = self._source.keys
+            self._keys = keys
+            self._admitting = frozenset(
+                self._rules.name_with(key.thumbprint(algorithm))
+                for key in (keys.keys if keys else ())
+                for algorithm in key.algorithms
+            )
+
+    def _recall(self, digest: bytes) -> Identity | Refusal | None:
+        self._look_at_keys()
         identity = self._remembered.get(digest)
         if identity is None:
             return None

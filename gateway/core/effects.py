@@ -60,10 +60,11 @@ class Reset(Generic[Member]):
 
 @dataclass(frozen=True, slots=True)
 class Write(Generic[Member]):
-    """Frames that the member missed, in order."""
+    """Frames that the member missed, in order; *by_client*: since a place that it named."""
 
     member: Member
     payloads: Sequence[bytes]
+    by_client: bool = False
 
 
 Effect: TypeAlias = (

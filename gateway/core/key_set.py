@@ -7,6 +7,7 @@ serves as the secret of an HMAC.
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import jwt
@@ -14,7 +15,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
 
 Algorithm: TypeAlias = Literal["HS256", "HS384", "HS512", "RS256", "ES256", "EdDSA"]
 Material: TypeAlias = bytes | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
@@ -42,6 +47,20 @@ class Key:
     kid: str | None
     material: Material
     algorithms: tuple[Algorithm, ...]
+
+    def thumbprint(self, algorithm: str) -> str:
+        """Names the key, whatever its kid, as one of this algorithm; alike in every process.
+
+        Of a secret it tells nobody more than each token that was signed with it: secrets have
+        at least 32 bytes, and are as hard to guess from a hash as from a signature.
+        """
+        match self.material:
+            case bytes() as secret:
+                material = secret
+            case public:
+                spki = PublicFormat.SubjectPublicKeyInfo
+                material = public.public_bytes(Encoding.DER, spki)
+        return sha256(b"neverstale key\0" + algorithm.encode() + b"\0" + material).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,15 @@ from typing import Final, Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 MAX_BUCKETS: Final = 65_536
+BURST_SECONDS: Final = 10
+PATIENCE_SECONDS: Final = 5.0  # a client that waits for its pong gives up after 10 s
+# what following a message costs beside reading its frame, in frames
+SUBSCRIBE_COST: Final = 5
+AUTH_COST: Final = 10
+BYTES_PER_COST: Final = 4096
+ROWS_PER_MESSAGE: Final = 10
+ROWS_PER_LOG: Final = 1000
+MANY_PROJECTS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +30,31 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class SocketLimits:
-    """What one socket may do."""
+    """What one socket may do. ``rate`` is in the cost of the cheapest message, ``replay_rate``
+    in rows of channel logs.
+    """
 
     max_message_bytes: int
     max_projects: int  # 0: any number
     rate: Rate
+    replay_rate: Rate = Rate(0, 0)
+
+    @classmethod
+    def plan(
+        cls, max_message_bytes: int, max_projects: int, messages_per_second: float
+    ) -> "SocketLimits":
+        """Limits by which a page may come back with all its projects at once, each with a whole
+        log to replay.
+        """
+        projects = max_projects or MANY_PROJECTS
+        rows_per_second = messages_per_second * ROWS_PER_MESSAGE
+        burst = messages_per_second * BURST_SECONDS + projects * SUBSCRIBE_COST
+        return cls(
+            max_message_bytes,
+            max_projects,
+            Rate(messages_per_second, burst),
+            Rate(rows_per_second, projects * ROWS_PER_LOG),
+        )
 
 
 class Bucket:
@@ -45,10 +74,15 @@ class Bucket:
         self._at = now
         return self._left
 
-    def take(self, amount: int, now: float) -> float:
+    def take(self, amount: float, now: float) -> float:
         """How much is left without this *amount*."""
         self._left = self.refill(now) - amount
         return self._left
+
+    def wait_seconds(self, now: float) -> float:
+        """Until nothing is owed any more."""
+        left = self.refill(now)
+        return -left / self._rate.per_second if left < 0 else 0.0
 
 
 class Buckets(Generic[Key]):
@@ -117,28 +151,50 @@ class Pace(Enum):
 
 
 class Pacer:
-    """Whether a socket's client sends too much.
+    """Whether a socket's client asks for too much.
 
-    Over its burst it is told so; what goes on until it owes another burst is a flood.
+    Over its burst it is told so, and not read until it owes nothing any more. If that would
+    take over ``PATIENCE_SECONDS`` for the frames that it has sent, it is a flood.
     """
 
-    __slots__ = ("_bucket", "_burst", "_was_told")
+    __slots__ = ("_bucket", "_limits", "_replayed", "_was_told")
 
-    def __init__(self, rate: Rate, now: float) -> None:
-        self._bucket = Bucket(rate, now) if rate.per_second else None
-        self._burst = rate.burst
+    def __init__(self, limits: SocketLimits, now: float) -> None:
+        self._limits = limits
+        self._bucket = Bucket(limits.rate, now)
+        self._replayed = Bucket(limits.replay_rate, now)
         self._was_told = False
 
-    def judge(self, amount: int, now: float) -> Pace:
-        """How the client stands after *amount* more."""
-        if self._bucket is None:
+    def judge(self, frames: int, now: float) -> Pace:
+        """How the client stands after so many more frames."""
+        rate = self._limits.rate
+        if not rate.per_second:
             return Pace.FINE
-        left = self._bucket.take(amount, now)
-        if left < -self._burst:
+        left = self._bucket.take(frames, now)
+        if frames and left < -rate.per_second * PATIENCE_SECONDS:
             return Pace.FLOOD
-        if left < 0 and not self._was_told:
+        if self.wait_seconds(now) and not self._was_told:
             self._was_told = True
             return Pace.TOO_FAST
-        if left >= self._burst / 2:
+        if left >= rate.burst / 2:
             self._was_told = False
         return Pace.FINE
+
+    def charge(self, cost: int, now: float) -> None:
+        """What it asked for costs so much beside its frames."""
+        self._bucket.take(cost, now)
+
+    def charge_replay(self, rows: int, now: float) -> None:
+        """So many rows were replayed to it.
+
+        One place that it named may bring many, so it never owes more than it can pay within
+        ``PATIENCE_SECONDS``.
+        """
+        most = self._limits.replay_rate.per_second * PATIENCE_SECONDS
+        self._replayed.take(min(rows, self._replayed.refill(now) + most), now)
+
+    def wait_seconds(self, now: float) -> float:
+        """How long it is not read now; 0: it owes nothing."""
+        if not self._limits.rate.per_second:
+            return 0.0
+        return max(self._bucket.wait_seconds(now), self._replayed.wait_seconds(now))

@@ -9,21 +9,17 @@ is not remembered.
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from itertools import islice, takewhile
+from typing import Final
 
+from gateway.core.pairs import Pair, PairMap
 from shared.core.protocol import Recheck
-
-Pair: TypeAlias = tuple[str, str]
 
 REMEMBERED_SECONDS: Final = 5.0
 MAX_PAIRS_PER_QUERY: Final = 1000
 STARVING_SECONDS: Final = 1.0
 EXPIRED_SECONDS: Final = 5.0
 FRESH_SECONDS: Final = 2.0  # since it was asked; nobody may hear for over 3 s after a loss
-
-
-def is_concerned(pair: Pair, recheck: Recheck) -> bool:
-    return recheck.project_id in (None, pair[0]) and recheck.user_id in (None, pair[1])
 
 
 @dataclass(eq=False, slots=True)
@@ -42,9 +38,9 @@ class Membership:
     """What is known of who may hear. Times are of one monotonic clock, in seconds."""
 
     def __init__(self) -> None:
-        self._known: dict[Pair, float] = {}  # until when; the oldest first
+        self._known: PairMap[float] = PairMap()  # until when
         self._wanted: dict[Pair, float] = {}  # since when
-        self._asked: set[Question] = set()
+        self._asked: PairMap[list[Question]] = PairMap()
 
     @property
     def is_wanted(self) -> bool:
@@ -52,7 +48,8 @@ class Membership:
 
     def is_known(self, pair: Pair, now: float) -> bool:
         """Whether the answer was yes a short while ago, and nothing happened since."""
-        return self._known.get(pair, now) > now
+        until = self._known.get(pair)
+        return until is not None and until > now
 
     def want(self, pair: Pair, since: float) -> None:
         """Ask for it in the next query; one that was sent may be older than the reason."""
@@ -60,10 +57,14 @@ class Membership:
 
     def ask(self, now: float) -> Question:
         """What to ask now."""
-        pairs = list(self._wanted)[:MAX_PAIRS_PER_QUERY]
+        pairs = list(islice(self._wanted, MAX_PAIRS_PER_QUERY))
         question = Question({pair: self._wanted.pop(pair) for pair in pairs}, now)
-        self._asked.add(question)
+        self._note(question)
         return question
+
+    def _note(self, question: Question) -> None:
+        for pair in question.pairs:
+            self._asked.put(pair, [*(self._asked.get(pair) or ()), question])
 
     def answered(
         self, question: Question, yes: Set[Pair], now: float
@@ -72,15 +73,15 @@ class Membership:
 
         None: it has been wanted for so long that nobody should wait any more.
         """
-        self._asked.remove(question)
+        self._settle(question)
         self._forget_old(now)
         answers: dict[Pair, bool | None] = {}
         for pair, since in question.pairs.items():
             allowed: bool | None = pair in yes
             if pair not in question.doubtful:
-                self._known.pop(pair, None)
+                self._known.pop(pair)
                 if allowed:
-                    self._known[pair] = now + REMEMBERED_SECONDS
+                    self._known.put(pair, now + REMEMBERED_SECONDS)
             elif not _counts_even_so(question, pair, now, allowed=pair in yes):
                 if now - since < EXPIRED_SECONDS:
                     self.want(pair, since)
@@ -91,45 +92,47 @@ class Membership:
 
     def failed(self, question: Question) -> None:
         """It could not be asked."""
-        self._asked.remove(question)
+        self._settle(question)
 
     def split(self, question: Question, size: int) -> list[Question]:
         """The same question in pieces of so many pairs, each to be answered by itself."""
-        self._asked.remove(question)
+        self._settle(question)
         pairs = list(question.pairs.items())
         pieces = [
             Question(
-                dict(piece := pairs[start : start + size]),
+                dict(part := pairs[start : start + size]),
                 question.asked_at,
                 {
                     pair: question.doubtful[pair]
-                    for pair, _ in piece
+                    for pair, _ in part
                     if pair in question.doubtful
                 },
             )
             for start in range(0, len(pairs), size)
         ]
-        self._asked.update(pieces)
+        for piece in pieces:
+            self._note(piece)
         return pieces
 
     def doubt(self, recheck: Recheck) -> None:
         """Something changed: nothing that is known or asked of these pairs counts any more."""
-        if recheck.project_id is not None and recheck.user_id is not None:
-            self._known.pop((recheck.project_id, recheck.user_id), None)
-        else:
-            for pair in [pair for pair in self._known if is_concerned(pair, recheck)]:
-                del self._known[pair]
+        for pair in self._known.concerned(recheck):
+            self._known.pop(pair)
         is_named = recheck.user_id is not None
-        for question in self._asked:
-            for pair in question.pairs:
-                if is_concerned(pair, recheck):
-                    question.doubtful[pair] = is_named or question.doubtful.get(pair, False)
+        for pair in self._asked.concerned(recheck):
+            for question in self._asked.get(pair) or ():
+                question.doubtful[pair] = is_named or question.doubtful.get(pair, False)
+
+    def _settle(self, question: Question) -> None:
+        for pair in question.pairs:
+            others = [one for one in self._asked.pop(pair) or () if one is not question]
+            if others:
+                self._asked.put(pair, others)
 
     def _forget_old(self, now: float) -> None:
-        for pair, until in list(self._known.items()):
-            if until > now:
-                break
-            del self._known[pair]
+        old = list(takewhile(lambda pair: not self.is_known(pair, now), self._known))
+        for pair in old:
+            self._known.pop(pair)
 
 
 def _counts_even_so(question: Question, pair: Pair, now: float, *, allowed: bool) -> bool:

@@ -27,21 +27,28 @@ from gateway.core.effects import (
     Unsubscribe,
     Write,
 )
+from gateway.core.outbox import fit_frames
 from shared.core.channels import Channel
 from shared.core.protocol import Reason
 from shared.core.replay import Cursor, Since, decide_replay
 
 MAX_CHANNELS_PER_ROUND: Final = 200
 MAX_HEARD_PER_ROUND: Final = 10_000
+MAX_BYTES_PER_ROUND: Final = 128 * 1024  # to one member; the last frame may exceed it
 
 
 @dataclass(slots=True)
 class _Seat:
-    """A seat that is behind. What can't be proved complete since is told with the reason."""
+    """A seat that is behind. What can't be proved complete since is told with the reason.
+
+    *asked*: the client waits for the answer to its ``subscribe``; *by_client*: what is replayed
+    is what the client itself asked for.
+    """
 
     since: Since
     reason: Reason = "gap"
     asked: bool = False
+    by_client: bool = False
 
 
 @dataclass(slots=True)
@@ -100,16 +107,12 @@ class Registry(Generic[Member]):
         membership = self._members.get(member)
         return membership.channels if membership else ()
 
-    def members_of(self, channel: Channel) -> Collection[Member]:
-        entry = self._entries.get(channel)
-        return entry.members.keys() if entry else ()
-
     def join(self, member: Member, wanted: Mapping[Channel, Since]) -> list[Effect[Member]]:
         """A newcomer: it is greeted once all its channels were read."""
         self._members[member] = _Membership()
         effects: list[Effect[Member]] = []
         for channel, since in wanted.items():
-            effects += self._seat(member, channel, _Seat(since))
+            effects += self._seat(member, channel, _Seat(since, by_client=True))
         return effects + self._next_round()
 
     def subscribe(self, member: Member, channel: Channel, since: Since) -> list[Effect[Member]]:
@@ -117,7 +120,7 @@ class Registry(Generic[Member]):
         membership = self._members.get(member)
         if membership is None:
             return []
-        effects = self._seat(member, channel, _Seat(since, asked=True))
+        effects = self._seat(member, channel, _Seat(since, asked=True, by_client=True))
         return effects + self._next_round()
 
     def unsubscribe(self, member: Member, channel: Channel) -> list[Effect[Member]]:
@@ -266,8 +269,13 @@ class Registry(Generic[Member]):
                 continue  # whoever is still there waits for the next round
             places, told = self._judge(member, membership, answers)
             effects += told
+            room = MAX_BYTES_PER_ROUND
             for place in places:
-                effects += self._serve(member, place, answers[place.channel], round_)
+                write = self._serve(member, place, answers[place.channel], round_, room)
+                if write.payloads:
+                    effects.append(write)
+                    room -= sum(map(len, write.payloads))
+                    self._waiting.pop(member, None)  # if it waits for more, behind the others
             self._sort(member, membership)
         return effects + self._next_round()
 
@@ -321,26 +329,36 @@ class Registry(Generic[Member]):
         return list(places.values()), effects
 
     def _serve(
-        self, member: Member, place: Cursor, answer: Answer, round_: _Round[Member]
-    ) -> list[Effect[Member]]:
-        """Tell it the rows that were read above its place; once those were all it is live."""
+        self, member: Member, place: Cursor, answer: Answer, round_: _Round[Member], room: int
+    ) -> Write[Member]:
+        """Tell it the rows that were read above its place, as far as there is room; once those
+        were all it is live.
+        """
         channel, head = place.channel, answer.head
         membership = self._members[member]
-        entry = self._entries[channel]
+        entry, seat = self._entries[channel], membership.behind[channel]
         asked = decide_replay(round_.wanted[channel], head)
         if place.offset < head.last and (asked is None or place.offset < asked):
-            return []  # the read was for one that waited longer, from a later place
-        payloads = [payload for cursor, payload in answer.frames if cursor.is_above(place)]
+            # the read was for one that waited longer, from a later place
+            return Write(member, [], seat.by_client)
+        frames = [frame for frame in answer.frames if frame[0].is_above(place)]
         end = answer.frames[-1][0] if answer.more else Cursor(channel, head.epoch, head.last)
-        membership.behind[channel].since = place = end if end.is_above(place) else place
-        if place.offset == head.last and round_.heard_count <= MAX_HEARD_PER_ROUND:
-            heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(place)]
-            payloads += [payload for _, payload in heard]
+        end = end if end.is_above(place) else place
+        is_all = end.offset == head.last and round_.heard_count <= MAX_HEARD_PER_ROUND
+        if is_all:
+            heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(end)]
+            frames += heard
+            end = heard[-1][0] if heard else end
+        told = fit_frames(frames, room)
+        if len(told) < len(frames):
+            end, is_all = told[-1][0] if told else place, False
+        seat.since = end
+        if is_all:
             del membership.behind[channel]
             if not entry.live:
-                entry.place = heard[-1][0] if heard else place
+                entry.place = end
             entry.live[member] = None
-        return [Write(member, payloads)] if payloads else []
+        return Write(member, [payload for _, payload in told], seat.by_client)
 
     def _seat(self, member: Member, channel: Channel, seat: _Seat) -> list[Effect[Member]]:
         membership = self._members[member]

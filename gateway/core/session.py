@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from gateway.core.limits import BYTES_PER_COST, SUBSCRIBE_COST
 from shared.core.channels import IdType, InvalidId, parse_id
 from shared.core.replay import Cursor, parse_cursor
 
@@ -65,6 +66,14 @@ def parse_message(text: str, project_type: IdType) -> Message:
             return Mistake("messages of this type are not understood")
         case _:
             return Mistake("a message must be a JSON object with a type")
+
+
+def cost_of(message: Message, size: int) -> int:
+    """What following a message of so many bytes costs beside its frame; of ``auth`` only what
+    is certain.
+    """
+    more = SUBSCRIBE_COST if isinstance(message, Subscribe) else 0
+    return more + size // BYTES_PER_COST
 
 
 def parse_age(milliseconds: str) -> float | None:

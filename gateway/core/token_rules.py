@@ -1,6 +1,8 @@
 """What the claims of a token must say (RFC 7519, section 4.1), once its signature is proved."""
 
+import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 from shared.core.channels import IdType, InvalidId, parse_id
@@ -13,10 +15,14 @@ _MAX_SECONDS: Final = 2**53  # what a float, and so any JSON, holds exactly
 class Identity:
     """Whom a token stands for, the id in its canonical spelling, and until when (``exp``, in
     unix seconds).
+
+    ``admitted_by`` names the key, the algorithm and the rules that the token was verified by,
+    alike in every gateway; by nothing, it was not verified.
     """
 
     user_id: str
     expires_at: int
+    admitted_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,11 @@ class TokenRules:
         if isinstance(identity, Identity) and self.has_expired(identity, now):
             return TOKEN_EXPIRED
         return identity
+
+    def name_with(self, thumbprint: str) -> str:
+        """What admits a token that a key and algorithm of that thumbprint verified."""
+        rules = [thumbprint, self.issuer, self.audience, self.user_claim]
+        return sha256(json.dumps(rules).encode()).hexdigest()
 
     def has_expired(self, identity: Identity, now: float) -> bool:
         return identity.expires_at + self.leeway_seconds <= now

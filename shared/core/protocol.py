@@ -322,6 +322,11 @@ def encode_close_frame(code: int, reason: str) -> bytes:
     return bytes((0x88, len(payload))) + payload
 
 
+def encode_pong_frame(payload: bytes) -> bytes:
+    """The answer to a Ping frame with this payload (RFC 6455, section 5.5.3)."""
+    return bytes((0x8A, len(payload))) + payload
+
+
 def encode_text_frame(payload: bytes) -> bytes:
     """An unmasked, unfragmented text frame as a server sends it (RFC 6455, section 5.2)."""
     length = len(payload)

@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -149,11 +150,15 @@ async def test_a_forged_ticket_counts_as_a_guess(world: World) -> None:
         assert told[0] == status
 
 
+# ten frames at once, and one more every 2 s
+SLOW: dict[str, Any] = {"MAX_MESSAGES_PER_SECOND": "0.5", "MAX_PROJECTS_PER_SOCKET": "1"}
+
+
 async def test_who_sends_too_much_is_told_and_then_closed(world: World) -> None:
-    gateway = await world.gateway(MAX_MESSAGES_PER_SECOND="0.5")
+    gateway = await world.gateway(**SLOW)
     async with v1(world, gateway, world.apollo) as client:
         await client.next()
-        for _ in range(6):
+        for _ in range(11):
             await client.socket.send_json({"type": "ping"})
         frames = await client.until(lambda frame: frame["type"] == "error")
         assert frames[-1]["code"] == "rate_limited"
@@ -162,10 +167,25 @@ async def test_who_sends_too_much_is_told_and_then_closed(world: World) -> None:
         assert await client.closed() == 4429
 
 
+async def test_who_sends_a_little_too_much_is_slowed_down(world: World) -> None:
+    """Nothing is lost: what it sent is read later."""
+    gateway = await world.gateway(**SLOW)
+    async with v1(world, gateway, world.apollo) as client:
+        await client.next()
+        for _ in range(11):
+            await client.socket.send_json({"type": "ping"})
+        await client.until(lambda frame: frame["type"] == "error")
+        for _ in range(2):
+            await client.socket.send_json({"type": "ping"})
+        frames = [await client.next() for _ in range(15 - len(client.raw))]
+        assert {frame["type"] for frame in frames} == {"pong"}
+        await assert_flows(world, client)
+
+
 async def test_a_plain_client_that_sends_too_much_is_closed(world: World) -> None:
-    gateway = await world.gateway(MAX_MESSAGES_PER_SECOND="0.5")
+    gateway = await world.gateway(**SLOW)
     async with world.client(gateway, world.apollo, world.ada) as client:
-        for _ in range(12):
+        for _ in range(20):
             await client.socket.send_str("")
         assert await client.closed() == 4429
         assert len(client.raw) == 1

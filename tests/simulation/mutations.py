@@ -200,7 +200,7 @@ MUTANTS: Final = (
     Mutant(
         "frames that come while a log is read are dropped",
         REGISTRY,
-        "            heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(place)]\n",
+        "            heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(end)]\n",
         "            heard: list[Frame] = []\n",
         (SIMULATION, *UNIT_REGISTRY),
     ),
@@ -295,15 +295,15 @@ MUTANTS: Final = (
     Mutant(
         "what was remembered survives a recheck",
         "gateway/core/membership.py",
-        "                del self._known[pair]\n        is_named",
-        "                pass\n        is_named",
+        "            self._known.pop(pair)\n        is_named",
+        "            pass\n        is_named",
         (SIMULATION, "tests/unit/test_membership.py"),
     ),
     Mutant(
         "an answer counts though it was asked before the recheck",
         "gateway/core/membership.py",
-        "                if is_concerned(pair, recheck):\n",
-        "                if not pair:\n",
+        "        for pair in self._asked.concerned(recheck):\n",
+        "        for pair in list[Pair]():\n",
         (SIMULATION, "tests/unit/test_membership.py"),
     ),
     Mutant(

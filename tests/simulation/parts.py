@@ -21,7 +21,7 @@ from gateway.channel_logs import ChannelLogs
 from gateway.connection import NOBODY, Connection
 from gateway.core.handshake import TokenSources
 from gateway.core.limits import Rate, SocketLimits
-from gateway.core.membership import Pair
+from gateway.core.pairs import Pair
 from gateway.core.token_rules import Identity
 from gateway.door import Door, DoorLimits
 from gateway.fanout import Fanout
@@ -368,7 +368,7 @@ class Gateway:
     @property
     def heard_by(self) -> set[Pair]:
         """Whose sockets here are subscribed to which projects."""
-        return self._servers.loop.do(lambda: self._fanout.pairs(EVERYTHING))
+        return self._servers.loop.do(lambda: set(self._fanout.pairs(EVERYTHING)))
 
     def open(self, request: Request) -> None:
         request.socket.watch = partial(self._check_leak, request.user)

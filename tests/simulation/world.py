@@ -47,7 +47,9 @@ _BOUNDS: Final = {
     # never reached: that nothing is told while in doubt is checked to the letter
     "gateway.core.membership.STARVING_SECONDS": math.inf,
     "gateway.guard.STARVING_SECONDS": math.inf,
-    "gateway.channel_logs.ROWS_PER_READ": 1,
+    "gateway.channel_logs.MAX_ROWS_PER_READ": 1,
+    "gateway.channel_logs.MIN_ROWS_PER_READ": 1,
+    "gateway.core.registry.MAX_BYTES_PER_ROUND": 1,
     "gateway.core.registry.MAX_CHANNELS_PER_ROUND": 2,
     "gateway.core.registry.MAX_HEARD_PER_ROUND": 2,
     "listener.core.publication.USER_MAX_ROWS": 2,

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway import access as access_module
 from gateway.access import Access, AccessUnavailable, Pool
-from gateway.core.membership import Pair
+from gateway.core.pairs import Pair
 from shared.core.access_rules import bounded_sql, parse_access
 from shared.core.search_path import safe_search_path
 

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core.handshake import Held, Offer, Ticket, TokenSources
 from gateway.core.origins import is_origin_allowed, parse_origin, parse_rule
-from gateway.core.outbox import join_frames
+from gateway.core.outbox import MAX_PIECE_BYTES, join_frames, split_messages
 from gateway.core.session import (
     Auth,
     Message,
@@ -12,6 +12,7 @@ from gateway.core.session import (
     Ping,
     Subscribe,
     Unsubscribe,
+    cost_of,
     parse_message,
 )
 from gateway.core.ticks import Ticks
@@ -256,6 +257,15 @@ def test_one_write_has_each_row_once_at_the_newest_place() -> None:
     assert join_frames([frame(1, 1)]) == encode_text_frame(frame(1, 1))
 
 
+def test_a_read_is_split_into_pieces_in_order() -> None:
+    half = MAX_PIECE_BYTES // 2
+    sizes = [half, half, 1, 3 * half, 1, 1]
+    messages = [(b"name", b"x" * size) for size in sizes]
+    pieces = [[len(payload) for _, payload in piece] for piece in split_messages(messages)]
+    assert pieces == [[half, half], [1], [3 * half], [1, 1]]
+    assert list(split_messages([])) == []
+
+
 def test_reconnects_are_never_merged_with_others() -> None:
     reconnects = [b'{"type":"reconnect","cursors":{"c":"%d"}}' % number for number in (1, 2)]
     assert join_frames(reconnects) == b"".join(map(encode_text_frame, reconnects))
@@ -278,6 +288,23 @@ def test_reconnects_are_never_merged_with_others() -> None:
 )
 def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
     assert parse_message(text, "bigint") == meant
+
+
+@pytest.mark.parametrize(
+    ("message", "size", "cost"),
+    [
+        (Ping(), 15, 0),
+        (Unsubscribe("7"), 40, 0),
+        (Subscribe("7", None, None), 40, 5),
+        (Auth("a.b.c"), 8192, 2),
+        (Mistake("no JSON"), 65_536, 16),
+    ],
+    ids=["ping", "unsubscribe", "subscribe", "auth", "garbage"],
+)
+def test_a_message_costs_what_following_it_takes(
+    message: Message, size: int, cost: int
+) -> None:
+    assert cost_of(message, size) == cost
 
 
 @pytest.mark.parametrize(

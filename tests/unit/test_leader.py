@@ -16,7 +16,7 @@ from redis.exceptions import (
 )
 
 from listener.change_log import BadValue, ChangeLog
-from listener.core.leadership import MAX_PUBLISH_TRIES, Batch, LogCursor, Place
+from listener.core.leadership import MAX_PUBLISH_TRIES, Batch, LogCursor, Place, WakeUpHolder
 from listener.core.log_row import LogRow
 from listener.core.publication import Publication, PublicationRules
 from listener.leader import Leader, LeaderMetrics
@@ -60,6 +60,9 @@ class Log:
 
     async def prune(self, _saved: LogCursor) -> int:
         return 0
+
+    async def wake_up_holders(self) -> frozenset[WakeUpHolder]:
+        return frozenset()
 
 
 class Members:

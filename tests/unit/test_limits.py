@@ -3,7 +3,17 @@
 import pytest
 
 from gateway.core.addresses import find_client, parse_networks
-from gateway.core.limits import Buckets, Pace, Pacer, Rate, Seats
+from gateway.core.limits import (
+    AUTH_COST,
+    PATIENCE_SECONDS,
+    SUBSCRIBE_COST,
+    Buckets,
+    Pace,
+    Pacer,
+    Rate,
+    Seats,
+    SocketLimits,
+)
 from gateway.door import Door, DoorLimits
 
 ONE_A_SECOND = Rate(per_second=1, burst=3)
@@ -65,7 +75,11 @@ def test_a_rate_of_nothing_is_no_limit() -> None:
     for _ in range(1000):
         buckets.take("a", 0)
     assert buckets.wait_seconds("a", 0) == len(buckets) == 0
-    assert Pacer(Rate(0, 0), 0).judge(10**9, 0) is Pace.FINE
+    pacer = Pacer(SocketLimits.plan(65_536, max_projects=0, messages_per_second=0), 0)
+    pacer.charge(10**9, 0)
+    pacer.charge_replay(10**9, 0)
+    assert pacer.judge(10**9, 0) is Pace.FINE
+    assert pacer.wait_seconds(0) == 0
 
 
 def test_seats_are_counted_for_each_and_given_back() -> None:
@@ -80,23 +94,85 @@ def test_seats_are_counted_for_each_and_given_back() -> None:
     assert all(Seats[str](0).take("a") for _ in range(100))
 
 
+LIMITS = SocketLimits(1024, 1, Rate(1, burst=3), Rate(10, burst=30))
+
+
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
         ([(3, 0)], [Pace.FINE]),
         ([(4, 0), (1, 0)], [Pace.TOO_FAST, Pace.FINE]),
-        ([(4, 0), (3, 0)], [Pace.TOO_FAST, Pace.FLOOD]),
-        ([(7, 0)], [Pace.FLOOD]),
+        ([(4, 0), (5, 0)], [Pace.TOO_FAST, Pace.FLOOD]),
+        ([(9, 0)], [Pace.FLOOD]),
+        ([(8, 0)], [Pace.TOO_FAST]),
         ([(4, 0), (0, 3), (4, 4)], [Pace.TOO_FAST, Pace.FINE, Pace.TOO_FAST]),
         ([(4, 0), (1, 1), (1, 2)], [Pace.TOO_FAST, Pace.FINE, Pace.FINE]),
     ],
-    ids=["burst", "told once", "goes on", "at once", "told again later", "slowed down"],
+    ids=[
+        "burst",
+        "told once",
+        "goes on",
+        "at once",
+        "as much as may be owed",
+        "told again later",
+        "slowed down",
+    ],
 )
 def test_who_sends_too_much_is_told_and_then_cut_off(
     sent: list[tuple[int, float]], told: list[Pace]
 ) -> None:
-    pacer = Pacer(ONE_A_SECOND, 0)
-    assert [pacer.judge(amount, now) for amount, now in sent] == told
+    pacer = Pacer(LIMITS, 0)
+    assert [pacer.judge(frames, now) for frames, now in sent] == told
+
+
+def test_who_owes_is_not_read_until_it_has_paid() -> None:
+    pacer = Pacer(LIMITS, 0)
+    assert pacer.wait_seconds(0) == 0
+    pacer.judge(5, 0)
+    assert pacer.wait_seconds(0) == 2
+    assert pacer.wait_seconds(1.5) == 0.5
+    assert pacer.wait_seconds(2) == 0
+
+
+def test_what_a_message_costs_slows_down_but_is_no_flood() -> None:
+    pacer = Pacer(LIMITS, 0)
+    pacer.charge(100, 0)
+    assert pacer.wait_seconds(0) == 97
+    assert [pacer.judge(0, 0), pacer.judge(0, 0)] == [Pace.TOO_FAST, Pace.FINE]
+    assert pacer.judge(1, 0) is Pace.FLOOD
+
+
+def test_rows_that_were_replayed_have_a_budget_of_their_own() -> None:
+    pacer = Pacer(LIMITS, 0)
+    pacer.charge_replay(30, 0)
+    assert pacer.wait_seconds(0) == 0
+    pacer.charge_replay(10, 0)
+    assert pacer.wait_seconds(0) == 1
+    assert pacer.judge(1, 0) is Pace.TOO_FAST
+    pacer.charge_replay(10**6, 0)
+    pacer.charge_replay(10**6, 0)
+    assert pacer.wait_seconds(0) == PATIENCE_SECONDS, "one place may bring many: it is capped"
+    assert pacer.judge(1, 0) is Pace.FINE, "it was told, and has sent little"
+
+
+def test_a_page_may_come_back_with_all_its_projects() -> None:
+    """After a reconnect: each project is asked for at once, from a place of long ago."""
+    limits = SocketLimits.plan(65_536, max_projects=100, messages_per_second=20)
+    pacer = Pacer(limits, 0)
+    for _ in range(100):
+        assert pacer.judge(1, 0) is Pace.FINE
+        pacer.charge(SUBSCRIBE_COST, 0)
+        pacer.charge_replay(1000, 0)
+        assert pacer.wait_seconds(0) == 0
+    assert pacer.judge(1, 0) is Pace.FINE
+    pacer.charge(AUTH_COST, 0)
+    assert pacer.wait_seconds(0) == 0
+
+
+def test_any_number_of_projects_is_planned_for_as_many() -> None:
+    some, any_number = (SocketLimits.plan(65_536, projects, 20) for projects in (100, 0))
+    assert any_number.max_projects == 0
+    assert any_number.rate.burst > some.rate.burst
 
 
 PROXIES = ["10.0.0.0/8", "fd00::/8", "127.0.0.1"]

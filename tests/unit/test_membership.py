@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core import membership as module
-from gateway.core.membership import Membership, is_concerned
+from gateway.core.membership import Membership
 from shared.core.protocol import Recheck, membership_change_of, parse_recheck, recheck_message
 
 P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
@@ -13,20 +13,6 @@ def answered_yes(made: Membership, now: float = 0.0) -> None:
     made.want(P_U, 0.0)
     question = made.ask(0.0)
     assert made.answered(question, {P_U}, now) == {P_U: True}
-
-
-@pytest.mark.parametrize(
-    ("recheck", "concerned"),
-    [
-        (Recheck("p", "u"), {P_U}),
-        (Recheck("p", None), {P_U, P_V}),
-        (Recheck(None, "u"), {P_U, Q_U}),
-        (Recheck(None, None), {P_U, P_V, Q_U}),
-        (Recheck("x", "u"), set()),
-    ],
-)
-def test_a_recheck_concerns(recheck: Recheck, concerned: set[tuple[str, str]]) -> None:
-    assert {pair for pair in (P_U, P_V, Q_U) if is_concerned(pair, recheck)} == concerned
 
 
 def test_yes_is_known_for_a_short_while_and_no_never() -> None:
@@ -68,6 +54,17 @@ def test_an_answer_to_a_question_sent_before_the_doubt_is_asked_again() -> None:
     assert made.answered(question, {P_U, P_V}, 0.0) == {P_V: True}
     assert not made.is_known(P_U, 0.0)
     assert made.ask(0.0).pairs.keys() == {P_U}
+
+
+def test_a_doubt_counts_for_each_question_under_way() -> None:
+    made = Membership()
+    questions = []
+    for _ in range(2):
+        made.want(P_U, 0.0)
+        questions.append(made.ask(0.0))
+    made.failed(questions[0])
+    made.doubt(Recheck("p", None))
+    assert made.answered(questions[1], {P_U}, 0.0) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """The registry against a model: whatever happens, nobody misses a frame without being told."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from gateway.core import registry as module
 from gateway.core.effects import (
     Answer,
     Effect,
@@ -296,3 +298,24 @@ class RegistryMachine(RuleBasedStateMachine):
 
 TestRegistryMachine = RegistryMachine.TestCase
 TestRegistryMachine.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+
+
+class TightRegistryMachine(RegistryMachine):
+    """One frame for each member in a round."""
+
+    def __init__(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(module, "MAX_BYTES_PER_ROUND", 1)
+        super().__init__()
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            self.patch.undo()
+
+
+TestTightRegistryMachine = TightRegistryMachine.TestCase
+TestTightRegistryMachine.settings = settings(
+    max_examples=100, stateful_step_count=50, deadline=None
+)

@@ -5,6 +5,7 @@ import base64
 import hmac
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import jwt
@@ -31,7 +32,7 @@ from gateway.core.key_set import (
 )
 from gateway.core.token_rules import Identity, TokenRules
 from gateway.keys import DocumentKeys, DocumentUnavailable, FixedKeys, KeySource
-from gateway.tokens import MAX_TOKEN_BYTES, TokenVerifier
+from gateway.tokens import KEY_WITHDRAWN, MAX_TOKEN_BYTES, TokenVerifier
 from shared.core.close_codes import TOKEN_EXPIRED, Refusal
 
 NOW: Final = 1_800_000_000
@@ -43,7 +44,29 @@ RSA_WEAK: Final = rsa.generate_private_key(65537, 1024)
 EC: Final = ec.generate_private_key(ec.SECP256R1())
 ED: Final = ed25519.Ed25519PrivateKey.generate()
 RULES: Final = TokenRules("us", "app", "sub", "bigint", leeway_seconds=5)
-ME: Final = Identity("7", EXP)
+
+
+@dataclass(frozen=True, eq=False)
+class Bearer:
+    """Equals each identity of that user and end, whatever admitted it."""
+
+    user_id: str
+    expires_at: int
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Identity):
+            return False
+        is_verified = bool(other.admitted_by)
+        return is_verified and (other.user_id, other.expires_at) == (
+            self.user_id,
+            self.expires_at,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.user_id)
+
+
+ME: Final = Bearer("7", EXP)
 
 
 def pem(key: Any) -> str:
@@ -157,7 +180,7 @@ async def test_an_expired_token_is_told_apart(exp: float) -> None:
 
 
 async def test_an_expired_token_is_let_in_within_the_leeway() -> None:
-    assert await BY_SECRET.verify(signed(exp=NOW - 4)) == Identity("7", NOW - 4)
+    assert await BY_SECRET.verify(signed(exp=NOW - 4)) == Bearer("7", NOW - 4)
 
 
 def confused(algorithm: str = "HS256") -> str:
@@ -303,7 +326,7 @@ def test_no_text_breaks_the_verifier(text: str) -> None:
 async def test_issuer_and_audience_matter_only_where_they_are_set() -> None:
     rules = TokenRules(None, None, "uid", "text", leeway_seconds=0)
     held = verifier(parse_secret(SECRET), rules)
-    assert await held.verify(signed(uid="ada", iss=None)) == Identity("ada", EXP)
+    assert await held.verify(signed(uid="ada", iss=None)) == Bearer("ada", EXP)
     assert isinstance(await held.verify(signed()), Refusal)  # it has a sub, but no uid
 
 
@@ -394,6 +417,123 @@ async def test_a_key_that_is_taken_out_ends_what_it_verified() -> None:
     source.keys = parse_jwks(jwks(jwk(RSA_2, "RS256", kid="b")))
     assert isinstance(await held.verify(old), Refusal)
     assert await held.verify(signed(RSA_2, "RS256", header={"kid": "b"})) == ME
+
+
+async def admitted(held: TokenVerifier, token: str) -> Identity:
+    identity = await held.verify(token)
+    assert isinstance(identity, Identity)
+    assert not held.is_withdrawn(identity)
+    return identity
+
+
+OCT: Final = jwk(SECRET, "HS256")
+OTHER_OCT: Final = jwk("t" * 64, "HS256")
+RS: Final = jwk(RSA, "RS256")
+RS_2: Final = jwk(RSA_2, "RS256")
+
+
+@pytest.mark.parametrize(
+    ("before", "token", "after", "is_withdrawn"),
+    [
+        ([{**RS, "kid": "a"}], ("a", RSA), [{**RS_2, "kid": "b"}], True),
+        ([{**RS, "kid": "a"}], ("a", RSA), [{**RS_2, "kid": "a"}], True),
+        ([RS], (None, RSA), [RS_2], True),
+        ([RS], (None, RSA), [{**RS, "use": "sig", "kid": "b"}], False),
+        (
+            [{**RS, "kid": "a"}, {**RS_2, "kid": "b"}],
+            ("b", RSA_2),
+            [{**RS_2, "kid": "b"}, {**RS, "kid": "a"}],
+            False,
+        ),
+        ([{**RS, "kid": "a"}, {**RS_2, "kid": "b"}], ("b", RSA_2), [{**RS, "kid": "a"}], True),
+        ([OCT], (None, SECRET), [OTHER_OCT], True),
+        ([OCT], (None, SECRET), [{**OCT, "kid": "x"}], False),
+        ([OCT], (None, SECRET), [{**OCT, "alg": "HS512"}], True),
+        ([OCT], (None, SECRET), [{**OCT, "alg": "HS256"}], False),
+    ],
+    ids=[
+        "another key",
+        "another key of the same kid",
+        "without a kid",
+        "the same key, named",
+        "another order",
+        "one of two",
+        "another secret",
+        "the same secret, named",
+        "another algorithm only",
+        "its algorithm only",
+    ],
+)
+async def test_what_a_withdrawn_key_admitted_is_withdrawn(
+    before: list[Any], token: tuple[str | None, Any], after: list[Any], *, is_withdrawn: bool
+) -> None:
+    source = Counted(parse_jwks(jwks(*before)))
+    held = verifier(source)
+    kid, key = token
+    header = None if kid is None else {"kid": kid}
+    algorithm = "HS256" if isinstance(key, str) else "RS256"
+    identity = await admitted(held, signed(key, algorithm, header=header))
+    source.keys = parse_jwks(jwks(*after))
+    assert held.is_withdrawn(identity) is is_withdrawn
+
+
+async def test_what_admitted_a_token_is_named_alike_everywhere() -> None:
+    """And by whatever a new start may have changed: a ticket outlives it."""
+    identity = await admitted(verifier(parse_secret(SECRET)), GOOD)
+    assert await admitted(verifier(parse_secret(SECRET)), GOOD) == identity
+    assert SECRET not in identity.admitted_by
+    keys = FixedKeys(parse_secret(SECRET))
+    for changed in (
+        replace(RULES, issuer=None),
+        replace(RULES, audience=None),
+        replace(RULES, user_claim="uid"),
+    ):
+        assert TokenVerifier(keys, changed, now=lambda: NOW).is_withdrawn(identity)
+    assert verifier(parse_secret("t" * 64)).is_withdrawn(identity)
+
+
+async def test_keys_that_can_not_be_read_withdraw_nothing() -> None:
+    document, clock = Document(A), Clock()
+    source = document_keys(document, clock)
+    held = verifier(source)
+    identity = await admitted(held, signed(RSA, "RS256", header={"kid": "a"}))
+    for content in (DocumentUnavailable("away"), b"garbage", b'{"keys":[]}'):
+        document.content = content
+        clock.now += 5
+        await source.refresh()
+        assert source.state == "degraded"
+        assert not held.is_withdrawn(identity)
+        assert await held.confirm(identity) == identity
+
+
+async def test_what_another_gateway_verified_is_confirmed() -> None:
+    """By a key that may be newer than those held here; one that nobody has is refused."""
+    document, clock = Document(B), Clock()
+    other = verifier(parse_jwks(B))
+    identity = await admitted(other, signed(RSA_2, "RS256", header={"kid": "b"}))
+    source = document_keys(document, clock)
+    held = verifier(source)
+    assert await held.confirm(identity) == identity, "the keys were not read before"
+    document.content = A
+    clock.now += 5
+    await source.refresh()
+    document.content = B
+    clock.now += 5
+    assert await held.confirm(identity) == identity
+    document.content = A
+    clock.now += 5
+    await source.refresh()
+    clock.now += 5
+    assert await held.confirm(identity) == KEY_WITHDRAWN
+    document.content = DocumentUnavailable("away")
+    clock.now += 5
+    told = await held.confirm(identity)
+    assert isinstance(told, Refusal)
+    assert told.status == 503, "it may be of a key that is not known here yet"
+    assert await held.confirm(replace(identity, expires_at=0)) == TOKEN_EXPIRED
+    missing = await verifier(Counted(None)).confirm(identity)
+    assert isinstance(missing, Refusal)
+    assert missing.status == 503
 
 
 async def test_only_an_unknown_key_makes_the_verifier_look_for_others() -> None:
