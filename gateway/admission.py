@@ -1,6 +1,5 @@
 """Who may come in: from a request, or a message, to what its client may hear."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -21,8 +20,6 @@ from shared.redis_link import RedisLost
 
 NO_REDIS: Final = unavailable("Redis is away, or no listener has ever run: connect again")
 _NO_DATABASE: Final = unavailable("the database is away: connect again")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +125,7 @@ class Admission:
         """Why the user may not hear of the project, if so."""
         try:
             allowed = await self._access.may_hear((project_id, user_id))
-        except AccessUnavailable as exc:
-            log.warning("access could not be asked", extra={"reason": str(exc)})
+        except AccessUnavailable:  # logged where it was asked
             return _NO_DATABASE
         return None if allowed else FORBIDDEN
 

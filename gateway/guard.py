@@ -12,6 +12,7 @@ from gateway.access import Access, AccessUnavailable
 from gateway.core.membership import STARVING_SECONDS
 from gateway.core.pairs import Pair
 from gateway.fanout import Fanout
+from shared.core.log_pace import LogPace
 from shared.core.protocol import Recheck
 
 EVERYTHING: Final = Recheck(None, None)
@@ -40,6 +41,7 @@ class Guard:
         self._asking: set[Pair] = set()
         self._overtaken: set[Pair] = set()  # doubtful again since it is asked
         self._revalidating: dict[str, bool] = {}  # users; whether again after this time
+        self._log_pace = LogPace()
         self._revoked = Counter(
             "neverstale_revoked_total",
             "Users who lost a project that they were hearing of",
@@ -72,7 +74,12 @@ class Guard:
                 if is_patient and not self._access.has_ended:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                log.warning("access could not be asked anew", extra={"reason": str(exc)})
+                count = self._log_pace.count(loop.time())
+                if count:
+                    log.warning(
+                        "access could not be checked again, subscriptions were given up",
+                        extra={"count": count, "reason": str(exc)[:300]},
+                    )
                 self._asking.discard(pair)
                 self._overtaken.discard(pair)
                 self._fanout.give_up(pair)

@@ -13,7 +13,7 @@ from listener.install import (
 )
 from listener.membership import Membership
 from listener.pg_link import Connection
-from listener.rights import ensure_owner, find_reach
+from listener.rights import describe_exposures, ensure_owner, find_reach
 from listener.tables import Watched, looked_up
 from shared.core.access_rules import AccessRules, ConfigError
 from shared.lifecycle import FatalError
@@ -69,7 +69,7 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
     ]
     problems += await _find_rights(connection, plan)
     try:
-        await Membership(connection, rules).verify()
+        await Membership(connection, rules).verify_names()
     except FatalError as exc:
         problems.append(str(exc))
     notes = await _find_notes(connection, plan)
@@ -90,11 +90,9 @@ async def _find_rights(connection: Connection, plan: Plan) -> list[str]:
     ]
     owner = await ensure_owner(connection, None)
     reach = await find_reach(connection, plan.watched, owner)
-    return problems + [
-        f"our functions would run code of another role with the rights of {owner} "
-        f"({exposure}): {_RUN_INSTALL} --owner neverstale_writer"
-        for exposure in reach.exposures
-    ]
+    if reach.exposures:
+        problems.append(describe_exposures(reach, owner))
+    return problems
 
 
 async def _find_notes(connection: Connection, plan: Plan) -> list[str]:

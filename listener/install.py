@@ -11,7 +11,6 @@ import asyncpg
 
 from listener.core.triggers import (
     SEARCH_PATH,
-    TRIGGER_PREFIX,
     Capture,
     Table,
     Trigger,
@@ -21,7 +20,13 @@ from listener.core.triggers import (
 )
 from listener.core.watches import Watch, parse_bulk_threshold, parse_watches
 from listener.pg_link import LEADER_PID, Connection, reading
-from listener.rights import RIGHTS_SQL, ensure_owner, find_reach, owner_statements
+from listener.rights import (
+    RIGHTS_SQL,
+    describe_exposures,
+    ensure_owner,
+    find_reach,
+    owner_statements,
+)
 from listener.tables import Watched, describe_watches, looked_up
 
 # Below PostgreSQL's deadlock_timeout (1 s): in a deadlock it is we who give up, never the app.
@@ -46,7 +51,6 @@ _IN_THE_WAY: Final = (
 )
 # Only who may write our tables can hold it; readers and writers of rows are not in its way.
 _ONE_AT_A_TIME: Final = "lock table neverstale.installation in share update exclusive mode"
-_MOST_TOLD: Final = 3
 _Result = TypeVar("_Result")
 IS_INSTALLED: Final = "select to_regclass('neverstale.installation') is not null"
 
@@ -131,19 +135,14 @@ async def install(
 
 
 async def _settle_rights(connection: Connection, plan: Plan, wanted: str | None) -> None:
-    """Leave our functions to a role whose rights nobody gains. Raises ``InstallError``."""
+    """Leave trigger functions to a role whose rights nobody gains. Raises ``InstallError``."""
     try:
         owner = await ensure_owner(connection, wanted)
     except ValueError as exc:
         raise InstallError(f"--owner {wanted}: {exc}") from exc
     reach = await find_reach(connection, plan.watched, owner)
     if reach.exposures:
-        told = "; ".join(reach.exposures[:_MOST_TOLD])
-        raise InstallError(
-            f"our functions would run code of other roles with the rights of {owner} ({told}): "
-            "add --owner neverstale_writer (it is created, and can do nothing but write the "
-            "change log), or install as the owner of the tables; nothing was changed"
-        )
+        raise InstallError(f"{describe_exposures(reach, owner)}; nothing was changed")
     if owner != await connection.fetchval("select current_user::text"):
         for statement in owner_statements(owner, reach.reads):
             await connection.execute(statement)
@@ -196,7 +195,8 @@ async def print_sql(connection: Connection, config: Config, *, owner: str | None
     why = (
         "-- less than deadlock_timeout: if a lock is missed run it again, no writer was harmed"
     )
-    return f"begin;\n{why}\n{_NO_DEADLOCK}\n\n{body}\n\ncommit;\n"
+    path = f"set local search_path = {SEARCH_PATH};"
+    return f"begin;\n{path}\n{why}\n{_NO_DEADLOCK}\n\n{body}\n\ncommit;\n"
 
 
 async def _in_one_transaction(
@@ -244,7 +244,7 @@ async def plan_install(connection: Connection, config: Config) -> Plan:
     """What ``install`` would do to the database. Raises ``ConfigError``."""
     watched = await describe_watches(connection, config.watches)
     wanted = await _wanted(connection, config, watched)
-    rows = await connection.fetch(_INSTALLED, TRIGGER_PREFIX)
+    rows = await connection.fetch(_INSTALLED)
     found = {(row["schema"], row["table"], row["name"]): row for row in rows}
     create: list[Trigger] = []
     unchanged: list[Trigger] = []
@@ -253,6 +253,8 @@ async def plan_install(connection: Connection, config: Config) -> Plan:
         same = (
             row is not None
             and row["always"]
+            and row["is_fixed"]
+            and row["source"] == trigger.source
             and row["comment"] == f"neverstale {trigger.digest}"
         )
         (unchanged if same else create).append(trigger)

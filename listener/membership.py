@@ -1,7 +1,8 @@
 """Asks the database whose own lists a change of a project concerns."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
@@ -53,6 +54,14 @@ class Membership:
                 raise PgLost(f"{_REFUSED}: {exc}") from exc
             raise FatalError(f"{_REFUSED}: {exc}") from exc
 
+    async def verify_names(self) -> None:
+        """Find out whether the query fits the schema, without planning it: that runs what the
+        owners of its tables have put into their indexes, as the role that checks.
+        """
+        if self._rules.members:
+            async with self._asking() as query:
+                await self._connection.prepare(query)
+
     async def of(self, projects: Sequence[str]) -> Members | None:
         """The members of each project; None: they can't be told one by one.
 
@@ -72,6 +81,13 @@ class Membership:
         """At most one pair more than ``MAX_MEMBERS``. Raises ``_Unanswered``."""
         if not self._rules.members:
             return []
+        async with self._asking() as query:
+            rows = await self._connection.fetch(query, list(projects))
+        return [(project_id, user_id) for project_id, user_id in rows]
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[str]:
+        """A transaction for the query, which it yields. Raises ``_Unanswered``."""
         async with telling_loss():
             try:
                 async with self._connection.transaction(readonly=True):
@@ -80,8 +96,7 @@ class Membership:
                         f"set local statement_timeout = {round(MEMBERS_SECONDS * 1000)};"
                         f"set local search_path = {safe_search_path(await self._schemas())}"
                     )
-                    query = bounded_sql(self._rules.members, MAX_MEMBERS + 1)
-                    rows = await self._connection.fetch(query, list(projects))
+                    yield bounded_sql(self._rules.members, MAX_MEMBERS + 1)
             except asyncpg.InsufficientPrivilegeError as exc:
                 raise FatalError(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
             except asyncpg.SyntaxOrAccessError as exc:
@@ -90,7 +105,6 @@ class Membership:
                 raise
             except (asyncpg.PostgresError, ValueError) as exc:
                 raise _Unanswered(str(exc)) from exc
-        return [(project_id, user_id) for project_id, user_id in rows]
 
     async def _schemas(self) -> list[str]:
         """In which the query's names are looked up: as the role or the database is set."""

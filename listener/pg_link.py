@@ -1,6 +1,7 @@
 """Links to PostgreSQL: a LISTEN session with the leader's lock, and one to work with."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -71,6 +72,8 @@ _POOLED: Final = (
     asyncpg.InvalidSQLStatementNameError,
     asyncpg.DuplicatePreparedStatementError,
 )
+
+log = logging.getLogger(__name__)
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -202,7 +205,12 @@ class Session:
         try:
             async with telling_loss():
                 await self._connection.add_listener(channel, receive)
-                await other.execute(f"notify {channel}")
+                try:
+                    await other.execute(f"notify {channel}")
+                except asyncpg.ProgramLimitExceededError as exc:
+                    # some session listens and never reads; polling finds what is logged
+                    log.warning("notifications can't be sent", extra={"reason": str(exc)})
+                    return
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await arrived.wait()
             async with telling_loss():

@@ -8,7 +8,6 @@ from typing import Final
 import asyncpg
 
 from listener.core.triggers import (
-    SEARCH_PATH,
     Table,
     expression_sql,
     plain_column,
@@ -16,31 +15,50 @@ from listener.core.triggers import (
     quote_literal,
 )
 from listener.core.watches import Watch
-from listener.pg_link import Connection, finding_names
-from listener.tables import Watched, looked_up
+from listener.pg_link import Connection
+from listener.tables import PROBE, Watched, looked_up, probing
 
 _SQL: Final = Path(__file__).parent / "sql"
 RIGHTS_SQL: Final = (_SQL / "rights.sql").read_text()
 _OWNER_SQL: Final = (_SQL / "owner.sql").read_text()
 _REACH: Final = (_SQL / "reach.sql").read_text()
 _ROLE: Final = (_SQL / "role.sql").read_text()
+# of the functions that others' code runs in; new ones still are whose they were made by
 _OWNER: Final = """\
-select rolname::text from pg_proc join pg_roles r on r.oid = proowner
- where pronamespace = 'neverstale'::regnamespace and proname = 'notify'"""
-_PROBE: Final = "pg_temp.neverstale_probe"
+select coalesce((select rolname from pg_proc join pg_roles r on r.oid = proowner
+                  where pronamespace = to_regnamespace('neverstale')
+                    and prorettype = 'trigger'::regtype and proname <> 'wake'
+                  order by rolname = current_user limit 1), current_user)::text"""
+_MOST_TOLD: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
     """What our functions run and read.
 
-    ``exposures``: objects whose owners can make them run code of theirs, with the rights of the
-    functions' owner, and don't have those rights anyway. ``reads``: relations that expressions
-    look up.
+    ``exposures``: objects whose owners can make them run code of theirs, and would gain rights
+    by it. ``has_several``: not those of the functions' owner, who has none, but each other's.
+    ``reads``: relations that expressions look up.
     """
 
     exposures: tuple[str, ...]
     reads: tuple[str, ...]
+    has_several: bool = False
+
+
+def describe_exposures(reach: Reach, owner: str) -> str:
+    """Who would gain what, and what to do."""
+    told = "; ".join(reach.exposures[:_MOST_TOLD])
+    if reach.has_several:
+        return (
+            f"what runs in our functions belongs to several roles ({told}), who would gain "
+            "each other's rights: give it one owner, or watch it in databases of their own"
+        )
+    return (
+        f"our functions would run code of other roles with the rights of {owner} ({told}): run "
+        "python -m listener install --owner neverstale_writer (the role is created, and can do "
+        "nothing but write the change log), or install as the owner of the tables"
+    )
 
 
 async def ensure_owner(connection: Connection, wanted: str | None) -> str:
@@ -75,14 +93,21 @@ async def find_reach(connection: Connection, watched: Iterable[Watched], owner: 
     found = await connection.fetchrow(_ROLE, owner)
     is_harmless = found is not None and not found["can_do_more"]
     exposures: dict[str, None] = {}
+    owners: dict[str, str] = {}
     reads: dict[str, None] = {}
     for watch, tables in watched:
         for row in await _reached(connection, watch, tables, owner):
-            if not (row["is_trusted"] or is_harmless):
-                exposures[f"{row['object']} belongs to {row['owner']}"] = None
+            told = f"{row['object']} belongs to {row['owner']}"
+            if not row["is_trusted"]:
+                exposures[told] = None
+            if row["is_watched"] or not row["is_trusted"]:
+                owners.setdefault(row["owner"], told)
             if row["relation"]:
                 reads[row["relation"]] = None
-    return Reach(tuple(exposures), tuple(reads))
+    if is_harmless and exposures:
+        # whose code runs as that role could alter all functions that it owns
+        exposures = dict.fromkeys(owners.values() if len(owners) > 1 else ())
+    return Reach(tuple(exposures), tuple(reads), has_several=is_harmless)
 
 
 async def _reached(
@@ -93,16 +118,10 @@ async def _reached(
     is_own_parent = False
     for text in expressions:
         is_own_parent |= named.sql in {t.sql for t in await looked_up(connection, text, named)}
-    columns = ", ".join(
-        f"{expression_sql(text, named)} as e{number}" for number, text in enumerate(expressions)
-    )
-    async with finding_names(connection, SEARCH_PATH):
-        await connection.execute(
-            f"create temporary view neverstale_probe as"  # noqa: S608 names are quoted, expressions the operator's
-            f" select {columns or '1 as e0'} from {named.sql} as changed"
-        )
+    columns = [expression_sql(text, named) for text in expressions]
+    async with probing(connection, columns or ["1"], named.sql):
         return await connection.fetch(
-            _REACH, _PROBE, [table.sql for table in tables], owner, is_own_parent
+            _REACH, PROBE, [table.sql for table in tables], owner, is_own_parent
         )
 
 

@@ -1,24 +1,30 @@
 """Reads watched tables from the catalog, and what the expressions over their rows look up."""
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import asyncpg
 
-from listener.core.triggers import SEARCH_PATH, Table, columns_in, probe_sql
+from listener.core.triggers import (
+    SEARCH_PATH,
+    Table,
+    columns_in,
+    expression_sql,
+    quote_identifier,
+)
 from listener.core.watches import Watch
 from listener.pg_link import Connection, finding_names
 from shared.core.access_rules import ConfigError
 
 Watched: TypeAlias = tuple[Watch, list[Table]]
 
-_DESCRIBE: Final = (Path(__file__).parent / "sql" / "describe.sql").read_text()
+_SQL: Final = Path(__file__).parent / "sql"
+_DESCRIBE: Final = (_SQL / "describe.sql").read_text()
 _FIND: Final = "select pg_catalog.to_regclass($1)::pg_catalog.oid"
-# of the probed table, and of what is below it
-_OWN_ALIAS: Final = re.compile(r"changed(_\d+)?")
+_LOOKED_UP: Final = (_SQL / "looked_up.sql").read_text()
+PROBE: Final = "pg_temp.neverstale_probe"
 
 
 async def describe_watches(connection: Connection, watches: Sequence[Watch]) -> list[Watched]:
@@ -52,22 +58,41 @@ async def describe_watches(connection: Connection, watches: Sequence[Watch]) -> 
 
 async def looked_up(connection: Connection, text: str, table: Table) -> set[Table]:
     """The tables that an expression over the table's rows reads, through views too."""
+    expressions = [expression_sql(text, table)]
+    try:
+        async with probing(connection, expressions, _row_of_nulls(table)):
+            rows = await connection.fetch(_LOOKED_UP, PROBE)
+    except asyncpg.LockNotAvailableError:
+        raise
+    except asyncpg.PostgresError:  # it wants the row as a whole: the table counts as looked up
+        async with probing(connection, expressions, table.sql):
+            rows = await connection.fetch(_LOOKED_UP, PROBE)
+    return {Table(row["schema"], row["name"], ()) for row in rows if row["is_table"]}
+
+
+def _row_of_nulls(table: Table) -> str:
+    """A source with the table's columns that depends on their types alone."""
+    columns = zip(table.columns, table.types, strict=True)
+    nulls = ", ".join(f"null::{kind} as {quote_identifier(name)}" for name, kind in columns)
+    return f"(select {nulls})"
+
+
+@asynccontextmanager
+async def probing(
+    connection: Connection, expressions: Iterable[str], source: str
+) -> AsyncIterator[None]:
+    """Inside, the view ``PROBE`` is of these expressions; it does not outlast the block.
+
+    PostgreSQL parses it and records what it depends on, but does not plan it: planning runs
+    what the owner of a table has put into its indexes, as the role that installs.
+    """
+    columns = ", ".join(f"{one} as e{number}" for number, one in enumerate(expressions))
     async with finding_names(connection, SEARCH_PATH):
-        explained = await connection.fetchval(
-            "explain (verbose, format json) " + probe_sql(text, table)
+        await connection.execute(
+            f"create temporary view neverstale_probe as select {columns}"  # noqa: S608 names are quoted
+            f" from {source} as changed"
         )
-    return set(_relations(json.loads(explained)))
-
-
-def _relations(plan: Any) -> Iterator[Table]:
-    """The tables that a plan reads, wherever they are in it, but for the probed one."""
-    if isinstance(plan, list):
-        for part in plan:
-            yield from _relations(part)
-    elif isinstance(plan, dict):
-        if "Relation Name" in plan and not _OWN_ALIAS.fullmatch(plan["Alias"]):
-            yield Table(plan["Schema"], plan["Relation Name"], ())
-        yield from _relations(list(plan.values()))
+        yield
 
 
 async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
@@ -101,7 +126,7 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
     problems = [
         f"{key}: {text!r} is no column or expression over the row ({problem})"
         for key, text in watch.expressions.items()
-        if (problem := await _problem_of(connection, probe_sql(text, named)))
+        if (problem := await _problem_of(connection, text, named))
     ]
     placing = {name for text in watch.expressions.values() for name in columns_in(text, named)}
     problems += [
@@ -121,6 +146,7 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
             row["schema"],
             row["name"],
             tuple(row["columns"]),
+            types=tuple(row["types"]),
             in_tree=row["in_tree"],
             loose=frozenset(row["loose"]),
             root=named.name,
@@ -131,13 +157,17 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
     ]
 
 
-async def _problem_of(connection: Connection, query: str) -> str | None:
-    """Why the triggers could not run the query; or None."""
+async def _problem_of(connection: Connection, text: str, table: Table) -> str | None:
+    """Why the triggers could not evaluate the expression; or None."""
     try:
-        async with finding_names(connection, SEARCH_PATH):
-            await connection.execute(f"explain {query}")  # PREPARE asks for no rights
+        async with probing(connection, [expression_sql(text, table)], table.sql):
+            rows = await connection.fetch(_LOOKED_UP, PROBE)
     except asyncpg.LockNotAvailableError:
         raise
     except asyncpg.PostgresError as exc:
         return str(exc)
+    for row in rows:
+        is_own = (row["schema"], row["name"]) == (table.schema, table.name)
+        if row["is_named"] and not row["is_allowed"] and not is_own:
+            return f"permission denied for {row['kind']} {row['name']}"
     return None

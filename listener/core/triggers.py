@@ -37,7 +37,8 @@ class Table:
     may come and go by other tables of the tree; ``root`` is then the name of the watched one.
     ``loose`` columns have a type without equality (json), one that calls values equal which are
     not written alike (numeric, citext), or that is written as a session likes it (timestamptz).
-    ``unbounded`` columns have a type of variable length.
+    ``unbounded`` columns have a type of variable length. ``types`` are those of the columns, as
+    in SQL.
     """
 
     schema: str
@@ -47,6 +48,7 @@ class Table:
     loose: frozenset[str] = frozenset()
     root: str = ""
     unbounded: frozenset[str] = frozenset()
+    types: tuple[str, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -78,6 +80,13 @@ class Trigger:
     @property
     def digest(self) -> str:
         return hashlib.sha256("\n".join(self.statements).encode()).hexdigest()[:16]
+
+    @property
+    def source(self) -> str:
+        """The body of the function as PostgreSQL stores it."""
+        quoted = self.statements[0].partition(" as\n")[2].removesuffix(";")
+        tag = quoted.partition("\n")[0]
+        return quoted.removeprefix(tag).removesuffix(tag)
 
     @property
     def sql(self) -> str:
@@ -387,11 +396,6 @@ def expression_sql(text: str, table: Table) -> str:
     if column is None or column in table.unbounded:
         value = f"left({value}, {MAX_ID_BYTES + 1})"
     return f'{value} collate "C"'
-
-
-def probe_sql(text: str, table: Table) -> str:
-    """A query that fails if the triggers could not evaluate the text."""
-    return f"select {expression_sql(text, table)} from {table.sql} as changed"
 
 
 def plain_column(text: str, table: Table) -> str | None:

@@ -11,6 +11,10 @@ select n.nspname as schema, c.relname as name, c.relkind::text, c.oid = $1 as is
                from pg_attribute
               where attrelid = c.oid and attnum > 0 and not attisdropped
               order by attnum) as columns,
+       array(select format_type(atttypid, atttypmod)
+               from pg_attribute
+              where attrelid = c.oid and attnum > 0 and not attisdropped
+              order by attnum) as types,
        -- of these types and no others, what is equal is written alike, in every session
        array(select attname::text
                from pg_attribute

@@ -1,6 +1,8 @@
--- $1: the prefix of our triggers' names -> those that there are, with the comment that holds their digest.
+-- Triggers that run functions of ours, with the comment that holds their digest, and whether the function still is what
+-- the comment says: none of its settings was changed. Not of temporary tables: they end with their session.
 select n.nspname as schema, c.relname as table, t.tgname as name, t.tgenabled = 'A' as always,
-       coalesce(obj_description(t.tgfoid, 'pg_proc'), '') as comment
+       coalesce(obj_description(t.tgfoid, 'pg_proc'), '') as comment,
+       p.prosecdef and p.proconfig[1] = 'search_path=pg_catalog, pg_temp' as is_fixed, p.prosrc as source
   from pg_trigger t
   join pg_class c on c.oid = t.tgrelid
   join pg_namespace n on n.oid = c.relnamespace
@@ -8,4 +10,4 @@ select n.nspname as schema, c.relname as table, t.tgname as name, t.tgenabled = 
  where p.pronamespace = 'neverstale'::regnamespace
    and n.nspname <> 'neverstale'
    and t.tgparentid = 0
-   and starts_with(t.tgname, $1)
+   and c.relpersistence <> 't'

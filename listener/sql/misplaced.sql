@@ -16,7 +16,7 @@ with documented (name, privileges) as (
      where relnamespace = 'neverstale'::regnamespace and relkind in ('r', 'v', 'S')
        and a.grantee <> relowner
        and a.grantee not in (select proowner from pg_proc
-                              where pronamespace = 'neverstale'::regnamespace and proname = 'notify')
+                              where pronamespace = 'neverstale'::regnamespace and prorettype = 'trigger'::regtype)
        and (a.grantee not in (select grantee from functions where proname = 'try_lead')
             or coalesce(a.privilege_type <> all (privileges), true))
     union all

@@ -32,7 +32,11 @@ begin
     union all
     select format('revoke all on function %s from %s', function, role), 2
       from granted
-     where is_trigger or (grantee = 0 and not (name = 'notify' and exists (select from users where grantee = 0)))
+     where is_trigger
+        -- try_lead() that was made just now, by default privileges
+        or (name = 'try_lead' and grantee not in (select listeners.grantee from listeners)
+            and exists (select from granted made where made.name = 'try_lead' and made.grantee = 0))
+        or (grantee = 0 and not (name = 'notify' and exists (select from users where grantee = 0)))
      order by step
   loop
     execute statement;

@@ -5,6 +5,10 @@ select concat_ws(', ',
          case when rolcreaterole or rolcreatedb or rolreplication then 'it has attributes' end,
          (select 'it is a member of ' || string_agg(roleid::regrole::text, ', ')
             from pg_auth_members where member = r.oid),
+         (select string_agg(member::regrole::text, ', ') || ' may act as it'
+            from pg_auth_members m join pg_roles o on o.oid = m.member
+           where m.roleid = r.oid and not o.rolsuper and o.rolname <> current_user
+             and o.oid is distinct from (select nspowner from pg_namespace where nspname = 'neverstale')),
          (select 'it owns ' || count(*) || ' other objects'
             from pg_shdepend
            where refclassid = 'pg_authid'::regclass and refobjid = r.oid and deptype = 'o'

@@ -1,3 +1,38 @@
+-- A schema of this name that another role has made may hold tables whose triggers would run code of theirs.
+do $neverstale$
+declare
+  found text;
+begin
+  with objects (object, owner) as (
+    select 'schema neverstale', nspowner from pg_namespace where nspname = 'neverstale'
+    union all
+    select 'relation ' || oid::regclass, relowner
+      from pg_class where relnamespace = to_regnamespace('neverstale')
+    union all
+    select 'function ' || oid::regprocedure, proowner
+      from pg_proc
+     where pronamespace = to_regnamespace('neverstale')
+       -- the role that trigger functions were given to
+       and not (prorettype = 'trigger'::regtype and proname <> 'wake'
+                and exists (select from pg_roles r where r.oid = proowner and not rolcanlogin))
+    union all
+    select 'function ' || tgfoid::regprocedure, proowner
+      from pg_trigger t
+      join pg_class c on c.oid = tgrelid
+      join pg_proc p on p.oid = tgfoid
+     where relnamespace = to_regnamespace('neverstale') and not tgisinternal
+  )
+  select format('%s belongs to %s', object, owner::regrole) into found
+    from objects
+   where not pg_has_role(owner, current_user, 'MEMBER')
+   limit 1;
+  if found is not null then
+    raise exception 'neverstale: %: install as that role, or drop or give away what is not yours', found
+      using errcode = 'insufficient_privilege';
+  end if;
+end
+$neverstale$;
+
 create schema if not exists neverstale;
 
 -- The truth: a row for each change, or for what must be widened (action RECONNECT, resource = its reason). A project that
@@ -128,5 +163,37 @@ begin
   insert into neverstale.change_log (project_id, user_id, resource, id, action)
   values (notify.project_id, notify.user_id, notify.resource,
           case when octet_length(notify.id) <= 512 then notify.id end, notify.action); -- without one: all of the project
+end
+$neverstale$;
+
+-- What default privileges gave to others in a schema that was made just now.
+do $neverstale$
+declare
+  statement text;
+begin
+  if (select xmin from pg_namespace where nspname = 'neverstale') is distinct from pg_current_xact_id()::xid then
+    return;
+  end if;
+  for statement in
+    select format('revoke all on table %s from %s', c.oid::regclass, named.role)
+      from pg_class c
+      cross join lateral aclexplode(relacl) a
+      cross join lateral (select case a.grantee when 0 then 'public' else a.grantee::regrole::text end as role) named
+     where relnamespace = 'neverstale'::regnamespace and a.grantee <> relowner
+    union
+    select format('revoke all on function %s from %s', p.oid::regprocedure, named.role)
+      from pg_proc p
+      cross join lateral aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+      cross join lateral (select case a.grantee when 0 then 'public' else a.grantee::regrole::text end as role) named
+     where pronamespace = 'neverstale'::regnamespace and a.grantee <> proowner
+    union
+    select format('revoke all on schema neverstale from %s', named.role)
+      from pg_namespace n
+      cross join lateral aclexplode(nspacl) a
+      cross join lateral (select case a.grantee when 0 then 'public' else a.grantee::regrole::text end as role) named
+     where nspname = 'neverstale' and a.grantee <> nspowner
+  loop
+    execute statement;
+  end loop;
 end
 $neverstale$;

@@ -201,7 +201,7 @@ async def test_sockets_that_the_gateway_ends_are_not_read(world: World) -> None:
                     assert response.status == 200
                 code = 4401
             else:
-                writer.write(frame(PING, b"") * 30)
+                writer.write(frame(PING, b"") * 600)  # more than a page with 100 projects may
                 code = 4429
             told = await read_frame(reader)
             while told.opcode != CLOSE:

@@ -75,9 +75,11 @@ async def test_renewing_tokens_asks_for_access_once_in_a_while_however_often(
         began = loop.time()
         fresh = [token(world.ada, exp=3_000_000_000 + number) for number in range(20)]
         await asyncio.gather(*(renew(client, fresh) for client in clients))
-        pairs = await value_of(world, gateway, asked) - before
+        async with asyncio.timeout(HANG_SECONDS):
+            while (pairs := await value_of(world, gateway, asked) - before) < len(projects):
+                await asyncio.sleep(0.05)
         passes = 2 + (loop.time() - began) / 5
-        assert len(projects) <= pairs <= passes * len(projects)
+        assert pairs <= passes * len(projects)
         await world.database.execute(
             "update projects set owner_id = $1 where id = $2", world.grace, projects[0]
         )

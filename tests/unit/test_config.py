@@ -20,7 +20,6 @@ from listener.core.triggers import (
     plain_column,
     plan_capture,
     plan_triggers,
-    probe_sql,
     quote_identifier,
     quote_literal,
 )
@@ -170,7 +169,16 @@ def test_a_text_that_is_nothing_but_a_column_is_found(text: str, column: str | N
     assert plain_column(text, TASKS) == column
     value = f"{quote_identifier(column)}::text" if column else f"left(({text})::text, 513)"
     assert expression_sql(text, TASKS) == f'{value} collate "C"'
-    assert probe_sql(text, TASKS).endswith('from "public"."tasks" as changed')
+
+
+def test_a_functions_source_is_what_is_between_its_quotes() -> None:
+    watch = Watch("tasks", "a $neverstale$ quote", id="id", project="project_id", user=None)
+    for trigger in plan_triggers(watch, TASKS, CAPTURE):
+        assert trigger.source.startswith("\n#variable_conflict")
+        assert trigger.source.endswith("end\n")
+        assert f"as\n$neverstale1${trigger.source}$neverstale1$;" in trigger.sql or (
+            f"as\n$neverstale${trigger.source}$neverstale$;" in trigger.sql
+        )
 
 
 @pytest.mark.parametrize(
