@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
@@ -12,7 +13,7 @@ from gateway.access import Access
 from gateway.admission import NO_REDIS, Admission, Admitted, offer_of
 from gateway.connection import Connection
 from gateway.core.handshake import NOT_A_WEBSOCKET, UPGRADE_HEADERS, Offer
-from gateway.core.limits import AUTH_COST, Pacer, SocketLimits
+from gateway.core.limits import AUTH_COST, Bucket, Pacer, SocketLimits
 from gateway.core.session import (
     Auth,
     Message,
@@ -88,6 +89,7 @@ class Sockets:
             "neverstale_refused_total", "Sockets refused", ["code"], registry=registry
         )
         self._connections: set[Connection] = set()
+        self._replayed: WeakValueDictionary[str, Bucket] = WeakValueDictionary()
         self.draining = False
 
     async def open(self, request: web.Request) -> web.StreamResponse:
@@ -112,7 +114,7 @@ class Sockets:
             is_v1=offer.is_v1,
             max_message_bytes=self._limits.max_message_bytes,
             identity=admitted.identity,
-            pacer=Pacer(self._limits, asyncio.get_running_loop().time()),
+            pacer=self._pacer(admitted.identity.user_id),
         )
         if self.draining:  # since it was admitted
             await connection.close(CloseCode.DRAINING, "draining")
@@ -127,6 +129,12 @@ class Sockets:
             self._fanout.leave(connection)
             self._connections.discard(connection)
         return connection.response
+
+    def _pacer(self, user_id: str) -> Pacer:
+        """A socket's budget; that of rows which are replayed is its user's."""
+        now = asyncio.get_running_loop().time()
+        replayed = self._replayed.setdefault(user_id, Bucket(self._limits.replay_rate, now))
+        return Pacer(self._limits, now, replayed)
 
     async def _refuse(
         self, request: web.Request, offer: Offer, refusal: Refusal

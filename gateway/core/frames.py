@@ -62,12 +62,22 @@ class FrameRules:
                 continue
             if not self._header:
                 self._start = position
-            self._header.append(piece[position])
-            position += 1
+            part = piece[position : position + self._header_size() - len(self._header)]
+            self._header += part
+            position += len(part)
             problem = self._check_header()
             if problem is not None:
                 return Violation(self._start, problem)
         return None
+
+    def _header_size(self) -> int:
+        """Of the frame that is being read, as far as it can be told; with its close code."""
+        header = self._header
+        if len(header) < 2:
+            return 2
+        length = header[1] & 0x7F
+        code_bytes = 2 if header[0] & 0x0F == _CLOSE and length >= 2 else 0
+        return 2 + _LENGTH_BYTES.get(length, 0) + 4 + code_bytes
 
     def _check_header(self) -> str | None:
         """What is wrong with the frame; if it is all there, go on to its payload."""
@@ -79,7 +89,7 @@ class FrameRules:
             return "a client's frames must be masked"
         length_bytes = _LENGTH_BYTES.get(length, 0)
         code_bytes = 2 if opcode == _CLOSE and length >= 2 else 0
-        if len(header) < 2 + length_bytes + 4 + code_bytes:
+        if len(header) < self._header_size():
             return None
         if length_bytes:
             length = int.from_bytes(header[2 : 2 + length_bytes], "big")

@@ -16,7 +16,7 @@ SUBSCRIBE_COST: Final = 5
 AUTH_COST: Final = 10
 BYTES_PER_COST: Final = 4096
 ROWS_PER_MESSAGE: Final = 10
-ROWS_PER_LOG: Final = 1000
+ROWS_PER_PROJECT: Final = 100
 MANY_PROJECTS: Final = 1000
 
 
@@ -43,8 +43,8 @@ class SocketLimits:
     def plan(
         cls, max_message_bytes: int, max_projects: int, messages_per_second: float
     ) -> "SocketLimits":
-        """Limits by which a page may come back with all its projects at once, each with a whole
-        log to replay.
+        """Limits by which a page may come back with all its projects at once, each with many
+        rows to replay.
         """
         projects = max_projects or MANY_PROJECTS
         rows_per_second = messages_per_second * ROWS_PER_MESSAGE
@@ -53,14 +53,14 @@ class SocketLimits:
             max_message_bytes,
             max_projects,
             Rate(messages_per_second, burst),
-            Rate(rows_per_second, projects * ROWS_PER_LOG),
+            Rate(rows_per_second, projects * ROWS_PER_PROJECT),
         )
 
 
 class Bucket:
     """What is left of one client's rate (a token bucket)."""
 
-    __slots__ = ("_at", "_left", "_rate")
+    __slots__ = ("__weakref__", "_at", "_left", "_rate")
 
     def __init__(self, rate: Rate, now: float) -> None:
         self._rate = rate
@@ -154,15 +154,18 @@ class Pacer:
     """Whether a socket's client asks for too much.
 
     Over its burst it is told so, and not read until it owes nothing any more. If that would
-    take over ``PATIENCE_SECONDS`` for the frames that it has sent, it is a flood.
+    take over ``PATIENCE_SECONDS`` for the frames that it has sent, it is a flood. *replayed* is
+    the budget of rows that are replayed, which all sockets of a user may share.
     """
 
     __slots__ = ("_bucket", "_limits", "_replayed", "_was_told")
 
-    def __init__(self, limits: SocketLimits, now: float) -> None:
+    def __init__(
+        self, limits: SocketLimits, now: float, replayed: Bucket | None = None
+    ) -> None:
         self._limits = limits
         self._bucket = Bucket(limits.rate, now)
-        self._replayed = Bucket(limits.replay_rate, now)
+        self._replayed = replayed or Bucket(limits.replay_rate, now)
         self._was_told = False
 
     def judge(self, frames: int, now: float) -> Pace:

@@ -64,7 +64,7 @@ async def many_users(peer: Peer) -> None:
     )
 
 
-@attack(CONNECT)
+@attack(CONNECT, bounds=MANY_EVENTS)
 async def malformed_notify(peer: Peer) -> None:
     """Thousands of malformed NOTIFYs in one statement. Nobody is reset, the log is bounded."""
     await peer.query_for_ever(_CONNECT, _MALFORMED, pause_seconds=0.1)

@@ -7,6 +7,7 @@ from gateway.core.limits import (
     AUTH_COST,
     PATIENCE_SECONDS,
     SUBSCRIBE_COST,
+    Bucket,
     Buckets,
     Pace,
     Pacer,
@@ -142,6 +143,14 @@ def test_what_a_message_costs_slows_down_but_is_no_flood() -> None:
     assert pacer.judge(1, 0) is Pace.FLOOD
 
 
+def test_sockets_of_one_user_share_the_budget_of_replayed_rows() -> None:
+    shared = Bucket(LIMITS.replay_rate, 0)
+    one, other = Pacer(LIMITS, 0, shared), Pacer(LIMITS, 0, shared)
+    one.charge_replay(10**6, 0)
+    assert other.wait_seconds(0) == one.wait_seconds(0) > 0
+    assert Pacer(LIMITS, 0).wait_seconds(0) == 0
+
+
 def test_rows_that_were_replayed_have_a_budget_of_their_own() -> None:
     pacer = Pacer(LIMITS, 0)
     pacer.charge_replay(30, 0)
@@ -162,7 +171,7 @@ def test_a_page_may_come_back_with_all_its_projects() -> None:
     for _ in range(100):
         assert pacer.judge(1, 0) is Pace.FINE
         pacer.charge(SUBSCRIBE_COST, 0)
-        pacer.charge_replay(1000, 0)
+        pacer.charge_replay(100, 0)
         assert pacer.wait_seconds(0) == 0
     assert pacer.judge(1, 0) is Pace.FINE
     pacer.charge(AUTH_COST, 0)
