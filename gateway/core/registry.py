@@ -33,6 +33,9 @@ from shared.core.protocol import Reason
 from shared.core.replay import Cursor, Since, decide_replay
 
 MAX_CHANNELS_PER_ROUND: Final = 200
+MAX_SEATS_PER_ROUND: Final = (
+    400  # all are served at once: nobody else is told anything meanwhile
+)
 MAX_HEARD_PER_ROUND: Final = 10_000
 MAX_BYTES_PER_ROUND: Final = 128 * 1024  # to one member; the last frame may exceed it
 
@@ -392,6 +395,7 @@ class Registry(Generic[Member]):
             return []
         wanted: dict[Channel, Since] = {}
         members: list[Member] = []
+        seats = 0
         for member in self._waiting:
             membership = self._members[member]
             behind = membership.behind
@@ -400,6 +404,9 @@ class Registry(Generic[Member]):
             more = sum(channel not in wanted for channel in behind)
             if wanted and len(wanted) + more > MAX_CHANNELS_PER_ROUND:
                 continue
+            if members and seats + len(behind) > MAX_SEATS_PER_ROUND:
+                continue
+            seats += len(behind)
             for channel, seat in behind.items():
                 if wanted.get(channel) is None:
                     wanted[channel] = seat.since

@@ -449,6 +449,19 @@ def test_a_round_is_bounded(registry: Registry[str], monkeypatch: pytest.MonkeyP
     assert reading([again]).wanted == {B: None}
 
 
+def test_a_round_serves_so_many_at_once_and_the_others_next(
+    registry: Registry[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SEATS_PER_ROUND", 1)
+    registry.join("one", {A: None})
+    registry.join("two", {A: None})
+    first = reading(registry.acknowledged(A))
+    *told, again = registry.answered(first.round, {A: answer()})
+    assert told == [Greet("one", [at(5)], [])]
+    *told, _ = [*registry.answered(reading([again]).round, {A: answer()}), None]
+    assert told == [Greet("two", [at(5)], [])]
+
+
 def test_too_much_that_is_heard_during_a_round_is_read_again(
     registry: Registry[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
