@@ -38,11 +38,11 @@ class Reach:
 
     ``exposures``: objects whose owners can make them run code of theirs, and would gain rights
     by it. ``has_several``: not those of the functions' owner, who has none, but each other's.
-    ``reads``: relations that expressions look up.
+    ``reads``: relations that expressions look up, each with its schema.
     """
 
     exposures: tuple[str, ...]
-    reads: tuple[str, ...]
+    reads: tuple[tuple[str, str], ...]
     has_several: bool = False
 
 
@@ -94,7 +94,7 @@ async def find_reach(connection: Connection, watched: Iterable[Watched], owner: 
     is_harmless = found is not None and not found["can_do_more"]
     exposures: dict[str, None] = {}
     owners: dict[str, str] = {}
-    reads: dict[str, None] = {}
+    reads: dict[tuple[str, str], None] = {}
     for watch, tables in watched:
         for row in await _reached(connection, watch, tables, owner):
             told = f"{row['object']} belongs to {row['owner']}"
@@ -103,7 +103,7 @@ async def find_reach(connection: Connection, watched: Iterable[Watched], owner: 
             if row["is_watched"] or not row["is_trusted"]:
                 owners.setdefault(row["owner"], told)
             if row["relation"]:
-                reads[row["relation"]] = None
+                reads[row["schema"], row["relation"]] = None
     if is_harmless and exposures:
         # whose code runs as that role could alter all functions that it owns
         exposures = dict.fromkeys(owners.values() if len(owners) > 1 else ())
@@ -125,12 +125,12 @@ async def _reached(
         )
 
 
-def owner_statements(owner: str, reads: Iterable[str]) -> tuple[str, ...]:
+def owner_statements(owner: str, reads: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """SQL that gives our functions to the role, and the role what they need."""
     name = quote_identifier(owner)
-    schemas = sorted({relation.partition(".")[0] for relation in reads})
+    schemas = sorted({schema for schema, _ in reads})
     return (
         _OWNER_SQL.replace("{owner}", quote_literal(name)),
         *(f"grant usage on schema {schema} to {name};" for schema in schemas),
-        *(f"grant select on {relation} to {name};" for relation in reads),
+        *(f"grant select on {relation} to {name};" for _, relation in reads),
     )

@@ -43,7 +43,7 @@ select named.type || ' ' || named.identity as object,
        owner::regrole::text as owner,
        pg_has_role(owner, $3::name, 'MEMBER') as is_trusted,
        classid = 'pg_class'::regclass and objid in (select oid from watched) as is_watched,
-       case when is_read then named.identity end as relation
+       case when is_read then named.identity end as relation, named.schema
   from objects
   cross join lateral pg_identify_object(classid, objid, 0) as named
  order by 1

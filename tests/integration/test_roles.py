@@ -356,21 +356,21 @@ async def test_look_ups_work_with_the_rights_of_a_functions_owner(
     """It may read what the expressions look up: through a view, the view."""
     await world.database.execute(
         """
-        create schema parts;
-        create view parts.placed as select id, project_id from tasks;
-        create table parts.notes (id int primary key, task_id uuid, parent_id int);
+        create schema "odd.parts";
+        create view "odd.parts".placed as select id, project_id from tasks;
+        create table "odd.parts".notes (id int primary key, task_id uuid, parent_id int);
         """
     )
     config = tmp_path / "own.toml"
     config.write_text(
         """
         [[watch]]
-        table = "parts.notes"
+        table = '"odd.parts".notes'
         resource = "note"
         id = "id"
-        project = '''(select p.project_id from parts.placed p where p.id = coalesce(
+        project = '''(select p.project_id from "odd.parts".placed p where p.id = coalesce(
           changed.task_id,
-          (select n.task_id from parts.notes n where n.id = changed.parent_id)))'''
+          (select n.task_id from "odd.parts".notes n where n.id = changed.parent_id)))'''
         [[watch]]
         table = "tasks"
         resource = "task"
@@ -382,12 +382,11 @@ async def test_look_ups_work_with_the_rights_of_a_functions_owner(
     writer = f"writer_{roles.suffix}"
     code, _, errors = await world.command("listener", "install", "--owner", writer)
     assert (code, errors) == (0, "")
-    app = await roles.make("app", "usage on schema parts", "insert on parts.notes")
+    app = await roles.make("app", 'usage on schema "odd.parts"', 'insert on "odd.parts".notes')
     async with roles.session(app) as session:
-        await session.execute(
-            "insert into parts.notes values (1, '7a500000-0000-4000-8000-000000000001', null)"
-        )
-        await session.execute("insert into parts.notes values (2, null, 1)")
+        insert = 'insert into "odd.parts".notes values ($1, $2, $3)'
+        await session.execute(insert, 1, "7a500000-0000-4000-8000-000000000001", None)
+        await session.execute(insert, 2, None, 1)
     logged = await world.database.fetch(
         "select resource, id, project_id from neverstale.change_log order by at"
     )
