@@ -103,9 +103,9 @@ MUTANTS: Final = (
         "save the cursor before publishing",
         f"{_TESTS}test_failover.py -k could_not_be_published",
         "listener/leader.py",
-        "            await self._publisher.publish(planned, place.generation)\n",
+        "            await self._publish(planned, place)\n",
         "            await self._save(replace(place, cursor=batch.cursor), tick_lag_ms=None)\n"
-        "            await self._publisher.publish(planned, place.generation)\n",
+        "            await self._publish(planned, place)\n",
     ),
     Mutant(
         "never compare Redis's identity",
