@@ -11,6 +11,7 @@ import pytest
 from tests.integration.conftest import World
 from tests.integration.processes import (
     HANG_SECONDS,
+    ROOT,
     WS_PATH,
     Client,
     connected,
@@ -18,6 +19,7 @@ from tests.integration.processes import (
     token,
 )
 
+_SAVE_LUA = (ROOT / "listener" / "lua" / "save.lua").read_text()
 TASK = "7a500000-0000-4000-8000-000000000001"
 
 
@@ -148,7 +150,11 @@ async def test_what_could_not_be_published_is_published_again(world: World) -> N
     listener = await world.listener()
     gateway = await world.gateway()
     async with world.client(gateway, world.apollo, world.ada) as client, world.redis() as redis:
-        await redis.script_flush()
+        # saving goes on, publishing fails; in one step, as the leader saves with each tick
+        async with redis.pipeline(transaction=True) as steps:
+            steps.script_flush()  # type: ignore[unused-awaitable]
+            steps.script_load(_SAVE_LUA)  # type: ignore[unused-awaitable]
+            await steps.execute()
         changed = await insert_tasks(world, 1)
         await eventually(lambda: listener.logged("redis lost"), "it could not be published")
         await assert_consistent_after(client, changed)
