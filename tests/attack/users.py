@@ -12,7 +12,8 @@ from tests.frames import frame
 from tests.integration.processes import connected
 
 SOCKETS: Final = 40
-RATE: Final = 19.0  # frames a second, by pauses: the most that a socket may send without being slowed down
+# frames a second, by pauses: the most that a socket may send without being slowed down
+RATE: Final = 19.0
 ROWS: Final = 300
 _PINGS: Final = frame(9, b"", mask=bytes(4)) * 500
 _BIG: Final = frame(1, b'{"type":"x","y":"' + b"z" * 65_000 + b'"}', mask=bytes(4))
