@@ -241,6 +241,10 @@ class Leader:
             await self._log.shrink()
 
     async def _save(self, place: Place, *, tick_lag_ms: int | None) -> None:
+        if self._mailbox.raw_lost:
+            # Its reset may have to wait. Until then clients are not told that they are live,
+            # and a successor that finds this stored resets, whatever becomes of this process.
+            place = replace(place, live=False)
         if not await self._publisher.save(place, tick_lag_ms=tick_lag_ms):
             raise RedisLost("another generation is stored: another leader wrote it")
 

@@ -76,6 +76,7 @@ class Redis:
     def __init__(self) -> None:
         self.tries = 0
         self.resets: list[str] = []
+        self.on_save: Callable[[Place], None] = lambda _: None
         self.was_reset = asyncio.Event()
         self.on_publish: Callable[[], dict[Channel, str]] = dict
 
@@ -89,8 +90,9 @@ class Redis:
         self.tries += 1
         return self.on_publish()
 
-    async def save(self, _place: Place, *, tick_lag_ms: int | None) -> bool:
+    async def save(self, place: Place, *, tick_lag_ms: int | None) -> bool:
         _ = tick_lag_ms
+        self.on_save(place)
         return True
 
     async def reset(self, place: Place) -> None:
@@ -210,6 +212,23 @@ async def test_wake_ups_that_bring_nothing_do_not_make_it_read_all_the_time() ->
     began = asyncio.get_running_loop().time()
     await led.until(enough.wait())
     assert asyncio.get_running_loop().time() - began > 30 * 0.01
+
+
+async def test_clients_are_not_live_while_the_reset_for_a_lost_notification_waits() -> None:
+    led = Led()
+    saved: list[tuple[int, bool]] = []  # resets so far, and whether it was live
+    has_waited = asyncio.Event()
+
+    def note(place: Place) -> None:
+        saved.append((len(led.redis.resets), place.live))
+        if len(saved) == 1 or saved[-1] == (1, True):
+            led.mailbox.losses += 1  # the second comes while the first's pause still lasts
+        elif saved[-1] == (1, False):
+            has_waited.set()
+
+    led.redis.on_save = note
+    await led.until(has_waited.wait())
+    assert saved[0] == (0, True)
 
 
 @pytest.mark.parametrize(
