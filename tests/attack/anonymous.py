@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from functools import partial
 from itertools import count, cycle
 from typing import Final
 
@@ -17,6 +18,15 @@ DRIBBLE_SECONDS: Final = 0.3
 _PINGS: Final = frame(9, b"", mask=bytes(4)) * 1000
 _BOMB_BYTES: Final = 100_000_000
 _SMALL: Final = Bounds(growth_mib=32)
+
+
+_attack_on_few_descriptors: Final = partial(
+    attack,
+    ANONYMOUS,
+    bounds=_SMALL,
+    max_files=256,
+    settings={"MAX_SOCKETS_PER_ADDRESS": "100", "MAX_SOCKETS": "200"},
+)
 
 
 @attack(ANONYMOUS, bounds=_SMALL)
@@ -101,12 +111,7 @@ async def large_headers(peer: Peer) -> None:
     await peer.repeat(pour)
 
 
-@attack(
-    ANONYMOUS,
-    bounds=_SMALL,
-    max_files=256,
-    settings={"MAX_SOCKETS_PER_ADDRESS": "100", "MAX_SOCKETS": "200"},
-)
+@_attack_on_few_descriptors()
 async def idle_connections(peer: Peer) -> None:
     """300 keep-alive connections that stay idle after a request, to a gateway with 256
     descriptors. They are counted by address and ended soon: others can log in.
@@ -120,12 +125,7 @@ async def idle_connections(peer: Peer) -> None:
     await peer.repeat(idle, connections=300)
 
 
-@attack(
-    ANONYMOUS,
-    bounds=_SMALL,
-    max_files=256,
-    settings={"MAX_SOCKETS_PER_ADDRESS": "100", "MAX_SOCKETS": "200"},
-)
+@_attack_on_few_descriptors()
 async def silent_connections(peer: Peer) -> None:
     """300 connections that send nothing, to a gateway with 256 descriptors: others log in."""
 

@@ -155,7 +155,20 @@ async def connected(
     v1: bool = False,
 ) -> AsyncIterator[Client]:
     """A client, its greeting not read yet."""
-    bearer = token(user_id)
+    async with connected_by(http, gateway, project_id, token(user_id), v1=v1) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connected_by(
+    http: aiohttp.ClientSession,
+    gateway: Part,
+    project_id: str,
+    bearer: str,
+    *,
+    v1: bool = False,
+) -> AsyncIterator[Client]:
+    """The same with a token of one's own."""
     async with http.ws_connect(
         f"{gateway.url}{WS_PATH}?project_id={project_id}",
         headers={} if v1 else {"Authorization": f"Bearer {bearer}"},

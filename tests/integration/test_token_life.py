@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.integration.conftest import World
-from tests.integration.processes import WS_PATH, Client, Part, token
+from tests.integration.processes import Client, Part, connected_by, token
 from tests.integration.test_resume import change, rows
 
 
@@ -25,12 +25,7 @@ def soon(seconds: float = 2) -> int:
 async def until(world: World, gateway: Part, exp: int, *, v1: bool) -> AsyncIterator[Client]:
     """A greeted client whose token ends then."""
     bearer = token(world.ada, exp=exp)
-    async with world.http.ws_connect(
-        f"{gateway.url}{WS_PATH}?project_id={world.apollo}",
-        headers={} if v1 else {"Authorization": f"Bearer {bearer}"},
-        protocols=("neverstale.v1", f"bearer.{bearer}") if v1 else (),
-    ) as socket:
-        client = Client(socket)
+    async with connected_by(world.http, gateway, world.apollo, bearer, v1=v1) as client:
         await client.next()
         yield client
 

@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from tests.integration.conftest import World
-from tests.integration.processes import SECRET, WS_PATH, Client, Part, eventually
+from tests.integration.processes import SECRET, WS_PATH, Client, Part, connected_by, eventually
 from tests.integration.test_failover import assert_flows
 from tests.integration.test_refusals import ADA, APOLLO, refused_plain
 from tests.integration.test_tokens import NEW, OLD, KeyServer, jwks, key_server, signed
@@ -26,12 +26,7 @@ async def opened_by(
     world: World, gateway: Part, bearer: str, *, v1: bool = False
 ) -> AsyncIterator[Client]:
     """A greeted client that came with this token."""
-    async with world.http.ws_connect(
-        f"{gateway.url}{WS_PATH}?project_id={APOLLO}",
-        headers={} if v1 else {"Authorization": f"Bearer {bearer}"},
-        protocols=("neverstale.v1", f"bearer.{bearer}") if v1 else (),
-    ) as socket:
-        client = Client(socket)
+    async with connected_by(world.http, gateway, APOLLO, bearer, v1=v1) as client:
         await client.next()
         yield client
 

@@ -86,13 +86,21 @@ def joined(
     return made_connection, transport
 
 
+async def joined_and_filled(
+    made: Fanout, tasks: asyncio.TaskGroup
+) -> tuple[Connection, FakeTransport]:
+    """A live client that has left all unread that it may."""
+    client, transport = joined(made, tasks)
+    made.acknowledged(NAMES)
+    await client.greeted.wait()
+    transport.reads, transport.unread = False, HIGH_WATER_BYTES
+    return client, transport
+
+
 async def test_who_fills_up_within_a_batch_is_still_told_the_rest_of_it() -> None:
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
-        client, transport = joined(made, tasks)
-        made.acknowledged(NAMES)
-        await client.greeted.wait()
-        transport.reads, transport.unread = False, HIGH_WATER_BYTES
+        _, transport = await joined_and_filled(made, tasks)
         batch: Sequence[tuple[bytes, bytes]] = [
             (NAMES[0], frame(P, "first", 100)),
             (NAMES[1], frame(U, "second", 101)),
@@ -108,10 +116,7 @@ async def test_whatever_is_written_fills_a_client_up() -> None:
     """Not only events: an answer, a pong or an error counts, too."""
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
-        client, transport = joined(made, tasks)
-        made.acknowledged(NAMES)
-        await client.greeted.wait()
-        transport.reads, transport.unread = False, HIGH_WATER_BYTES
+        client, transport = await joined_and_filled(made, tasks)
         client.write(b"pong")
         made.deliver([(NAMES[0], frame(P, "first", 100))])
         assert b'"first"' not in transport.told
