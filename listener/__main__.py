@@ -118,8 +118,9 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--owner",
         metavar="ROLE",
-        help="install, sql: the role that our functions belong to (it can do nothing but write "
-        "the change log, and is created if there is none); default: the role that installs",
+        help="install, sql: the role that trigger functions belong to (it can do nothing but "
+        "write the change log, and is created if there is none); default: their owner, at "
+        "first the role that installs",
     )
     parser.add_argument(
         "--clear-raw-notify",
