@@ -13,6 +13,8 @@ _MASKED: Final = 0x80
 _MAX_CONTROL_BYTES: Final = 125
 _FIRST_CONTROL: Final = 8
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
+_MASK_BYTES: Final = 4
+_MAX_HEADER_BYTES: Final = 2 + 8 + _MASK_BYTES + 2  # with a close code
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,73 +43,69 @@ def ends_with_close(data: bytes) -> bool:
 class FrameRules:
     """Follows the frames of one client through whatever pieces they arrive in."""
 
-    __slots__ = ("_header", "_is_fragmented", "_left", "_start", "frames")
+    __slots__ = ("_header", "_is_fragmented", "_left", "frames")
 
     def __init__(self) -> None:
         self.frames = 0
-        self._header = bytearray()  # of the frame that is being read, and a close code
+        self._header = b""  # of the frame that is being read: what came in earlier pieces
         self._left = 0  # of its payload
-        self._start = 0  # where in the piece it begins
         self._is_fragmented = False
 
     def feed(self, piece: bytes) -> Violation | None:
         """Follow the next bytes; after a violation nothing more may be fed."""
         position = 0
-        self._start = 0
         while position < len(piece):
             if self._left:
                 skipped = min(self._left, len(piece) - position)
                 self._left -= skipped
                 position += skipped
                 continue
-            if not self._header:
-                self._start = position
-            part = piece[position : position + self._header_size() - len(self._header)]
-            self._header += part
-            position += len(part)
-            problem = self._check_header()
+            begun = len(self._header)
+            header = self._header + piece[position : position + _MAX_HEADER_BYTES - begun]
+            size = _header_size(header)
+            is_whole = len(header) >= size
+            problem = None
+            if len(header) >= 2 and not header[1] & _MASKED:
+                problem = "a client's frames must be masked"
+            elif is_whole:
+                problem = self._follow(header, size)
             if problem is not None:
-                return Violation(self._start, problem)
+                return Violation(position if not begun else 0, problem)
+            if not is_whole:
+                self._header = header
+                return None
+            self._header = b""
+            position += size - begun
         return None
 
-    def _header_size(self) -> int:
-        """Of the frame that is being read, as far as it can be told; with its close code."""
-        header = self._header
-        if len(header) < 2:
-            return 2
-        length = header[1] & 0x7F
-        code_bytes = 2 if header[0] & 0x0F == _CLOSE and length >= 2 else 0
-        return 2 + _LENGTH_BYTES.get(length, 0) + 4 + code_bytes
-
-    def _check_header(self) -> str | None:
-        """What is wrong with the frame; if it is all there, go on to its payload."""
-        header = self._header
-        if len(header) < 2:
-            return None
+    def _follow(self, header: bytes, size: int) -> str | None:
+        """What is wrong with a frame whose header is there; next comes its payload."""
         opcode, length = header[0] & 0x0F, header[1] & 0x7F
-        if not header[1] & 0x80:
-            return "a client's frames must be masked"
         length_bytes = _LENGTH_BYTES.get(length, 0)
-        code_bytes = 2 if opcode == _CLOSE and length >= 2 else 0
-        if len(header) < self._header_size():
-            return None
         if length_bytes:
             length = int.from_bytes(header[2 : 2 + length_bytes], "big")
+        code_bytes = size - 2 - length_bytes - _MASK_BYTES
         self._left = length - code_bytes
         self.frames += 1
-        problem = self._check_close_code() if code_bytes else self._check_order(opcode)
-        self._header = bytearray()
-        return problem
-
-    def _check_close_code(self) -> str | None:
-        masked, mask = self._header[-2:], self._header[-6:-4]
-        code = int.from_bytes(bytes((masked[0] ^ mask[0], masked[1] ^ mask[1])), "big")
-        return None if is_close_code(code) else "this close code may not be sent"
-
-    def _check_order(self, opcode: int) -> str | None:
-        if opcode >= _FIRST_CONTROL:
-            return None
-        if opcode and self._is_fragmented:
-            return "a message within a fragmented message"
-        self._is_fragmented = not self._header[0] & 0x80
+        if code_bytes:
+            return _check_close_code(header[size - 6 : size])
+        if opcode < _FIRST_CONTROL:
+            if opcode and self._is_fragmented:
+                return "a message within a fragmented message"
+            self._is_fragmented = not header[0] & 0x80
         return None
+
+
+def _header_size(header: bytes) -> int:
+    """Of the frame that begins so, as far as it can be told; with a close code."""
+    if len(header) < 2:
+        return 2
+    length = header[1] & 0x7F
+    code_bytes = 2 if header[0] & 0x0F == _CLOSE and length >= 2 else 0
+    return 2 + _LENGTH_BYTES.get(length, 0) + _MASK_BYTES + code_bytes
+
+
+def _check_close_code(end: bytes) -> str | None:
+    """Of the mask and the masked close code."""
+    code = int.from_bytes(bytes((end[4] ^ end[0], end[5] ^ end[1])), "big")
+    return None if is_close_code(code) else "this close code may not be sent"

@@ -34,7 +34,7 @@ from shared.core.replay import Cursor, Since, decide_replay
 
 MAX_CHANNELS_PER_ROUND: Final = 200
 MAX_SEATS_PER_ROUND: Final = (
-    400  # all are served at once: nobody else is told anything meanwhile
+    200  # all are served at once: nobody else is told anything meanwhile
 )
 MAX_HEARD_PER_ROUND: Final = 10_000
 MAX_BYTES_PER_ROUND: Final = 128 * 1024  # to one member; the last frame may exceed it
