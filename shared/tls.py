@@ -23,6 +23,5 @@ def check_files(files: Mapping[str, str], make_context: Callable[[], object]) ->
     try:
         make_context()
     except (OSError, ValueError) as exc:  # of OpenSSL, which names neither file nor parameter
-        raise InvalidUrl(
-            f"has {', '.join(files)} that TLS can't be set up with: {exc}"
-        ) from exc
+        named = ", ".join(files) or "parameters"
+        raise InvalidUrl(f"has {named} that TLS can't be set up with: {exc}") from exc
