@@ -83,6 +83,8 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             "ALLOWED_ORIGINS": f"http://localhost:{demo},http://127.0.0.1:{demo}",
             "GATEWAY_PORT": str(self._ports.gateways[0]),
+            # fits below the usual limit of descriptors: no gateway starts with a warning
+            "MAX_SOCKETS": self._environment.get("MAX_SOCKETS", "1000"),
         }
         await self._load_demo(database_url)
         await self._install(settings)
