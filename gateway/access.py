@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Set
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter
@@ -16,7 +16,7 @@ from shared.core.access_rules import AccessRules, bounded_sql
 from shared.core.log_pace import LogPace
 from shared.core.protocol import Recheck
 from shared.core.search_path import OWN_SCHEMAS_SQL, safe_search_path
-from shared.database import connect_arguments
+from shared.database import connect_any, connect_arguments
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PoolConnectionProxy: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -60,8 +60,9 @@ log = logging.getLogger(__name__)
 @asynccontextmanager
 async def open_pool(url: str) -> AsyncIterator[Pool]:
     """A pool that connects when it is first asked: the database may be away at start."""
+    where: dict[str, Any] = connect_arguments(url, "neverstale gateway", may_be_pooled=True)
     pool = await asyncpg.create_pool(
-        **connect_arguments(url, "neverstale gateway", may_be_pooled=True),
+        **where | {"connect": connect_any},
         min_size=0,
         max_size=2,
         timeout=TIMEOUT_SECONDS,

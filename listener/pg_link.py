@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 
 from listener.core.triggers import SEARCH_PATH
-from shared.database import connect_arguments
+from shared.database import connect_any, connect_arguments
 from shared.lifecycle import FatalError
 
 TIMEOUT_SECONDS: Final = 5.0
@@ -247,7 +247,7 @@ async def connect(url: str, name: str, **options: Any) -> Connection:
     """
     try:
         async with telling_loss():
-            connection: Connection = await asyncpg.connect(
+            connection = await connect_any(
                 **{"timeout": TIMEOUT_SECONDS, **connect_arguments(url, name), **options}
             )
     except _REFUSED as exc:

@@ -1,8 +1,10 @@
 """How every process connects to the database of ``DATABASE_URL``."""
 
 import ssl
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
+
+import asyncpg
 
 from shared.core.database_url import FILES, DatabaseUrl, parse_database_url
 from shared.tls import check_files
@@ -10,10 +12,37 @@ from shared.tls import check_files
 _ALPN: Final = ["postgresql"]  # PostgreSQL 17 wants it where TLS begins without its own request
 
 
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+async def connect_any(
+    dsn: str,
+    *,
+    host: list[str] | None,
+    port: list[int] | None,
+    timeout: float,  # noqa: ASYNC109 asyncpg's own
+    **arguments: Any,
+) -> Connection:
+    """asyncpg's ``connect``, with a share of the time for each of several hosts.
+
+    It has one deadline for all, so that a first one that is frozen or cut off would use it up.
+    """
+    hosts: list[Any] = host or [None]
+    ports: list[Any] = port or [None] * len(hosts)
+    *first, last = zip(hosts, ports, strict=True)
+    share = {"timeout": timeout / len(hosts), **arguments}
+    for one, its_port in first:
+        try:
+            return await asyncpg.connect(dsn, host=one, port=its_port, **share)
+        except (OSError, asyncpg.CannotConnectNowError, asyncpg.InternalClientError):
+            continue
+    return await asyncpg.connect(dsn, host=last[0], port=last[1], **share)
+
+
 def connect_arguments(
     url: str, application_name: str, *, may_be_pooled: bool = False
 ) -> dict[str, Any]:
-    """What asyncpg's ``connect`` and ``create_pool`` take.
+    """What ``connect_any``, and asyncpg's ``connect`` and ``create_pool``, take.
 
     With *may_be_pooled*, nothing depends on a session: poolers refuse most start-up parameters,
     so names are left to be found by ``DatabaseUrl.search_path`` in each transaction.

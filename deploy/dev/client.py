@@ -45,5 +45,5 @@ async def run_sql(database_url: str, text: str) -> None:
             print(statement.get_statusmsg())
         finally:
             await connection.close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
         raise StackFailed(str(exc)) from exc

@@ -137,7 +137,7 @@ class Stack:
             connection = await asyncpg.connect(
                 **connect_arguments(database_url, "neverstale dev"), timeout=10
             )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             raise StackFailed(f"DATABASE_URL can't be connected to: {exc}") from exc
         try:
             for name in ("schema.sql", "data.sql", "board.sql"):

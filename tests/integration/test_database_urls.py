@@ -153,6 +153,9 @@ async def test_every_address_of_postgresql_is_reached(postgres: Postgres) -> Non
         ),
     ):
         assert await ask(url, question) == {answer}, url
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]},{at}/postgres"
+        assert await ask(url, primary) == {False}, "a frozen host does not hide the next one"
     prisma = await connect(f"postgresql://postgres@{at}/postgres?schema=app", "test")
     assert await prisma.fetchval("show search_path") == '"app"'
     await prisma.close()
