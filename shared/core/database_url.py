@@ -165,10 +165,8 @@ def _take_tls_forms(given: dict[str, str]) -> bool:
         raise InvalidUrl("has an unknown ssl: it must be true, false or an sslmode")
     ssl = _SSL_SWITCH[ssl]
     if given.get("sslaccept") == "strict":
-        ssl = "verify-full"
-    if ssl:
-        given["sslmode"] = ssl
-    if ssl == "verify-full":
+        ssl = given["sslmode"] = "verify-full"
+    if ssl and given.setdefault("sslmode", ssl) == ssl == "verify-full":
         given.setdefault("sslrootcert", "system")
     trusts_system = given.get("sslrootcert") == "system"
     if trusts_system:

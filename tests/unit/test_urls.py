@@ -66,6 +66,10 @@ TLS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
             {"driver": {"sslmode": "verify-full", "sslrootcert": "/ca"}},
         ),
         "asyncpg's TLS": (f"{HOST}?ssl=require", {"driver": {"sslmode": "require"}}),
+        "both ways": (
+            f"{HOST}?ssl=require&sslmode=verify-full&sslrootcert=/ca",
+            {"driver": {"sslmode": "verify-full", "sslrootcert": "/ca"}},
+        ),
         "no TLS": (f"{HOST}?ssl=false", {"driver": {"sslmode": "disable"}}),
         "node's TLS": (f"{HOST}?sslmode=no-verify", {"driver": {"sslmode": "require"}}),
         "Prisma's TLS": (f"{HOST}?sslmode=require&sslaccept=strict", {"trusts_system": True}),
