@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Set
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -24,6 +24,7 @@ TIMEOUT_SECONDS: Final = 5.0
 BATCH_SECONDS: Final = 2.0  # of a query of all that is wanted
 PIECE_SECONDS: Final = 0.5  # of one that looks for what is slow
 SLOW_SECONDS: Final = 10.0
+LEARN_SECONDS: Final = 2.0
 MAX_ROWS: Final = 10_000
 _PIECES: Final = 8
 _UNANSWERED: Final = (
@@ -112,6 +113,13 @@ class Access:
         self._membership.doubt(recheck)
         # all of it: after a failover of the database, too, which old connections may not notice
         self._is_doubtful |= recheck.project_id is None and recheck.user_id is None
+
+    async def learn_database(self) -> None:
+        """Find out which database is asked here, if it can be told now."""
+        if not self._database:
+            with suppress(*_UNANSWERED):
+                async with asyncio.timeout(LEARN_SECONDS), self._pool.acquire() as connection:
+                    self._database = await _database_of(connection)
 
     def is_foreign(self, database: str) -> bool:
         """Whether that is known to be another database than the one that is asked here."""

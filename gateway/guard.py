@@ -64,6 +64,10 @@ class Guard:
         """Whether what is published is of another database than the one asked for access."""
         return self._access.is_foreign(database)
 
+    async def learn_database(self) -> None:
+        """Find out which one that is, if it can be told now."""
+        await self._access.learn_database()
+
     async def _ask(self, pair: Pair) -> None:
         loop = asyncio.get_running_loop()
         began = answered = loop.time()

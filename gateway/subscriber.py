@@ -66,6 +66,7 @@ class Subscriber:
 
     async def _stay_linked(self, backoff: Backoff) -> None:
         self._all_acknowledged.clear()
+        await self._client.drop_connections()  # commands go where the subscriptions go
         refusals = self._client.refusals
         link = await PubSub.connect(self._url, self._receive, self._acknowledged)
         try:
@@ -76,6 +77,7 @@ class Subscriber:
                     await self._all_acknowledged.wait()
             except TimeoutError as exc:
                 raise RedisLost("the subscription was not acknowledged") from exc
+            await self._guard.learn_database()
             await self._read_state()
             await self._fanout.link_up(link)
             self._guard.doubt(EVERYTHING)  # rechecks were missed

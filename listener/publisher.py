@@ -66,7 +66,11 @@ class Publisher:
         self._publish = self._save = Script("")
 
     async def adopt(self) -> tuple[dict[str, str], RedisServer]:
-        """The stored state (empty: none), and the server that stores it."""
+        """The stored state (empty: none), and the server that stores it.
+
+        On new connections, whatever made this process start over.
+        """
+        await self._client.drop_connections()
         async with telling_loss(self._client):
             self._publish = await Script.load(self._client, _PUBLISH_LUA)
             self._save = await Script.load(self._client, _SAVE_LUA)
