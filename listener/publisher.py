@@ -35,7 +35,7 @@ _PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
 _SAVE_LUA: Final = (_LUA / "save.lua").read_text()
 _EVENTS_PER_PIPELINE: Final = 2000  # each piece has a deadline of its own
 # errors without a class in redis-py that concern whatever is sent, not one key
-_OF_THE_SERVER: Final = ("MISCONF", "BUSY", "UNKILLABLE", "NOREPLICAS")
+_OF_THE_SERVER: Final = ("MISCONF", "BUSY", "UNKILLABLE", "NOREPLICAS", "ACL failure in script")
 _Step: TypeAlias = Recheck | tuple[Channel, list[Publishable]]
 
 

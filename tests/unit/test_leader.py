@@ -313,6 +313,7 @@ def test_what_redis_refuses_of_one_channel_has_a_reason(
         NoPermissionError("User default has no permissions"),
         ResponseError("MISCONF Redis is configured to save RDB snapshots"),
         ResponseError("BUSY Redis is busy running a script."),
+        ResponseError("ACL failure in script: User u has no permissions to run 'zadd'"),
     ],
     ids=lambda error: str(error)[:10],
 )
