@@ -168,8 +168,7 @@ class Publisher:
 
         Returns the generation that is stored: nothing was saved unless it is the place's.
         """
-        fields = {"cursor": place.cursor.to_json(), "live": _live(place)}
-        return await self._write(place, place.generation, fields, tick_lag_ms)
+        return await self._write(place, place.generation, _saved(place), tick_lag_ms)
 
     async def reset(self, place: Place) -> None:
         """Make *place* the state whatever was stored, and tick.
@@ -177,12 +176,10 @@ class Publisher:
         Each gateway that sees its generation resets.
         """
         fields = {
+            **_saved(place),
             "generation": place.generation,
-            "cursor": place.cursor.to_json(),
             "redis": place.redis,
-            "live": _live(place),
             "reason": place.reason,
-            "database": place.cursor.database,
         }
         await self._write(place, "", fields, 0)
 
@@ -224,8 +221,13 @@ def _refusal(answer: Any) -> str | None:
     return reason[:200]
 
 
-def _live(place: Place) -> str:
-    return "1" if place.live else "0"
+def _saved(place: Place) -> dict[str, str]:
+    """The fields of the state that each saving of a place writes."""
+    return {
+        "cursor": place.cursor.to_json(),
+        "live": "1" if place.live else "0",
+        "database": place.cursor.database,
+    }
 
 
 def _pieces(steps: Sequence[_Step]) -> Iterator[list[_Step]]:

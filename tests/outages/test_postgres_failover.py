@@ -20,8 +20,6 @@ from tests.integration.test_failover import (
     is_reset,
 )
 
-MEMBER = "insert into project_members (project_id, user_id) values ($1, $2)"
-
 
 @dataclass
 class Pair:
@@ -119,7 +117,6 @@ async def test_a_standby_is_waited_for_and_never_asked_who_may_hear(own_world: W
     async with postgres_pair(world) as pair:
         listener = await world.listener(DATABASE_URL=pair.url(pair.of_listener))
         gateway = await world.gateway(DATABASE_URL=pair.url(pair.of_gateway))
-        await world.database.execute(MEMBER, world.apollo, world.grace)
         async with connected(world.http, gateway, world.apollo, world.grace, v1=True) as client:
             assert (await client.next())["type"] == "connected"
             await pair.caught_up()

@@ -43,16 +43,15 @@ MUTANTS: Final = (
     Mutant(
         "the cursor is saved whatever generation is stored",
         "listener/publisher.py",
-        "return await self._write(place, place.generation, fields, tick_lag_ms)",
-        'return await self._write(place, "", fields, tick_lag_ms)',
+        "return await self._write(place, place.generation, _saved(place), tick_lag_ms)",
+        'return await self._write(place, "", _saved(place), tick_lag_ms)',
         ("tests/integration/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "an old leader writes its generation back",
         "listener/publisher.py",
         """\
-        fields = {"cursor": place.cursor.to_json(), "live": _live(place)}
-        return await self._write(place, place.generation, fields, tick_lag_ms)""",
+        return await self._write(place, place.generation, _saved(place), tick_lag_ms)""",
         """\
         await self.reset(place)
         return place.generation""",
