@@ -8,9 +8,18 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any, Final, TypeAlias, cast
 
 import redis.asyncio
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    RedisSSLContext,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
@@ -23,6 +32,8 @@ from redis.exceptions import (
 )
 
 from shared.core.redis_server import RedisServer, describe_server, has_moved
+from shared.core.redis_url import FILES, RedisUrl, parse_redis_url
+from shared.tls import check_files
 
 TIMEOUT_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 5.0  # between two looks at where the address leads
@@ -71,20 +82,58 @@ class _PacksByHiredis:
 
 def connect(url: str) -> Client:
     """A client for commands. redis-py's own retries are off: they would hide a gap from us."""
-    client = Client.from_url(
-        url,
+    target = parse_redis_url(url)
+    kind: type[AbstractConnection] = UnixDomainSocketConnection
+    where: dict[str, Any] = {"path": target.socket}
+    if not target.socket:
+        kind = Connection if target.tls is None else SSLConnection
+        where = {"host": target.host, "port": target.port, "socket_keepalive": True}
+        where |= target.tls or {}
+    pool = ConnectionPool(
+        connection_class=type("Connection", (_PacksByHiredis, kind), {}),
+        **where,
+        db=target.database,
+        username=target.user or None,
+        password=target.password or None,
         # redis-py enforces it by asyncio.wait_for, which in Python 3.11 loses a cancellation
         # that comes as the command completes: the deadline is in telling_loss instead
         socket_timeout=None,
         socket_connect_timeout=TIMEOUT_SECONDS,
-        socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         retry_on_timeout=False,
         protocol=2,
     )
-    pool = client.connection_pool
-    pool.connection_class = type("Connection", (_PacksByHiredis, pool.connection_class), {})
-    return cast(Client, client)
+    return cast(Client, Client.from_pool(pool))
+
+
+def check_redis_url(url: str) -> tuple[str, ...]:
+    """The parameters that have no effect here. Raises ``InvalidUrl``."""
+    target = parse_redis_url(url)
+    tls = target.tls or {}
+    check_files(
+        {name: str(tls[name]) for name in FILES if name in tls}, lambda: tls_context(target)
+    )
+    return target.ignored
+
+
+def tls_context(target: RedisUrl) -> SSLContext | None:
+    """The context that redis-py's own connections have; None without TLS.
+
+    Raises ``OSError`` where a file can't be read.
+    """
+    if target.tls is None:
+        return None
+    tls: dict[str, Any] = {
+        name.removeprefix("ssl_"): value for name, value in target.tls.items()
+    }
+    return RedisSSLContext(**tls).get()
+
+
+def describe_error(exc: Exception) -> str:
+    """The error as it may be logged: Redis repeats the arguments of a command it does not know,
+    and those of AUTH are secret.
+    """
+    return f"{type(exc).__name__}: {str(exc).partition(', with args')[0]}"
 
 
 @asynccontextmanager
@@ -96,7 +145,7 @@ async def telling_loss(client: Client) -> AsyncIterator[None]:
     except (RedisError, OSError) as exc:
         client.refusals += isinstance(exc, _REFUSALS)
         await client.drop_connections()
-        raise RedisLost(f"{type(exc).__name__}: {exc}") from exc
+        raise RedisLost(describe_error(exc)) from exc
 
 
 @dataclass(frozen=True, slots=True)

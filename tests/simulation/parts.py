@@ -294,6 +294,11 @@ class _Pool:
     async def acquire(self) -> "AsyncIterator[_Pool]":
         yield self
 
+    @asynccontextmanager
+    async def transaction(self, *, readonly: bool) -> AsyncIterator[None]:
+        assert readonly
+        yield
+
     async def fetchval(self, query: str) -> list[str] | str:
         return database.ID if query == DATABASE_ID_SQL else ["public"]
 

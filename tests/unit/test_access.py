@@ -36,6 +36,11 @@ class _Pool:
     async def acquire(self) -> AsyncIterator["_Pool"]:
         yield self
 
+    @asynccontextmanager
+    async def transaction(self, *, readonly: bool) -> AsyncIterator[None]:
+        assert readonly
+        yield
+
     async def fetchval(self, sql: str) -> list[str] | str:
         return "1.2" if sql == DATABASE_ID_SQL else ["app", "public"]
 
