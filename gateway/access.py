@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Set
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter
 from gateway.core.membership import Membership, Question
 from gateway.core.pairs import Pair
 from shared.core.access_rules import AccessRules, bounded_sql
+from shared.core.database_id import DATABASE_ID_SQL
 from shared.core.log_pace import LogPace
 from shared.core.protocol import Recheck
 from shared.core.search_path import OWN_SCHEMAS_SQL, safe_search_path
@@ -24,6 +25,7 @@ TIMEOUT_SECONDS: Final = 5.0
 BATCH_SECONDS: Final = 2.0  # of a query of all that is wanted
 PIECE_SECONDS: Final = 0.5  # of one that looks for what is slow
 SLOW_SECONDS: Final = 10.0
+LEARN_SECONDS: Final = 2.0
 MAX_ROWS: Final = 10_000
 _PIECES: Final = 8
 _UNANSWERED: Final = (
@@ -96,6 +98,9 @@ class Access:
         self._own_path = search_path  # instead of the one that the role has
         self._sql = bounded_sql(rules.query, MAX_ROWS + 1)
         self._search_path: str | None = None
+        self._database = ""  # which one was asked last, if it tells
+        self._is_doubtful = False
+        self.is_answered = True  # the last query
         self._slow: dict[Pair, float] = {}  # until when they are not asked
         self._pace = LogPace()
         self._membership = Membership()
@@ -116,6 +121,19 @@ class Access:
     def doubt(self, recheck: Recheck) -> None:
         """Whatever was answered, or is being asked, may not be so any more."""
         self._membership.doubt(recheck)
+        # all of it: after a failover of the database, too, which old connections may not notice
+        self._is_doubtful |= recheck.project_id is None and recheck.user_id is None
+
+    async def learn_database(self) -> None:
+        """Find out which database is asked here, if it can be told now."""
+        if not self._database:
+            with suppress(*_UNANSWERED):
+                async with asyncio.timeout(LEARN_SECONDS), self._pool.acquire() as connection:
+                    self._database = await _database_of(connection)
+
+    def is_foreign(self, database: str) -> bool:
+        """Whether that is known to be another database than the one that is asked here."""
+        return "" not in (database, self._database) and database != self._database
 
     async def may_hear(self, pair: Pair) -> bool:
         """Whether the user may hear of the project; both ids canonical.
@@ -159,6 +177,8 @@ class Access:
         Pieces that failed wait for all others. A pair that took too long where others did not
         is not asked for again for a while, so that it holds them up once.
         """
+        if self._is_doubtful:
+            await self._connect_anew()
         loop = asyncio.get_running_loop()
         pieces = deque(self._without_slow(self._membership.ask(loop.time())))
         seconds = BATCH_SECONDS
@@ -182,13 +202,20 @@ class Access:
                     slow += question.pairs
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             except _UNANSWERED as exc:
-                self._search_path = None
+                self.is_answered = False
+                await self._connect_anew()
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             else:
-                has_answered = True
+                has_answered = self.is_answered = True
                 self._answered(question, yes)
         if has_answered:
             self._slow |= dict.fromkeys(slow, loop.time() + SLOW_SECONDS)
+
+    async def _connect_anew(self) -> None:
+        """Ask on new connections: DATABASE_URL may lead to another server by now."""
+        self._is_doubtful = False
+        self._search_path = None
+        await self._pool.expire_connections()
 
     def _without_slow(self, question: Question) -> list[Question]:
         """The question without the pairs that took too long a moment ago: they are refused."""
@@ -233,8 +260,11 @@ class Access:
         async with self._pool.acquire() as connection:
             if self._search_path is None:
                 self._search_path = await self._find_path(connection)
+                self._database = await _database_of(connection)
+            # a standby refuses the first statement: its answers may be old
             await connection.execute(
-                f"begin read only; set local search_path = {self._search_path};"
+                "begin read write; set transaction read only;"
+                f" set local search_path = {self._search_path};"
                 f" set local statement_timeout = {round(seconds * 1000)}"
             )
             try:
@@ -254,3 +284,10 @@ class Access:
             if self._own_path:
                 await connection.execute(_SET_PATH, self._own_path)
             return safe_search_path(await connection.fetchval(OWN_SCHEMAS_SQL))
+
+
+async def _database_of(connection: PoolConnectionProxy) -> str:
+    try:
+        return str(await connection.fetchval(DATABASE_ID_SQL))
+    except asyncpg.InsufficientPrivilegeError:
+        return ""  # somebody has revoked the right to ask for it

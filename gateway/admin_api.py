@@ -67,7 +67,7 @@ class AdminApi:
         except InvalidId as exc:
             return bad_request(f"user_id {exc}")
         try:
-            async with telling_loss():
+            async with telling_loss(self._client):
                 await self._client.publish(self._names.recheck, disconnect_message(user_id))
         except RedisLost:
             return _NO_REDIS

@@ -41,7 +41,11 @@ log = logging.getLogger(__name__)
 
 
 def make_application(
-    sockets: Sockets, fanout: Fanout, keys: KeySource, registry: CollectorRegistry
+    sockets: Sockets,
+    fanout: Fanout,
+    access: Access,
+    keys: KeySource,
+    registry: CollectorRegistry,
 ) -> web.Application:
     """The aiohttp application with all its routes."""
 
@@ -50,6 +54,7 @@ def make_application(
         # a dead listener is dead for every gateway: out of rotation none could help
         degraded = [] if fanout.is_live else ["listener"]
         degraded += ["keys"] if keys.state == "degraded" else []
+        degraded += [] if access.is_answered else ["database"]
         return linked and keys.state != "missing" and not sockets.draining, {
             "redis": linked,
             "keys": keys.state,
@@ -170,7 +175,7 @@ async def run_gateway(
             )
             drained = asyncio.Event()
             tasks.create_task(sockets.drain_when(stop, drained))
-            app = make_application(sockets, fanout, keys, registry)
+            app = make_application(sockets, fanout, access, keys, registry)
             origins = settings.allowed_origins
             api = TicketApi(admission, door, origins, project_type, registry)
             app.add_routes(api.routes)

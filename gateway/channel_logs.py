@@ -29,7 +29,7 @@ class ChannelLogs:
 
     async def prepare(self) -> None:
         """Load the script: a Redis that was restarted does not know it."""
-        async with telling_loss():
+        async with telling_loss(self._client):
             self._replay = await Script.load(self._client, _REPLAY_LUA)
 
     async def read(self, read: Read) -> Mapping[Channel, Answer]:
@@ -39,7 +39,10 @@ class ChannelLogs:
         """
         rows = ROWS_PER_ROUND // len(read.wanted)
         rows = max(MIN_ROWS_PER_READ, min(MAX_ROWS_PER_READ, rows))
-        async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
+        async with (
+            telling_loss(self._client),
+            self._client.pipeline(transaction=False) as pipeline,
+        ):
             for channel, since in read.wanted.items():
                 self._replay.queue(
                     pipeline,

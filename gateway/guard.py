@@ -60,6 +60,14 @@ class Guard:
                 self._asking.add(pair)
                 self._tasks.create_task(self._ask(pair))
 
+    def is_foreign(self, database: str) -> bool:
+        """Whether what is published is of another database than the one asked for access."""
+        return self._access.is_foreign(database)
+
+    async def learn_database(self) -> None:
+        """Find out which one that is, if it can be told now."""
+        await self._access.learn_database()
+
     async def _ask(self, pair: Pair) -> None:
         loop = asyncio.get_running_loop()
         began = answered = loop.time()

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 import hiredis
 
+from shared.core.redis_server import RedisServer, describe_server, parse_info
 from shared.core.redis_url import parse_redis_url
 from shared.redis_link import TIMEOUT_SECONDS, RedisLost, describe_error, tls_context
 
@@ -25,9 +26,11 @@ class PubSub(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._awaited: dict[bytes, int] = {}
         self._on_acknowledged: Callable[[Sequence[bytes]], None] = lambda _: None
+        self._info: list[bytes] = []
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.pongs = 0
+        self.server: RedisServer
 
     @classmethod
     async def connect(
@@ -36,7 +39,10 @@ class PubSub(asyncio.Protocol):
         on_batch: Callable[[Sequence[tuple[bytes, bytes]]], None],
         on_acknowledged: Callable[[Sequence[bytes]], None],
     ) -> "PubSub":
-        """A connection that is authenticated and has answered. Raises ``RedisLost``."""
+        """A connection to a primary that is authenticated and has answered.
+
+        Raises ``RedisLost``.
+        """
         target = parse_redis_url(url)
         loop = asyncio.get_running_loop()
         link: PubSub | None = None
@@ -56,8 +62,11 @@ class PubSub(asyncio.Protocol):
                 link._on_acknowledged = on_acknowledged
                 if target.login:
                     link._send("AUTH", *target.login)
+                link._send("INFO", "server")
+                link._send("INFO", "replication")
                 link.ping()
                 await link._ready
+                link._identify()
         except BaseException as exc:
             if link is not None:
                 link.abort()  # a frozen server would keep it open for ever
@@ -65,6 +74,13 @@ class PubSub(asyncio.Protocol):
                 raise RedisLost(describe_error(exc)) from exc
             raise
         return link
+
+    def _identify(self) -> None:
+        self.server = describe_server(
+            parse_info(b"\n".join(self._info).decode(errors="replace"))
+        )
+        if not self.server.is_primary:
+            raise RedisLost("this server is a replica: REDIS_URL must lead to the primary")
 
     def subscribe(self, names: Sequence[str]) -> None:
         """Subscribe; each is acknowledged once, by name, when nothing published from then on is
@@ -91,7 +107,7 @@ class PubSub(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(str(exc) if exc else "the connection was closed")
+        self.fail(str(exc) if exc else "the connection was closed")
 
     def data_received(self, data: bytes) -> None:
         messages: list[tuple[bytes, bytes]] = []
@@ -101,7 +117,7 @@ class PubSub(asyncio.Protocol):
             while (reply := self._reader.gets()) is not False:
                 self._sort(reply, messages, acknowledged)
         except hiredis.ProtocolError as exc:
-            self._fail(f"not the protocol of Redis: {exc}")
+            self.fail(f"not the protocol of Redis: {exc}")
             return
         # messages of a channel whose acknowledgement is in the same read may be handed over
         # before it: they
@@ -128,7 +144,9 @@ class PubSub(asyncio.Protocol):
                 if not self._ready.done():
                     self._ready.set_result(None)
             case hiredis.ReplyError():
-                self._fail(describe_error(reply))
+                self.fail(describe_error(reply))
+            case bytes() if not self._ready.done() and b":" in reply:
+                self._info.append(reply)
             case _:
                 pass  # OK to AUTH, and [b"unsubscribe", name, count]
 
@@ -136,7 +154,8 @@ class PubSub(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """End the connection, as lost for that reason."""
         if not self.lost.done():
             self.lost.set_result(reason)
         if not self._ready.done():

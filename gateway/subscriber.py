@@ -11,9 +11,18 @@ from gateway.pubsub import PubSub
 from shared.backoff import Backoff
 from shared.core.channels import RedisNames
 from shared.core.protocol import as_reason, parse_disconnect, parse_recheck, parse_tick
-from shared.redis_link import TIMEOUT_SECONDS, Client, RedisLost, read_state, telling_loss
+from shared.redis_link import (
+    LOOK_SECONDS,
+    TIMEOUT_SECONDS,
+    Client,
+    RedisLost,
+    has_moved_on,
+    read_state,
+    telling_loss,
+)
 
 HEARTBEAT_SECONDS: Final = 1.0
+_FOREIGN: Final = "the listener of another database uses this REDIS_PREFIX: set another one"
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +48,7 @@ class Subscriber:
         self._tick = names.tick.encode()
         self._recheck = names.recheck.encode()
         self._all_acknowledged = asyncio.Event()
+        self._link: PubSub | None = None
         self._ticks = 0
 
     async def run(self) -> None:
@@ -56,45 +66,61 @@ class Subscriber:
 
     async def _stay_linked(self, backoff: Backoff) -> None:
         self._all_acknowledged.clear()
+        await self._client.drop_connections()  # commands go where the subscriptions go
+        refusals = self._client.refusals
         link = await PubSub.connect(self._url, self._receive, self._acknowledged)
         try:
+            self._link = link
             link.subscribe([self._names.tick, self._names.recheck])
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     await self._all_acknowledged.wait()
             except TimeoutError as exc:
                 raise RedisLost("the subscription was not acknowledged") from exc
+            await self._guard.learn_database()
             await self._read_state()
             await self._fanout.link_up(link)
             self._guard.doubt(EVERYTHING)  # rechecks were missed
-            backoff.reset()
             log.info("redis linked")
-            await self._check_heartbeat(link)
+            await self._check_heartbeat(link, backoff, refusals)
         finally:
+            self._link = None
             self._fanout.link_lost()
             link.abort()
 
     async def _read_state(self) -> None:
         """Learn the generation from the stored state: there may be no leader to tick."""
         ticks = self._ticks
-        async with telling_loss():
+        async with telling_loss(self._client):
             state = await read_state(self._client, self._names.state)
+        if self._guard.is_foreign(state.get("database", "")):
+            raise RedisLost(_FOREIGN)
         # a tick meanwhile is newer than this answer
         if "generation" in state and ticks == self._ticks:
             self._fanout.learn(state["generation"], as_reason(state.get("reason", "")))
 
-    async def _check_heartbeat(self, link: PubSub) -> None:
-        """Raise ``RedisLost`` when the link ends, or a frozen server answers no PING."""
-        unanswered = 0
+    async def _check_heartbeat(self, link: PubSub, backoff: Backoff, refusals: int) -> None:
+        """Raise ``RedisLost`` when the link ends, a frozen server answers no PING, or this is
+        no server to stay with: it refuses commands, or the address leads to another one.
+        """
+        loop = asyncio.get_running_loop()
+        unanswered, next_look = 0, loop.time() + LOOK_SECONDS
         while True:
             pongs = link.pongs
             link.ping()
             await asyncio.wait([link.lost], timeout=HEARTBEAT_SECONDS)
             if link.lost.done():
                 raise RedisLost(link.lost.result())
+            if self._client.refusals != refusals:
+                raise RedisLost("the server refused a command")
             unanswered = unanswered + 1 if link.pongs == pongs else 0
             if unanswered * HEARTBEAT_SECONDS >= TIMEOUT_SECONDS:
                 raise RedisLost("the heartbeat was not answered")
+            backoff.reset()  # not before: what was read first may have been refused
+            if loop.time() >= next_look:
+                next_look = loop.time() + LOOK_SECONDS
+                if await has_moved_on(self._client, link.server):
+                    raise RedisLost("the address leads to another server now")
 
     def _receive(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         start = 0
@@ -123,7 +149,10 @@ class Subscriber:
                 self._disconnect(user_id)
             return
         tick = parse_tick(payload)
-        if tick is not None:
+        if tick is not None and self._guard.is_foreign(tick.database):
+            if self._link is not None:
+                self._link.fail(_FOREIGN)
+        elif tick is not None:
             self._ticks += 1
             if self._fanout.heard(tick):
                 self._guard.doubt(EVERYTHING)

@@ -30,13 +30,13 @@ class Tickets:
         """A ticket that stands for the user's token at this project."""
         ticket = secrets.token_urlsafe(_TICKET_BYTES)
         bound_to = [project_id, identity.user_id, identity.expires_at, identity.admitted_by]
-        async with telling_loss():
+        async with telling_loss(self._client):
             await self._client.set(self._key(ticket), orjson.dumps(bound_to), ex=TICKET_SECONDS)
         return ticket
 
     async def redeem(self, ticket: str, project_id: str | None) -> Identity | Refusal:
         """Whom the ticket stood for. It is used up, whatever the answer."""
-        async with telling_loss():
+        async with telling_loss(self._client):
             stored = await self._client.getdel(self._key(ticket))
         if stored is None:
             return NOT_VALID

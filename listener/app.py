@@ -14,7 +14,7 @@ from listener.core.publication import PublicationRules
 from listener.leader import Leader, LeaderMetrics
 from listener.mailbox import Mailbox
 from listener.membership import Membership
-from listener.pg_link import Connection, PgLost, open_links
+from listener.pg_link import Connection, NotAdmitted, PgLost, open_links
 from listener.publisher import Publisher
 from listener.settings import ListenerSettings
 from listener.standby import SignOfLife, Standby, show_life
@@ -44,10 +44,19 @@ class Listener:
         self._mailbox = Mailbox(rules, self.registry, takes_raw=settings.raw_notify)
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._role = "connecting"
+        self._part: Standby | Leader | None = None
+        self._was_admitted = False
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Leader and standby are ready alike: a standby is what takes over."""
-        return self._role != "connecting", {"role": self._role}
+        part = self._part
+        linked = part is not None and part.is_linked
+        refused = part is not None and part.is_refused
+        return linked and not refused, {
+            "role": self._role,
+            "redis": linked,
+            "prefix_taken": refused,
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns when *stop* is set. Raises ``FatalError`` (in a group)."""
@@ -65,7 +74,9 @@ class Listener:
             while True:
                 try:
                     await self._on_links(client, backoff)
-                except* PgLost as group:
+                except* (PgLost, NotAdmitted) as group:
+                    if group.subgroup(NotAdmitted) and not self._was_admitted:
+                        raise
                     delay = backoff.next_delay()
                     log.warning(
                         "postgresql lost",
@@ -76,7 +87,7 @@ class Listener:
                     )
                     await asyncio.sleep(delay)
                 finally:
-                    self._become("connecting")
+                    self._become("connecting", None)
                 raise_if_cancelled()
         finally:
             await client.aclose()
@@ -90,15 +101,19 @@ class Listener:
             await membership.verify()
             await session.listen(self._mailbox.receive)
             backoff.reset()
-            self._become("standby")
+            self._was_admitted = True  # if that ends, the password is being changed, say
+            database = await session.database()
+            names = RedisNames(self._settings.redis_prefix)
+            sign = SignOfLife(client, names.state, name=self._name)
+            standby = Standby(session, sign, database=database)
+            self._become("standby", standby)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(session.watch())
-                names = RedisNames(self._settings.redis_prefix)
-                sign = SignOfLife(client, names.state, name=self._name)
-                await Standby(session, sign).take_lead()
-                self._become("leader")
-                tasks.create_task(show_life(session, sign))
-                await self._make_leader(connection, membership, client, names).lead()
+                await standby.take_lead()
+                leader = self._make_leader(connection, membership, client, names, database)
+                self._become("leader", leader)
+                tasks.create_task(show_life(session, sign, lambda: not leader.is_refused))
+                await leader.lead()
 
     def _make_leader(
         self,
@@ -106,6 +121,7 @@ class Listener:
         membership: Membership,
         client: redis_link.Client,
         names: RedisNames,
+        database: str,
     ) -> Leader:
         publisher = Publisher(
             client,
@@ -121,9 +137,11 @@ class Listener:
             self._mailbox,
             self._rules,
             self._metrics,
+            database=database,
         )
 
-    def _become(self, role: str) -> None:
+    def _become(self, role: str, part: Standby | Leader | None) -> None:
+        self._part = part
         if role != self._role:
             log.info("role", extra={"role": role})
         self._role = role

@@ -186,4 +186,5 @@ def _log_row(row: "asyncpg.Record") -> LogRow:
 def _oldest_age(head: "asyncpg.Record", rows: "Sequence[asyncpg.Record]") -> float:
     if not rows or rows[0]["at"] is None:
         return 0.0
-    return float((head["at"] - rows[0]["at"]).total_seconds())
+    # the clock may have been set back since, and others' NOTIFYs say what they like
+    return max(0.0, float((head["at"] - rows[0]["at"]).total_seconds()))

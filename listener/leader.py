@@ -15,6 +15,7 @@ from listener.core.audience import changed_projects
 from listener.core.leadership import (
     MAX_PUBLISH_TRIES,
     Batch,
+    OwnerWatch,
     Place,
     ReadSchedule,
     ResetPace,
@@ -30,11 +31,13 @@ from listener.mailbox import Mailbox
 from listener.membership import Membership
 from listener.publisher import Publisher, Refused
 from shared.backoff import Backoff
-from shared.redis_link import RedisLost
+from shared.core.redis_server import RedisServer
+from shared.redis_link import LOOK_SECONDS, RedisLost
 
 TICK_SECONDS: Final = 1.0
 RESET_SECONDS: Final = 1.0
 REDIS_RETRY_SECONDS: Final = 1.0
+OWNER_SECONDS: Final = 0.5
 PRUNE_SECONDS: Final = 60.0
 PRUNE_BUDGET_SECONDS: Final = 1.0  # of a tick
 SHRINK_SECONDS: Final = 5.0
@@ -81,10 +84,15 @@ class _Timers:
     tick: float = 0.0
     reset: float = 0.0
     prune: float = 0.0
+    look: float = 0.0
 
 
 class Leader:
-    """Leads for as long as its LISTEN session lives."""
+    """Leads for as long as its LISTEN session lives.
+
+    ``is_linked``: Redis takes what it writes. ``is_refused``: another database's listener leads
+    in this Redis, under the same prefix.
+    """
 
     def __init__(
         self,
@@ -94,7 +102,13 @@ class Leader:
         mailbox: Mailbox,
         rules: PublicationRules,
         metrics: LeaderMetrics,
+        *,
+        database: str,
     ) -> None:
+        self._database = database
+        self._server: RedisServer
+        self.is_linked = False
+        self.is_refused = False
         self._log = change_log
         self._membership = membership
         self._publisher = publisher
@@ -121,6 +135,7 @@ class Leader:
             try:
                 await self._lead_on_link(backoff)
             except RedisLost as exc:
+                self.is_linked = False
                 delay = backoff.next_delay()
                 self._metrics.redis_lost.inc()
                 log.warning(
@@ -129,9 +144,11 @@ class Leader:
                 await asyncio.sleep(delay)
 
     async def _lead_on_link(self, backoff: Backoff) -> None:
-        state, redis_identity = await self._publisher.adopt()
+        state = await self._adopt()
         place = decide_adoption(
-            state, redis_identity=redis_identity, raw_notify_lost=self._mailbox.raw_lost
+            state,
+            redis_identity=self._server.identity,
+            raw_notify_lost=self._mailbox.raw_lost,
         )
         if isinstance(place, Place):
             log.info("adopted", extra={"generation": place.generation})
@@ -140,6 +157,23 @@ class Leader:
                 place = await self._reset(place)
             place = await self._step_or_reset(place)
             backoff.reset()
+
+    async def _adopt(self) -> dict[str, str]:
+        """The stored state, once no other database's leader is alive there."""
+        owner = OwnerWatch()
+        loop = asyncio.get_running_loop()
+        while True:
+            state, self._server = await self._publisher.adopt()
+            refused = owner.must_wait(state, database=self._database, now=loop.time())
+            if refused and not self.is_refused:
+                log.error(
+                    "another database's listener uses this REDIS_PREFIX: set another one here",
+                    extra={"its_database": state.get("database"), "ours": self._database},
+                )
+            self.is_refused = refused
+            if not refused:
+                return state
+            await asyncio.sleep(OWNER_SECONDS)
 
     async def _step_or_reset(self, place: Place) -> Place | Reset:
         try:
@@ -170,7 +204,8 @@ class Leader:
         place = replace(judged, cursor=batch.cursor)
         now = asyncio.get_running_loop().time()
         if turned or now - self._timers.tick >= TICK_SECONDS:
-            if await self._publisher.identity() != place.redis:
+            await self._look(now)
+            if (await self._publisher.server()).identity != place.redis:
                 return Reset("gap", place.live)
             await self._save(place, tick_lag_ms=round(batch.oldest_age * 1000))
             self._timers.tick = now
@@ -183,6 +218,13 @@ class Leader:
         self._mailbox.log_due()
         await asyncio.sleep(self._schedule.rest(len(batch.rows)))
         return await self._wait(place, found=bool(batch.rows))
+
+    async def _look(self, now: float) -> None:
+        """Raise ``RedisLost`` if the address leads elsewhere, though the old server answers."""
+        if now - self._timers.look >= LOOK_SECONDS:
+            self._timers.look = now
+            if await self._publisher.has_moved_on(self._server):
+                raise RedisLost("the address leads to another server now")
 
     async def _watch_wake_up(self) -> None:
         """Read more often while somebody keeps writers from waking us, and say who does."""
@@ -245,8 +287,12 @@ class Leader:
             # Its reset may have to wait. Until then clients are not told that they are live,
             # and a successor that finds this stored resets, whatever becomes of this process.
             place = replace(place, live=False)
-        if not await self._publisher.save(place, tick_lag_ms=tick_lag_ms):
+        stored = await self._publisher.save(place, tick_lag_ms=tick_lag_ms)
+        if stored is None:
+            raise RedisLost("the stored state is gone: it was evicted or deleted")
+        if stored != place.generation:
             raise RedisLost("another generation is stored: another leader wrote it")
+        self.is_linked = True
 
     async def _wait(self, place: Place, *, found: bool) -> Place | Reset:
         with suppress(TimeoutError):
@@ -284,12 +330,13 @@ class Leader:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._timers.reset + RESET_SECONDS - loop.time()))
         losses = self._mailbox.losses
-        redis_identity = await self._publisher.identity()
+        self._server = await self._publisher.server()
         batch = await self._log.read(None)
         place = Place(
-            secrets.token_hex(8), batch.cursor, redis_identity, cause.reason, cause.live
+            secrets.token_hex(8), batch.cursor, self._server.identity, cause.reason, cause.live
         )
         await self._publisher.reset(place)
+        self.is_linked = True
         if cause.reason == "log_full":
             await self._log.note_skipped(skipped=False)
         self._mailbox.losses_told = losses

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 
 from listener.core.triggers import SEARCH_PATH
+from shared.core.database_id import DATABASE_ID_SQL
 from shared.database import connect_any, connect_arguments
 from shared.lifecycle import FatalError
 
@@ -40,6 +41,7 @@ _OWN_SETTINGS: Final = {
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
 }
 # Bounds how long the server takes a dead leader for alive.
 _SESSION_SETTINGS: Final = {
@@ -65,6 +67,7 @@ _LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby that may become the primary
+    asyncpg.ObjectNotInPrerequisiteStateError,  # the database takes no connections for now
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.TransactionRollbackError,
@@ -87,6 +90,10 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 class PgLost(Exception):
     """PostgreSQL did not answer, or ended the session."""
+
+
+class NotAdmitted(FatalError):
+    """PostgreSQL does not let this role, with this password, into this database."""
 
 
 @asynccontextmanager
@@ -115,7 +122,7 @@ async def telling_loss() -> AsyncIterator[None]:
         asyncpg.InvalidAuthorizationSpecificationError,
         asyncpg.InvalidCatalogNameError,
     ) as exc:
-        raise FatalError(f"DATABASE_URL: {exc}") from exc
+        raise NotAdmitted(f"DATABASE_URL: {exc}") from exc
 
 
 class Session:
@@ -164,6 +171,10 @@ class Session:
 
     async def _can_lead(self) -> bool:
         return bool(await self._lock.fetchval(_TRY_LEAD, timeout=TIMEOUT_SECONDS))
+
+    async def database(self) -> str:
+        """Which database of which cluster this is. Raises ``PgLost``."""
+        return str(await self._ask(DATABASE_ID_SQL))
 
     async def leader_pid(self) -> int | None:
         """The session that holds the leader's lock. Raises ``PgLost``."""

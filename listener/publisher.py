@@ -1,7 +1,8 @@
 """The leader's side of Redis: the stored state, the channel logs and their channels."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -18,12 +19,13 @@ from shared.core.protocol import (
     recheck_message,
     tick_around_time,
 )
+from shared.core.redis_server import RedisServer
 from shared.redis_link import (
     Client,
     Pipeline,
-    RedisLost,
     Script,
-    read_identity,
+    has_moved_on,
+    read_server,
     read_state,
     telling_loss,
 )
@@ -33,7 +35,7 @@ _PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
 _SAVE_LUA: Final = (_LUA / "save.lua").read_text()
 _EVENTS_PER_PIPELINE: Final = 2000  # each piece has a deadline of its own
 # errors without a class in redis-py that concern whatever is sent, not one key
-_OF_THE_SERVER: Final = ("MISCONF", "BUSY", "UNKILLABLE", "NOREPLICAS")
+_OF_THE_SERVER: Final = ("MISCONF", "BUSY", "UNKILLABLE", "NOREPLICAS", "ACL failure in script")
 _Step: TypeAlias = Recheck | tuple[Channel, list[Publishable]]
 
 
@@ -63,13 +65,17 @@ class Publisher:
         self._ttl_seconds = ttl_seconds
         self._publish = self._save = Script("")
 
-    async def adopt(self) -> tuple[dict[str, str], str]:
-        """The stored state (empty: none), and the identity of the Redis that stores it."""
-        async with telling_loss():
+    async def adopt(self) -> tuple[dict[str, str], RedisServer]:
+        """The stored state (empty: none), and the server that stores it.
+
+        On new connections, whatever made this process start over.
+        """
+        await self._client.drop_connections()
+        async with telling_loss(self._client):
             self._publish = await Script.load(self._client, _PUBLISH_LUA)
             self._save = await Script.load(self._client, _SAVE_LUA)
-            identity = await read_identity(self._client)
-            return await self._read_state(), identity
+            server = await read_server(self._client)
+            return await self._read_state(), server
 
     async def _read_state(self) -> dict[str, str]:
         try:
@@ -80,10 +86,14 @@ class Publisher:
             await self._client.delete(self._names.state)  # it is somebody else's value
             return {}
 
-    async def identity(self) -> str:
-        """The identity of the Redis that answers now."""
-        async with telling_loss():
-            return await read_identity(self._client)
+    async def server(self) -> RedisServer:
+        """The server that answers now."""
+        async with telling_loss(self._client):
+            return await read_server(self._client)
+
+    async def has_moved_on(self, own: RedisServer) -> bool:
+        """Whether the address leads to another primary than *own* by now."""
+        return await has_moved_on(self._client, own)
 
     async def publish(self, publication: Publication, generation: str) -> dict[Channel, str]:
         """Publish in its order, each channel's events logged in the same call, many calls in
@@ -101,16 +111,15 @@ class Publisher:
         ]
         for piece in _pieces(steps):
             # one connection, so Redis runs them in this order
-            async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
+            async with self._pipeline() as pipeline:
                 for step in piece:
                     if isinstance(step, Recheck):
                         message = recheck_message(step)
                         pipeline.publish(self._names.recheck, message)  # type: ignore[unused-awaitable]
                     else:
                         self._queue(pipeline, *step, generation)
-                answers = await pipeline.execute(raise_on_error=False)
-            for step, answer in zip(piece, answers, strict=True):
-                reason = _refusal(answer)
+                reasons = await _execute(pipeline)
+            for step, reason in zip(piece, reasons, strict=True):
                 if reason is not None and isinstance(step, Recheck):
                     raise Refused(reason)
                 if reason is not None and not isinstance(step, Recheck):
@@ -120,13 +129,21 @@ class Publisher:
         return refused
 
     async def _reset_channel(self, channel: Channel, generation: str) -> None:
-        async with telling_loss(), self._client.pipeline(transaction=False) as pipeline:
+        async with self._pipeline() as pipeline:
             pipeline.delete(self._names.log(channel))  # type: ignore[unused-awaitable]
             reset = publishable_reconnect("bulk_change", channel)
             self._queue(pipeline, channel, [reset], generation)
-            answers = await pipeline.execute(raise_on_error=False)
-        for reason in filter(None, map(_refusal, answers)):
+            reasons = await _execute(pipeline)
+        for reason in filter(None, reasons):
             raise Refused(reason)
+
+    @asynccontextmanager
+    async def _pipeline(self) -> AsyncIterator[Pipeline]:
+        async with (
+            telling_loss(self._client),
+            self._client.pipeline(transaction=False) as pipeline,
+        ):
+            yield pipeline
 
     def _queue(
         self,
@@ -146,13 +163,12 @@ class Publisher:
             *(part for e in events for part in (e.member, e.head, e.tail)),
         )
 
-    async def save(self, place: Place, *, tick_lag_ms: int | None) -> bool:
+    async def save(self, place: Place, *, tick_lag_ms: int | None) -> str | None:
         """Save the cursor, and tick unless *tick_lag_ms* is None.
 
-        False: another generation is stored.
+        Returns the generation that is stored: nothing was saved unless it is the place's.
         """
-        fields = {"cursor": place.cursor.to_json(), "live": _live(place)}
-        return await self._write(place, place.generation, fields, tick_lag_ms)
+        return await self._write(place, place.generation, _saved(place), tick_lag_ms)
 
     async def reset(self, place: Place) -> None:
         """Make *place* the state whatever was stored, and tick.
@@ -160,10 +176,9 @@ class Publisher:
         Each gateway that sees its generation resets.
         """
         fields = {
+            **_saved(place),
             "generation": place.generation,
-            "cursor": place.cursor.to_json(),
             "redis": place.redis,
-            "live": _live(place),
             "reason": place.reason,
         }
         await self._write(place, "", fields, 0)
@@ -174,34 +189,45 @@ class Publisher:
         stored: str,
         fields: Mapping[str, str],
         tick_lag_ms: int | None,
-    ) -> bool:
+    ) -> str | None:
         before, after = b"", b""
         if tick_lag_ms is not None:
-            tick = Tick(place.generation, place.reason, live=place.live)
+            database = place.cursor.database
+            tick = Tick(place.generation, place.reason, live=place.live, database=database)
             before, after = tick_around_time(tick, leader=self._leader, lag_ms=tick_lag_ms)
         pairs = [part for pair in fields.items() for part in pair]
-        async with telling_loss():
-            saved = await self._save.run(
+        async with telling_loss(self._client):
+            found: bytes | None = await self._save.run(
                 self._client, self._names.state, stored, self._names.tick, before, after, *pairs
             )
-        return bool(saved)
+        return None if found is None else found.decode(errors="replace")
+
+
+async def _execute(pipeline: Pipeline) -> list[str | None]:
+    """Why Redis refused each command, if it would take others. Raises what redis-py does."""
+    return [_refusal(answer) for answer in await pipeline.execute(raise_on_error=False)]
 
 
 def _refusal(answer: Any) -> str | None:
     """Why Redis refused this one command, if it would take others.
 
-    Raises ``RedisLost`` where it would not: redis-py has classes of their own for that.
+    Raises the answer where it would not: redis-py has classes of their own for that.
     """
     if not isinstance(answer, Exception):
         return None
     reason = str(answer)
     if type(answer) is not ResponseError or reason.startswith(_OF_THE_SERVER):
-        raise RedisLost(f"{type(answer).__name__}: {reason}") from answer
+        raise answer
     return reason[:200]
 
 
-def _live(place: Place) -> str:
-    return "1" if place.live else "0"
+def _saved(place: Place) -> dict[str, str]:
+    """The fields of the state that each saving of a place writes."""
+    return {
+        "cursor": place.cursor.to_json(),
+        "live": "1" if place.live else "0",
+        "database": place.cursor.database,
+    }
 
 
 def _pieces(steps: Sequence[_Step]) -> Iterator[list[_Step]]:

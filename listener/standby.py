@@ -5,7 +5,7 @@ And what a leader shows, so that it is not taken for one.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Final
@@ -36,35 +36,47 @@ class SignOfLife:
 
     async def show(self, number: int) -> None:
         """Store the leader's sign of life, another with each number."""
-        async with _in_time():
+        async with self._in_time():
             await self._client.hset(self._key, "alive", f"{self._name}.{number}")
 
-    async def see(self) -> str:
-        """The newest sign of life.
+    async def see(self) -> tuple[str, str]:
+        """The newest sign of life, and the database whose leaders show it ("": not told).
 
         Writes too: only where a standby could show a sign itself, a leader is to blame for
         showing none.
         """
-        async with _in_time(), self._client.pipeline(transaction=False) as pipeline:
+        async with (
+            self._in_time(),
+            self._client.pipeline(transaction=False) as pipeline,
+        ):
             pipeline.hset(self._key, "seen_by", self._name)  # type: ignore[unused-awaitable]
             pipeline.hget(self._key, "alive")  # type: ignore[unused-awaitable]
-            _, sign = await pipeline.execute()
-            return str(sign)
+            pipeline.hget(self._key, "database")  # type: ignore[unused-awaitable]
+            _, sign, database = await pipeline.execute()
+            return str(sign), (database or b"").decode(errors="replace")
 
+    async def see_elsewhere(self) -> tuple[str, str]:
+        """The same on a new connection: the address may lead to another server by now."""
+        await self._client.drop_connections()
+        return await self.see()
 
-@asynccontextmanager
-async def _in_time() -> AsyncIterator[None]:
-    async with telling_loss(), asyncio.timeout(REDIS_SECONDS):
-        yield
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        async with telling_loss(self._client), asyncio.timeout(REDIS_SECONDS):
+            yield
 
 
 class Standby:
-    """Stands by on a LISTEN session of its own."""
+    """Stands by on a LISTEN session of its own. ``is_linked``: Redis takes what it writes."""
 
-    def __init__(self, session: Session, sign: SignOfLife) -> None:
+    is_refused = False
+
+    def __init__(self, session: Session, sign: SignOfLife, *, database: str) -> None:
         self._session = session
         self._sign = sign
+        self._database = database
         self._watch = LeaderWatch()
+        self.is_linked = False
 
     async def take_lead(self) -> None:
         """Return when the session holds the leader's lock. Raises ``PgLost``."""
@@ -79,25 +91,35 @@ class Standby:
     async def _look_at_leader(self) -> None:
         """End the leader's session if it has shown no sign of life for too long."""
         try:
-            sign = await self._sign.see()
+            sign, database = await self._sign.see()
+            self.is_linked = True
+            pid = await self._session.leader_pid()
+            now = asyncio.get_running_loop().time()
+            if database not in ("", self._database):
+                self._watch.start_anew()  # those are not our leader's signs: it has to wait
+                return
+            if pid is None or not self._watch.is_dead(holder=pid, sign=sign, now=now):
+                return
+            if await self._sign.see_elsewhere() != (sign, database):
+                self._watch.start_anew()
+                return
         except RedisLost:
+            self.is_linked = False
             self._watch.start_anew()
             return
-        pid = await self._session.leader_pid()
-        now = asyncio.get_running_loop().time()
-        if pid is not None and self._watch.is_dead(holder=pid, sign=sign, now=now):
-            ended = await self._session.end_leader(pid)
-            log.warning("the leader shows no sign of life", extra={"pid": pid, "ended": ended})
-            self._watch.start_anew()
+        ended = await self._session.end_leader(pid)
+        log.warning("the leader shows no sign of life", extra={"pid": pid, "ended": ended})
+        self._watch.start_anew()
 
 
-async def show_life(session: Session, sign: SignOfLife) -> None:
+async def show_life(session: Session, sign: SignOfLife, may_show: Callable[[], bool]) -> None:
     """Show, each second, that this leader lives and both its links answer. Never returns.
 
-    Raises ``PgLost``.
+    A leader that must not lead yet shows nothing. Raises ``PgLost``.
     """
     for number in count():
         await session.answer()
-        with suppress(RedisLost):  # the leader's own work tells of it, and waits it out
-            await sign.show(number)
+        if may_show():
+            with suppress(RedisLost):  # the leader's own work tells of it, and waits it out
+                await sign.show(number)
         await asyncio.sleep(SIGN_SECONDS)

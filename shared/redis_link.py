@@ -1,14 +1,15 @@
 """Commands to Redis or Valkey.
 
-One client whose every failure is told, never silently retried.
+One client whose every failure is told, never silently retried, and ends all its connections:
+the next command goes to whatever server the address leads to by then.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ssl import SSLContext
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import redis.asyncio
 from redis.asyncio.connection import (
@@ -22,19 +23,51 @@ from redis.asyncio.connection import (
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
+from shared.core.redis_server import RedisServer, describe_server, has_moved
 from shared.core.redis_url import FILES, RedisUrl, parse_redis_url
 from shared.tls import check_files
 
 TIMEOUT_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 5.0  # between two looks at where the address leads
+_LOOK_TIMEOUT_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 1.0
+# What a server answers that is no place for us (any more): READONLY, MASTERDOWN, LOADING,
+# MOVED, CLUSTERDOWN, NOREPLICAS, MISCONF, NOAUTH, WRONGPASS, NOPERM, ...
+_REFUSALS: Final = (ResponseError, AuthenticationError, BusyLoadingError)
 
-Client: TypeAlias = "redis.asyncio.Redis"
 Pipeline: TypeAlias = "redis.asyncio.client.Pipeline"
 
 
 class RedisLost(Exception):
     """Redis did not answer, or not as it must: what was asked may or may not have been done."""
+
+
+class Client(redis.asyncio.Redis):
+    """Commands, on connections that are all given up when one has failed."""
+
+    refusals = 0  # commands that a server refused, though its connection works
+
+    async def drop_connections(self) -> None:
+        """Use none of the present connections again."""
+        pool = self.connection_pool
+        await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+        with suppress(RedisError, OSError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await pool.disconnect(inuse_connections=False)
+
+    def on_new_connection(self) -> "Client":
+        """A client of its own, to be closed by whoever asked for it."""
+        pool = self.connection_pool
+        other = redis.asyncio.ConnectionPool(pool.connection_class, **pool.connection_kwargs)
+        return cast(Client, Client.from_pool(other))
 
 
 class _PacksByHiredis:
@@ -70,7 +103,7 @@ def connect(url: str) -> Client:
         retry_on_timeout=False,
         protocol=2,
     )
-    return redis.asyncio.Redis.from_pool(pool)
+    return cast(Client, Client.from_pool(pool))
 
 
 def check_redis_url(url: str) -> tuple[str, ...]:
@@ -104,12 +137,14 @@ def describe_error(exc: Exception) -> str:
 
 
 @asynccontextmanager
-async def telling_loss() -> AsyncIterator[None]:
+async def telling_loss(client: Client) -> AsyncIterator[None]:
     """Turns whatever the library raises inside, and silence, into ``RedisLost``."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
     except (RedisError, OSError) as exc:
+        client.refusals += isinstance(exc, _REFUSALS)
+        await client.drop_connections()
         raise RedisLost(describe_error(exc)) from exc
 
 
@@ -137,15 +172,30 @@ class Script:
         return await client.evalsha(self.sha, 1, key, *arguments)
 
 
-async def read_identity(client: Client) -> str:
-    """Which server, and which stretch of its history.
+async def read_server(client: Client) -> RedisServer:
+    """The server that answers now, which is a primary."""
+    server = await _ask_server(client)
+    if not server.is_primary:
+        # one that takes writes would keep them to itself
+        raise ReadOnlyError("this server is a replica: REDIS_URL must lead to the primary")
+    return server
 
-    Changes with a restart, and with a failover.
+
+async def _ask_server(client: Client) -> RedisServer:
+    info: Mapping[str, Any] = await client.info("server")
+    return describe_server({**info, **await client.info("replication")})
+
+
+async def has_moved_on(client: Client, own: RedisServer) -> bool:
+    """Whether the address leads to another primary than *own* by now, which still answers.
+
+    Asked on a new connection; if that fails, nothing speaks for leaving.
     """
-    server: Mapping[str, Any] = await client.info("server")
-    replication: Mapping[str, Any] = await client.info("replication")
-    # some managed services tell neither: their failovers can't be told from here
-    return f"{server.get('run_id', '')}.{replication.get('master_replid', '')}"
+    try:
+        async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS), client.on_new_connection() as other:
+            return has_moved(own, await _ask_server(other))
+    except (RedisError, OSError):
+        return False
 
 
 async def read_state(client: Client, key: str) -> dict[str, str]:

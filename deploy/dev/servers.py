@@ -172,10 +172,30 @@ class PostgresServer(Server):
     def database_url(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def _prepare(self) -> list[str]:
+    def make_standby(self, folder: Path) -> "PostgresServer":
+        """A streaming standby of this server, which runs, not started yet."""
+        standby = PostgresServer(folder, programs=self._programs)
+        programs = standby._find_programs()
+        standby.folder.mkdir(mode=0o700)
+        self._give_away(standby.folder)
+        options = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
+        made = subprocess.run(
+            [programs / "pg_basebackup", *options, "-c", "fast", "-R", "-D", standby.folder],
+            capture_output=True,
+            user=self._user(),
+            check=False,
+            cwd="/",
+        )
+        if made.returncode:
+            raise ServerFailed(f"pg_basebackup failed:\n{made.stderr.decode(errors='replace')}")
+        return standby
+
+    def _find_programs(self) -> Path:
         programs = self._programs or find_postgres_programs()
-        if self._user() is not None:
-            programs = self._make_reachable(programs)
+        return programs if self._user() is None else self._make_reachable(programs)
+
+    def _prepare(self) -> list[str]:
+        programs = self._find_programs()
         if not (self.folder / "PG_VERSION").exists():
             made_in = self.folder.with_name(
                 f"{self.folder.name}.new"

@@ -19,6 +19,8 @@ _REST_SECONDS_PER_ROW: Final = 0.00025
 _MAX_REST_SECONDS: Final = 0.01
 MAX_ROWS_PER_READ: Final = 100_000
 PATIENCE_SECONDS: Final = 5.0
+# More than a standby's patience: as long as the other database has listeners, it has a leader.
+OWNER_PATIENCE_SECONDS: Final = 10.0
 _MAX_UNSEEN_SECONDS: Final = 3.0
 MAX_PUBLISH_TRIES: Final = 5  # of a batch, before it is a reset
 _FREE_WAKE_UPS: Final = 20
@@ -41,6 +43,11 @@ class LogCursor:
     @property
     def incarnation(self) -> str:
         return self.identity.rpartition(".")[2]
+
+    @property
+    def database(self) -> str:
+        """Which database of which cluster; outlives its restarts and a physical failover."""
+        return ".".join(self.identity.split(".")[:2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,28 @@ def decide_adoption(
     if raw_notify_lost:
         return Reset("notify_reconnect", live)
     return Place(generation, cursor, stored_in, as_reason(reason), live)
+
+
+@dataclass(slots=True)
+class OwnerWatch:
+    """Whether the listener of another database uses the same channels and keys in Redis.
+
+    Two of them would reset each other's clients without end, and each would tell its clients of
+    the other's projects. Who is there stays: a database that took its place (restored, or
+    upgraded to another cluster) waits until its leader shows no sign of life any more.
+    """
+
+    _sign: str | None = None
+    _since: float = 0.0
+
+    def must_wait(self, state: Mapping[str, str], *, database: str, now: float) -> bool:
+        """Whether the leader of this *database* must not lead yet, given the stored state."""
+        if state.get("database", database) == database:
+            return False
+        sign = state.get("alive", "")
+        if sign != self._sign:
+            self._sign, self._since = sign, now
+        return now - self._since < OWNER_PATIENCE_SECONDS
 
 
 def decide_liveness(place: Place, batch: Batch) -> Place | Reset:

@@ -215,13 +215,14 @@ def _by_channel(cursors: Sequence[Cursor]) -> dict[str, str]:
 class Tick:
     """The leader's sign of life, ``at`` a time of Redis in microseconds.
 
-    All gateways compare its generation with their own.
+    All gateways compare its generation, and its database, with their own ("": not told).
     """
 
     generation: str
     reason: Reason
     live: bool
     at: int = 0
+    database: str = ""
 
 
 def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, bytes]:
@@ -234,6 +235,7 @@ def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, by
             "live": tick.live,
             "leader": leader,
             "lag_ms": lag_ms,
+            "database": tick.database,
         }
     )
     return text[:-1] + b',"at":', b"}"
@@ -248,6 +250,7 @@ def parse_tick(text: bytes) -> Tick | None:
             as_reason(message["reason"]),
             bool(message["live"]),
             int(message["at"]),
+            str(message.get("database", "")),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None

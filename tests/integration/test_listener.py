@@ -12,6 +12,7 @@ from tests.integration.conftest import World
 from tests.integration.pooler import running_pooler
 from tests.integration.processes import HANG_SECONDS, Part, eventually
 from tests.integration.test_failover import assert_flows, change, is_reset
+from tests.integration.test_refused_rows import metric
 
 TASK = "7a500000-0000-4000-8000-000000000001"
 
@@ -40,6 +41,20 @@ async def test_a_raw_notify_becomes_an_event(world: World) -> None:
             "project_id": world.apollo,
             "timestamp": "2026-11-24T10:00:00.123456Z",
         }
+
+
+async def test_a_clock_that_was_set_back_makes_no_negative_lag(world: World) -> None:
+    """Rows from before are from the future then."""
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await world.database.execute(
+            "insert into neverstale.change_log (project_id, resource, id, action, at)"
+            " values ($1, 'task', '1', 'UPDATE', now() + interval '1 day')",
+            world.apollo,
+        )
+        assert (await client.next())["data"]["id"] == "1"
+    assert await metric(world, listener, "neverstale_publish_lag_seconds_sum") >= 0
 
 
 async def test_a_malformed_notify_is_logged_counted_and_skipped(world: World) -> None:

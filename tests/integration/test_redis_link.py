@@ -27,7 +27,7 @@ async def test_a_cancelled_command_stays_cancelled(servers: Servers) -> None:
 
     async def ask_for_ever() -> None:
         while True:
-            async with telling_loss():
+            async with telling_loss(client):
                 await client.get("nothing")
 
     for _ in range(400):
@@ -204,12 +204,12 @@ async def test_a_published_frame_carries_the_cursor_of_its_row(
 
 async def test_a_cursor_is_saved_only_under_the_stored_generation(log: Log) -> None:
     mine = Place("g1", CURSOR, "redis", "gap")
-    assert not await log.publisher.save(mine, tick_lag_ms=None), "nothing is stored yet"
+    assert await log.publisher.save(mine, tick_lag_ms=None) is None, "nothing is stored yet"
     await log.publisher.reset(mine)
-    assert await log.publisher.save(mine, tick_lag_ms=5)
+    assert await log.publisher.save(mine, tick_lag_ms=5) == "g1"
     other = Place("g2", LogCursor("identity", "2:2:"), "redis", "truncate")
     await log.publisher.reset(other)
-    assert not await log.publisher.save(mine, tick_lag_ms=None)
+    assert await log.publisher.save(mine, tick_lag_ms=None) == "g2"
     state, _ = await log.publisher.adopt()
     assert state == {
         "generation": "g2",
@@ -217,6 +217,7 @@ async def test_a_cursor_is_saved_only_under_the_stored_generation(log: Log) -> N
         "redis": "redis",
         "live": "1",
         "reason": "truncate",
+        "database": "identity",
     }
 
 

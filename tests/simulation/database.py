@@ -15,6 +15,7 @@ from tests.simulation.clockwork import Calls
 T = TypeVar("T")
 Change: TypeAlias = tuple[str, str, str]  # kind, project, row or user
 
+ID = "1.1"  # of the database, in its cluster
 ROWS = {"a": ("a1", "a2", "a3"), "b": ("b1",)}
 PROJECT_OF = {row: project for project, rows in ROWS.items() for row in rows}
 USERS = ("u", "v", "w")
@@ -178,7 +179,7 @@ class Database:
         return f"{min(running, default=xmax)}:{xmax}:{','.join(map(str, running))}"
 
     def read(self, cursor: LogCursor | None) -> Batch:
-        identity = f"1.1.1.{self.boot}.{self.now.incarnation}"
+        identity = f"{ID}.1.{self.boot}.{self.now.incarnation}"
         rows = [
             row
             for xid, row in self.now.log

@@ -43,26 +43,25 @@ MUTANTS: Final = (
     Mutant(
         "the cursor is saved whatever generation is stored",
         "listener/publisher.py",
-        "return await self._write(place, place.generation, fields, tick_lag_ms)",
-        'return await self._write(place, "", fields, tick_lag_ms)',
+        "return await self._write(place, place.generation, _saved(place), tick_lag_ms)",
+        'return await self._write(place, "", _saved(place), tick_lag_ms)',
         ("tests/integration/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "an old leader writes its generation back",
         "listener/publisher.py",
         """\
-        fields = {"cursor": place.cursor.to_json(), "live": _live(place)}
-        return await self._write(place, place.generation, fields, tick_lag_ms)""",
+        return await self._write(place, place.generation, _saved(place), tick_lag_ms)""",
         """\
         await self.reset(place)
-        return True""",
+        return place.generation""",
         ("tests/integration/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "a refused save is taken for done",
         LEADER,
-        "if not await self._publisher.save(place, tick_lag_ms=tick_lag_ms):",
-        "if await self._publisher.save(place, tick_lag_ms=tick_lag_ms) is None:",
+        "        if stored != place.generation:\n",
+        "        if not stored:\n",
     ),
     Mutant(
         "the log is pruned up to what was read, before it is published",
@@ -89,8 +88,8 @@ MUTANTS: Final = (
     Mutant(
         "Redis's identity is not compared with the ticks",
         LEADER,
-        "if await self._publisher.identity() != place.redis:",
-        "if await self._publisher.identity() is None:",
+        "if (await self._publisher.server()).identity != place.redis:",
+        "if (await self._publisher.server()).identity is None:",
     ),
     Mutant(
         "a log that is not the cursor's is read on",
@@ -379,7 +378,7 @@ MUTANTS: Final = (
     Mutant(
         "save does not compare the generation",
         "listener/lua/save.lua",
-        "if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end\n",
+        "if ARGV[1] ~= '' and stored ~= ARGV[1] then return stored end\n",
         "",
         (LUA,),
     ),

@@ -37,6 +37,7 @@ from listener.pg_link import PgLost
 from listener.publisher import Publisher
 from shared.core.access_rules import AccessRules
 from shared.core.channels import Channel, RedisNames
+from shared.core.database_id import DATABASE_ID_SQL
 from shared.core.protocol import (
     Recheck,
     encode_close_frame,
@@ -149,7 +150,15 @@ class Listener:
         rules = PublicationRules(RULES, frozenset({"project"}), MAX_ROWS)
         publisher = Publisher(client, NAMES, rules, leader=self.name, ttl_seconds=TTL_SECONDS)
         mailbox = Mailbox(rules, CollectorRegistry())
-        return Leader(connection, connection, publisher, mailbox, rules, self._metrics)
+        return Leader(
+            connection,
+            connection,
+            publisher,
+            mailbox,
+            rules,
+            self._metrics,
+            database=database.ID,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +294,16 @@ class _Pool:
     async def acquire(self) -> "AsyncIterator[_Pool]":
         yield self
 
-    async def fetchval(self, _query: str) -> list[str]:
-        return ["public"]
+    @asynccontextmanager
+    async def transaction(self, *, readonly: bool) -> AsyncIterator[None]:
+        assert readonly
+        yield
+
+    async def fetchval(self, query: str) -> list[str] | str:
+        return database.ID if query == DATABASE_ID_SQL else ["public"]
+
+    async def expire_connections(self) -> None:
+        pass
 
     async def execute(self, _statements: str) -> None:
         pass

@@ -92,13 +92,14 @@ class Store:
         after: bytes,
         *,
         pairs: Sequence[bytes],
-    ) -> int:
-        if generation and self.state.get(b"generation") != generation:
-            return 0
+    ) -> bytes | None:
+        stored = self.state.get(b"generation")
+        if generation and stored != generation:
+            return stored
         self.state |= dict(zip(pairs[::2], pairs[1::2], strict=True))
         if before:
             self._tell(channel, before + b"%d" % self._now() + after, b"")
-        return 1
+        return stored
 
     def _replay(
         self,

@@ -19,6 +19,7 @@ SCRIPTS: Final = {
     for path in ("listener/lua/publish", "listener/lua/save", "gateway/lua/replay")
 }
 _STARTED: Final = 1_700_000_000_000_000
+_INFO: Final = {"server": "run_id", "replication": "master_replid"}  # what each section tells
 
 
 class Server:
@@ -84,7 +85,7 @@ class Server:
             link.cut(loses=loses)
 
     def connect(self, owner: str, protocol: asyncio.Protocol) -> asyncio.Transport:
-        link = self.links[owner] = Link(self.loop, protocol)
+        link = self.links[owner] = Link(self, protocol)
         return link
 
 
@@ -97,9 +98,10 @@ def _copied(logs: Any, state: Any) -> Any:
 class Link(asyncio.Transport):
     """A subscriber connection, both ends: what was asked, and what is on its way back."""
 
-    def __init__(self, loop: Loop, protocol: asyncio.Protocol) -> None:
+    def __init__(self, server: Server, protocol: asyncio.Protocol) -> None:
         super().__init__()
-        self._loop = loop
+        self._server = server
+        self._loop = server.loop
         self._protocol = protocol
         self._reader = hiredis.Reader()
         self.asked: list[list[bytes]] = []
@@ -111,8 +113,8 @@ class Link(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._reader.feed(bytes(data))
         while (command := self._reader.gets()) is not False:
-            first, *names = command
-            self.asked += [[first, name] for name in names] or [[first]]
+            first, *words = command
+            self.asked += [[first, word] for word in words] or [[first]]
 
     def is_closing(self) -> bool:
         return self._is_over
@@ -134,6 +136,9 @@ class Link(asyncio.Transport):
             case [b"UNSUBSCRIBE", name]:
                 self.subscribed.discard(name)
                 self.replies.append(_reply(b"unsubscribe", name, len(self.subscribed)))
+            case [b"INFO", section]:
+                told = b"%b:%d" % (_INFO[section.decode()].encode(), self._server.run_id)
+                self.replies.append(b"$%d\r\n%b\r\n" % (len(told), told))
             case _:
                 self.replies.append(b"+PONG\r\n")
         return True
@@ -169,6 +174,8 @@ def _reply(kind: bytes, name: bytes, last: bytes | int) -> bytes:
 class Client:
     """Plays redis-py's client and pipeline for one process."""
 
+    refusals = 0
+
     def __init__(self, server: Server, owner: str) -> None:
         self._server = server
         self._owner = owner
@@ -183,8 +190,19 @@ class Client:
         return name.encode()
 
     async def info(self, section: str) -> dict[str, Any]:
-        name = "run_id" if section == "server" else "master_replid"
-        return await self._ask("info", lambda: {name: self._server.run_id})  # type: ignore[no-any-return]
+        return await self._ask("info", lambda: {_INFO[section]: self._server.run_id})  # type: ignore[no-any-return]
+
+    async def drop_connections(self) -> None:
+        pass
+
+    def on_new_connection(self) -> "Client":
+        return Client(self._server, self._owner)
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
 
     async def hgetall(self, _key: str) -> dict[bytes, bytes]:
         return await self._ask("state", lambda: dict(self._server.store.state))  # type: ignore[no-any-return]
@@ -207,9 +225,6 @@ class Pipeline(Client):
 
     async def __aenter__(self) -> "Pipeline":
         return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
 
     def publish(self, channel: str, message: bytes) -> None:
         run = lambda: self._server.publish(channel.encode(), message)  # noqa: E731

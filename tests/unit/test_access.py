@@ -16,6 +16,7 @@ from gateway import access as access_module
 from gateway.access import Access, AccessUnavailable, Pool
 from gateway.core.pairs import Pair
 from shared.core.access_rules import bounded_sql, parse_access
+from shared.core.database_id import DATABASE_ID_SQL
 from shared.core.search_path import safe_search_path
 
 PAIR = ("p", "u")
@@ -29,13 +30,22 @@ class _Pool:
         self.answer = answer
         self.statements: list[str] = []
         self.asked: list[list[Pair]] = []
+        self.renewals = 0
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator["_Pool"]:
         yield self
 
-    async def fetchval(self, _sql: str) -> list[str]:
-        return ["app", "public"]
+    @asynccontextmanager
+    async def transaction(self, *, readonly: bool) -> AsyncIterator[None]:
+        assert readonly
+        yield
+
+    async def fetchval(self, sql: str) -> list[str] | str:
+        return "1.2" if sql == DATABASE_ID_SQL else ["app", "public"]
+
+    async def expire_connections(self) -> None:
+        self.renewals += 1
 
     async def execute(self, sql: str) -> None:
         self.statements.append(sql)
@@ -141,7 +151,8 @@ async def test_a_pair_for_which_the_query_fails_is_alone_in_that(
         assert isinstance(given, str) == (pair == POISON)
     assert len(pool.asked) < 30
     assert pool.statements[0].startswith(
-        'begin read only; set local search_path = pg_catalog, "app", "public", pg_temp;'
+        "begin read write; set transaction read only;"
+        ' set local search_path = pg_catalog, "app", "public", pg_temp;'
         " set local statement_timeout = 2000"
     )
     assert pool.statements[2].endswith("statement_timeout = 500")

@@ -10,6 +10,7 @@ from listener.core.leadership import (
     Batch,
     LeaderWatch,
     LogCursor,
+    OwnerWatch,
     Place,
     ReadSchedule,
     ResetPace,
@@ -298,3 +299,32 @@ def test_a_standby_ends_a_leader_that_shows_no_sign_for_five_seconds_that_it_saw
         elif watch.is_dead(holder=holder, sign=sign, now=100.0 + at):
             dead.append(at)
     assert (dead[0] if dead else None) == dies_at
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        ([(0.0, {})], [False]),
+        ([(0.0, {"database": "mine", "alive": "a.1"})], [False]),
+        (
+            [(at, {"database": "its", "alive": "b.1"}) for at in (0.0, 9.9, 10.0)],
+            [True, True, False],
+        ),
+        (
+            [(at, {"database": "its", "alive": f"b.{at}"}) for at in (0.0, 9.0, 18.0)],
+            [True, True, True],
+        ),
+        ([(0.0, {"database": "its"}), (1.0, {"database": "mine"})], [True, False]),
+    ],
+    ids=["nothing is stored", "ours", "dead", "alive", "restored to ours"],
+)
+def test_a_leader_waits_while_that_of_another_database_is_alive(
+    looks: list[tuple[float, dict[str, str]]], expected: list[bool]
+) -> None:
+    owner = OwnerWatch()
+    waits = [owner.must_wait(state, database="mine", now=now) for now, state in looks]
+    assert waits == expected
+
+
+def test_a_cursor_names_its_database_whatever_starts_and_logs_follow() -> None:
+    assert LogCursor("7.16384.99.1.5.uuid", "1:1:").database == "7.16384"

@@ -1,0 +1,125 @@
+"""A PostgreSQL that lets nobody in for a while, or lets nobody write by default."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import asyncpg
+
+from tests.integration.conftest import Database, World
+from tests.integration.processes import connected, eventually
+from tests.integration.test_failover import assert_consistent_after, assert_flows, insert_tasks
+
+ROLE = "neverstale_changing"
+CUT = """\
+select pg_terminate_backend(pid) from pg_stat_activity
+ where application_name like 'neverstale %'"""
+
+
+async def fill_connections(url: str) -> "list[Database]":
+    """Take all that are left."""
+    taken: list[Database] = []
+    while True:
+        tries = (asyncpg.connect(url) for _ in range(10))
+        answers = await asyncio.gather(*tries, return_exceptions=True)
+        taken += [one for one in answers if not isinstance(one, BaseException)]
+        refusals = [one for one in answers if isinstance(one, BaseException)]
+        if refusals:
+            assert isinstance(refusals[0], asyncpg.TooManyConnectionsError), refusals
+            return taken
+
+
+async def test_no_connections_are_left(own_world: World) -> None:
+    """Who has one keeps it; who needs one waits, refuses newcomers and says so."""
+    world = own_world
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await world.database.execute(CUT)
+        taken = await fill_connections(world.database_url)
+        changed = await insert_tasks(world, 3)
+        lost = "postgresql lost"
+        await eventually(
+            lambda: any(
+                line["message"] == lost and "TooManyConnectionsError" in line["reason"]
+                for line in listener.lines
+            ),
+            "the listener says why",
+        )
+        await listener.ready(world.http, status=503, role="connecting")
+        async with connected(
+            world.http, gateway, world.apollo, world.grace, v1=True
+        ) as refused:
+            assert (await refused.next())["code"] == "unavailable"
+            assert await refused.closed() == 1013
+        await gateway.ready(world.http, degraded=["database"])
+        for connection in taken:
+            connection.terminate()
+        await listener.ready(world.http, role="leader")
+        await assert_consistent_after(client, changed)
+        await assert_flows(world, client)
+        async with world.client(gateway, world.apollo, world.ada):
+            await gateway.ready(world.http, degraded=[])
+
+
+async def test_a_password_is_changed_under_way(own_world: World, tmp_path: Path) -> None:
+    """A listener that was let in once waits until it is again: here by the new password in
+    the file that ``passfile`` names.
+    """
+    world, postgres = own_world, own_world.servers.postgres
+    await world.database.execute(f"create role {ROLE} superuser login password 'first'")
+    rules = postgres.folder / "pg_hba.conf"
+    trusting = rules.read_text()
+    rules.write_text(f"host all {ROLE} 127.0.0.1/32 scram-sha-256\n{trusting}")
+    await world.database.execute("select pg_reload_conf()")
+    passwords = tmp_path / "passwords"
+
+    def write_password(password: str) -> None:
+        passwords.write_text(f"127.0.0.1:*:*:{ROLE}:{password}\n")
+        os.chmod(passwords, 0o600)
+
+    write_password("first")
+    url = world.database_url.replace("postgres@", f"{ROLE}@")
+    world.more["DATABASE_URL"] = f"{url}?passfile={passwords}"
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await world.database.execute(f"alter role {ROLE} password 'second'")
+        await assert_flows(world, client)
+        await world.database.execute(CUT)
+        await listener.ready(world.http, status=503, role="connecting")
+        await eventually(
+            lambda: any(
+                "password authentication failed" in line for line in listener.raw_lines
+            ),
+            "it says why",
+        )
+        async with connected(
+            world.http, gateway, world.apollo, world.grace, v1=True
+        ) as refused:
+            assert (await refused.next())["code"] == "unavailable"
+        changed = await insert_tasks(world, 3)
+        write_password("second")
+        await listener.ready(world.http, role="leader")
+        await assert_consistent_after(client, changed)
+        async with world.client(gateway, world.apollo, world.ada) as newcomer:
+            await assert_flows(world, newcomer)
+    assert "second" not in "".join(listener.raw_lines + gateway.raw_lines)
+
+
+async def test_a_database_that_is_read_only_by_default_is_followed(own_world: World) -> None:
+    """As some services set it when a disk is nearly full; the app may set it off for itself."""
+    world = own_world
+    listener = await world.listener()
+    gateway = await world.gateway()
+    name = world.database_url.rpartition("/")[2]
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await world.database.execute(
+            f"alter database {name} set default_transaction_read_only = on"
+        )
+        await world.database.execute(CUT)
+        await assert_flows(world, client)
+        await listener.ready(world.http, role="leader")
+        async with world.client(gateway, world.apollo, world.ada):
+            pass
+    assert not any("read-only" in line for line in listener.raw_lines)

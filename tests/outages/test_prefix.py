@@ -1,0 +1,27 @@
+"""Whose channels and keys those behind a prefix are, when databases come and go."""
+
+from tests.integration.conftest import World, make_world
+from tests.integration.test_failover import assert_flows
+
+
+async def test_the_place_of_a_database_without_listeners_is_free(world: World) -> None:
+    """Another one (restored, say, or upgraded into another cluster) takes it, once and for
+    all.
+    """
+    first = [await world.listener(), await world.listener(role="standby")]
+    async with make_world(world.servers) as other:
+        other.prefix = world.prefix
+        second = await other.listener(role=None)
+        third = await other.listener(role=None)
+        gateway = await other.gateway(ready=False)
+        await second.ready(other.http, status=503, role="leader", prefix_taken=True)
+        await first[0].end()
+        await first[1].ready(world.http, role="leader")  # as long as it has listeners
+        await first[1].end()
+        await second.ready(other.http, role="leader", prefix_taken=False)
+        await gateway.ready(other.http)
+        async with other.client(gateway, other.apollo, other.ada) as client:
+            await assert_flows(other, client)
+        late = await world.listener(role=None)
+        await late.ready(world.http, status=503, role="leader", prefix_taken=True)
+        assert not third.logged("the leader shows no sign of life")

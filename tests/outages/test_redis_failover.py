@@ -1,0 +1,121 @@
+"""A replica of Redis is promoted, and lacks what was acknowledged last."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from deploy.dev.servers import ValkeyServer, free_port
+from tests.integration.conftest import World
+from tests.integration.processes import WS_PATH, Client, Part, token
+from tests.integration.redis_pair import RedisPair, command, redis_pair
+from tests.integration.test_failover import (
+    assert_consistent_after,
+    assert_flows,
+    change,
+    insert_tasks,
+    is_reset,
+)
+from tests.integration.test_wrong_server import resets
+
+RIGHTS: Final = ("-evalsha", "-hset")
+
+
+async def follow(pair: RedisPair) -> None:
+    await pair.follow()
+
+
+async def lose_its_primary(pair: RedisPair) -> None:
+    """MASTERDOWN is all that it answers to reads."""
+    await command(pair.replica, "CONFIG", "SET", "replica-serve-stale-data", "no")
+    await command(pair.replica, "REPLICAOF", "127.0.0.1", free_port())
+
+
+async def stay(_pair: RedisPair) -> None:
+    """An island: it takes writes, and nobody else will see them."""
+
+
+async def want_replicas(pair: RedisPair) -> None:
+    await command(pair.replica, "CONFIG", "SET", "min-replicas-to-write", 1)
+
+
+async def withdraw_rights(pair: RedisPair) -> None:
+    await command(pair.replica, "ACL", "SETUSER", "default", *RIGHTS)
+
+
+async def mend(pair: RedisPair) -> None:
+    old = pair.replica
+    await command(old, "ACL", "SETUSER", "default", "+@all")
+    await command(old, "CONFIG", "SET", "min-replicas-to-write", 0)
+    await command(old, "CONFIG", "SET", "replica-serve-stale-data", "yes")
+    await pair.follow()
+
+
+FATES: Final[dict[str, Callable[[RedisPair], Awaitable[None]]]] = {
+    "a replica of the new primary": follow,
+    "a replica without a primary": lose_its_primary,
+    "a primary still": stay,
+    "a primary that wants replicas": want_replicas,
+    "a primary that allows little": withdraw_rights,
+}
+
+
+async def test_whatever_becomes_of_the_old_primary_it_is_left(own_world: World) -> None:
+    """Its connections stay open, and each time the new one lacks the last writes."""
+    world = own_world
+    async with redis_pair(world) as pair:
+        leader, standby = await world.listener(), await world.listener(role="standby")
+        gateway = await world.gateway()
+        async with (
+            world.client(gateway, world.apollo, world.ada) as plain,
+            world.client(gateway, world.apollo, world.ada, v1=True) as v1,
+        ):
+            for fate, befall in FATES.items():
+                before = resets(leader)
+                pair.replication.swallow()
+                lost = await insert_tasks(world, 3)
+                for client in (plain, v1):
+                    await assert_consistent_after(client, lost)
+                await pair.promote()
+                pair.move_address()
+                await befall(pair)
+                await insert_tasks(world, 3)
+                for client in (plain, v1):
+                    await client.until(is_reset)
+                await ready(world, leader, standby, gateway)
+                for client in (plain, v1):
+                    await assert_flows(world, client)
+                assert resets(leader) == before + 1, fate
+                await mend(pair)
+        assert not standby.logged("the leader shows no sign of life")
+
+
+async def ready(world: World, leader: Part, standby: Part, gateway: Part) -> None:
+    await leader.ready(world.http, role="leader", redis=True)
+    await standby.ready(world.http, role="standby", redis=True)
+    await gateway.ready(world.http, redis=True)
+
+
+async def test_a_place_that_the_new_primary_never_knew_is_no_place(own_world: World) -> None:
+    """The primary dies; who was away meanwhile comes back with a cursor of lost writes."""
+    world = own_world
+    async with redis_pair(world) as pair:
+        await world.listener()
+        gateway = await world.gateway()
+        pair.replication.swallow()
+        async with world.client(gateway, world.apollo, world.ada, v1=True) as client:
+            await change(world)
+            cursor = (await client.next())["cursor"]
+        dead: ValkeyServer = pair.primary
+        dead.kill()
+        await pair.promote()
+        pair.move_address()
+        await gateway.ready(world.http)
+        async with world.client(gateway, world.apollo, world.ada) as client:
+            await assert_flows(world, client)
+        async with world.http.ws_connect(
+            f"{gateway.url}{WS_PATH}?project_id={world.apollo}&since={cursor}",
+            protocols=("neverstale.v1", f"bearer.{token(world.ada)}"),
+        ) as socket:
+            greeting = await Client(socket).next()
+            assert greeting["resumed"] == [], json.dumps(greeting)
+        dead.start()

@@ -1,0 +1,156 @@
+"""A Redis that takes nothing (any more): full, evicting, with other rights or passwords."""
+
+import asyncio
+from typing import Any, Final
+
+from tests.chaos.background import background
+from tests.integration.conftest import World
+from tests.integration.processes import HANG_SECONDS, WS_PATH, eventually, token
+from tests.integration.redis_pair import command
+from tests.integration.test_failover import (
+    assert_consistent_after,
+    assert_flows,
+    change,
+    insert_tasks,
+    is_reset,
+)
+from tests.integration.test_redis_rights import PASSWORD, documented_rights
+
+USER: Final = "neverstale"
+OTHER_PASSWORD: Final = "y" * 40
+# what is withdrawn, and what gives it back; connections are cut where they would go on with it
+WITHDRAWN: Final = {
+    "a command": (("-evalsha",), ("+evalsha",), False),
+    "a command of a script": (("-zadd",), ("+zadd",), False),
+    "the channels": (("resetchannels",), ("&*",), False),
+    "the keys": (("resetkeys",), ("~*",), False),
+    "the user": (("off",), ("on",), True),
+    "the password": (("resetpass", f">{OTHER_PASSWORD}"), (f">{PASSWORD}",), True),
+}
+POLICIES: Final = (
+    "noeviction",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+)
+_FILLER: Final = "f" * 10_000
+
+
+async def test_rights_and_passwords_may_go_and_come_back(own_world: World) -> None:
+    """Nothing is lost, nobody has to restart anything, and readiness tells of it meanwhile."""
+    world, valkey = own_world, own_world.servers.valkey
+    await command(valkey, "ACL", "SETUSER", USER, "on", f">{PASSWORD}", *documented_rights())
+    world.more["REDIS_URL"] = valkey.url.replace("redis://", f"redis://{USER}:{PASSWORD}@")
+    listener = await world.listener()
+    gateway = await world.gateway()
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        for what, (withdraw, give_back, cuts) in WITHDRAWN.items():
+            await command(valkey, "ACL", "SETUSER", USER, *withdraw)
+            if cuts:
+                await command(valkey, "CLIENT", "KILL", "USER", USER)
+            changed = await insert_tasks(world, 3)
+            await listener.ready(world.http, status=503, role="leader", redis=False)
+            if cuts or what == "the channels":  # else its first newcomer would notice
+                await gateway.ready(world.http, status=503, redis=False)
+            await command(valkey, "ACL", "SETUSER", USER, *give_back)
+            await assert_consistent_after(client, changed)
+            await listener.ready(world.http, redis=True)
+            await gateway.ready(world.http, redis=True)
+            await assert_flows(world, client)
+    assert not listener.logged("changes can't be told one by one")
+    for part in (listener, gateway):
+        assert PASSWORD not in "".join(part.raw_lines)
+
+
+async def test_a_second_password_is_how_one_is_changed(own_world: World) -> None:
+    """Redis takes both for a while: each process comes with the new one when it restarts."""
+    world, valkey = own_world, own_world.servers.valkey
+    await command(valkey, "ACL", "SETUSER", USER, "on", f">{PASSWORD}", *documented_rights())
+    url = valkey.url.replace("redis://", f"redis://{USER}:{{}}@")
+    old = await world.listener(REDIS_URL=url.format(PASSWORD))
+    gateway = await world.gateway(REDIS_URL=url.format(PASSWORD))
+    async with world.client(gateway, world.apollo, world.ada) as client:
+        await command(valkey, "ACL", "SETUSER", USER, f">{OTHER_PASSWORD}")
+        new = await world.listener(role="standby", REDIS_URL=url.format(OTHER_PASSWORD))
+        await old.end()
+        await new.ready(world.http, role="leader")
+        await command(valkey, "ACL", "SETUSER", USER, f"<{PASSWORD}")
+        await change(world)
+        assert not is_reset(await client.next()), "connections outlive the old password"
+
+
+async def test_a_full_redis_costs_precision_alone(own_world: World) -> None:
+    """Whatever it drops or refuses, by whichever policy: each change is told, or a reset."""
+    world, valkey = own_world, own_world.servers.valkey
+    await world.listener()
+    gateway = await world.gateway()
+    async with (
+        world.client(gateway, world.apollo, world.ada) as plain,
+        world.client(gateway, world.apollo, world.ada, v1=True) as v1,
+    ):
+        for policy in POLICIES:
+            before = await info(world)
+            limit = int(before["used_memory"]) + 1_000_000
+            await command(valkey, "CONFIG", "SET", "maxmemory-policy", policy)
+            await command(valkey, "CONFIG", "SET", "maxmemory", limit)
+            changed = set()
+            async with background() as tasks:
+                tasks.create_task(fill(world))
+                for _ in range(3):
+                    changed |= await insert_tasks(world, 5)
+                    await asyncio.sleep(0.2)  # so that some are told while it is full
+                async with asyncio.timeout(HANG_SECONDS):
+                    while not await is_full(world, before, limit):
+                        await asyncio.sleep(0.05)
+                changed |= await insert_tasks(world, 5)
+            await command(valkey, "CONFIG", "SET", "maxmemory", 0)
+            for client in (plain, v1):
+                await assert_consistent_after(client, changed)
+            await gateway.ready(world.http)
+            for client in (plain, v1):
+                await assert_flows(world, client)
+
+
+async def info(world: World) -> dict[str, Any]:
+    async with world.redis() as redis:
+        found: dict[str, Any] = await redis.info()
+        return found
+
+
+async def is_full(world: World, before: dict[str, Any], limit: int) -> bool:
+    """Whether it evicts, or has no room to be used up any more."""
+    now = await info(world)
+    evicts: bool = now["evicted_keys"] > before["evicted_keys"] + 20
+    return evicts or (now["maxmemory_policy"] == "noeviction" and now["used_memory"] > limit)
+
+
+async def fill(world: World) -> None:
+    """Write keys of others, half of which expire; never returns."""
+    async with world.redis() as redis:
+        for number in range(1_000_000):
+            async with redis.pipeline(transaction=False) as pipeline:
+                for one in range(10):
+                    key = f"other:{number}:{one}"
+                    pipeline.set(key, _FILLER, ex=3600 if one % 2 else None)  # type: ignore[unused-awaitable]
+                await pipeline.execute(raise_on_error=False)
+            await asyncio.sleep(0.005)
+
+
+async def test_a_gateway_waits_for_a_redis_that_takes_no_reads(own_world: World) -> None:
+    """A newcomer's log can't be made in a full Redis: the gateway says so."""
+    world, valkey = own_world, own_world.servers.valkey
+    await world.listener()
+    gateway = await world.gateway()
+    await command(valkey, "CONFIG", "SET", "maxmemory", 1)
+    async with world.http.ws_connect(
+        f"{gateway.url}{WS_PATH}?project_id={world.apollo}",
+        headers={"Authorization": f"Bearer {token(world.ada)}"},
+    ):
+        await eventually(lambda: gateway.logged("redis lost"), "the log could not be made")
+        await gateway.ready(world.http, status=503, redis=False)
+        await command(valkey, "CONFIG", "SET", "maxmemory", 0)
+        await gateway.ready(world.http, redis=True)
