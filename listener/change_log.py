@@ -28,13 +28,13 @@ select l.pid, a.usename::text, a.backend_start::text
    and l.classid = 1853187955 and l.objid = 2
    and l.database = (select oid from pg_database where datname = current_database())"""
 _ASSIGN_XID: Final = "select pg_current_xact_id()::text::bigint"
-_SEEN_RAW: Final = (
-    "update neverstale.installation set raw_notify_seen = true where not raw_notify_seen"
-)
+_IS_SEEN_RAW: Final = "select is_called from neverstale.raw_notify_seen"
+_SEEN_RAW: Final = f"select setval('neverstale.raw_notify_seen', 1) where not ({_IS_SEEN_RAW})"
 _NOTE_SKIPPED: Final = """\
-update neverstale.installation
-   set skipped = true, skips_noted = (select last_value from neverstale.skips)
- where not skipped or skips_noted <> (select last_value from neverstale.skips)"""
+select setval('neverstale.skipped', 1),
+       setval('neverstale.skips_noted', s.last_value, s.is_called)
+  from neverstale.skips s, neverstale.skips_noted n, neverstale.skipped k
+ where not k.is_called or (s.last_value, s.is_called) <> (n.last_value, n.is_called)"""
 _TELL_MOVED: Final = """\
 with ended as (
     delete from neverstale.moved
@@ -43,10 +43,11 @@ with ended as (
 )
 insert into neverstale.change_log (project_id, resource, action)
 select distinct project_id, 'bulk_change', 'RECONNECT' from ended"""
+# a barrier that is not assigned yet is another cluster's, restored from a dump
 _BAR_MOVED: Final = """\
 update neverstale.moved set barrier = pg_current_xact_id()
- where barrier is null"""
-_FORGET_SKIPPED: Final = "update neverstale.installation set skipped = false where skipped"
+ where barrier is null or barrier >= pg_snapshot_xmax(pg_current_snapshot())"""
+_FORGET_SKIPPED: Final = "select setval('neverstale.skipped', 1, false)"
 _INSERT: Final = """\
 insert into neverstale.change_log (project_id, user_id, resource, id, action, at)
 select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp())
@@ -170,11 +171,7 @@ class ChangeLog:
     async def raw_notify_seen(self) -> bool:
         """Whether anybody ever sent a raw NOTIFY: those are gone if nobody listens."""
         async with telling_loss():
-            return bool(
-                await self._connection.fetchval(
-                    "select raw_notify_seen from neverstale.installation"
-                )
-            )
+            return bool(await self._connection.fetchval(_IS_SEEN_RAW))
 
 
 def _log_row(row: "asyncpg.Record") -> LogRow:

@@ -295,6 +295,7 @@ class Leader:
         self._mailbox.losses_told = losses
         self._publish_tries = 0
         self._timers.reset = self._timers.tick = loop.time()
+        self._timers.prune = 0.0  # remove the rows of a restored dump at once
         self._metrics.resets.labels(cause.reason).inc()
         log.warning("reset", extra={"reason": cause.reason})
         return place
