@@ -15,14 +15,17 @@ from listener.pg_link import Connection, telling_loss
 _SQL: Final = Path(__file__).parent / "sql"
 READ_SQL: Final = (_SQL / "read.sql").read_text()
 _BACKLOG: Final = (_SQL / "backlog.sql").read_text()
+_LOG: Final = "neverstale.change_log l"
+_READABLE: Final = f"({(_SQL / 'readable.sql').read_text()}) l"
 _PRUNE: Final = (_SQL / "prune.sql").read_text()
 MAX_ROWS_PER_PRUNE: Final = 20_000
 _PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
 _BACKLOG_SECONDS: Final = 600.0
 _FILL: Final = "insert into neverstale.incarnation default values on conflict do nothing"
-# Who holds the lock of neverstale.wake(): writers do, for the moment of a commit.
+# Who holds the lock of neverstale.wake(): writers do, for the moment of a commit. A role's name
+# may be in any encoding.
 _WAKE_UP_HOLDERS: Final = """\
-select l.pid, a.usename::text, a.backend_start::text
+select l.pid, regexp_replace(a.usename::text, '[^ -~]', '?', 'g'), a.backend_start::text
   from pg_locks l join pg_stat_activity a using (pid)
  where l.locktype = 'advisory' and l.granted and l.objsubid = 2
    and l.classid = 1853187955 and l.objid = 2
@@ -75,24 +78,28 @@ class ChangeLog:
         self._connection = connection
         self._rules = rules
 
-    async def read(self, cursor: LogCursor | None) -> Batch:
+    async def read(self, cursor: LogCursor | None, *, ascii_only: bool = False) -> Batch:
         """Everything committed that *cursor* has not seen, and the cursor that has.
 
         None: no rows, only that. A backlog is conflated, and comes in at most one row more than
-        is read at all. Raises ``BadValue`` where the cursor or a row can't be read.
+        is read at all. With *ascii_only* a row with other characters, which may not be valid in
+        UTF-8, becomes a reset of its project or of everything. Raises ``BadValue`` where the
+        cursor or a row can't be read.
         """
         snapshot = cursor.snapshot if cursor else None
+        source = _READABLE if ascii_only else _LOG
+        sql = READ_SQL.replace(_LOG, source)
         async with _telling_bad_values():
-            head, *rows = await self._connection.fetch(READ_SQL, snapshot, _PLAIN_ROWS + 1)
+            head, *rows = await self._connection.fetch(sql, snapshot, _PLAIN_ROWS + 1)
             while head["identity"] is None:
                 # a crash emptied it; filled before the snapshot is taken that becomes the
                 # cursor
                 await self._connection.execute(_FILL)
-                head, *rows = await self._connection.fetch(READ_SQL, snapshot, _PLAIN_ROWS + 1)
+                head, *rows = await self._connection.fetch(sql, snapshot, _PLAIN_ROWS + 1)
             oldest_age = _oldest_age(head, rows)
             seen = head["snapshot"]
             if len(rows) > _PLAIN_ROWS:
-                seen, rows = await self._read_backlog(snapshot)
+                seen, rows = await self._read_backlog(snapshot, source)
         return Batch(
             LogCursor(head["identity"], seen),
             cursor_ahead=head["cursor_ahead"],
@@ -104,9 +111,11 @@ class ChangeLog:
             oldest_xid=head["oldest_xid"],
         )
 
-    async def _read_backlog(self, snapshot: str | None) -> "tuple[str, list[asyncpg.Record]]":
+    async def _read_backlog(
+        self, snapshot: str | None, source: str
+    ) -> "tuple[str, list[asyncpg.Record]]":
         head, *rows = await self._connection.fetch(
-            _BACKLOG,
+            _BACKLOG.replace(_LOG, source),
             snapshot,
             self._rules.max_rows,
             USER_MAX_ROWS,

@@ -15,6 +15,7 @@ from listener.core.audience import changed_projects
 from listener.core.leadership import (
     MAX_PUBLISH_TRIES,
     Batch,
+    LogCursor,
     Place,
     ReadSchedule,
     ResetPace,
@@ -55,6 +56,11 @@ class LeaderMetrics:
         self.refused = Counter(
             "neverstale_publish_refused_total",
             "Channels whose events Redis refused, and that were reset instead",
+            registry=registry,
+        )
+        self.unreadable = Counter(
+            "neverstale_log_unreadable_total",
+            "Reads of the change log with a value that is not valid in UTF-8",
             registry=registry,
         )
         self.redis_lost = Counter(
@@ -151,7 +157,7 @@ class Leader:
 
     async def _step(self, place: Place) -> Place | Reset:
         """One read, with all that follows from it, up to the time of the next one."""
-        batch = await self._log.read(place.cursor)
+        batch = await self._read(place.cursor)
         if batch.is_skipping:
             await self._note_skipped(batch)
         judged = decide_liveness(place, batch)
@@ -183,6 +189,17 @@ class Leader:
         self._mailbox.log_due()
         await asyncio.sleep(self._schedule.rest(len(batch.rows)))
         return await self._wait(place, found=bool(batch.rows))
+
+    async def _read(self, cursor: LogCursor) -> Batch:
+        try:
+            return await self._log.read(cursor)
+        except BadValue as exc:
+            self._metrics.unreadable.inc()
+            log.warning(
+                "a row of the change log can't be read, its project or everything is reset",
+                extra={"reason": str(exc)},
+            )
+            return await self._log.read(cursor, ascii_only=True)
 
     async def _watch_wake_up(self) -> None:
         """Read more often while somebody keeps writers from waking us, and say who does."""
