@@ -10,7 +10,7 @@ CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos races attack mutants-real lint lint-client format lock clean
+.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -104,6 +104,9 @@ races: install ## A thousand races of who may see a project with who looks on (R
 
 attack: install ## Hostile peers, users and roles beside a victim, on real servers (ATTACK="--only pings")
 	@$(BIN)/python -m tests.attack $(ATTACK)
+
+outages: install ## What happens to the servers in months: restores, copies, full disks (some minutes)
+	@$(BIN)/python -m pytest tests/outages -q
 
 mutants-real: install ## Faults put into the SQL and the adapters on purpose: each must be found
 	@$(BIN)/python -m tests.chaos.mutants
