@@ -99,6 +99,9 @@ def main() -> int:
     except (InstallError, NotWritten, UndecidedError, PgLost, FatalError) as exc:
         _complain(str(exc))
         return EXIT_FAILED
+    except asyncpg.PostgresError as exc:  # an event trigger, a name in another encoding
+        _complain(f"PostgreSQL refused a statement, nothing was changed: {exc}")
+        return EXIT_FAILED
 
 
 def _make_parser() -> argparse.ArgumentParser:

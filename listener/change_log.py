@@ -15,26 +15,29 @@ from listener.pg_link import Connection, telling_loss
 _SQL: Final = Path(__file__).parent / "sql"
 READ_SQL: Final = (_SQL / "read.sql").read_text()
 _BACKLOG: Final = (_SQL / "backlog.sql").read_text()
+_LOG: Final = "neverstale.change_log l"
+_READABLE: Final = f"({(_SQL / 'readable.sql').read_text()}) l"
 _PRUNE: Final = (_SQL / "prune.sql").read_text()
 MAX_ROWS_PER_PRUNE: Final = 20_000
 _PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
 _BACKLOG_SECONDS: Final = 600.0
 _FILL: Final = "insert into neverstale.incarnation default values on conflict do nothing"
-# Who holds the lock of neverstale.wake(): writers do, for the moment of a commit.
+# Who holds the lock of neverstale.wake(): writers do, for the moment of a commit. A role's name
+# may be in any encoding.
 _WAKE_UP_HOLDERS: Final = """\
-select l.pid, a.usename::text, a.backend_start::text
+select l.pid, regexp_replace(a.usename::text, '[^ -~]', '?', 'g'), a.backend_start::text
   from pg_locks l join pg_stat_activity a using (pid)
  where l.locktype = 'advisory' and l.granted and l.objsubid = 2
    and l.classid = 1853187955 and l.objid = 2
    and l.database = (select oid from pg_database where datname = current_database())"""
 _ASSIGN_XID: Final = "select pg_current_xact_id()::text::bigint"
-_SEEN_RAW: Final = (
-    "update neverstale.installation set raw_notify_seen = true where not raw_notify_seen"
-)
+_IS_SEEN_RAW: Final = "select is_called from neverstale.raw_notify_seen"
+_SEEN_RAW: Final = f"select setval('neverstale.raw_notify_seen', 1) where not ({_IS_SEEN_RAW})"
 _NOTE_SKIPPED: Final = """\
-update neverstale.installation
-   set skipped = true, skips_noted = (select last_value from neverstale.skips)
- where not skipped or skips_noted <> (select last_value from neverstale.skips)"""
+select setval('neverstale.skipped', 1),
+       setval('neverstale.skips_noted', s.last_value, s.is_called)
+  from neverstale.skips s, neverstale.skips_noted n, neverstale.skipped k
+ where not k.is_called or (s.last_value, s.is_called) <> (n.last_value, n.is_called)"""
 _TELL_MOVED: Final = """\
 with ended as (
     delete from neverstale.moved
@@ -43,10 +46,11 @@ with ended as (
 )
 insert into neverstale.change_log (project_id, resource, action)
 select distinct project_id, 'bulk_change', 'RECONNECT' from ended"""
+# a barrier that is not assigned yet is another cluster's, restored from a dump
 _BAR_MOVED: Final = """\
 update neverstale.moved set barrier = pg_current_xact_id()
- where barrier is null"""
-_FORGET_SKIPPED: Final = "update neverstale.installation set skipped = false where skipped"
+ where barrier is null or barrier >= pg_snapshot_xmax(pg_current_snapshot())"""
+_FORGET_SKIPPED: Final = "select setval('neverstale.skipped', 1, false)"
 _INSERT: Final = """\
 insert into neverstale.change_log (project_id, user_id, resource, id, action, at)
 select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp())
@@ -74,24 +78,28 @@ class ChangeLog:
         self._connection = connection
         self._rules = rules
 
-    async def read(self, cursor: LogCursor | None) -> Batch:
+    async def read(self, cursor: LogCursor | None, *, ascii_only: bool = False) -> Batch:
         """Everything committed that *cursor* has not seen, and the cursor that has.
 
         None: no rows, only that. A backlog is conflated, and comes in at most one row more than
-        is read at all. Raises ``BadValue`` where the cursor or a row can't be read.
+        is read at all. With *ascii_only* a row with other characters, which may not be valid in
+        UTF-8, becomes a reset of its project or of everything. Raises ``BadValue`` where the
+        cursor or a row can't be read.
         """
         snapshot = cursor.snapshot if cursor else None
+        source = _READABLE if ascii_only else _LOG
+        sql = READ_SQL.replace(_LOG, source)
         async with _telling_bad_values():
-            head, *rows = await self._connection.fetch(READ_SQL, snapshot, _PLAIN_ROWS + 1)
+            head, *rows = await self._connection.fetch(sql, snapshot, _PLAIN_ROWS + 1)
             while head["identity"] is None:
                 # a crash emptied it; filled before the snapshot is taken that becomes the
                 # cursor
                 await self._connection.execute(_FILL)
-                head, *rows = await self._connection.fetch(READ_SQL, snapshot, _PLAIN_ROWS + 1)
+                head, *rows = await self._connection.fetch(sql, snapshot, _PLAIN_ROWS + 1)
             oldest_age = _oldest_age(head, rows)
             seen = head["snapshot"]
             if len(rows) > _PLAIN_ROWS:
-                seen, rows = await self._read_backlog(snapshot)
+                seen, rows = await self._read_backlog(snapshot, source)
         return Batch(
             LogCursor(head["identity"], seen),
             cursor_ahead=head["cursor_ahead"],
@@ -103,9 +111,11 @@ class ChangeLog:
             oldest_xid=head["oldest_xid"],
         )
 
-    async def _read_backlog(self, snapshot: str | None) -> "tuple[str, list[asyncpg.Record]]":
+    async def _read_backlog(
+        self, snapshot: str | None, source: str
+    ) -> "tuple[str, list[asyncpg.Record]]":
         head, *rows = await self._connection.fetch(
-            _BACKLOG,
+            _BACKLOG.replace(_LOG, source),
             snapshot,
             self._rules.max_rows,
             USER_MAX_ROWS,
@@ -170,11 +180,7 @@ class ChangeLog:
     async def raw_notify_seen(self) -> bool:
         """Whether anybody ever sent a raw NOTIFY: those are gone if nobody listens."""
         async with telling_loss():
-            return bool(
-                await self._connection.fetchval(
-                    "select raw_notify_seen from neverstale.installation"
-                )
-            )
+            return bool(await self._connection.fetchval(_IS_SEEN_RAW))
 
 
 def _log_row(row: "asyncpg.Record") -> LogRow:

@@ -25,6 +25,9 @@ _SUBSCRIPTIONS: Final = (_SQL / "subscriptions.sql").read_text()
 _PARTITIONED: Final = """\
 select name from unnest($1::text[]) as name
   join pg_class on oid = to_regclass(name) where relkind = 'p' order by 1"""
+_RESTORED: Final = """\
+select count(*) from neverstale.change_log
+ where xid >= pg_snapshot_xmax(pg_current_snapshot())"""
 _RUN_INSTALL: Final = "run python -m listener install"
 
 
@@ -109,6 +112,12 @@ async def _find_notes(connection: Connection, plan: Plan) -> list[str]:
             "somebody has sent a NOTIFY cache_invalidate with a payload: each change of leader "
             "and each lost session resets everybody since (one may have been missed); when "
             "nobody sends them any more, python -m listener install --clear-raw-notify"
+        )
+    if restored := await connection.fetchval(_RESTORED):
+        notes.append(
+            f"{restored} rows of the change log were restored from a dump of another cluster: "
+            "they are not published, and the next leader removes them; to leave them out of "
+            "dumps, use pg_dump --no-unlogged-table-data"
         )
     notes += [
         f"subscription {row['subscription']} writes {row['table']}: what logical replication "

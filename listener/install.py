@@ -38,11 +38,13 @@ SCHEMA_SQL: Final = (_SQL / "schema.sql").read_text()
 _INSTALLED: Final = (_SQL / "installed.sql").read_text()
 _DISABLE: Final = (_SQL / "disable.sql").read_text()
 _REMEMBER: Final = """\
-update neverstale.installation
-   set watches = '{watches}', log_max_bytes = {log_max_bytes}, disabled = false;
+create or replace function neverstale.settings(
+    out version integer, out watches text, out log_max_bytes bigint, out disabled boolean
+) returns setof record language sql stable as
+  'select 5, ''{watches}'', {log_max_bytes}, false';
 delete from neverstale.incarnation;
 insert into neverstale.incarnation default values;"""
-_CLEAR_RAW: Final = "update neverstale.installation set raw_notify_seen = false"
+_CLEAR_RAW: Final = "select setval('neverstale.raw_notify_seen', 1, false)"
 _NO_DEADLOCK: Final = f"set local lock_timeout = '{_LOCK_TIMEOUT}';"
 _IN_THE_WAY: Final = (
     asyncpg.LockNotAvailableError,
@@ -170,6 +172,7 @@ async def disable(connection: Connection) -> None:
     async def work() -> None:
         if not await connection.fetchval(IS_INSTALLED):
             raise InstallError("Neverstale is not installed here: there is nothing to disable")
+        await connection.execute(_ONE_AT_A_TIME)
         await connection.execute(_DISABLE)
 
     await _in_one_transaction(connection, work)

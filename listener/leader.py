@@ -16,6 +16,7 @@ from listener.core.leadership import (
     MAX_PUBLISH_TRIES,
     Batch,
     OwnerWatch,
+    LogCursor,
     Place,
     ReadSchedule,
     ResetPace,
@@ -58,6 +59,11 @@ class LeaderMetrics:
         self.refused = Counter(
             "neverstale_publish_refused_total",
             "Channels whose events Redis refused, and that were reset instead",
+            registry=registry,
+        )
+        self.unreadable = Counter(
+            "neverstale_log_unreadable_total",
+            "Reads of the change log with a value that is not valid in UTF-8",
             registry=registry,
         )
         self.redis_lost = Counter(
@@ -185,7 +191,7 @@ class Leader:
 
     async def _step(self, place: Place) -> Place | Reset:
         """One read, with all that follows from it, up to the time of the next one."""
-        batch = await self._log.read(place.cursor)
+        batch = await self._read(place.cursor)
         if batch.is_skipping:
             await self._note_skipped(batch)
         judged = decide_liveness(place, batch)
@@ -225,6 +231,17 @@ class Leader:
             self._timers.look = now
             if await self._publisher.has_moved_on(self._server):
                 raise RedisLost("the address leads to another server now")
+
+    async def _read(self, cursor: LogCursor) -> Batch:
+        try:
+            return await self._log.read(cursor)
+        except BadValue as exc:
+            self._metrics.unreadable.inc()
+            log.warning(
+                "a row of the change log can't be read, its project or everything is reset",
+                extra={"reason": str(exc)},
+            )
+            return await self._log.read(cursor, ascii_only=True)
 
     async def _watch_wake_up(self) -> None:
         """Read more often while somebody keeps writers from waking us, and say who does."""
@@ -342,6 +359,7 @@ class Leader:
         self._mailbox.losses_told = losses
         self._publish_tries = 0
         self._timers.reset = self._timers.tick = loop.time()
+        self._timers.prune = 0.0  # remove the rows of a restored dump at once
         self._metrics.resets.labels(cause.reason).inc()
         log.warning("reset", extra={"reason": cause.reason})
         return place

@@ -28,6 +28,13 @@ _OF_THE_LINK: Final = (
     asyncpg.TransactionRollbackError,
 )
 
+# A value of a row is not valid in UTF-8: the query itself works.
+_NO_TEXT: Final = (
+    asyncpg.CharacterNotInRepertoireError,
+    asyncpg.UntranslatableCharacterError,
+    UnicodeDecodeError,
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +59,8 @@ class Membership:
         except _Unanswered as exc:
             if isinstance(exc.__cause__, asyncpg.QueryCanceledError):  # a table may be locked
                 raise PgLost(f"{_REFUSED}: {exc}") from exc
-            raise FatalError(f"{_REFUSED}: {exc}") from exc
+            if not isinstance(exc.__cause__, _NO_TEXT):
+                raise FatalError(f"{_REFUSED}: {exc}") from exc
 
     async def verify_names(self) -> None:
         """Find out whether the query fits the schema, without planning it: that runs what the

@@ -13,8 +13,8 @@ with newest as materialized (
                    case when octet_length(resource) <= 256 then resource else '' end as resource,
                    case when octet_length(id) <= 512 then id end as id,
                    case when octet_length(action) <= 32 then action else '' end as action
-              from neverstale.change_log) as short
-     where xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+              from neverstale.change_log l) as short
+     where xid >= pg_snapshot_xmax($1::text::pg_snapshot) and xid < pg_snapshot_xmax(pg_current_snapshot())
         or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))
      group by project_id, user_id, resource, id, action
 ), everything as materialized (

@@ -14,6 +14,10 @@ begin
                    '$disabled$begin return null; end$disabled$', capture);
     execute format('comment on function %s is %L', capture, 'neverstale disabled');
   end loop;
+  if to_regprocedure('neverstale.settings()') is null then
+    update neverstale.installation set disabled = true; -- until version 4 it was a table
+  else
+    execute replace(pg_get_functiondef('neverstale.settings()'::regprocedure), ', false', ', true');
+  end if;
 end
 $neverstale$;
-update neverstale.installation set disabled = true;

@@ -2,7 +2,8 @@
 -- try_lead() is a listener.
 with documented (name, privileges) as (
     values ('change_log', '{SELECT,INSERT,DELETE,MAINTAIN}'::text[]), ('incarnation', '{SELECT,INSERT}'),
-           ('installation', '{SELECT,UPDATE}'), ('skips', '{SELECT}'), ('moved', '{SELECT,UPDATE,DELETE}')
+           ('installation', '{SELECT}'), ('skips', '{SELECT}'), ('skips_noted', '{SELECT,UPDATE}'),
+           ('skipped', '{SELECT,UPDATE}'), ('raw_notify_seen', '{SELECT,UPDATE}'), ('moved', '{SELECT,UPDATE,DELETE}')
 ), functions as (
     select p.oid::regprocedure::text as name, proname, prorettype = 'trigger'::regtype as is_trigger, proowner, a.grantee
       from pg_proc p

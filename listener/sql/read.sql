@@ -3,6 +3,8 @@
 -- A value that is too long is not read: an id becomes null, of the others an empty text is left, which names nothing; nor
 -- is a time that no client could read.
 -- (`xid >= xmin` instead would walk all that was logged since the oldest writer began.)
+-- A visible row whose xid is not assigned yet was written in another cluster and restored from a dump: it says nothing
+-- about this one, and prune.sql removes it.
 select (select system_identifier from pg_control_system())::text || '.'
          || (select oid from pg_database where datname = current_database())::text || '.'
          || 'neverstale.change_log'::regclass::oid::text || '.'
@@ -14,9 +16,9 @@ select (select system_identifier from pg_control_system())::text || '.'
        (select i.disabled
                or pg_catalog.pg_relation_size('neverstale.change_log')
                 + pg_catalog.pg_relation_size('neverstale.change_log_xid') > i.log_max_bytes
-               or s.last_value <> i.skips_noted
-          from neverstale.installation i, neverstale.skips s) as is_skipping,
-       (select skipped from neverstale.installation) as has_skipped,
+               or (s.last_value, s.is_called) <> (n.last_value, n.is_called)
+          from neverstale.settings() i, neverstale.skips s, neverstale.skips_noted n) as is_skipping,
+       (select is_called from neverstale.skipped) as has_skipped,
        exists (select from neverstale.moved) as has_moved,
        pg_snapshot_xmin(pg_current_snapshot()) as oldest_xid,
        clock_timestamp() as at,
@@ -30,7 +32,7 @@ union all
         case when octet_length(id) <= 512 then id end,
         case when octet_length(action) <= 32 then action else '' end
    from neverstale.change_log l
-  where xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+  where xid >= pg_snapshot_xmax($1::text::pg_snapshot) and xid < pg_snapshot_xmax(pg_current_snapshot())
      or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))
   order by l.at
   limit $2)

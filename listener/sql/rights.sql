@@ -1,5 +1,5 @@
--- No role but the owner may execute a trigger function of ours, and only those that were granted it notify() and
--- try_lead(). By default PostgreSQL lets every role, who could then attach a trigger function to a table of their own,
+-- No role but the owner may execute a trigger function of ours, and only those that were granted it notify(), try_lead()
+-- and settings(). By default PostgreSQL lets every role, who could then attach a trigger function to a table of their own,
 -- with a type whose cast to text would run as the function's owner.
 do $neverstale$
 declare
@@ -28,14 +28,14 @@ begin
       from granted, users where granted.grantee = 0 and users.grantee <> 0 and name = 'notify'
     union all
     select format('grant execute on function %s to %s', function, listeners.grantee::regrole), 1
-      from granted, listeners where granted.grantee = 0 and listeners.grantee <> 0 and name = 'try_lead'
+      from granted, listeners where granted.grantee = 0 and listeners.grantee <> 0 and name in ('try_lead', 'settings')
     union all
     select format('revoke all on function %s from %s', function, role), 2
       from granted
      where is_trigger
-        -- try_lead() that was made just now, by default privileges
-        or (name = 'try_lead' and grantee not in (select listeners.grantee from listeners)
-            and exists (select from granted made where made.name = 'try_lead' and made.grantee = 0))
+        -- what was made just now, by default privileges
+        or (name in ('try_lead', 'settings') and grantee not in (select listeners.grantee from listeners)
+            and exists (select from granted made where made.name = granted.name and made.grantee = 0))
         or (grantee = 0 and not (name = 'notify' and exists (select from users where grantee = 0)))
      order by step
   loop

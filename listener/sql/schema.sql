@@ -59,29 +59,18 @@ create unlogged table if not exists neverstale.incarnation (
     id uuid not null default gen_random_uuid()
 );
 
-create table if not exists neverstale.installation (
-    only_row boolean primary key default true check (only_row),
-    version integer not null,
-    watches text not null default '',
-    raw_notify_seen boolean not null default false
-);
+-- The state of the installation is not in a table: a logged one would be part of every publication FOR ALL TABLES, and a
+-- crash would empty an unlogged one. What the leader writes is in sequences; skipped and raw_notify_seen are flags, whose
+-- value is is_called. What install writes are the constants of neverstale.settings().
+create sequence if not exists neverstale.skips_noted; -- the state of skips at the leader's last look
+create sequence if not exists neverstale.skipped; -- a leader saw that triggers skip, and no reset behind a barrier followed
+create sequence if not exists neverstale.raw_notify_seen; -- another producer has sent a NOTIFY
 
--- What is there already is not locked: writers hold the log, and the listener reads the installation.
+-- What is there already is not locked: writers hold the log.
 do $neverstale$
 begin
   if to_regclass('neverstale.change_log_xid') is null then
     create index change_log_xid on neverstale.change_log (xid);
-  end if;
-  if not exists (select from pg_attribute
-                  where attrelid = 'neverstale.installation'::regclass and attname = 'skips_noted') then
-    alter table neverstale.installation
-      add column if not exists log_max_bytes bigint not null default 1073741824,
-      add column if not exists disabled boolean not null default false,
-      -- a leader saw triggers skip the log, and has not reset behind a barrier yet: outlives Redis
-      add column if not exists skipped boolean not null default false,
-      -- where the count of skips was when it saw it
-      add column if not exists skips_noted bigint not null default 1;
-    perform setval('neverstale.skips', 1);
   end if;
   -- Rows are short (6.5 kB at most) and are never moved to TOAST, whose size no trigger counts. No writer waits for
   -- this lock (SHARE UPDATE EXCLUSIVE).
@@ -91,8 +80,48 @@ begin
   end if;
 end
 $neverstale$;
-insert into neverstale.installation (version) values (4) on conflict (only_row) do nothing;
-update neverstale.installation set version = 4 where version <> 4;
+
+-- Up to version 4 this state was a logged table, installation. It is a view now: older listeners read it until they are
+-- replaced, calls of the older notify() that wait for the lock on the table find the view in its place, and install locks
+-- it, so that two do not run at once.
+do $neverstale$
+declare
+  listeners regrole[];
+  listener regrole;
+  old jsonb;
+begin
+  if exists (select from pg_class where oid = to_regclass('neverstale.installation') and relkind = 'r') then
+    select to_jsonb(i) into old from neverstale.installation i;
+    select array_agg(distinct a.grantee) into listeners
+      from pg_class c
+      cross join lateral aclexplode(c.relacl) a
+     where c.oid = 'neverstale.installation'::regclass
+       and a.privilege_type = 'UPDATE' and a.grantee not in (0, c.relowner);
+    drop table neverstale.installation;
+    perform setval('neverstale.skips_noted', coalesce((old ->> 'skips_noted')::bigint, 1), old ? 'skips_noted'),
+            setval('neverstale.skipped', 1, coalesce((old ->> 'skipped')::boolean, false)),
+            setval('neverstale.raw_notify_seen', 1, coalesce((old ->> 'raw_notify_seen')::boolean, false));
+  end if;
+  if to_regprocedure('neverstale.settings()') is null then
+    execute format(
+      'create function neverstale.settings(out version integer, out watches text, out log_max_bytes bigint, '
+      'out disabled boolean) returns setof record language sql stable as %L',
+      format('select 5, %L, %s, %s', coalesce(old ->> 'watches', ''), coalesce(old ->> 'log_max_bytes', '1073741824'),
+             coalesce(old ->> 'disabled', 'false')));
+  end if;
+  if to_regclass('neverstale.installation') is null then
+    create view neverstale.installation as
+      select true as only_row, s.version, s.watches, r.is_called as raw_notify_seen, s.log_max_bytes, s.disabled,
+             k.is_called as skipped, n.last_value as skips_noted
+        from neverstale.settings() s, neverstale.raw_notify_seen r, neverstale.skipped k, neverstale.skips_noted n;
+  end if;
+  foreach listener in array coalesce(listeners, '{}') loop
+    execute format('grant select on neverstale.installation to %s', listener);
+    execute format('grant select, update on neverstale.skips_noted, neverstale.skipped, neverstale.raw_notify_seen to %s',
+                   listener);
+  end loop;
+end
+$neverstale$;
 
 -- The leader's lock: unlike an advisory lock, which any role can take, it needs a right on this view. A view has no
 -- storage, so neither VACUUM nor pg_dump ever waits for who holds it.
@@ -156,7 +185,7 @@ begin
       using errcode = 'invalid_parameter_value';
   end if;
   if pg_catalog.pg_relation_size('neverstale.change_log') + pg_catalog.pg_relation_size('neverstale.change_log_xid')
-     > (select i.log_max_bytes from neverstale.installation i) then
+     > (select s.log_max_bytes from neverstale.settings() s) then
     perform pg_catalog.nextval('neverstale.skips');
     return;
   end if;

@@ -95,8 +95,8 @@ MUTANTS: Final = (
         "prune by the snapshot just read, not by the saved one",
         f"{_CHAOS} --only=full",
         "listener/leader.py",
-        "        batch = await self._log.read(place.cursor)\n",
-        "        batch = await self._log.read(place.cursor)\n"
+        "        batch = await self._read(place.cursor)\n",
+        "        batch = await self._read(place.cursor)\n"
         "        await self._log.prune(batch.cursor)\n",
     ),
     _one(

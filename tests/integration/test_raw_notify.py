@@ -81,7 +81,7 @@ async def test_a_flood_for_more_projects_than_are_kept_is_a_reset(world: World) 
 async def test_switched_off_they_are_ignored_and_a_new_leader_resets_nobody(
     world: World,
 ) -> None:
-    await world.database.execute("update neverstale.installation set raw_notify_seen = true")
+    await world.database.execute("select setval('neverstale.raw_notify_seen', 1)")
     leader = await world.listener(RAW_NOTIFY="false")
     standby = await world.listener(role="standby", RAW_NOTIFY="false")
     gateway = await world.gateway()

@@ -4,14 +4,9 @@ import asyncio
 import json
 from pathlib import Path
 
-import asyncpg
-import pytest
-
-from listener.change_log import BadValue, ChangeLog
 from tests.integration.conftest import World
-from tests.integration.processes import HANG_SECONDS, Part, eventually
+from tests.integration.processes import HANG_SECONDS, Part
 from tests.integration.subscriber import subscribed
-from tests.integration.test_backlog import RULES
 from tests.integration.test_bounds import state, until_state
 from tests.integration.test_failover import assert_flows, is_reset
 from tests.integration.test_listener import TASK
@@ -106,48 +101,6 @@ async def test_a_stored_cursor_that_postgresql_cannot_read_is_a_reset(world: Wor
     async with world.client(gateway, world.apollo, world.ada) as client:
         await assert_flows(world, client)
     assert await state(world, "generation") != generation
-
-
-async def test_text_that_the_driver_cannot_decode_is_a_reset(world: World) -> None:
-    """A database without an encoding takes any bytes."""
-    name = f"{world.prefix[:-1]}_ascii"
-    url = world.servers.postgres.database_url(name)
-    await world.database.execute(
-        f"create database {name} encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C'"
-        " template template0"
-    )
-    world.more["DATABASE_URL"] = url
-    database = await asyncpg.connect(url)
-    await database.execute(
-        "create table projects (id uuid, owner_id uuid);"
-        "create table project_members (project_id uuid, user_id uuid);"
-        "create table sprints (id uuid, project_id uuid);"
-        "create table tasks (id uuid, project_id uuid);"
-        "create table messages (id uuid, project_id uuid, sender_id uuid)"
-    )
-    code, _, errors = await world.command("listener", "install")
-    assert (code, errors) == (0, "")
-    listener = await world.listener()
-    await until_state(world, "live", "1")
-    log = ChangeLog(database, RULES)
-    begin = (await log.read(None)).cursor
-    await database.execute(
-        "insert into neverstale.change_log (project_id, resource, id, action)"
-        " values ('p', 'x', convert_from('\\xff', 'SQL_ASCII'), 'UPDATE')"
-    )
-    with pytest.raises(BadValue):
-        await log.read(begin)
-    await eventually(lambda: listener.logged("reset", reason="bulk_change"), "it was told")
-    async with subscribed(world) as subscriber:
-        await database.execute("select neverstale.notify('x', 'UPDATE', $1, '1')", world.apollo)
-        while (await subscriber.next()).short != (
-            f"project:{world.apollo}",
-            "x",
-            "UPDATE",
-            "1",
-        ):
-            pass
-    await database.close()
 
 
 async def test_a_row_of_a_hundred_megabytes_takes_no_memory_of_the_leader(world: World) -> None:

@@ -14,7 +14,10 @@ from tests.integration.test_grants import documented_grants
 
 _VERSION_3: Final = (Path(__file__).parent / "sql" / "schema_version_3.sql").read_text()
 _LOG: Final = "neverstale.change_log (resource, action)"
-_OURS: Final = ("change_log", "incarnation", "installation", "skips", "moved", "leader")
+_OURS: Final = {
+    *("change_log", "incarnation", "installation", "moved", "leader"),
+    *("skips", "skips_noted", "skipped", "raw_notify_seen"),
+}
 _OLD_GRANTS: Final = """
 grant usage on schema neverstale to {listener}, {app};
 grant select, insert, delete on neverstale.change_log to {listener};
@@ -54,13 +57,16 @@ _CAN: Final = {
     "truncate neverstale.change_log": set(),
     "insert into neverstale.moved values ('p')": set(),
     "delete from neverstale.moved": {"listener"},
-    "update neverstale.installation set raw_notify_seen = true": {"listener"},
-    "select * from neverstale.installation": {"listener"},
+    "select setval('neverstale.raw_notify_seen', 1)": {"listener"},
+    "select setval('neverstale.skips_noted', 1)": {"listener"},
+    "select setval('neverstale.skipped', 1, false)": {"listener"},
+    "select * from neverstale.settings()": {"listener"},
+    "select * from neverstale.installation": set(),
     "insert into neverstale.incarnation default values on conflict do nothing": {"listener"},
     "select nextval('neverstale.skips')": set(),
     "select last_value from neverstale.skips": {"listener"},
     "lock table neverstale.leader in exclusive mode nowait": set(),
-    "lock table neverstale.installation in access exclusive mode nowait": {"listener"},
+    "lock table neverstale.installation in access exclusive mode nowait": set(),
     "lock table neverstale.change_log in access exclusive mode nowait": {"listener"},
     "create table neverstale.mine ()": set(),
     "update tasks set title = title": {"writer"},
@@ -92,7 +98,7 @@ async def test_each_role_can_do_what_is_documented_and_nothing_else(
             " and relnamespace = 'neverstale'::regnamespace"
         )
     }
-    assert listed == set(_OURS)
+    assert listed == _OURS
 
 
 async def attach_all(session: Database, world: World) -> list[str]:

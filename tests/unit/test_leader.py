@@ -45,7 +45,8 @@ class Log:
         self.on_read: Callable[[LogCursor], None] = lambda _: None
         self.on_write: Callable[[], None] = lambda: None
 
-    async def read(self, cursor: LogCursor | None) -> Batch:
+    async def read(self, cursor: LogCursor | None, *, ascii_only: bool = False) -> Batch:
+        _ = ascii_only
         self.reads += 1
         if cursor is not None:
             self.on_read(cursor)
@@ -144,6 +145,22 @@ async def test_a_row_that_cannot_be_read_is_a_reset_and_the_next_read_begins_aft
     led.log.on_read = fail
     await led.until(led.redis.was_reset.wait())
     assert led.redis.resets == ["bulk_change"]
+
+
+async def test_what_can_be_read_beside_a_row_that_cannot_is_told_without_a_reset() -> None:
+    led = Led()
+    was_read = asyncio.Event()
+
+    def fail_once(_cursor: LogCursor) -> None:
+        if led.log.reads == 1:
+            raise BadValue("invalid byte sequence")
+
+    led.log.on_read = fail_once
+    led.redis.on_save = lambda _: was_read.set()
+    await led.until(was_read.wait())
+    assert led.redis.resets == []
+    assert led.redis.tries == 1
+    assert led.count("neverstale_log_unreadable_total") == 1
 
 
 async def test_a_batch_that_loses_the_link_each_time_is_a_reset_after_some_tries(

@@ -1,0 +1,86 @@
+"""PostgreSQL's disk is full: writes fail, what was committed is told, and then all goes on."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from deploy.dev.servers import PostgresServer, ValkeyServer
+from tests.chaos.stack import GONE
+from tests.integration.conftest import Servers, World, make_world
+from tests.integration.test_failover import assert_consistent_after, assert_flows
+
+_DISK_BYTES = 256 * 1024 * 1024
+_LEFT_BYTES = 1024 * 1024
+
+
+@contextmanager
+def small_disk() -> Iterator[Path]:
+    """A folder that holds so much and no more."""
+    with tempfile.TemporaryDirectory(prefix="neverstale-disk-") as name:
+        options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES},mode=755", "neverstale", name]
+        if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+            pytest.skip("this user may not mount a tmpfs")
+        try:
+            yield Path(name)
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)
+
+
+async def write_until_full(world: World) -> set[str]:
+    """Insert rows, each in a transaction of its own, until nothing more fits: the committed."""
+    committed: set[str] = set()
+    while True:
+        try:
+            row = await world.database.fetchval(
+                "insert into tasks (project_id, title)"
+                " values ($1, (select string_agg(md5(random()::text), '')"
+                "              from generate_series(1, 2000))) returning id",
+                world.apollo,
+            )
+        except (asyncpg.PostgresError, *GONE):
+            return committed
+        committed.add(str(row))
+
+
+async def test_a_full_disk_loses_nothing_that_was_committed() -> None:
+    with small_disk() as disk, tempfile.TemporaryDirectory() as elsewhere:
+        programs = Path(os.environ["POSTGRES_BIN"]) if "POSTGRES_BIN" in os.environ else None
+        servers = Servers(
+            PostgresServer(disk / "postgres", programs=programs),
+            ValkeyServer(Path(elsewhere) / "valkey"),
+        )
+        servers.postgres.start()
+        servers.valkey.start()
+        async with make_world(servers) as world:
+            await world.listener()
+            gateway = await world.gateway()
+            async with world.client(gateway, world.apollo, world.ada) as client:
+                await assert_flows(world, client)
+                ballast = disk / "ballast"
+                with ballast.open("wb") as file:
+                    left = shutil.disk_usage(disk).free - _LEFT_BYTES
+                    os.posix_fallocate(file.fileno(), 0, left)
+                committed = await write_until_full(world)
+                assert committed
+                ballast.unlink()
+                await recover(servers.postgres)
+                await world.reconnect_database()
+                await assert_consistent_after(client, committed)
+                await assert_flows(world, client)
+        servers.stop()
+
+
+async def recover(server: PostgresServer) -> None:
+    """Start it again if it ended for want of room (it does where the WAL could not grow)."""
+    assert server.process is not None
+    if server.process.poll() is not None:
+        server.kill()
+        await asyncio.to_thread(server.start)
