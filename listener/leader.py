@@ -15,8 +15,8 @@ from listener.core.audience import changed_projects
 from listener.core.leadership import (
     MAX_PUBLISH_TRIES,
     Batch,
-    OwnerWatch,
     LogCursor,
+    OwnerWatch,
     Place,
     ReadSchedule,
     ResetPace,
