@@ -296,5 +296,5 @@ class Leader:
         self._publish_tries = 0
         self._timers.reset = self._timers.tick = loop.time()
         self._metrics.resets.labels(cause.reason).inc()
-        log.warning("reset", extra={"reason": cause.reason})
+        log.warning("reset", extra={"reason": cause.reason, "cause": cause.cause})
         return place

@@ -39,6 +39,7 @@ _OWN_SETTINGS: Final = {
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_isolation": "read committed",
+    "row_security": "off",  # an error where rows would be missing
 }
 # Bounds how long the server takes a dead leader for alive.
 _SESSION_SETTINGS: Final = {
