@@ -153,6 +153,13 @@ class Access:
         self._wanted.set()
         return await answer
 
+    async def verify(self) -> None:
+        """Ask for nobody, so that the log says at the start what is wrong with the query."""
+        try:
+            await self._allowed((), BATCH_SECONDS)
+        except _UNANSWERED as exc:
+            self._warn(f"{type(exc).__name__}: {exc}")
+
     async def run(self) -> None:
         """Send the queries. Never returns; when it is cancelled, nobody is left waiting."""
         try:
@@ -245,6 +252,9 @@ class Access:
         self._membership.failed(question)
         for pair in question.pairs:
             self._fail(pair, reason)
+        self._warn(reason)
+
+    def _warn(self, reason: str) -> None:
         count = self._pace.count(asyncio.get_running_loop().time())
         if count:
             log.warning("access queries failed", extra={"count": count, "reason": reason[:300]})
@@ -252,7 +262,8 @@ class Access:
     async def _allowed(self, pairs: Collection[Pair], seconds: float) -> set[Pair]:
         """Those of the pairs that may hear. Raises what the driver does.
 
-        In one transaction, so that the settings hold behind a pooler too.
+        In one transaction, so that the settings hold behind a pooler too. Where row-level
+        security would leave rows out, PostgreSQL refuses the query.
         """
         self._queries.inc()
         self._pairs.inc(len(pairs))
@@ -265,7 +276,8 @@ class Access:
             await connection.execute(
                 "begin read write; set transaction read only;"
                 f" set local search_path = {self._search_path};"
-                f" set local statement_timeout = {round(seconds * 1000)}"
+                f" set local statement_timeout = {round(seconds * 1000)};"
+                " set local row_security = off"
             )
             try:
                 rows = await connection.fetch(self._sql, projects, users)

@@ -173,6 +173,7 @@ async def run_gateway(
                 tasks,
                 drain_seconds=settings.drain_seconds,
             )
+            tasks.create_task(access.verify())
             drained = asyncio.Event()
             tasks.create_task(sockets.drain_when(stop, drained))
             app = make_application(sockets, fanout, access, keys, registry)

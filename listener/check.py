@@ -1,9 +1,12 @@
 """Compares a database with ``invalidation.toml``, and tells what no trigger can see."""
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import asyncpg
 
 from listener.install import (
     IS_INSTALLED,
@@ -13,8 +16,8 @@ from listener.install import (
 )
 from listener.membership import Membership
 from listener.pg_link import Connection
-from listener.rights import describe_exposures, ensure_owner, find_reach
-from listener.tables import Watched, looked_up
+from listener.rights import describe_exposures, ensure_owner, find_hidden, find_reach
+from listener.tables import Watched, find_parents, looked_up
 from shared.core.access_rules import AccessRules, ConfigError
 from shared.lifecycle import FatalError
 
@@ -28,6 +31,9 @@ select name from unnest($1::text[]) as name
 _RESTORED: Final = """\
 select count(*) from neverstale.change_log
  where xid >= pg_snapshot_xmax(pg_current_snapshot())"""
+_SECURED: Final = """\
+select oid::regclass::text as name from pg_class
+ where relnamespace = 'neverstale'::regnamespace and relkind = 'r' and relrowsecurity"""
 _RUN_INSTALL: Final = "run python -m listener install"
 
 
@@ -75,6 +81,8 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
         await Membership(connection, rules).verify_names()
     except FatalError as exc:
         problems.append(str(exc))
+    with suppress(asyncpg.PostgresError):  # told above
+        problems += map(str, await Membership(connection, rules).find_hidden())
     notes = await _find_notes(connection, plan)
     if not rules.members:
         notes.append(
@@ -95,6 +103,14 @@ async def _find_rights(connection: Connection, plan: Plan) -> list[str]:
     reach = await find_reach(connection, plan.watched, owner)
     if reach.exposures:
         problems.append(describe_exposures(reach, owner))
+    problems += [
+        f"our functions belong to {owner}: {hidden}"
+        for hidden in await find_hidden(connection, plan.watched, owner)
+    ]
+    problems += [
+        f"row-level security of {row['name']} is on: {_RUN_INSTALL}"
+        for row in await connection.fetch(_SECURED)
+    ]
     return problems
 
 
@@ -130,15 +146,23 @@ async def _find_notes(connection: Connection, plan: Plan) -> list[str]:
         "captured; delete or truncate them first"
         for row in await connection.fetch(_PARTITIONED, list(watched))
     ]
-    return notes + await _find_unwatched_parents(connection, plan.watched, watched)
+    return notes + await _find_loose_parents(connection, plan.watched, watched)
 
 
-async def _find_unwatched_parents(
+async def _find_loose_parents(
     connection: Connection, watched_tables: Iterable[Watched], watched: Collection[str]
 ) -> list[str]:
-    """Expressions that look up a table without triggers of ours."""
+    """Expressions that look up a table without triggers of ours, or without a foreign key."""
     notes = []
-    for watch, (table, *_) in watched_tables:
+    for watch, tables in watched_tables:
+        table = tables[0]
+        parents = await find_parents(connection, watch, tables)
+        notes += [
+            f"watch ({watch.table}) project: looks up {name}, but no foreign key keeps its "
+            "rows there: each INSERT and DELETE of one is a reconnect of its project"
+            for name, parent in sorted(parents.items())
+            if name in watched and not parent.is_bound
+        ]
         for key, text in watch.expressions.items():
             found = {found.sql for found in await looked_up(connection, text, table)}
             notes += [

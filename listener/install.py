@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -12,9 +13,9 @@ import asyncpg
 from listener.core.triggers import (
     SEARCH_PATH,
     Capture,
+    Parent,
     Table,
     Trigger,
-    plan_capture,
     plan_triggers,
     quote_identifier,
 )
@@ -24,10 +25,11 @@ from listener.rights import (
     RIGHTS_SQL,
     describe_exposures,
     ensure_owner,
+    ensure_sight,
     find_reach,
     owner_statements,
 )
-from listener.tables import Watched, describe_watches, looked_up
+from listener.tables import Watched, describe_watches, find_parents
 
 # Below PostgreSQL's deadlock_timeout (1 s): in a deadlock it is we who give up, never the app.
 _LOCK_TIMEOUT: Final = "800ms"
@@ -71,10 +73,8 @@ class Config:
     @classmethod
     def parse(cls, document: Mapping[str, Any], *, log_max_bytes: int) -> "Config":
         """Read a parsed ``invalidation.toml``. Raises ``ConfigError``."""
-        watches = parse_watches(document)
-        threshold = parse_bulk_threshold(document)
-        capture = plan_capture(watches, bulk_threshold=threshold, log_max_bytes=log_max_bytes)
-        return cls(watches, capture)
+        capture = Capture(parse_bulk_threshold(document), log_max_bytes)
+        return cls(parse_watches(document), capture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,9 @@ async def install(
 
 
 async def _settle_rights(connection: Connection, plan: Plan, wanted: str | None) -> None:
-    """Leave trigger functions to a role whose rights nobody gains. Raises ``InstallError``."""
+    """Leave trigger functions to a role whose rights nobody gains, and that sees all that they
+    look up. Raises ``InstallError``.
+    """
     try:
         owner = await ensure_owner(connection, wanted)
     except ValueError as exc:
@@ -148,6 +150,10 @@ async def _settle_rights(connection: Connection, plan: Plan, wanted: str | None)
     if owner != await connection.fetchval("select current_user::text"):
         for statement in owner_statements(owner, reach.reads):
             await connection.execute(statement)
+    hidden = await ensure_sight(connection, plan.watched, owner)
+    if hidden:
+        told = "; ".join(map(str, hidden))
+        raise InstallError(f"our functions belong to {owner}: {told}; nothing was changed")
     await connection.execute(RIGHTS_SQL)
 
 
@@ -278,16 +284,14 @@ async def _wanted(
     connection: Connection, config: Config, watched: Sequence[Watched]
 ) -> list[Trigger]:
     """All triggers of the watches."""
-    parents = set(config.capture.parents)
+    parents: dict[str, Parent] = {}
     for watch, tables in watched:
-        if watch.project:
-            parents |= {
-                found.name for found in await looked_up(connection, watch.project, tables[0])
-            }
-    capture = replace(config.capture, parents=frozenset(parents))
-    return [
-        trigger
-        for watch, tables in watched
-        for table in tables
-        for trigger in plan_triggers(watch, table, capture)
-    ]
+        for name, parent in (await find_parents(connection, watch, tables)).items():
+            parents[name] = parent.merged(parents.get(name, parent))
+    triggers: list[Trigger] = []
+    for watch, tables in watched:
+        found = [parents[table.sql] for table in tables if table.sql in parents]
+        in_tree = reduce(Parent.merged, found) if found else None
+        for table in tables:
+            triggers += plan_triggers(watch, table, config.capture, in_tree)
+    return triggers

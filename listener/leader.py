@@ -361,5 +361,5 @@ class Leader:
         self._timers.reset = self._timers.tick = loop.time()
         self._timers.prune = 0.0  # remove the rows of a restored dump at once
         self._metrics.resets.labels(cause.reason).inc()
-        log.warning("reset", extra={"reason": cause.reason})
+        log.warning("reset", extra={"reason": cause.reason, "cause": cause.cause})
         return place

@@ -8,7 +8,9 @@ from typing import Final
 import asyncpg
 
 from listener.core.audience import Members, group_members
-from listener.pg_link import Connection, PgLost, telling_loss
+from listener.pg_link import Connection, PgLost, finding_names, telling_loss
+from listener.rights import HIDDEN_SQL, Hidden
+from listener.tables import PROBE, probing
 from shared.core.access_rules import AccessRules, bounded_sql
 from shared.core.search_path import OWN_SCHEMAS_SQL, safe_search_path
 from shared.lifecycle import FatalError
@@ -17,6 +19,13 @@ MAX_MEMBERS: Final = 100_000
 # Meanwhile the leader does nothing else: after 5 s without a tick gateways check all access.
 MEMBERS_SECONDS: Final = 3.0
 _REFUSED: Final = "[access] members can't be asked"
+_LISTENERS: Final = """\
+select coalesce(array_agg(r.rolname::text), '{}')
+  from pg_class c
+ cross join lateral aclexplode(c.relacl) a
+  join pg_roles r on r.oid = a.grantee
+ where c.oid = 'neverstale.change_log'::regclass
+   and a.privilege_type = 'DELETE' and r.oid <> c.relowner and r.rolcanlogin"""
 _GRANTS: Final = "see the grants in docs/operations.md"
 
 # What fails in the same way again says something of the query or the projects, not of the link.
@@ -70,6 +79,21 @@ class Membership:
             async with self._asking() as query:
                 await self._connection.prepare(query)
 
+    async def find_hidden(self) -> list[Hidden]:
+        """What the query reads and a role that was granted what listeners need would not see.
+
+        Inside a transaction.
+        """
+        if not self._rules.members:
+            return []
+        query = bounded_sql(self._rules.members, 1).replace("$1", "null::pg_catalog.text[]")
+        async with finding_names(self._connection, "default"):
+            schemas = await self._connection.fetchval(OWN_SCHEMAS_SQL)
+        async with probing(self._connection, ["1"], f"({query})", safe_search_path(schemas)):
+            roles = await self._connection.fetchval(_LISTENERS)
+            rows = await self._connection.fetch(HIDDEN_SQL, PROBE, roles)
+        return [Hidden(*row) for row in rows]
+
     async def of(self, projects: Sequence[str]) -> Members | None:
         """The members of each project; None: they can't be told one by one.
 
@@ -100,7 +124,7 @@ class Membership:
             try:
                 async with self._connection.transaction(readonly=True):
                     await self._connection.execute(
-                        "set local enable_seqscan to default;"
+                        "set local enable_seqscan to default; set local row_security = off;"
                         f"set local statement_timeout = {round(MEMBERS_SECONDS * 1000)};"
                         f"set local search_path = {safe_search_path(await self._schemas())}"
                     )

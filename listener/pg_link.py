@@ -42,6 +42,7 @@ _OWN_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "0",
     "default_transaction_isolation": "read committed",
     "default_transaction_read_only": "off",
+    "row_security": "off",  # an error where rows would be missing
 }
 # Bounds how long the server takes a dead leader for alive.
 _SESSION_SETTINGS: Final = {

@@ -1,6 +1,7 @@
 """Who owns our functions, what those run and read, and who may call them."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,13 +17,14 @@ from listener.core.triggers import (
 )
 from listener.core.watches import Watch
 from listener.pg_link import Connection
-from listener.tables import PROBE, Watched, looked_up, probing
+from listener.tables import PROBE, Watched, fetch_of_look_ups, looked_up, probing
 
 _SQL: Final = Path(__file__).parent / "sql"
 RIGHTS_SQL: Final = (_SQL / "rights.sql").read_text()
 _OWNER_SQL: Final = (_SQL / "owner.sql").read_text()
 _REACH: Final = (_SQL / "reach.sql").read_text()
 _ROLE: Final = (_SQL / "role.sql").read_text()
+HIDDEN_SQL: Final = (_SQL / "hidden.sql").read_text()
 # of the functions that others' code runs in; new ones still are whose they were made by
 _OWNER: Final = """\
 select coalesce((select rolname from pg_proc join pg_roles r on r.oid = proowner
@@ -44,6 +46,30 @@ class Reach:
     exposures: tuple[str, ...]
     reads: tuple[tuple[str, str], ...]
     has_several: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A relation of which a role would see some rows only (``is_filtered``), or may not read
+    what is needed.
+    """
+
+    relation: str
+    role: str
+    is_filtered: bool
+
+    def __str__(self) -> str:
+        role = quote_identifier(self.role)
+        if self.is_filtered:
+            return (
+                f"row-level security of {self.relation} would hide rows from {self.role}: "
+                f"alter role {role} bypassrls (a superuser may), or see docs/operations.md; "
+                "no policy is enough"
+            )
+        return (
+            f"{self.role} may not read what is needed of {self.relation}: "
+            f"grant select on {self.relation} to {role}"
+        )
 
 
 def describe_exposures(reach: Reach, owner: str) -> str:
@@ -123,6 +149,38 @@ async def _reached(
         return await connection.fetch(
             _REACH, PROBE, [table.sql for table in tables], owner, is_own_parent
         )
+
+
+async def find_hidden(
+    connection: Connection, watched: Iterable[Watched], owner: str
+) -> list[Hidden]:
+    """What expressions look up and functions of this owner would not see. Inside a
+    transaction.
+    """
+    found: dict[Hidden, None] = {}
+    for watch, (table, *_) in watched:
+        texts = [text for text in watch.expressions.values() if not plain_column(text, table)]
+        if texts:
+            rows = await fetch_of_look_ups(connection, texts, table, HIDDEN_SQL, [owner])
+            found |= dict.fromkeys(Hidden(*row) for row in rows)
+    return list(found)
+
+
+async def ensure_sight(
+    connection: Connection, watched: Sequence[Watched], owner: str
+) -> list[Hidden]:
+    """What functions of this owner still would not see, once it was given BYPASSRLS where it
+    needs that, can do nothing else, and who installs may give it.
+    """
+    hidden = await find_hidden(connection, watched, owner)
+    found = await connection.fetchrow(_ROLE, owner)
+    is_harmless = found is not None and not found["can_do_more"]
+    if is_harmless and any(one.is_filtered and one.role == owner for one in hidden):
+        with suppress(asyncpg.InsufficientPrivilegeError):
+            async with connection.transaction():
+                await connection.execute(f"alter role {quote_identifier(owner)} bypassrls")
+        hidden = await find_hidden(connection, watched, owner)
+    return hidden
 
 
 def owner_statements(owner: str, reads: Iterable[tuple[str, str]]) -> tuple[str, ...]:

@@ -9,9 +9,11 @@ import asyncpg
 
 from listener.core.triggers import (
     SEARCH_PATH,
+    Parent,
     Table,
     columns_in,
     expression_sql,
+    plain_column,
     quote_identifier,
 )
 from listener.core.watches import Watch
@@ -24,6 +26,7 @@ _SQL: Final = Path(__file__).parent / "sql"
 _DESCRIBE: Final = (_SQL / "describe.sql").read_text()
 _FIND: Final = "select pg_catalog.to_regclass($1)::pg_catalog.oid"
 _LOOKED_UP: Final = (_SQL / "looked_up.sql").read_text()
+_PARENTS: Final = (_SQL / "parents.sql").read_text()
 PROBE: Final = "pg_temp.neverstale_probe"
 
 
@@ -58,16 +61,43 @@ async def describe_watches(connection: Connection, watches: Sequence[Watch]) -> 
 
 async def looked_up(connection: Connection, text: str, table: Table) -> set[Table]:
     """The tables that an expression over the table's rows reads, through views too."""
-    expressions = [expression_sql(text, table)]
+    rows = await fetch_of_look_ups(connection, [text], table, _LOOKED_UP)
+    return {Table(row["schema"], row["name"], ()) for row in rows if row["is_table"]}
+
+
+async def fetch_of_look_ups(
+    connection: Connection, texts: Iterable[str], table: Table, query: str, *values: object
+) -> "list[asyncpg.Record]":
+    """What the query tells of a view of nothing but what these expressions look up."""
+    expressions = [expression_sql(text, table) for text in texts]
     try:
         async with probing(connection, expressions, _row_of_nulls(table)):
-            rows = await connection.fetch(_LOOKED_UP, PROBE)
+            return await connection.fetch(query, PROBE, *values)
     except asyncpg.LockNotAvailableError:
         raise
     except asyncpg.PostgresError:  # it wants the row as a whole: the table counts as looked up
         async with probing(connection, expressions, table.sql):
-            rows = await connection.fetch(_LOOKED_UP, PROBE)
-    return {Table(row["schema"], row["name"], ()) for row in rows if row["is_table"]}
+            return await connection.fetch(query, PROBE, *values)
+
+
+async def find_parents(
+    connection: Connection, watch: Watch, tables: Sequence[Table]
+) -> dict[str, Parent]:
+    """The tables in which rows of the watch look up their project, by their names in SQL."""
+    if watch.project is None or plain_column(watch.project, tables[0]):
+        return {}
+    found = {table.sql for table in await looked_up(connection, watch.project, tables[0])}
+    async with probing(connection, [expression_sql(watch.project, tables[0])], tables[0].sql):
+        rows = await connection.fetch(
+            _PARENTS, PROBE, tables[0].sql, [table.sql for table in tables[1:]]
+        )
+    parents = {
+        Table(row["schema"], row["name"], ()).sql: Parent(
+            frozenset(row["columns"]), row["is_bound"]
+        )
+        for row in rows
+    }
+    return {name: parent for name, parent in parents.items() if name in found}
 
 
 def _row_of_nulls(table: Table) -> str:
@@ -79,15 +109,16 @@ def _row_of_nulls(table: Table) -> str:
 
 @asynccontextmanager
 async def probing(
-    connection: Connection, expressions: Iterable[str], source: str
+    connection: Connection, expressions: Iterable[str], source: str, path: str = SEARCH_PATH
 ) -> AsyncIterator[None]:
-    """Inside, the view ``PROBE`` is of these expressions; it does not outlast the block.
+    """Inside, the view ``PROBE`` is of these expressions; it does not outlast the block, and
+    neither does the *path* by which their names are found.
 
     PostgreSQL parses it and records what it depends on, but does not plan it: planning runs
     what the owner of a table has put into its indexes, as the role that installs.
     """
     columns = ", ".join(f"{one} as e{number}" for number, one in enumerate(expressions))
-    async with finding_names(connection, SEARCH_PATH):
+    async with finding_names(connection, path):
         await connection.execute(
             f"create temporary view neverstale_probe as select {columns}"  # noqa: S608 names are quoted
             f" from {source} as changed"
@@ -149,7 +180,6 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
             types=tuple(row["types"]),
             in_tree=row["in_tree"],
             loose=frozenset(row["loose"]),
-            root=named.name,
             unbounded=frozenset(row["unbounded"]),
         )
         for row in rows

@@ -42,11 +42,13 @@ class PublicationRules:
 class Reset:
     """Everything may be stale for everybody.
 
-    Not ``live``: even after it, changes may be committed that were not captured.
+    Not ``live``: even after it, changes may be committed that were not captured. ``cause``: the
+    row whose look-up gave NULL, or the table of which an expression failed, and how.
     """
 
     reason: Reason
     live: bool = True
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def plan_publication(
     named_rows = []
     for row in rows:
         if row.action == RECONNECT and row.project_id is None:
-            return Reset(as_reason(row.resource))
+            return Reset(as_reason(row.resource), cause=row.id)
         named_rows.append(name(row))
     audience = Audience(named_rows, members, rules.project_resources)
     drafts = _Drafts(rules)

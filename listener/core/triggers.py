@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,7 +34,7 @@ class Table:
     """A watched table as the database describes it.
 
     ``in_tree``: it is partitioned, a partition, or has or is an inheritance child, so its rows
-    may come and go by other tables of the tree; ``root`` is then the name of the watched one.
+    may come and go by other tables of the tree.
     ``loose`` columns have a type without equality (json), one that calls values equal which are
     not written alike (numeric, citext), or that is written as a session likes it (timestamptz).
     ``unbounded`` columns have a type of variable length. ``types`` are those of the columns, as
@@ -46,7 +46,6 @@ class Table:
     columns: tuple[str, ...]
     in_tree: bool = False
     loose: frozenset[str] = frozenset()
-    root: str = ""
     unbounded: frozenset[str] = frozenset()
     types: tuple[str, ...] = ()
 
@@ -57,15 +56,26 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What holds for all triggers: see ``invalidation.toml`` and ``LOG_MAX_BYTES``.
-
-    ``parents`` are the words of all project expressions: a table among them is looked up by
-    the rows of others, whose project changes with its own.
-    """
+    """What holds for all triggers: see ``invalidation.toml`` and ``LOG_MAX_BYTES``."""
 
     bulk_threshold: int
     log_max_bytes: int
-    parents: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """How rows of watched tables look up this one, whose project is theirs.
+
+    ``columns``: those that they read. ``is_bound``: foreign keys keep them from being without
+    their parent, but for what a transaction does before its end.
+    """
+
+    columns: frozenset[str]
+    is_bound: bool
+
+    def merged(self, other: "Parent") -> "Parent":
+        """The parent of the rows of both."""
+        return Parent(self.columns | other.columns, self.is_bound and other.is_bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +116,10 @@ def quote_literal(text: str) -> str:
     return f"'{quoted}'" if "\\" not in text else "E'" + quoted.replace("\\", "\\\\") + "'"
 
 
-def plan_capture(
-    watches: Sequence[Watch], *, bulk_threshold: int, log_max_bytes: int
-) -> Capture:
-    """What holds for the triggers of all these watches together."""
-    words = {word for watch in watches for word in _words(watch.project or "")}
-    return Capture(bulk_threshold, log_max_bytes, frozenset(words))
-
-
-def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger, ...]:
-    """The triggers that log every change of the table's rows.
+def plan_triggers(
+    watch: Watch, table: Table, capture: Capture, parent: Parent | None = None
+) -> tuple[Trigger, ...]:
+    """The triggers that log every change of the table's rows; *parent* if others look it up.
 
     Statement-level with transition tables, which fire for cascades too. What a row was before
     it moved (another project, id or user) is logged by a row-level trigger, whose false WHEN
@@ -123,27 +127,26 @@ def plan_triggers(watch: Watch, table: Table, capture: Capture) -> tuple[Trigger
     trigger: there both transition tables are read. With columns to ignore, an UPDATE is
     captured row by row.
     """
-    row = _Row(watch, table)
+    row = _Row(watch, table, capture, parent)
     plan = _Planner(table, capture, writes_text=bool(watch.ignore) or row.is_loose)
     triggers = [
-        plan.trigger("insert", "referencing new table as changed", row.log("INSERT", capture)),
-        plan.trigger("delete", "referencing old table as changed", row.log("DELETE", capture)),
+        plan.trigger("insert", "referencing new table as changed", row.log_inserted()),
+        plan.trigger("delete", "referencing old table as changed", row.log_deleted()),
         plan.trigger("truncate", "", _LOG_TRUNCATE),
     ]
     both = "referencing old table as before new table as changed"
     if table.in_tree:
-        triggers.append(plan.trigger("update", both, row.log_both(capture)))
+        triggers.append(plan.trigger("update", both, row.log_both()))
         return tuple(triggers)
     if watch.ignore:
-        body = row.skip_ignored + row.log_one("new") + row.log_moved(capture, guarded=True)
-        triggers.append(plan.row_trigger("update", "", body))
+        triggers.append(plan.row_trigger("update", "", row.skip_ignored + row.log_row()))
         return tuple(triggers)
     triggers.append(
-        plan.trigger("update", "referencing new table as changed", row.log("UPDATE", capture))
+        plan.trigger("update", "referencing new table as changed", row.log("UPDATE"))
     )
     if row.placing:
         when = f" when ({differ(row.placing, table)})"
-        triggers.append(plan.row_trigger("moved", when, row.log_moved(capture)))
+        triggers.append(plan.row_trigger("moved", when, row.log_moved()))
     return tuple(triggers)
 
 
@@ -153,6 +156,8 @@ _LOG_TRUNCATE: Final = """\
 _INSERT: Final = (
     "  insert into neverstale.change_log (project_id, user_id, resource, id, action)\n"
 )
+_IF_IT_FAILS: Final = "  exception when others or assert_failure then"
+_MAX_REMEMBERED: Final = 100  # projects; a transaction that deletes of more concerns everybody
 
 
 class _Row:
@@ -161,11 +166,18 @@ class _Row:
     A NULL in a plain project column means that the row belongs to none, so only its user is
     told. A NULL that an expression gives means that its parent is gone: then nobody knows whom
     it concerns, and all are.
+
+    No query that reads the table's columns names a variable of the function (but for OLD and
+    NEW, with a column): a column of that name would be meant instead.
     """
 
-    def __init__(self, watch: Watch, table: Table) -> None:
+    def __init__(
+        self, watch: Watch, table: Table, capture: Capture, parent: Parent | None
+    ) -> None:
         self._watch = watch
         self._table = table
+        self._threshold = capture.bulk_threshold
+        self._parent = parent
         self.project = expression_sql(watch.project, table) if watch.project else "null"
         self._user = expression_sql(watch.user, table) if watch.user else "null"
         self._id = expression_sql(watch.id, table) if watch.id else "null"
@@ -173,11 +185,16 @@ class _Row:
         found = {
             name for text in watch.expressions.values() for name in columns_in(text, table)
         }
-        self.placing = sorted(found)
+        rooting: set[str] = set()  # what those below a parent may look up
+        if parent is not None:
+            rooting |= columns_in(watch.id or "", table) | columns_in(
+                watch.project or "", table
+            )
+            rooting |= parent.columns & set(table.columns)
+        self._rooting = sorted(rooting)
+        self.placing = sorted(found | rooting)
         named = (plain_column(text, table) for text in watch.expressions.values())
         self.is_loose = any(column is None or column in table.loose for column in named)
-        project = {*columns_in(watch.id or "", table), *columns_in(watch.project or "", table)}
-        self._rooting = sorted(project)  # what those below a parent may look up
 
     @property
     def skip_ignored(self) -> str:
@@ -196,7 +213,7 @@ class _Row:
             "    if neverstale_row::text is not distinct from old::text then\n"
             "      return null;\n"
             "    end if;\n"
-            "  exception when others then null;\n"
+            f"{_IF_IT_FAILS} null;\n"
             "  end;\n"
         )
 
@@ -217,21 +234,19 @@ class _Row:
             f"    from {source}{where}"
         )
 
-    def log(self, action: str, capture: Capture, source: str = "changed") -> str:
+    def log(self, action: str, besides: str = "") -> str:
         """Log each row; a project with more rows than the threshold is one reconnect.
 
         A table with users, or of projects, is logged row by row: nobody's own change may be
         lost in bulk.
         """
-        action = quote_literal(action)
-        every = _INSERT + self.told(action, source)
-        if self._watch.is_kept:
-            return f"{every};\n"
-        return every + self._beyond_threshold(action, capture, source)
+        every = self.told(quote_literal(action), "changed")
+        many = f"{_INSERT}{every}"
+        many += ";\n" if self._watch.is_kept else self._beyond_threshold(every)
+        return self._log_few(every, self._threshold, many, besides)
 
-    def _beyond_threshold(self, action: str, capture: Capture, source: str) -> str:
-        threshold = capture.bulk_threshold
-        light = f"({self.project} in (select unnest(neverstale_heavy))) is not true"
+    def _beyond_threshold(self, every: str) -> str:
+        threshold = self._threshold
         return f"""
    limit {threshold + 1};
   get diagnostics neverstale_logged = row_count;
@@ -239,112 +254,206 @@ class _Row:
     select array_agg(p) filter (where p is not null and n > {threshold}),
            sum(n) filter (where p is null or n <= {threshold})
       into neverstale_heavy, neverstale_logged
-      from (select {self.project} as p, count(*) as n from {source} group by 1) as counted;
+      from (select {self.project} as p, count(*) as n from changed group by 1) as counted;
     insert into neverstale.change_log (project_id, resource, action)
     select unnest(neverstale_heavy), 'bulk_change', 'RECONNECT';
     if neverstale_logged > 0 then
-      {_INSERT}{self.told(action, source, light)};
+    {_INSERT}  select * from (
+{every}
+      ) as told (project_id, user_id, resource, id, action)
+     where (project_id = any (neverstale_heavy)) is not true;
     end if;
   end if;
 """
 
-    def widen(self, source: str) -> str:
-        """Log a reconnect of each project of the source."""
-        return (
-            "  insert into neverstale.change_log (project_id, resource, action)\n"
-            f"  select distinct {self.project}, 'bulk_change', 'RECONNECT'\n"
-            f"    {self._from_known(source)};\n"
-        )
+    def _log_few(self, told: str, most: int, many: str, besides: str = "") -> str:
+        """Log what the query *told* finds, if that is at most so much, else what *many* does;
+        and do what is *besides*.
 
-    def _from_known(self, source: str) -> str:
-        known = f" where {self.project} is not null" if self._is_column else ""
-        return f"from {source}{known}"
-
-    def _widen_below(self, source: str) -> str:
-        """Of a parent that moved: both projects, now and when nobody writes below it any more
-        who looked it up before.
+        Few rows are computed inside the block that catches errors and written behind it: a
+        block that writes takes a transaction id, and a transaction with many of them slows down
+        all sessions.
         """
-        return (
-            f"{self.widen(source)}"
-            f"  insert into neverstale.moved (project_id)\n"
-            f"  select distinct {self.project} {self._from_known(source)};\n"
+        if not self.is_loose:
+            return many + besides
+        return self._guard(f"""\
+    neverstale_rows := array(
+      select array[project_id, user_id, resource, id, action] from (
+{told}
+       limit {most + 1}) as told (project_id, user_id, resource, id, action));
+    if array_length(neverstale_rows, 1) > {most} then
+      neverstale_rows := null;
+{many}    end if;
+{besides}""")
+
+    def _guard(self, body: str) -> str:
+        """An expression that fails is a reconnect of everybody, which says where and why: no
+        write of the app's may fail for it.
+        """
+        if not self.is_loose:
+            return body
+        failed = quote_literal(f"{self._table.sql}: SQLSTATE ")
+        below = "    insert into neverstale.moved values (null);\n" if self._parent else ""
+        return f"""\
+  begin
+{body}{_IF_IT_FAILS}
+    neverstale_rows :=
+      array[array[null, null, 'bulk_change', {failed} || sqlstate, 'RECONNECT']];
+{below}  end;
+{_INSERT}  select neverstale_rows[n][1], neverstale_rows[n][2], neverstale_rows[n][3],
+         neverstale_rows[n][4], neverstale_rows[n][5]
+    from generate_subscripts(neverstale_rows, 1) as n;
+"""
+
+    def _projects(self, source: str) -> str:
+        known = f" where {self.project} is not null" if self._is_column else ""
+        return f"select {self.project} from {source}{known}"
+
+    def log_inserted(self) -> str:
+        """Log inserted rows; of a parent that replaces one, all below both."""
+        if self._parent is None:
+            return self.log("INSERT")
+        if not self._parent.is_bound:
+            return self.log("INSERT", _widen_below(self._projects("changed")))
+        both = f"{self._deleted} union all {self._projects('changed')}"
+        widened = _widen_below(both)
+        remembered = (
+            f"  if current_setting({self._memory}, true) <> '' then\n{widened}  end if;\n"
+        )
+        return self.log("INSERT", remembered)
+
+    def log_deleted(self) -> str:
+        """Log deleted rows; of a parent, what those below need if another takes its place."""
+        if self._parent is None:
+            return self.log("DELETE")
+        projects = self._projects("changed")
+        if not self._parent.is_bound:
+            return self.log("DELETE", _widen(projects))
+        return self.log(
+            "DELETE",
+            f"  perform set_config({self._memory}, coalesce((\n"
+            f"    select case when count(distinct p) > {_MAX_REMEMBERED} then '{{NULL}}'\n"
+            "           else array_agg(distinct p)::text end\n"
+            f"      from ({self._deleted} union all {projects}) as deleted (p)), ''), true);\n",
         )
 
-    def log_one(self, record: str, action: str = "'UPDATE'") -> str:
-        """Log the one row of a row-level trigger."""
-        return _INSERT + self.told(action, f"(select {record}.*) as changed") + ";\n"
+    @property
+    def _memory(self) -> str:
+        """The setting that has, until its end, of which projects a transaction deleted rows."""
+        digest = hashlib.sha256(self._watch.table.encode()).hexdigest()[:8]
+        return quote_literal(f"neverstale.deleted_{digest}")
 
-    def _log_old(self) -> str:
-        """Log what the row was: of a project with another owner now, that it was LOST."""
+    @property
+    def _deleted(self) -> str:
+        return f"select unnest(nullif(current_setting({self._memory}, true), '')::text[])"
+
+    def _told_old(self, *conditions: str) -> str:
+        """What the row was, as it is told: of a project with another owner now, LOST."""
+        old = "(select old.*) as changed"
         if not (self._watch.is_project and self._watch.user):
-            return self.log_one("old")
+            return self.told("'UPDATE'", old, *conditions)
         now = f"(select {self._user} from (select new.*) as changed)"
         lost = f"case when {self._user} is distinct from {now} then 'LOST' else 'UPDATE' end"
-        return self.log_one("old", lost)
+        return self.told(lost, old, *conditions)
 
-    def _is_parent(self, capture: Capture) -> bool:
-        return (self._table.root or self._table.name) in capture.parents
+    @property
+    def _widen_moved(self) -> str:
+        """Of a parent that moved, widen both projects: all below it moved too."""
+        if not self._rooting:
+            return ""
+        both = "(select old.* union all select new.*) as changed"
+        widened = _widen_below(self._projects(both))
+        return f"  if {differ(self._rooting, self._table)} then\n{widened}  end if;\n"
 
-    def log_moved(self, capture: Capture, *, guarded: bool = False) -> str:
-        """Log what a row was before it moved.
+    def log_moved(self) -> str:
+        """Log what a row was before it moved. Its users are told even where it widens."""
+        if self._rooting and not self._watch.user:
+            return self._guard(self._widen_moved)
+        old = self._told_old()
+        return self._log_few(old, 1, f"{_INSERT}{old};\n", self._widen_moved)
 
-        Of a parent, widen both projects: all below it moved too. Its users are told even so.
+    def log_row(self) -> str:
+        """Log the row of a row-level trigger, and what it was if it moved."""
+        told = self.told("'UPDATE'", "(select new.*) as changed")
+        if self.placing:
+            moved = f"({differ(self.placing, self._table)})"
+            told += f"\n  union all\n{self._told_old(moved)}"
+        return self._log_few(told, 2, f"{_INSERT}{told};\n", self._widen_moved)
+
+    def _images(self, source: str) -> tuple[str, int, str]:
+        """How rows of the source are logged, each once: a query of what is told, how many of
+        those are few, and how many are logged: more than that widen.
         """
-        logged = self._log_old()
-        if self._is_parent(capture) and self._rooting:
-            widened = self._widen_below("(select old.* union all select new.*) as changed")
-            moved = f"  if {differ(self._rooting, self._table)} then\n{widened}  end if;\n"
-            logged = moved + logged if self._watch.user else widened
-        if not guarded or not self.placing:
-            return logged if self.placing else ""
-        return f"  if {differ(self.placing, self._table)} then\n{logged}  end if;\n"
-
-    def _log_images(self, source: str, capture: Capture) -> str:
-        """Log rows of the source, each once; more than twice the threshold widen."""
         told = self.told("'UPDATE'", source).replace("select ", "select distinct ", 1)
+        most = 2 * self._threshold  # each row may be told twice
         if self._watch.is_kept:
-            return f"{_INSERT}{told};\n"
-        most = 2 * capture.bulk_threshold  # each row may be told twice
-        return (
+            return told, most, f"{_INSERT}{told};\n"
+        many = (
             f"{_INSERT}{told}\n   limit {most + 1};\n"
             "  get diagnostics neverstale_logged = row_count;\n"
-            f"  if neverstale_logged > {most} then\n{self.widen(source)}  end if;\n"
+            f"  if neverstale_logged > {most} then\n"
+            f"{_widen(self._projects(source))}  end if;\n"
         )
+        return told, most, many
 
-    def log_both(self, capture: Capture) -> str:
+    def log_both(self) -> str:
         """Log what the statement's rows were and are.
 
         Ignored columns are left out of the comparison; what can't be compared counts.
         """
         every = "(select * from before union all select * from changed) as changed"
-        logged = self._log_images(every, capture)
-        if self._watch.ignore:
-            ignored = ", ".join(map(quote_literal, self._watch.ignore))
-            differing = _unlike(f"(to_jsonb(%s) - array[{ignored}]::text[])::text")
-            seen = self._log_images(differing, capture)
-            logged = f"  begin\n{seen}  exception when others then\n{logged}  end;\n"
+        besides = ""
         if self._watch.is_project and self._watch.user:
             pair = f"{self.project}, {self._user}"
             lost = (
                 f"({pair}) in (select {pair} from before as changed"
                 f" except select {pair} from changed)"
             )
-            logged += _INSERT + self.told("'LOST'", "before as changed", lost) + ";\n"
-        if self._is_parent(capture) and self._rooting:
-            rooting = ", ".join(f"%s.{quote_identifier(column)}" for column in self._rooting)
-            logged += self._widen_below(_unlike(f"jsonb_build_array({rooting})::text"))
-        return logged
+            besides += _INSERT + self.told("'LOST'", "before as changed", lost) + ";\n"
+        if self._rooting:
+            names = [quote_identifier(column) for column in self._rooting]
+            moved = _unlike(
+                lambda row: f"jsonb_build_array({', '.join(f'{row}.{n}' for n in names)})::text"
+            )
+            besides += _widen_below(self._projects(moved))
+        told, most, many = self._images(every)
+        if not self._watch.ignore:
+            return self._log_few(told, most, many, besides)
+        ignored = ", ".join(map(quote_literal, self._watch.ignore))
+        differing = _unlike(lambda row: f"(to_jsonb({row}.*) - array[{ignored}]::text[])::text")
+        _, _, seen = self._images(differing)
+        return self._guard(f"  begin\n{seen}{_IF_IT_FAILS}\n{many}  end;\n{besides}")
 
 
-def _unlike(image: str) -> str:
-    """The rows of both transition tables whose image (of the row %s) the other lacks.
+def _widen(projects: str) -> str:
+    """Log a reconnect of each of the projects."""
+    return (
+        "  insert into neverstale.change_log (project_id, resource, action)\n"
+        "  select distinct project_id, 'bulk_change', 'RECONNECT'\n"
+        f"    from ({projects}) as widened (project_id);\n"
+    )
+
+
+def _widen_below(projects: str) -> str:
+    """Of a parent that moved or was replaced: its projects, now and when nobody writes below it
+    any more who looked it up before.
+    """
+    return (
+        f"{_widen(projects)}"
+        "  insert into neverstale.moved (project_id)\n"
+        f"  select distinct project_id from ({projects}) as widened (project_id);\n"
+    )
+
+
+def _unlike(image: Callable[[str], str]) -> str:
+    """The rows of both transition tables whose image the other lacks.
 
     As the text of jsonb, since every type has that, and not every type an equality that tells
     all that is written differently apart.
     """
     parts = (
         f"select * from {here} as here where not exists (select from {there} as there"
-        f" where {image.replace('%s', 'there')} = {image.replace('%s', 'here')})"
+        f" where {image('there')} = {image('here')})"
         for here, there in (("before", "changed"), ("changed", "before"))
     )
     return f"({' union all '.join(parts)}) as changed"
@@ -430,13 +539,15 @@ class _Planner:
         short = f"{table.name.encode()[:40].decode(errors='ignore')}_{name}_{digest}"
         function = f"neverstale.{quote_identifier(short)}"
         trigger = quote_identifier(TRIGGER_PREFIX + name)
-        settings = f"set search_path = {SEARCH_PATH}" + self.writes_text * _SPELLING
+        settings = f"set search_path = {SEARCH_PATH} set row_security = off"
+        settings += self.writes_text * _SPELLING
         text = f"""\
 #variable_conflict use_column
 declare
   neverstale_heavy text[];
   neverstale_logged bigint;
   neverstale_row record;
+  neverstale_rows text[];
 begin
   if {LOG_BYTES} > {self.capture.log_max_bytes} then
     perform pg_catalog.nextval('neverstale.skips');

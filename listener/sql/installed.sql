@@ -2,7 +2,7 @@
 -- the comment says: none of its settings was changed. Not of temporary tables: they end with their session.
 select n.nspname as schema, c.relname as table, t.tgname as name, t.tgenabled = 'A' as always,
        coalesce(obj_description(t.tgfoid, 'pg_proc'), '') as comment,
-       p.prosecdef and p.proconfig[1] = 'search_path=pg_catalog, pg_temp' as is_fixed, p.prosrc as source
+       p.prosecdef and p.proconfig[1:2] = array['search_path=pg_catalog, pg_temp', 'row_security=off'] as is_fixed, p.prosrc as source
   from pg_trigger t
   join pg_class c on c.oid = t.tgrelid
   join pg_namespace n on n.oid = c.relnamespace

@@ -12,7 +12,8 @@ with recursive watched as (
     union
     -- a view reads with its own owner's rights, unless it is declared to read with its reader's
     select d.refclassid, d.refobjid,
-           reached.is_read and coalesce('security_invoker=true' = any (c.reloptions), false)
+           reached.is_read and coalesce((select option_value::boolean from pg_options_to_table(c.reloptions)
+                                     where option_name = 'security_invoker'), false)
       from reached
       join pg_class c on reached.classid = 'pg_class'::regclass and c.oid = reached.objid and c.relkind = 'v'
       join pg_rewrite r on r.ev_class = c.oid

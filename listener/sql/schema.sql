@@ -123,6 +123,19 @@ begin
 end
 $neverstale$;
 
+-- Where a database enables row-level security for each new table: it would refuse what our functions write.
+do $neverstale$
+declare
+  secured regclass;
+begin
+  for secured in
+    select oid from pg_class where relnamespace = 'neverstale'::regnamespace and relkind = 'r' and relrowsecurity
+  loop
+    execute format('alter table %s disable row level security', secured);
+  end loop;
+end
+$neverstale$;
+
 -- The leader's lock: unlike an advisory lock, which any role can take, it needs a right on this view. A view has no
 -- storage, so neither VACUUM nor pg_dump ever waits for who holds it.
 do $neverstale$
@@ -173,7 +186,7 @@ $neverstale$;
 create or replace function neverstale.notify(
     resource text, action text, project_id text, id text default null, user_id text default null
 ) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $neverstale$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = off as $neverstale$
 begin
   if resource is null or project_id is null or action not in ('INSERT', 'UPDATE', 'DELETE') or action is null then
     raise exception 'neverstale.notify needs a resource, an action (INSERT, UPDATE, DELETE) and a project'

@@ -47,6 +47,8 @@ create table entries_all partition of entries default;
 create table documents (id bigint primary key, project_id uuid, title text, extra json);
 create table pages (id bigint primary key, document_id bigint);
 create table letters (recipient text) inherits (documents);
+create table papers (id bigint primary key, project_id uuid, extra json);
+create table memos (recipient text) inherits (papers);
 create view open_notes as select id, project_id, body from notes where body <> 'closed';
 """
 CONFIG = """
@@ -91,6 +93,11 @@ project = "project_id"
 [[watch]]
 table = "documents"
 resource = "document"
+id = "id"
+project = "project_id"
+[[watch]]
+table = "papers"
+resource = "paper"
 id = "id"
 project = "project_id"
 [[watch]]
@@ -286,9 +293,9 @@ PATHS = [
     ),
     Way(
         "an inheritance child, by itself and by its parent",
-        f"insert into letters values (1, '{APOLLO}', 't', '[]', 'r');"
-        "update documents set extra = '[1]'; delete from letters",
-        [("document", action, "1") for action in ("INSERT", "UPDATE", "DELETE")],
+        f"insert into memos values (1, '{APOLLO}', '[]', 'r');"
+        "update papers set extra = '[1]'; delete from memos",
+        [("paper", action, "1") for action in ("INSERT", "UPDATE", "DELETE")],
     ),
     Way(
         "a parent in a tree that moves widens both projects",

@@ -42,6 +42,14 @@ class Case:
     told: Told
 
 
+ODD_NAMES = (
+    "changed before new old p n counted here there told widened found row neverstale sqlstate"
+    " neverstale_heavy neverstale_logged neverstale_row neverstale_rows % %s %I {} project_id"
+    " user_id resource action"
+)
+ODD_COLUMNS = "id text, project uuid, " + ", ".join(
+    f'"{name}" text' for name in ODD_NAMES.split()
+)
 CASES = {
     "a numeric id that is written differently": Case(
         f"create table t (id numeric, project uuid); insert into t values (1.0, '{A}')",
@@ -87,6 +95,38 @@ CASES = {
         watch("t", ignore='["touched"]'),
         "update t set price = 1.00",
         {(A, "1", "UPDATE")},
+    ),
+    "names as in our functions, in bulk": Case(
+        f"create table changed ({ODD_COLUMNS});"
+        "insert into changed (id, project) select n::text, case when n < 5"
+        f" then '{A}' else '{B}' end::uuid from generate_series(1, 6) n",
+        "bulk_threshold = 2\n" + watch("changed", ignore='["neverstale_row"]'),
+        "update changed set neverstale_row = 1;"
+        "update changed set n = 1 where id in ('5', '6'); delete from changed",
+        {(A, None, "RECONNECT")}
+        | {(A, str(n), "DELETE") for n in (1, 2, 3)}
+        | {(B, id_, action) for id_ in "56" for action in ("UPDATE", "DELETE")},
+    ),
+    "names as in our functions, in a tree, with look-ups": Case(
+        f"create table new ({ODD_COLUMNS}) partition by list (id);"
+        "create table before partition of new default;"
+        "create table neverstale_rows (p text primary key, n uuid, old int);"
+        f"insert into neverstale_rows values ('x', '{A}'), ('y', '{B}');"
+        "insert into new (id, \"%s\") values ('1', 'x')",
+        watch("neverstale_rows", id="p", project="n")
+        + watch(
+            "new",
+            project='(select r.n from public.neverstale_rows r where r.p = changed."%s")',
+            ignore='["neverstale_row"]',
+        ),
+        "update new set neverstale_row = 1; update new set \"%s\" = 'y';"
+        "update neverstale_rows set old = 1, p = 'z' where p = 'y'",
+        {
+            (A, "1", "UPDATE"),
+            (B, "1", "UPDATE"),
+            (B, None, "RECONNECT"),
+            (B, "z", "UPDATE"),
+        },
     ),
     "a parent that is looked up through a view": Case(
         "create table p (id int primary key, project uuid); create table c (id int, pid int);"

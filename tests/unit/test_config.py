@@ -14,11 +14,11 @@ from listener.core import triggers
 from listener.core.triggers import (
     LOG_BYTES,
     Capture,
+    Parent,
     Table,
     columns_in,
     expression_sql,
     plain_column,
-    plan_capture,
     plan_triggers,
     quote_identifier,
     quote_literal,
@@ -246,13 +246,13 @@ def test_text_in_a_watch_cannot_end_the_function_that_holds_it() -> None:
 
 
 TREE = replace(TASKS, in_tree=True)
+BOUND = Parent(frozenset({"id"}), is_bound=True)
 PLAIN = Watch("tasks", "task", id="id", project="project_id", user=None)
 
 
-def body(trigger: str, watch: Watch, table: Table = TASKS, *parents: str) -> str:
-    capture = Capture(5, 1000, frozenset(parents))
-    sql = {made.name: made.sql for made in plan_triggers(watch, table, capture)}
-    return sql[f"neverstale_{trigger}"]
+def body(trigger: str, watch: Watch, table: Table = TASKS, parent: Parent | None = None) -> str:
+    made = plan_triggers(watch, table, Capture(5, 1000), parent)
+    return {one.name: one.sql for one in made}[f"neverstale_{trigger}"]
 
 
 def test_a_statement_over_the_threshold_is_grouped_by_project() -> None:
@@ -318,31 +318,52 @@ def test_a_column_whose_equality_is_loose_is_compared_and_written_as_text() -> N
 
 
 def test_a_parent_that_moves_widens_both_projects() -> None:
-    child = Watch("notes", "x", id=None, project="(select p from tasks)", user=None)
-    capture = plan_capture([PLAIN, child], bulk_threshold=5, log_max_bytes=1000)
-    assert capture.parents >= {"tasks", "project_id"}
-    moved = body("moved", PLAIN, TASKS, "tasks")
+    moved = body("moved", PLAIN, TASKS, BOUND)
     assert "select old.* union all select new.*" in moved
     assert "'bulk_change', 'RECONNECT'" in moved
-    for table in (TREE, replace(TREE, name="part", root="tasks")):
-        assert "jsonb_build_array(there" in body("update", PLAIN, table, "tasks")
+    assert "jsonb_build_array(there" in body("update", PLAIN, TREE, BOUND)
     upper = replace(PLAIN, project="upper(project_id)")
-    assert "is not null" not in body("moved", upper, TASKS, "tasks").partition("RECONNECT")[2]
+    assert "is not null" not in body("moved", upper, TASKS, BOUND).partition("RECONNECT")[2]
+
+
+def test_a_parent_is_replaced_if_its_transaction_deleted_one_or_nothing_keeps_it_there() -> (
+    None
+):
+    memory = "current_setting('neverstale.deleted_"
+    assert memory in body("delete", PLAIN, TASKS, BOUND)
+    assert f"if {memory}" in body("insert", PLAIN, TASKS, BOUND)
+    for trigger in ("delete", "insert"):
+        unbound = body(trigger, PLAIN, TASKS, BOUND.merged(Parent(frozenset(), is_bound=False)))
+        assert "'bulk_change', 'RECONNECT'" in unbound.partition("widened")[0]
+        assert memory not in unbound + body(trigger, PLAIN)
+
+
+def test_an_expression_that_fails_is_caught_and_a_column_needs_no_block() -> None:
+    for watch in (replace(PLAIN, id="lower(id)"), replace(PLAIN, ignore=("Odd name",))):
+        for trigger in ("insert", "update", "delete"):
+            told = body(trigger, replace(watch, project="lower(project_id)"))
+            assert "exception when others or assert_failure" in told
+            assert "SQLSTATE ' || sqlstate" in told
+    assert "exception" not in body("insert", PLAIN) + body("moved", PLAIN)
+    lower = replace(PLAIN, project="lower(project_id)")
+    assert "neverstale.moved values (null)" in body("moved", lower, TASKS, BOUND)
+    assert "neverstale.moved" not in body("moved", lower)
 
 
 def test_a_parents_users_are_told_though_its_projects_are_widened() -> None:
     watch = replace(PLAIN, user="user_id")
-    moved = body("moved", watch, TASKS, "tasks")
+    moved = body("moved", watch, TASKS, BOUND)
     assert "'bulk_change', 'RECONNECT'" in moved
     assert "from (select old.*) as changed" in moved
-    widened, _, _ = moved.partition("end if;")[2].partition("'bulk_change'")
+    widened = moved.partition("(select old.*) as changed")[2].partition("  if ")[2]
+    widened = widened.partition("'bulk_change'")[0]
     assert 'old."project_id" is distinct from new."project_id"' in widened
     assert "user_id" not in widened, "another user moves nothing that is below it"
     nothing = Watch("tasks", "x", id=None, project="1", user="user_id")
     for trigger, table in (("moved", TASKS), ("update", TREE)):
         assert (
             "select distinct (1)"
-            not in body(trigger, nothing, table, "tasks").partition("'x'")[2]
+            not in body(trigger, nothing, table, BOUND).partition("'x'")[2]
         )
 
 

@@ -124,7 +124,7 @@ def test_more_rows_than_a_log_holds_are_its_reconnect() -> None:
 def test_a_change_that_may_concern_anybody_resets_all() -> None:
     everything = row(None, action="RECONNECT", resource="truncate", user="u")
     rules = PublicationRules(AccessRules("text", "text", "", ""), frozenset(), 10)
-    assert plan_publication([row(), everything], {}, rules) == Reset("truncate")
+    assert plan_publication([row(), everything], {}, rules) == Reset("truncate", cause="1")
 
 
 def test_an_id_in_another_spelling_is_the_same_channel() -> None:
