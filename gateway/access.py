@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from gateway.core.membership import Membership, Question
 from gateway.core.pairs import Pair
-from shared.core.access_rules import AccessRules, bounded_sql
+from shared.core.access_rules import AccessRules, bounded_sql, name_pairs
 from shared.core.log_pace import LogPace
 from shared.core.protocol import Recheck
 from shared.core.search_path import OWN_SCHEMAS_SQL, safe_search_path
@@ -83,6 +83,7 @@ class Access:
 
     def __init__(self, pool: Pool, rules: AccessRules, registry: CollectorRegistry) -> None:
         self._pool = pool
+        self._rules = rules
         self._sql = bounded_sql(rules.query, MAX_ROWS + 1)
         self._search_path: str | None = None
         self._slow: dict[Pair, float] = {}  # until when they are not asked
@@ -237,4 +238,4 @@ class Access:
             raise _TooManyRows(
                 f"the query returned over {MAX_ROWS} rows: it must return pairs asked for"
             )
-        return {(project_id, user_id) for project_id, user_id in rows}
+        return set(name_pairs(((row[0], row[1]) for row in rows), self._rules))
