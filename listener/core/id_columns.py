@@ -35,7 +35,7 @@ def id_type_of(type_name: str) -> IdType | None:
     return _ID_TYPES.get(type_name)
 
 
-def fits(found: ValueType, id_type: IdType) -> bool:
+def _fits(found: ValueType, id_type: IdType) -> bool:
     """Whether values of this type are ids of that one, equal ones in one spelling.
 
     Text is taken for ids of every type, since what it holds is read as an id of that type.
@@ -43,13 +43,12 @@ def fits(found: ValueType, id_type: IdType) -> bool:
     return id_type_of(found.name) == id_type or (found.name in _TEXTS and found.is_exact)
 
 
-def id_sql(value: str, found: ValueType, id_type: IdType) -> str:
-    """The value, or an expression of it that writes equal ids alike, as SQL."""
-    if fits(found, id_type):
-        return value
-    if found.name == "numeric":
+def _one_spelling(text: str, type_name: str) -> str:
+    """An expression of the value, in SQL, that most likely writes equal ones alike."""
+    value = text if text.isidentifier() else f"({text})"
+    if type_name == "numeric":
         return f"trim_scale({value})::text"
-    is_citext = found.name.rpartition(".")[2] == "citext"
+    is_citext = type_name.rpartition(".")[2] == "citext"
     return f"lower({value}::text)" if is_citext else f"{value}::text"
 
 
@@ -57,7 +56,7 @@ def describe_misfit(text: str, found: ValueType, *, key: str, id_type: IdType) -
     """Why the project or user (*key*) of a watch can't be routed by, and what to write instead;
     None: it can.
     """
-    if fits(found, id_type):
+    if _fits(found, id_type):
         return None
     if found.name in _TEXTS:
         return (
@@ -74,6 +73,6 @@ def describe_misfit(text: str, found: ValueType, *, key: str, id_type: IdType) -
     also = " (and the same as id, if that is the project's)" if key == "project" else ""
     return (
         f"{text} is of type {found.name}, which can write equal values differently: write "
-        f'{key} = "{id_sql(text, found, id_type)}"{also}, or what else gives equal ids one '
+        f'{key} = "{_one_spelling(text, found.name)}"{also}, or what else gives equal ids one '
         "spelling, and compare and return the same in the [access] query and members"
     )

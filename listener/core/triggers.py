@@ -174,7 +174,8 @@ class _Row:
         if watch.user and not _is_own(watch.user, table):
             self._user = f"coalesce({self._user}, '')"
         self._id = expression_sql(watch.id, table) if watch.id else "null"
-        self._is_own = watch.project is not None and _is_own(watch.project, table)
+        # or as good as one: a NULL of it stands in the row
+        self._is_column = watch.project is not None and _is_own(watch.project, table)
         found = {
             name for text in watch.expressions.values() for name in columns_in(text, table)
         }
@@ -209,7 +210,7 @@ class _Row:
         """A query of the log's rows for the source's; the action is an SQL expression."""
         resource = quote_literal(self._watch.resource)
         wanted = list(conditions)
-        if self._is_own:
+        if self._is_column:
             own = f" or {self._user} is not null" if self._watch.user else ""
             wanted.append(f"({self.project} is not null{own})")
         elif self._watch.project is not None:
@@ -262,7 +263,7 @@ class _Row:
         )
 
     def _from_known(self, source: str) -> str:
-        known = f" where {self.project} is not null" if self._is_own else ""
+        known = f" where {self.project} is not null" if self._is_column else ""
         return f"from {source}{known}"
 
     def _widen_below(self, source: str) -> str:
