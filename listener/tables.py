@@ -169,7 +169,9 @@ async def describe_tree(
     own = {
         text
         for key, text in watch.expressions.items()
-        if key in id_types and await _reads_row_alone(connection, text, named)
+        if key in id_types
+        and not plain_column(text, named)
+        and await _reads_row_alone(connection, text, named)
     }
     return [
         Table(
@@ -201,6 +203,8 @@ async def _problem_of(
             found = await connection.fetchrow(_VALUE_TYPE, PROBE)
     except asyncpg.LockNotAvailableError:
         raise
+    except asyncpg.IndeterminateCollationError:  # text made of texts of several collations
+        return await _problem_of(connection, text, table, key=key, id_type=None)
     except asyncpg.PostgresError as exc:
         return f"{text!r} is no column or expression over the row ({exc})"
     for row in rows:

@@ -20,9 +20,10 @@ select p.id, allowed.user_id
        ) as asked (project_id, user_id)
   join projects p on p.id operator(pg_catalog.=) asked.project_id::{project_type}
  cross join lateral (
-         select p.owner_id where p.owner_id operator(pg_catalog.=) asked.user_id::{user_type}
+         select p.owner_id::pg_catalog.text collate pg_catalog."C"
+          where p.owner_id operator(pg_catalog.=) asked.user_id::{user_type}
          union
-         select m.user_id
+         select m.user_id::pg_catalog.text collate pg_catalog."C"
            from project_members m
           where m.project_id operator(pg_catalog.=) p.id
             and m.user_id operator(pg_catalog.=) asked.user_id::{user_type}

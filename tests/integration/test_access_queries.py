@@ -87,13 +87,14 @@ async def test_only_the_spelling_of_the_tables_is_let_in(world: World) -> None:
         " alter owner_id type text collate folded;"
         "alter table project_members alter project_id type text collate folded,"
         " alter user_id type text collate folded;"
-        "insert into project_members values ('P', 'Bob'), ('Q', 'bob')"
+        "insert into project_members values ('P', 'Bob'), ('Q', 'bob'), ('q', 'Ada')"
     )
     rules = parse_access({"access": {"project_type": "text", "user_type": "text"}})
     pairs = [("p", "ada"), ("P", "ada"), ("p", "Ada"), ("p", "Bob"), ("p", "bob"), ("q", "bob")]
+    pairs += [("q", "ada"), ("q", "Ada"), ("Q", "Ada")]
     async with asking(world, rules) as access:
         answers = [await access.ask(pair) for pair in pairs]
-    assert answers == [True, False, False, True, False, True]
+    assert answers == [True, False, False, True, False, True, True, True, False]
 
 
 async def test_what_a_query_returns_counts_in_every_spelling_of_its_type(world: World) -> None:
