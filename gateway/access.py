@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from gateway.core.membership import Membership, Question
 from gateway.core.pairs import Pair
-from shared.core.access_rules import AccessRules, bounded_sql
+from shared.core.access_rules import AccessRules, bounded_sql, name_pairs
 from shared.core.database_id import DATABASE_ID_SQL
 from shared.core.log_pace import LogPace
 from shared.core.protocol import Recheck
@@ -95,6 +95,7 @@ class Access:
         search_path: str = "",
     ) -> None:
         self._pool = pool
+        self._rules = rules
         self._own_path = search_path  # instead of the one that the role has
         self._sql = bounded_sql(rules.query, MAX_ROWS + 1)
         self._search_path: str | None = None
@@ -289,7 +290,7 @@ class Access:
             raise _TooManyRows(
                 f"the query returned over {MAX_ROWS} rows: it must return pairs asked for"
             )
-        return {(project_id, user_id) for project_id, user_id in rows}
+        return set(name_pairs(((row[0], row[1]) for row in rows), self._rules))
 
     async def _find_path(self, connection: PoolConnectionProxy) -> str:
         async with connection.transaction(readonly=True):

@@ -29,7 +29,7 @@ from listener.install import (
 from listener.pg_link import PgLost, connect, reading, telling_loss
 from listener.settings import ListenerSettings
 from shared.config_file import read_config
-from shared.core.access_rules import AccessRules, ConfigError, parse_access
+from shared.core.access_rules import AccessRules, ConfigError
 from shared.core.printable import escaped
 from shared.lifecycle import (
     EXIT_FAILED,
@@ -79,7 +79,7 @@ def main() -> int:
         warn_of_ignored(settings)
         document = read_config(settings.neverstale_config)
         config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
-        rules = parse_access(document)
+        rules = config.access
         if command == "run":
             publication_rules = PublicationRules(
                 rules, project_resources(config.watches), settings.replay_max_rows

@@ -30,6 +30,7 @@ from listener.rights import (
     owner_statements,
 )
 from listener.tables import Watched, describe_watches, find_parents
+from shared.core.access_rules import AccessRules, parse_access
 
 # Below PostgreSQL's deadlock_timeout (1 s): in a deadlock it is we who give up, never the app.
 _LOCK_TIMEOUT: Final = "800ms"
@@ -69,12 +70,13 @@ class Config:
 
     watches: tuple[Watch, ...]
     capture: Capture
+    access: AccessRules
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], *, log_max_bytes: int) -> "Config":
         """Read a parsed ``invalidation.toml``. Raises ``ConfigError``."""
         capture = Capture(parse_bulk_threshold(document), log_max_bytes)
-        return cls(parse_watches(document), capture)
+        return cls(parse_watches(document), capture, parse_access(document))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ async def install(
     to whom they belonged, at first to the role that installs.
 
     Raises:
-        ConfigError: a watched table or an expression does not exist.
+        ConfigError: a watched table or an expression does not exist, or its ids are not of the
+            type that [access] says.
         InstallError: a lock could not be had in time, a right is missing, or an owner of a
             watched table would gain the rights of the functions' owner.
     """
@@ -190,7 +193,7 @@ async def print_sql(connection: Connection, config: Config, *, owner: str | None
     Raises ``ConfigError``.
     """
     async with reading(connection):
-        watched = await describe_watches(connection, config.watches)
+        watched = await describe_watches(connection, config.watches, config.access)
         triggers = await _wanted(connection, config, watched)
         reads = (await find_reach(connection, watched, owner)).reads if owner else ()
     statements = [
@@ -251,7 +254,7 @@ def _remember(watches: str, config: Config) -> str:
 
 async def plan_install(connection: Connection, config: Config) -> Plan:
     """What ``install`` would do to the database. Raises ``ConfigError``."""
-    watched = await describe_watches(connection, config.watches)
+    watched = await describe_watches(connection, config.watches, config.access)
     wanted = await _wanted(connection, config, watched)
     rows = await connection.fetch(_INSTALLED)
     found = {(row["schema"], row["table"], row["name"]): row for row in rows}

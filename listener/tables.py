@@ -1,12 +1,13 @@
 """Reads watched tables from the catalog, and what the expressions over their rows look up."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import asyncpg
 
+from listener.core.id_columns import ValueType, describe_misfit
 from listener.core.triggers import (
     SEARCH_PATH,
     Parent,
@@ -18,7 +19,8 @@ from listener.core.triggers import (
 )
 from listener.core.watches import Watch
 from listener.pg_link import Connection, finding_names
-from shared.core.access_rules import ConfigError
+from shared.core.access_rules import AccessRules, ConfigError
+from shared.core.channels import IdType
 
 Watched: TypeAlias = tuple[Watch, list[Table]]
 
@@ -27,22 +29,33 @@ _DESCRIBE: Final = (_SQL / "describe.sql").read_text()
 _FIND: Final = "select pg_catalog.to_regclass($1)::pg_catalog.oid"
 _LOOKED_UP: Final = (_SQL / "looked_up.sql").read_text()
 _PARENTS: Final = (_SQL / "parents.sql").read_text()
+_VALUE_TYPE: Final = (_SQL / "value_type.sql").read_text()
+# Neither tables nor functions and operators that somebody made, which may read tables.
+_READS_MORE: Final = """\
+select exists (select from pg_rewrite r
+                 join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+                where r.ev_class = $1::regclass and d.refobjid <> r.ev_class
+                  and d.refclassid = any ('{pg_class,pg_proc,pg_operator}'::regclass[]))"""
 PROBE: Final = "pg_temp.neverstale_probe"
 
 
-async def describe_watches(connection: Connection, watches: Sequence[Watch]) -> list[Watched]:
+async def describe_watches(
+    connection: Connection, watches: Sequence[Watch], rules: AccessRules
+) -> list[Watched]:
     """Each watch with its table and all below it in its tree. Inside a transaction.
 
     Raises:
-        ConfigError: there is no such table, or a watch does not fit its own.
+        ConfigError: there is no such table, or a watch does not fit its own, or the ids that
+            it is routed by are not of the rules' types.
     """
+    id_types: Mapping[str, IdType] = {"project": rules.project_type, "user": rules.user_type}
     problems: list[str] = []
     described: list[Watched] = []
     watched_by: dict[str, Watch] = {}
     for watch in watches:
         where = f"watch ({watch.table})"
         try:
-            tables = await describe_tree(connection, watch)
+            tables = await describe_tree(connection, watch, id_types)
         except ConfigError as exc:
             problems += [f"{where} {problem}" for problem in exc.problems]
             continue
@@ -126,7 +139,9 @@ async def probing(
         yield
 
 
-async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
+async def describe_tree(
+    connection: Connection, watch: Watch, id_types: Mapping[str, IdType]
+) -> list[Table]:
     """The watched table and all below it in its tree.
 
     Raises:
@@ -153,11 +168,20 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
                 "triggers: watch the other partitions one by one"
             ]
         )
-    named = Table(rows[0]["schema"], rows[0]["name"], tuple(rows[0]["columns"]))
+    named = Table(
+        rows[0]["schema"],
+        rows[0]["name"],
+        tuple(rows[0]["columns"]),
+        types=tuple(rows[0]["types"]),
+    )
     problems = [
-        f"{key}: {text!r} is no column or expression over the row ({problem})"
+        f"{key}: {problem}"
         for key, text in watch.expressions.items()
-        if (problem := await _problem_of(connection, text, named))
+        if (
+            problem := await _problem_of(
+                connection, text, named, key=key, id_type=id_types.get(key)
+            )
+        )
     ]
     placing = {name for text in watch.expressions.values() for name in columns_in(text, named)}
     problems += [
@@ -172,6 +196,13 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
             problems.append(f"ignore: {column} says whose the row is: leave it out")
     if problems:
         raise ConfigError(problems)
+    own = {
+        text
+        for key, text in watch.expressions.items()
+        if key in id_types
+        and not plain_column(text, named)
+        and await _reads_row_alone(connection, text, named)
+    }
     return [
         Table(
             row["schema"],
@@ -181,23 +212,48 @@ async def describe_tree(connection: Connection, watch: Watch) -> list[Table]:
             in_tree=row["in_tree"],
             loose=frozenset(row["loose"]),
             unbounded=frozenset(row["unbounded"]),
+            own=frozenset(own),
         )
         for row in rows
         if row["relkind"] in ("r", "p")
     ]
 
 
-async def _problem_of(connection: Connection, text: str, table: Table) -> str | None:
-    """Why the triggers could not evaluate the expression; or None."""
+async def _problem_of(
+    connection: Connection, text: str, table: Table, *, key: str, id_type: IdType | None
+) -> str | None:
+    """Why the triggers could not evaluate the expression, or not route by it; or None."""
+    column = plain_column(text, table)
+    value = quote_identifier(column) if column else f"({text})"
+    expressions = [expression_sql(text, table), value]
     try:
-        async with probing(connection, [expression_sql(text, table)], table.sql):
+        async with probing(connection, expressions[: 1 if id_type is None else 2], table.sql):
             rows = await connection.fetch(_LOOKED_UP, PROBE)
+            found = await connection.fetchrow(_VALUE_TYPE, PROBE)
     except asyncpg.LockNotAvailableError:
         raise
+    except asyncpg.IndeterminateCollationError:  # text made of texts of several collations
+        return await _problem_of(connection, text, table, key=key, id_type=None)
     except asyncpg.PostgresError as exc:
-        return str(exc)
+        return f"{text!r} is no column or expression over the row ({exc})"
     for row in rows:
         is_own = (row["schema"], row["name"]) == (table.schema, table.name)
         if row["is_named"] and not row["is_allowed"] and not is_own:
-            return f"permission denied for {row['kind']} {row['name']}"
-    return None
+            return (
+                f"{text!r} is no column or expression over the row "
+                f"(permission denied for {row['kind']} {row['name']})"
+            )
+    if id_type is None or found is None:
+        return None
+    return describe_misfit(text, ValueType(*found), key=key, id_type=id_type)
+
+
+async def _reads_row_alone(connection: Connection, text: str, table: Table) -> bool:
+    """Whether an expression reads nothing but the row, as far as PostgreSQL tells."""
+    try:
+        async with probing(connection, [expression_sql(text, table)], _row_of_nulls(table)):
+            return not await connection.fetchval(_READS_MORE, PROBE)
+    except asyncpg.LockNotAvailableError:
+        raise
+    except asyncpg.PostgresError:  # it wants the row as a whole
+        return False

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from listener.core.log_row import LOST, LogRow, NamedRow, canonical_id, name_rows
-from shared.core.access_rules import AccessRules
+from listener.core.log_row import LOST, LogRow, NamedRow, name_rows
+from shared.core.access_rules import AccessRules, name_pairs
 
 Members: TypeAlias = Mapping[str, Collection[str]]
 
@@ -21,11 +21,8 @@ def changed_projects(
 def group_members(pairs: Iterable[tuple[str, str]], rules: AccessRules) -> Members:
     """The members of each project, of what ``[access] members`` answered."""
     members: dict[str, set[str]] = {}
-    for project, user in pairs:
-        project_id = canonical_id(project, rules.project_type)
-        user_id = canonical_id(user, rules.user_type)
-        if project_id is not None and user_id is not None:
-            members.setdefault(project_id, set()).add(user_id)
+    for project_id, user_id in name_pairs(pairs, rules):
+        members.setdefault(project_id, set()).add(user_id)
     return members
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from listener.core.id_columns import id_type_of
 from listener.core.naming import identifier, snake_case
 from shared.core.channels import IdType
 
@@ -24,9 +25,7 @@ class Column:
     @property
     def id_type(self) -> IdType:
         """How ids in it are spelled."""
-        if self.type == "uuid":
-            return "uuid"
-        return "bigint" if self.type in ("smallint", "integer", "bigint") else "text"
+        return id_type_of(self.type) or "text"
 
 
 @dataclass(frozen=True, slots=True)

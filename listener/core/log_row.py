@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from shared.core.access_rules import AccessRules
-from shared.core.channels import IdType, InvalidId, parse_id
+from shared.core.channels import IdType, canonical_id
 
 RECONNECT: Final = "RECONNECT"
 LOST: Final = "LOST"
@@ -61,11 +61,3 @@ def name_rows(rules: AccessRules) -> Callable[[LogRow], NamedRow]:
         )
 
     return name
-
-
-def canonical_id(text: str, id_type: IdType) -> str | None:
-    """The id as PostgreSQL would write it; None if it is none of that type."""
-    try:
-        return parse_id(text, id_type)
-    except InvalidId:
-        return None

@@ -75,8 +75,8 @@ def plan_publication(
 
     The same row and action told twice is told once, at the newest's place. A channel with more
     distinct rows than its log can hold gets a ``reconnect`` instead. Access is asked anew for
-    each pair that a row names, and for all of a project whose own row changed: that is never
-    widened, nor dropped.
+    each pair that a row names, and for all of a project whose own row changed, or of which a
+    row has a user who can't be named: that is never dropped.
     """
     name = name_rows(rules.access)
     named_rows = []
@@ -93,7 +93,9 @@ def plan_publication(
             drafts.tell("project", project_id, row, project_id, as_update(row.action))
             if audience.is_project(named):
                 rechecks[Recheck(project_id, None)] = None
-        if named.user_id is not None:
+        if row.user_id is not None:
+            if project_id is None and named.user_id is None:
+                return Reset("bulk_change")  # nobody knows whom it concerns
             rechecks[Recheck(project_id, named.user_id)] = None
         for user_id, action in audience.of(named):
             drafts.tell("user", user_id, row, project_id, action)

@@ -38,7 +38,8 @@ class Table:
     ``loose`` columns have a type without equality (json), one that calls values equal which are
     not written alike (numeric, citext), or that is written as a session likes it (timestamptz).
     ``unbounded`` columns have a type of variable length. ``types`` are those of the columns, as
-    in SQL.
+    in SQL. ``own`` expressions are known to read nothing but the row: a NULL that they give
+    stands in it.
     """
 
     schema: str
@@ -48,6 +49,7 @@ class Table:
     loose: frozenset[str] = frozenset()
     unbounded: frozenset[str] = frozenset()
     types: tuple[str, ...] = ()
+    own: frozenset[str] = frozenset()
 
     @property
     def sql(self) -> str:
@@ -163,9 +165,10 @@ _MAX_REMEMBERED: Final = 100  # projects; a transaction that deletes of more con
 class _Row:
     """How a row of a watched table is told: SQL over a source whose columns are the row's.
 
-    A NULL in a plain project column means that the row belongs to none, so only its user is
-    told. A NULL that an expression gives means that its parent is gone: then nobody knows whom
-    it concerns, and all are.
+    A NULL in a project column, or of an expression over the row alone, means that the row
+    belongs to none, so only its user is told. A NULL that a look-up gives means that the parent
+    is gone: then nobody knows whom it concerns, and all are. A user whom a look-up does not
+    find is logged as an empty text, which names nobody: all of the project are asked for.
 
     No query that reads the table's columns names a variable of the function (but for OLD and
     NEW, with a column): a column of that name would be meant instead.
@@ -180,8 +183,11 @@ class _Row:
         self._parent = parent
         self.project = expression_sql(watch.project, table) if watch.project else "null"
         self._user = expression_sql(watch.user, table) if watch.user else "null"
+        if watch.user and not _is_own(watch.user, table):
+            self._user = f"coalesce({self._user}, '')"
         self._id = expression_sql(watch.id, table) if watch.id else "null"
-        self._is_column = watch.project is not None and bool(plain_column(watch.project, table))
+        # or as good as one: a NULL of it stands in the row
+        self._is_column = watch.project is not None and _is_own(watch.project, table)
         found = {
             name for text in watch.expressions.values() for name in columns_in(text, table)
         }
@@ -505,6 +511,11 @@ def expression_sql(text: str, table: Table) -> str:
     if column is None or column in table.unbounded:
         value = f"left({value}, {MAX_ID_BYTES + 1})"
     return f'{value} collate "C"'
+
+
+def _is_own(text: str, table: Table) -> bool:
+    """Whether the text is known to read nothing but the row."""
+    return plain_column(text, table) is not None or text in table.own
 
 
 def plain_column(text: str, table: Table) -> str | None:

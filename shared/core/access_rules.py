@@ -4,24 +4,30 @@ What ids look like, and who may hear of a project.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from shared.core.channels import MAX_ID_BYTES, IdType
+from shared.core.channels import MAX_ID_BYTES, IdType, canonical_id
 
 # Owner or member, for tables named as in the shipped invalidation.toml. What PostgreSQL brings
 # is named with its schema: one that fits the types better may be in any schema of the path.
+# The pairs are spelled as the tables have them, not as they were asked for.
 DEFAULT_QUERY: Final = """\
-select asked.project_id, asked.user_id
+select p.id, allowed.user_id
   from rows from (
          pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])
        ) as asked (project_id, user_id)
   join projects p on p.id operator(pg_catalog.=) asked.project_id::{project_type}
- where p.owner_id operator(pg_catalog.=) asked.user_id::{user_type}
-    or exists (select from project_members m
-                where m.project_id operator(pg_catalog.=) p.id
-                  and m.user_id operator(pg_catalog.=) asked.user_id::{user_type})
+ cross join lateral (
+         select p.owner_id::pg_catalog.text collate pg_catalog."C"
+          where p.owner_id operator(pg_catalog.=) asked.user_id::{user_type}
+         union
+         select m.user_id::pg_catalog.text collate pg_catalog."C"
+           from project_members m
+          where m.project_id operator(pg_catalog.=) p.id
+            and m.user_id operator(pg_catalog.=) asked.user_id::{user_type}
+       ) as allowed (user_id)
 """
 DEFAULT_MEMBERS: Final = """\
 select p.id, p.owner_id
@@ -57,9 +63,9 @@ class AccessRules:
     """How ids are spelled, and the query that answers which (project, user) pairs may hear.
 
     ``query`` takes two text arrays, pairwise projects and users, and returns the pairs that
-    may. ``members`` takes a text array of projects and returns all their (project, user) pairs:
-    whose own lists a change of the project concerns. Without a default for one's own ``query``
-    it may be empty: then nobody's.
+    may, as the tables spell them. ``members`` takes a text array of projects and returns all
+    their (project, user) pairs: whose own lists a change of the project concerns. Without a
+    default for one's own ``query`` it may be empty: then nobody's.
     """
 
     project_type: IdType
@@ -110,6 +116,20 @@ def parse_access(document: Mapping[str, Any]) -> AccessRules:
         query=query or DEFAULT_QUERY.format(**sql_types),
         members=members,
     )
+
+
+def name_pairs(
+    pairs: Iterable[tuple[str, str]], rules: AccessRules
+) -> Iterator[tuple[str, str]]:
+    """The (project, user) pairs that a query returned, each id in its canonical spelling.
+
+    A pair with an id that is none of its type names nobody and is left out.
+    """
+    for project, user in pairs:
+        project_id = canonical_id(project, rules.project_type)
+        user_id = canonical_id(user, rules.user_type)
+        if project_id is not None and user_id is not None:
+            yield project_id, user_id
 
 
 def bounded_sql(query: str, max_rows: int) -> str:

@@ -11,7 +11,6 @@ IdType: TypeAlias = Literal["uuid", "bigint", "text"]
 
 MAX_ID_BYTES = 512
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_BIGINT = re.compile(r"[+-]?[0-9]{1,25}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -68,12 +67,35 @@ def parse_id(text: str, id_type: IdType) -> str:
         except ValueError:
             raise InvalidId("must be a UUID") from None
     if id_type == "bigint":
-        if not _BIGINT.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
+        number = _parse_integer(text)
+        if number is None or not -(2**63) <= number < 2**63:
             raise InvalidId("must be an integer of 64 bits")
-        return str(int(text))
+        return str(number)
     if _CONTROL.search(text) or not _is_unicode(text):
         raise InvalidId("must be text without control characters")
     return text
+
+
+def canonical_id(text: str, id_type: IdType) -> str | None:
+    """The id's canonical spelling; None if it is no id of that type."""
+    try:
+        return parse_id(text, id_type)
+    except InvalidId:
+        return None
+
+
+def _parse_integer(text: str) -> int | None:
+    """The integer that PostgreSQL reads: blanks may stand around it, and from version 16 on
+    underscores within and 0x, 0o or 0b before it.
+    """
+    if not text.isascii():
+        return None
+    for base in (10, 0):
+        try:
+            return int(text, base)
+        except ValueError:
+            continue
+    return None
 
 
 def _is_unicode(text: str) -> bool:

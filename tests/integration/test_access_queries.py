@@ -18,6 +18,7 @@ from shared.lifecycle import FatalError
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS, ROOT
 from tests.integration.test_failover import assert_flows, is_reset
+from tests.integration.test_ids import HAS_ICU
 from tests.integration.test_refused_rows import peak_bytes
 
 ASKED = "unnest($1::text[], $2::text[]) as asked (p, u)"
@@ -72,6 +73,38 @@ async def test_an_operator_that_fits_better_is_not_run_by_the_listener(world: Wo
     members = Membership(world.database, rules)
     await members.verify()
     assert await members.of(["p"]) == {"p": {"ada"}}
+
+
+@pytest.mark.usefixtures("text_tables")
+async def test_only_the_spelling_of_the_tables_is_let_in(world: World) -> None:
+    """On another the client would hear nothing: the table's is what triggers log."""
+    if not await world.database.fetchval(HAS_ICU):
+        pytest.skip("this build of PostgreSQL has no collation that calls texts equal")
+    await world.database.execute(
+        "create collation folded (provider = icu, locale = 'und-u-ks-level2',"
+        " deterministic = false);"
+        "alter table projects alter id type text collate folded,"
+        " alter owner_id type text collate folded;"
+        "alter table project_members alter project_id type text collate folded,"
+        " alter user_id type text collate folded;"
+        "insert into project_members values ('P', 'Bob'), ('Q', 'bob'), ('q', 'Ada')"
+    )
+    rules = parse_access({"access": {"project_type": "text", "user_type": "text"}})
+    pairs = [("p", "ada"), ("P", "ada"), ("p", "Ada"), ("p", "Bob"), ("p", "bob"), ("q", "bob")]
+    pairs += [("q", "ada"), ("q", "Ada"), ("Q", "Ada")]
+    async with asking(world, rules) as access:
+        answers = [await access.ask(pair) for pair in pairs]
+    assert answers == [True, False, False, True, False, True, True, True, False]
+
+
+async def test_what_a_query_returns_counts_in_every_spelling_of_its_type(world: World) -> None:
+    query = (
+        f"select '{{A9011000-0000-4000-8000-000000000001}}', '007' from {ASKED}"
+        " union select 'x', '8'"
+    )
+    async with asking(world, AccessRules("uuid", "bigint", query, "")) as access:
+        assert await access.ask((world.apollo, "7"))
+        assert not await access.ask((world.apollo, "8"))
 
 
 async def test_names_are_found_in_the_schemas_of_the_role_and_postgresqls_first(

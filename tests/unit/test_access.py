@@ -20,6 +20,7 @@ from shared.core.database_id import DATABASE_ID_SQL
 from shared.core.search_path import safe_search_path
 
 PAIR = ("p", "u")
+RULES = parse_access({"access": {"project_type": "text", "user_type": "text"}})
 Answer = Callable[[list[Pair]], list[Pair]]
 
 
@@ -58,7 +59,7 @@ class _Pool:
 
 
 def _access(pool: Any) -> Access:
-    return Access(cast(Pool, pool), parse_access({}), CollectorRegistry())
+    return Access(cast(Pool, pool), RULES, CollectorRegistry())
 
 
 async def _ask(access: Access, pairs: list[Pair]) -> list[bool | str]:

@@ -224,6 +224,20 @@ def test_a_null_that_an_expression_gives_concerns_everybody() -> None:
     assert 'old."project_id" is distinct from new."project_id"' in sql["neverstale_moved"]
 
 
+def test_a_null_of_an_expression_over_the_row_alone_is_one_of_the_row() -> None:
+    table = replace(TASKS, own=frozenset({"upper(project_id)", "upper(user_id)"}))
+    watch = Watch("tasks", "task", id="id", project="upper(project_id)", user="upper(user_id)")
+    assert "RECONNECT" not in body("delete", watch, table)
+    assert "coalesce" not in body("delete", watch, table)
+
+
+def test_a_user_whom_an_expression_does_not_find_is_one_without_a_name() -> None:
+    found = "(select p.id from public.people p where p.row = user_id)"
+    watch = Watch("tasks", "task", id="id", project="project_id", user=found)
+    assert f"coalesce(left(({found})::text, 513) collate \"C\", '')" in body("delete", watch)
+    assert "coalesce" not in body("delete", replace(watch, user="user_id"))
+
+
 def test_a_table_with_users_alone_logs_every_row() -> None:
     sql = sql_of(Watch("tasks", "task", id="id", project=None, user="user_id"))
     assert "where" not in sql["neverstale_insert"]

@@ -128,11 +128,28 @@ def test_a_change_that_may_concern_anybody_resets_all() -> None:
 
 
 def test_an_id_in_another_spelling_is_the_same_channel() -> None:
-    rows = [row(UUID, user=UUID), row(UUID.lower(), "2"), row("no uuid", user="no uuid")]
+    rows = [row(UUID, user=UUID), row(UUID.lower(), "2"), row("no uuid")]
     planned = plan(rows, ids="uuid")
     assert [len(events) for events in told(planned.projects).values()] == [2]
     assert list(told(planned.users)) == list(told(planned.projects)) == [UUID.lower()]
     assert planned.rechecks == [Recheck(UUID.lower(), UUID.lower())]
+
+
+@pytest.mark.parametrize("user", ["no uuid", "", "x" * 513, "\x01"])
+def test_who_cannot_be_named_may_be_anybody_in_the_project(user: str) -> None:
+    planned = plan([row(UUID, user=user)], ids="uuid")
+    assert planned.rechecks == [Recheck(UUID.lower(), None)]
+    assert planned.users == {}
+
+
+@pytest.mark.parametrize("project", [None, "no uuid"])
+@pytest.mark.parametrize("action", ["DELETE", "RECONNECT_USER"])
+def test_who_cannot_be_named_and_nor_can_the_project_may_be_anybody(
+    project: str | None, action: str
+) -> None:
+    rules = PublicationRules(AccessRules("uuid", "uuid", "", ""), frozenset(), 10)
+    rows = [row(UUID), row(project, action=action, user="no uuid")]
+    assert plan_publication(rows, {}, rules) == Reset("bulk_change")
 
 
 def test_no_frame_is_larger_than_a_proxy_takes() -> None:
