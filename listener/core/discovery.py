@@ -142,11 +142,14 @@ def discover(tables: Sequence[DescribedTable], *, projects: str | None = None) -
     ]
     members, lookalikes = find_memberships(direct, root, users)
     membership = members[0] if len(members) == 1 else None
+    owner = find_owner(root, users)
+    if owner is not None and owner.is_guess and membership is not None:
+        owner = None  # who has left may have made it
     return Discovery(
         root,
         root.column(root.primary_key[0]),
         users,
-        find_owner(root, users),
+        owner,
         membership,
         (*lookalikes, *(found.table for found in members if len(members) > 1)),
         propose_grants(known, root, users) if membership is None else (),

@@ -7,7 +7,7 @@ from typing import Final
 from listener.core.catalog import DescribedTable, ForeignKey, TableKey
 from listener.core.naming import singular, snake_case
 from listener.core.paths import is_pointer
-from listener.core.people import MEMBERSHIP_WORDS, find_owner, member_column
+from listener.core.people import MEMBERSHIP_WORDS, find_owner, member_column, name_words
 
 # Whose users are commonly those of all projects below them.
 _TENANTS: Final = frozenset(
@@ -96,16 +96,15 @@ def _grants_at(
             if other is users:
                 if not links or singular(table.name).rpartition("_")[2] in _TENANTS:
                     yield Grant((*links, Link.down(other, key)), users.primary_key[0])
-            elif user is not None and _joins_users(other, table):
+            elif user is not None and _joins(other, table, users):
                 yield Grant((*links, Link.down(other, key)), user)
     owner = find_owner(table, users) if links else None
     if owner is not None and not owner.is_guess:
         yield Grant(links, owner.column.name, is_owner=True)
 
 
-def _joins_users(table: DescribedTable, of: DescribedTable) -> bool:
+def _joins(table: DescribedTable, of: DescribedTable, users: DescribedTable | None) -> bool:
     """Whether a table's name says that it joins users to the rows of another, and no more."""
-    own = set(singular(of.name).split("_"))
     words = {singular(word) for word in snake_case(table.name).split("_")}
-    joining = MEMBERSHIP_WORDS | _JOINING_WORDS
-    return words <= own | joining and not words.isdisjoint(joining)
+    joining = MEMBERSHIP_WORDS | _JOINING_WORDS | name_words(users)
+    return words <= name_words(of) | joining and not words.isdisjoint(joining)

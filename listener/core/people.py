@@ -97,6 +97,11 @@ def user_columns(table: DescribedTable, users: DescribedTable | None) -> list[st
     return sorted(found, key=rank)
 
 
+def name_words(table: DescribedTable | None) -> set[str]:
+    """The words of a table's name, for one row of it."""
+    return set(singular(table.name).split("_")) if table is not None else set()
+
+
 def member_column(table: DescribedTable, users: DescribedTable | None) -> str | None:
     """The column that says whose the row is, by a foreign key or else by its name."""
     return next(iter(user_columns(table, users)), table.named(_MEMBER_NAMES))
@@ -133,7 +138,7 @@ def find_memberships(
     A membership's name says nothing but that: bans and stars are such pairs too, and who is
     taken for a member hears of the project.
     """
-    allowed = MEMBERSHIP_WORDS | set(singular(projects.name).split("_"))
+    allowed = MEMBERSHIP_WORDS | name_words(projects) | name_words(users)
     members: list[Membership] = []
     lookalikes: list[DescribedTable] = []
     for table, project in columns:

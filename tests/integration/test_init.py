@@ -123,7 +123,7 @@ BIGINTS = App(
         "where p1.slug = changed.slug",
         "# workspace_id may be NULL: such a row belongs to no project",
         "# It has no key without NULLs",
-        "p.creator = asked.user_id::bigint",
+        "m.workspace_id = p.id and m.user_id = asked.user_id::bigint",
     ),
     ("--projects", "workspaces"),
 )
@@ -168,7 +168,7 @@ COMPOSITES = App(
     (
         'project = "tenant"\n',
         "p1.number = changed.parcel_number and p1.year = changed.parcel_year",
-        "p.created_by = asked.user_id::text",
+        "m.tenant_id = p.id and m.user_id = asked.user_id::text",
     ),
 )
 

@@ -37,15 +37,19 @@ async def database_of(servers: Servers, folder: Path) -> AsyncIterator[Database]
     name = f"schema_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(servers.postgres.url)
     wanted = folder / "extensions.txt"
-    for extension in wanted.read_text().split() if wanted.exists() else []:
-        query = "select from pg_available_extensions where name = $1"
-        if not await admin.fetch(query, extension):
-            await admin.close()
-            pytest.skip(f"this server has no extension {extension}")
+    extensions = wanted.read_text().split() if wanted.exists() else []
+    available = {
+        name for (name,) in await admin.fetch("select name from pg_available_extensions")
+    }
+    if not available.issuperset(extensions):
+        await admin.close()
+        pytest.skip(f"this server lacks one of {', '.join(extensions)}")
     await admin.execute(f"create database {name}")
     await admin.close()
     database = await asyncpg.connect(servers.postgres.database_url(name))
     try:
+        for extension in extensions:
+            await database.execute(f"create extension {extension}")
         await database.execute((folder / "schema.sql").read_text())
         yield database
     finally:

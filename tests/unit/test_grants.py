@@ -90,3 +90,8 @@ def test_a_guessed_owner_is_called_a_guess() -> None:
     assert "p.created_by = asked.user_id::bigint" in document["access"]["query"]
     assert "projects.created_by is a guess" in text
     assert "only taken for its owner" in describe_access(discover([USERS, made]))
+    pairs = table(
+        "project_users", "project_id user_id", OF_PROJECT, OF_USER, key="project_id user_id"
+    )
+    found = discover([USERS, made, pairs])
+    assert (found.owner, found.membership is None) == (None, False)
