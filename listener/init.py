@@ -29,8 +29,8 @@ async def describe_tables(connection: Connection) -> list[DescribedTable]:
                 next((names for is_primary, names in keys if is_primary), ()),
                 tuple(names for _, names in keys),
                 tuple(
-                    ForeignKey(tuple(columns), (schema, table), tuple(target_columns))
-                    for columns, schema, table, target_columns in json.loads(
+                    ForeignKey(tuple(columns), (schema, table), tuple(targets), *on_delete)
+                    for columns, schema, table, targets, *on_delete in json.loads(
                         row["foreign_keys"]
                     )
                 ),

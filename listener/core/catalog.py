@@ -30,11 +30,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """Columns that hold what the target's columns hold, pairwise."""
+    """Columns that hold what the target's columns hold, pairwise.
+
+    A row whose target is deleted goes with it (``cascades``), or stays without it
+    (``sets_null``), or keeps it from being deleted.
+    """
 
     columns: tuple[str, ...]
     target: TableKey
     target_columns: tuple[str, ...]
+    cascades: bool = False
+    sets_null: bool = False
 
     def source_of(self, target_column: str) -> str | None:
         """The column that holds the target's."""
@@ -71,6 +77,14 @@ class DescribedTable:
         """Its name in ``invalidation.toml``."""
         in_public = self.schema == "public" and self.visible
         return identifier(self.name) if in_public else self.sql
+
+    @property
+    def row_key(self) -> tuple[str, ...]:
+        """What tells its rows apart: its primary key, or a unique key without NULLs."""
+        for names in self.unique:
+            if not any(self.column(name).nullable for name in names):
+                return names
+        return ()
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)

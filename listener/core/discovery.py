@@ -4,14 +4,17 @@ Projects are found by name, the way to them by foreign keys. What a foreign key 
 left to whoever reviews the file.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from listener.core.catalog import Column, DescribedTable, ForeignKey, TableKey
-from listener.core.naming import singular
+from listener.core.catalog import Column, DescribedTable, TableKey
+from listener.core.grants import Grant, Link, propose_grants
+from listener.core.naming import singular, snake_case
+from listener.core.paths import Paths, Place, find_paths
 from listener.core.people import (
     Membership,
+    Owner,
     find_memberships,
     find_owner,
     find_users,
@@ -37,58 +40,79 @@ class UndecidedError(Exception):
     """The tables do not tell which of them holds the projects; the text says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a row's project stands.
-
-    In ``column`` of the row itself, or of the last parent that the foreign keys in ``steps``
-    lead to. ``nullable`` names what may be NULL on the way, ``others`` the ways that are as
-    short as this one.
-    """
-
-    column: str
-    steps: tuple[ForeignKey, ...] = ()
-    nullable: tuple[str, ...] = ()
-    others: tuple[ForeignKey, ...] = ()
+# Why a table is not watched, but may be worth a watch:
+# - loose: a column has the name of one for projects, but no foreign key
+# - own: its rows are a user's own, of no project
+# - optional: a NULL on the way to the project is usual
+# - parent: projects refer to it, so a row is of many of them
+# - polymorphic: what a row belongs to stands in a pair of columns
+Reason: TypeAlias = Literal["loose", "own", "optional", "parent", "polymorphic"]
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A table without a way to the projects that may be worth a watch all the same."""
+    """A table that is not watched, but may be worth a watch all the same."""
 
     table: DescribedTable
-    project: str | None = None
+    reason: Reason
+    place: Place | None = None
     user: str | None = None
+    pair: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """All that the tables tell; ``lookalikes`` are like the membership but for their names."""
+    """All that the tables tell.
+
+    ``lookalikes`` are like the membership but for their names; ``proposed`` is who most likely
+    may hear, where there is no membership.
+    """
 
     projects: DescribedTable
     project_id: Column
     users: DescribedTable | None
-    owner: Column | None
+    owner: Owner | None
     membership: Membership | None
     lookalikes: tuple[DescribedTable, ...]
+    proposed: tuple[Grant, ...]
     placed: tuple[tuple[DescribedTable, Place], ...]
     suggested: tuple[Suggestion, ...]
+    parents: tuple[DescribedTable, ...]
     unplaced: tuple[DescribedTable, ...]
     tables: Mapping[TableKey, DescribedTable]
 
     @property
     def is_heard(self) -> bool:
         """Whether any row says of a user that they may hear of a project."""
-        return self.owner is not None or self.membership is not None
+        return bool(self.grants)
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        """Which rows say so."""
+        found = []
+        if self.owner is not None:
+            found.append(Grant((), self.owner.column.name, is_owner=True))
+        if self.membership is not None:
+            project = (self.membership.project, self.project_id.name)
+            link = Link(self.membership.table.key, (project,))
+            found.append(Grant((link,), self.membership.user))
+        return tuple(found)
 
     @property
     def user_id(self) -> Column | None:
         """A column that holds users' ids; the users' own, where there is one."""
         if self.users is not None:
             return self.users.column(self.users.primary_key[0])
-        if self.membership is not None:
-            return self.membership.table.column(self.membership.user)
-        return self.owner
+        columns = [self.user_column(grant) for grant in (*self.grants, *self.proposed)]
+        return columns[-1] if columns else None
+
+    def granting(self, grant: Grant) -> DescribedTable:
+        """The table whose rows name the users."""
+        return self.tables[grant.links[-1].target] if grant.links else self.projects
+
+    def user_column(self, grant: Grant) -> Column:
+        """The column of that table that does."""
+        return self.granting(grant).column(grant.user)
 
 
 def discover(tables: Sequence[DescribedTable], *, projects: str | None = None) -> Discovery:
@@ -99,31 +123,40 @@ def discover(tables: Sequence[DescribedTable], *, projects: str | None = None) -
     """
     known = {table.key: table for table in sorted(tables, key=lambda table: table.key)}
     root = _choose_projects(known, projects)
-    if len(root.primary_key) != 1:
+    if not _has_id(root):
         raise UndecidedError(
             f"{root.short} has no primary key of a single column, which a project's id must "
             "be: name another table with --projects TABLE"
         )
     users = find_users(known, root)
-    placed = _place_tables(known, root, users)
-    rest = [table for key, table in known.items() if key not in placed]
+    paths = find_paths(known, root, users)
+    rest = [table for key, table in known.items() if key not in paths.placed]
     suggested = [
         found
         for table in rest
-        if (found := _suggest(table, root=root, users=users)) is not None
+        if (found := _suggest(table, paths, root=root, users=users)) is not None
     ]
-    direct = [(known[key], place.column) for key, place in placed.items() if not place.steps]
+    unplaced = [table for table in rest if table not in [found.table for found in suggested]]
+    direct = [
+        (known[key], place.column) for key, place in paths.placed.items() if not place.steps
+    ]
     members, lookalikes = find_memberships(direct, root, users)
+    membership = members[0] if len(members) == 1 else None
+    owner = find_owner(root, users)
+    if owner is not None and owner.is_guess and membership is not None:
+        owner = None  # who has left may have made it
     return Discovery(
         root,
         root.column(root.primary_key[0]),
         users,
-        find_owner(root, users),
-        members[0] if len(members) == 1 else None,
+        owner,
+        membership,
         (*lookalikes, *(found.table for found in members if len(members) > 1)),
-        tuple((known[key], place) for key, place in placed.items()),
+        propose_grants(known, root, users) if membership is None else (),
+        tuple((known[key], place) for key, place in paths.placed.items()),
         tuple(suggested),
-        tuple(table for table in rest if table not in [found.table for found in suggested]),
+        tuple(table for table in unplaced if table.key in paths.parents),
+        tuple(table for table in unplaced if table.key not in paths.parents),
         known,
     )
 
@@ -144,6 +177,8 @@ def _choose_projects(
             for key in known
             if (name := singular(key[1])) in PROJECT_NAMES
         }
+        # a tenant's projects may have keys of two columns: then the tenants are meant
+        ranks = {key: rank for key, rank in ranks.items() if _has_id(known[key])} or ranks
         found = [known[key] for key in ranks if ranks[key] == min(ranks.values())]
         problem = "no table is named as one of projects usually is"
     if len(found) > 1:
@@ -154,6 +189,10 @@ def _choose_projects(
     raise UndecidedError(
         f"{problem}: name the table with --projects TABLE; {_candidates(known)}"
     )
+
+
+def _has_id(table: DescribedTable) -> bool:
+    return len(table.primary_key) == 1
 
 
 def _candidates(known: Mapping[TableKey, DescribedTable]) -> str:
@@ -168,66 +207,36 @@ def _candidates(known: Mapping[TableKey, DescribedTable]) -> str:
     return f"those that most others refer to come first: {listed}"
 
 
-def _place_tables(
-    known: Mapping[TableKey, DescribedTable],
-    projects: DescribedTable,
-    users: DescribedTable | None,
-) -> dict[TableKey, Place]:
-    """The shortest way of each table to the projects, the nearest tables first.
-
-    Never by the users: what hangs on a user is that user's own.
-    """
-    placed = {projects.key: Place(projects.primary_key[0])}
-    ring = dict(placed)
-    while ring:
-        parents = {key for key in ring if users is None or key != users.key}
-        ring = {
-            table.key: _nearest(table, parents, placed)
-            for table in known.values()
-            if table.key not in placed
-            and any(key.target in parents for key in table.foreign_keys)
-        }
-        placed |= ring
-    return placed
-
-
-def _nearest(
-    table: DescribedTable, parents: set[TableKey], placed: Mapping[TableKey, Place]
-) -> Place:
-    ways = [
-        (_step(table, key, placed[key.target]), key)
-        for key in table.foreign_keys
-        if key.target in parents
-    ]
-    ways.sort(key=lambda way: (len(way[0].steps), len(way[0].nullable), way[1].columns))
-    (place, taken), *others = ways
-    return Place(
-        place.column,
-        place.steps,
-        place.nullable,
-        tuple(key for _, key in others if key.columns != taken.columns),
-    )
-
-
-def _step(table: DescribedTable, key: ForeignKey, parent: Place) -> Place:
-    """The place of a row whose parent's is known."""
-    own = key.source_of(parent.column)
-    if not parent.steps and own is not None:
-        return Place(own, (), _nullable(table, (own,)))
-    nullable = (*_nullable(table, key.columns), *parent.nullable)
-    return Place(parent.column, (key, *parent.steps), nullable)
-
-
-def _nullable(table: DescribedTable, names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"{table.name}.{name}" for name in names if table.column(name).nullable)
-
-
 def _suggest(
-    table: DescribedTable, *, root: DescribedTable, users: DescribedTable | None
+    table: DescribedTable, paths: Paths, *, root: DescribedTable, users: DescribedTable | None
 ) -> Suggestion | None:
+    own = next(iter(user_columns(table, users)), None)
+    if table is users:
+        return Suggestion(table, "own", user=table.primary_key[0])
+    if table.key in paths.doubtful:
+        reason: Reason = "parent" if table.key in paths.parents else "optional"
+        return Suggestion(table, reason, place=paths.doubtful[table.key], user=own)
+    if table.key in paths.parents:
+        return None
     project = table.named([f"{singular(root.name)}_id"])
     id_type = root.column(root.primary_key[0]).id_type
     if project is not None and table.column(project).id_type == id_type:
-        return Suggestion(table, project=project)
-    own = list(table.primary_key) if table is users else user_columns(table, users)
-    return Suggestion(table, user=own[0]) if own else None
+        return Suggestion(table, "loose", place=Place(project))
+    pair = _polymorphic(table)
+    if pair is not None:
+        return Suggestion(table, "polymorphic", pair=pair)
+    return Suggestion(table, "own", user=own) if own is not None else None
+
+
+def _polymorphic(table: DescribedTable) -> tuple[str, str] | None:
+    """The columns of a reference to any table: what kind of row it is to, and its id."""
+    for column in table.columns:
+        name = snake_case(column.name)
+        if name in ("content_type_id", "content_type"):
+            key = table.named(["object_id", "object_pk"])
+        else:
+            key = table.named([f"{name.removesuffix('_type')}_id"])
+            key = key if name.endswith("_type") else None
+        if key is not None and not any(key in fk.columns for fk in table.foreign_keys):
+            return column.name, key
+    return None

@@ -6,14 +6,12 @@ from itertools import chain, count
 from typing import Final
 
 from listener.core.catalog import DescribedTable, TableKey
-from listener.core.discovery import Discovery, Place, Suggestion
+from listener.core.discovery import Discovery
 from listener.core.first_access import describe_access, render_access
-from listener.core.naming import identifier, singular, snake_case, toml_comment, toml_string
+from listener.core.first_watches import render_suggestion, watch_lines
+from listener.core.naming import singular, snake_case, toml_comment, toml_string
+from listener.core.paths import Place
 
-# Types whose values `||` joins with text as they are.
-_JOINABLE: Final = frozenset(
-    ("uuid", "smallint", "integer", "bigint", "text", "character varying", "date", "boolean")
-)
 _BOOKKEEPING: Final = re.compile(r"(updated|modified|touched|synced|changed)_(at|on)|last_\w+")
 _HEADER: Final = """\
 # What Neverstale watches: a first version, made from the tables of the database.
@@ -23,8 +21,12 @@ _LOOKED_UP: Final = (
     "A project that is looked up through a parent is not found once the parent is gone (a "
     "cascade deletes both): everybody is told to refetch everything then."
 )
+_PARENTS: Final = (
+    "Not watched: projects refer to these, so a row may be of many projects, which would all "
+    "have to be told. Where clients show such rows, call neverstale.notify() for each project: "
+)
 _WITHOUT_ID: Final = (
-    "It has no primary key: every change of it becomes a reconnect of its project. If "
+    "It has no key without NULLs: every change of it becomes a reconnect of its project. If "
     "something else tells its rows apart, write it as id."
 )
 
@@ -38,7 +40,13 @@ def render_config(found: Discovery) -> str:
     sections += [
         _watch(found, table, place, resources[table.key]) for table, place in found.placed
     ]
-    sections += [_suggested(found, some, resources[some.table.key]) for some in found.suggested]
+    sections += [
+        render_suggestion(found, some, resources[some.table.key]) for some in found.suggested
+    ]
+    if found.parents:
+        sections.append(
+            toml_comment(_PARENTS + ", ".join(table.short for table in found.parents))
+        )
     if found.unplaced:
         names = ", ".join(table.short for table in found.unplaced)
         sections.append(toml_comment(f"Not watched: no foreign-key path to projects: {names}"))
@@ -55,7 +63,7 @@ def describe_discovery(found: Discovery) -> list[str]:
         "watched": _listed(table for table, _ in found.placed),
         "resetting": _listed(resetting, " (by a NULL on the way to the project: see the file)"),
         "suggested": _listed(some.table for some in found.suggested),
-        "not watched": _listed(found.unplaced),
+        "not watched": _listed((*found.parents, *found.unplaced)),
         "access": describe_access(found),
     }
     return [f"{what:12} {text}" for what, text in lines.items() if text]
@@ -81,21 +89,14 @@ def _name_resources(found: Discovery) -> dict[TableKey, str]:
 
 
 def _watch(found: Discovery, table: DescribedTable, place: Place, resource: str) -> str:
-    is_membership = found.membership is not None and table is found.membership.table
-    lines = [toml_comment(text) for text in _remarks(table, place)]
-    lines += ["[[watch]]", f"table = {toml_string(table.short)}"]
-    lines.append(f"resource = {toml_string(resource)}")
-    user = None
+    user = key = None
     if table is found.projects and found.owner is not None:
-        user = found.owner.name
-    if is_membership and found.membership is not None:
+        user = found.owner.column.name
+    if found.membership is not None and table is found.membership.table:
         user = found.membership.user
-        lines.append(f"id = {toml_string(_joined(table, (place.column, user)))}")
-    elif table.primary_key:
-        lines.append(f"id = {toml_string(_joined(table, table.primary_key))}")
-    lines.append(f"project = {toml_string(_project(found, place))}")
-    if user is not None:
-        lines.append(f"user = {toml_string(identifier(user))}")
+        key = (place.column, user)
+    lines = [toml_comment(text) for text in _remarks(table, place)]
+    lines += watch_lines(found, table, resource, place=place, user=user, key=key)
     ignored = [
         column.name
         for column in table.columns
@@ -121,56 +122,5 @@ def _remarks(table: DescribedTable, place: Place) -> Iterable[str]:
         )
     elif place.nullable:
         yield f"{place.column} may be NULL: such a row belongs to no project, nobody is told."
-    if not table.primary_key:
+    if not table.row_key:
         yield _WITHOUT_ID
-
-
-def _suggested(found: Discovery, some: Suggestion, resource: str) -> str:
-    """A watch that is commented out."""
-    if some.project is not None:
-        why = (
-            "It has no foreign key to projects. If this column holds a project's id, watch it:"
-        )
-    else:
-        why = "A user's own rows, of no project. To tell that user alone of them:"
-    lines = ["[[watch]]", f"table = {toml_string(some.table.short)}"]
-    lines.append(f"resource = {toml_string(resource)}")
-    if some.table.primary_key:
-        joined = _joined(some.table, some.table.primary_key)
-        lines.append(f"id = {toml_string(joined)}")
-    for key, column in (("project", some.project), ("user", some.user)):
-        if column is not None:
-            lines.append(f"{key} = {toml_string(identifier(column))}")
-    return "\n".join([toml_comment(why), *(f"# {line}" for line in lines)])
-
-
-def _joined(table: DescribedTable, names: tuple[str, ...]) -> str:
-    """The column, or an expression that joins the columns."""
-    if len(names) == 1:
-        return identifier(names[0])
-    parts = [
-        identifier(name) + ("" if table.column(name).type in _JOINABLE else "::text")
-        for name in names
-    ]
-    return " || ':' || ".join(parts)
-
-
-def _project(found: Discovery, place: Place) -> str:
-    """The column, or an expression that looks the project up through its parents."""
-    column = identifier(place.column)
-    if not place.steps:
-        return column
-    row = "changed"
-    parents, conditions = [], []
-    for number, step in enumerate(place.steps, 1):
-        child, row = row, f"p{number}"
-        parents.append(f"{found.tables[step.target].sql} {row}")
-        pairs = zip(step.target_columns, step.columns, strict=True)
-        conditions.append(
-            " and ".join(f"{row}.{identifier(a)} = {child}.{identifier(b)}" for a, b in pairs)
-        )
-    joins = "".join(
-        f" join {parent} on {condition}"
-        for parent, condition in zip(parents[1:], conditions[1:], strict=True)
-    )
-    return f"(select {row}.{column} from {parents[0]}{joins} where {conditions[0]})"

@@ -35,7 +35,8 @@ select t.schema, t.name,
                                where p.at <= i.indnkeyatts) k
          where i.indrelid = t.oid and i.indisunique and i.indisvalid
            and i.indpred is null and i.indexprs is null)::text as keys,
-       (select coalesce(json_agg(json_build_array(k.columns, n.nspname, c.relname, k.targets) order by f.conname), '[]')
+       (select coalesce(json_agg(json_build_array(k.columns, n.nspname, c.relname, k.targets,
+                                                  f.confdeltype = 'c', f.confdeltype in ('n', 'd')) order by f.conname), '[]')
           from pg_constraint f
           join pg_class c on c.oid = f.confrelid
           join pg_namespace n on n.oid = c.relnamespace

@@ -86,14 +86,15 @@ BIGINTS = App(
     create table workspace_users (
         id bigint primary key, workspace_id bigint not null references workspaces,
         user_id int not null references people, unique (workspace_id, user_id));
-    create table projects (id bigint primary key, workspace_id bigint references workspaces);
+    create table projects (
+        id bigint primary key, workspace_id bigint not null references workspaces);
     create table "Shop"."Order Lines" (
         "Order" bigint, "user" int, project_id bigint not null references projects,
         primary key ("Order", "user"));
     create table "Shop"."select" (
         id bigint primary key, slug text not null references workspaces (slug));
     create table events (
-        id bigint, day date, workspace_id bigint not null references workspaces,
+        id bigint, day date, workspace_id bigint references workspaces,
         primary key (id, day)) partition by range (day);
     create table events_2026 partition of events default;
     create table audits (workspace_id bigint not null references workspaces, what text);
@@ -121,8 +122,8 @@ BIGINTS = App(
     (
         "where p1.slug = changed.slug",
         "# workspace_id may be NULL: such a row belongs to no project",
-        "# It has no primary key",
-        "p.creator = asked.user_id::bigint",
+        "# It has no key without NULLs",
+        "m.workspace_id = p.id and m.user_id = asked.user_id::bigint",
     ),
     ("--projects", "workspaces"),
 )
@@ -167,7 +168,7 @@ COMPOSITES = App(
     (
         'project = "tenant"\n',
         "p1.number = changed.parcel_number and p1.year = changed.parcel_year",
-        "p.created_by = asked.user_id::text",
+        "m.tenant_id = p.id and m.user_id = asked.user_id::text",
     ),
 )
 

@@ -11,6 +11,7 @@ from listener.core.discovery import UndecidedError, discover
 from listener.core.first_access import describe_access
 from listener.core.first_config import describe_discovery, render_config
 from listener.core.naming import identifier, singular, snake_case, toml_comment, toml_string
+from listener.core.people import Owner
 from listener.core.watches import parse_watches
 from shared.core.access_rules import DEFAULT_QUERY, parse_access
 
@@ -21,6 +22,8 @@ def table(
     name: str,
     columns: str,
     *references: Reference,
+    cascades: bool = False,
+    sets_null: bool = False,
     key: str = "id",
     unique: Sequence[str] = (),
     visible: bool = True,
@@ -40,6 +43,8 @@ def table(
                 tuple(own.split()),
                 (target_schema or "public", target_name),
                 tuple(target_columns.split()),
+                cascades,
+                sets_null,
             )
         )
     return DescribedTable(
@@ -77,6 +82,7 @@ MEMBERS = table(
     OF_USER,
     key="project_id user_id",
 )
+OF_SPRINT = ("sprint_id", "sprints", "id")
 SPRINTS = table("sprints", "id project_id", OF_PROJECT)
 TASKS = table("tasks", "id sprint_id", ("sprint_id", "sprints", "id"))
 NOTES = table("notes", "id task_id", ("task_id", "tasks", "id"))
@@ -154,7 +160,7 @@ WAYS = [
         id="a column that may be NULL",
     ),
     pytest.param(
-        [SPRINTS, table("x", "id sprint_id?", ("sprint_id", "sprints", "id"))],
+        [SPRINTS, table("x", "id sprint_id?", OF_SPRINT, cascades=True)],
         "(select p1.project_id from public.sprints p1 where p1.id = changed.sprint_id)",
         "# x.sprint_id may be NULL: no project is found then",
         id="a look-up that may find nothing",
@@ -213,7 +219,13 @@ def test_the_way_to_a_project(tables: list[DescribedTable], project: str, remark
 def test_the_id_of_a_row_is_its_primary_key(columns: str, key: str, id_: str | None) -> None:
     text, document = rendered(PROJECTS, table("x", columns, OF_PROJECT, key=key))
     assert watch(document, "x").get("id") == id_
-    assert ("has no primary key" in text) is (id_ is None)
+    assert ("has no key without NULLs" in text) is (id_ is None)
+
+
+def test_a_unique_key_without_nulls_does_for_a_primary_key() -> None:
+    joined = table("x", "A B C? project_id", OF_PROJECT, key="", unique=["A C", "A B"])
+    _, document = rendered(PROJECTS, joined)
+    assert watch(document, "x")["id"] == '"A" || \':\' || "B"'
 
 
 def test_what_hangs_on_a_user_is_that_users_own() -> None:
@@ -221,7 +233,7 @@ def test_what_hangs_on_a_user_is_that_users_own() -> None:
     own = table("alerts", "id created_by user_id", OF_USER, ("created_by", "users", "id"))
     nowhere = table("versions", "number", key="")
     text, document = rendered(PROJECTS, users, own, nowhere)
-    assert [entry["table"] for entry in document["watch"]] == ["projects", "users"]
+    assert [entry["table"] for entry in document["watch"]] == ["projects"]
     assert '# table = "alerts"\n# resource = "alert"\n# id = "id"\n# user = "user_id"' in text
     assert "# Not watched: no foreign-key path to projects: versions" in text
 
@@ -403,11 +415,10 @@ def test_who_may_hear(tables: list[DescribedTable], query: str, told: str) -> No
 
 
 def test_members_are_looked_for_by_projects_as_they_are_spelled() -> None:
-    columns, key = "project_id:text user_id", "project_id user_id"
-    members = table("project_users", columns, OF_PROJECT, OF_USER, key=key)
-    _, document = rendered(USERS, PROJECTS, members)
+    _, document = rendered(USERS, PROJECTS)
     assert "p.id = any ($1::text[]::bigint[])" in document["access"]["members"]
-    assert "m.project_id::text = any ($1::text[])" in document["access"]["members"]
+    _, document = rendered(table("projects", "id:citext owner_id"))
+    assert "p.id::text = any ($1::text[])" in document["access"]["members"]
 
 
 def test_the_users_are_those_whom_projects_know() -> None:
@@ -417,7 +428,11 @@ def test_the_users_are_those_whom_projects_know() -> None:
     owned = table("projects", "id owner_id", ("owner_id", "profiles", "id"))
     found = discover([accounts, profiles, two, owned])
     assert found.users is profiles
-    assert found.owner == Column("owner_id", "bigint")
+    assert found.owner == Owner(Column("owner_id", "bigint"))
+    named = table("x", "id user_id", ("user_id", "auth_user", "id"))
+    assert discover([PROJECTS, profiles, table("auth_user", "id"), named]).users == table(
+        "auth_user", "id"
+    )
     by_name = table("projects", "id owner_id", ("owner_id", "profiles", "name"))
     found = discover([accounts, table("public.users", "id"), by_name])
     assert (found.users is not None, found.owner) == (True, None)
@@ -433,6 +448,7 @@ def test_the_users_are_those_whom_projects_know() -> None:
         ([table("Shop.Order Lines", "id")], '"Shop"."Order Lines"', '"Shop"."Order Lines"'),
         ([table("a.projects", "id", visible=False), PROJECTS], None, "projects"),
         ([table("projects", "id", visible=False)], None, "public.projects"),
+        ([table("projects", "a b", key="a b"), table("tenants", "id")], None, "tenants"),
     ],
 )
 def test_the_table_of_projects(
@@ -466,7 +482,7 @@ def test_who_can_t_be_told_for_the_projects_is_asked_for(
 
 
 def test_what_was_found_is_told() -> None:
-    maybe = table("loose_notes", "id sprint_id?", ("sprint_id", "sprints", "id"))
+    maybe = table("loose_notes", "id sprint_id?", OF_SPRINT, cascades=True)
     found = discover([USERS, PROJECTS, MEMBERS, SPRINTS, maybe, table("versions", "id")])
     assert describe_discovery(found) == [
         "projects     projects (another: --projects TABLE)",
