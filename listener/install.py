@@ -281,6 +281,10 @@ async def _wanted(
             parents |= {
                 found.name for found in await looked_up(connection, watch.project, tables[0])
             }
+    # a statement on any table of a tree may move rows of the one that is looked up
+    parents |= {
+        tables[0].name for _, tables in watched if parents & {table.name for table in tables}
+    }
     capture = replace(config.capture, parents=frozenset(parents))
     return [
         trigger
