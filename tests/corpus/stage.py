@@ -5,7 +5,7 @@ import secrets
 import tempfile
 import tomllib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,8 @@ from tests.corpus.schemas import Schema
 from tests.integration.conftest import Database, Servers, World
 from tests.integration.processes import HANG_SECONDS
 
-SETTLE_SECONDS: Final = 8.0
+# So soon a client must have been told that it may be stale.
+NOTICE_SECONDS: Final = 8.0
 MARK_SECONDS: Final = 0.5
 POLL_SECONDS: Final = 0.01
 # What a row shows: the token that whoever wrote it last has put into it. A migration that
@@ -113,7 +114,7 @@ class Stage:
         A reset takes what is beside it in its batch along, so the mark is sent again.
         """
         sent = set[str]()
-        async with asyncio.timeout(SETTLE_SECONDS):
+        async with asyncio.timeout(HANG_SECONDS):
             while page.is_live:
                 sent.add(mark := secrets.token_hex(4))
                 await self.pool.execute(
@@ -138,7 +139,7 @@ class Stage:
     async def settle(self) -> list[str]:
         """What is stale once all has been told; nobody may write meanwhile.
 
-        A client that was told ``live:false`` knows that it may be stale.
+        A client that is told ``live:false`` in time knows that it may be stale.
         """
         problems: list[str] = []
         for page in self.pages:
@@ -148,6 +149,10 @@ class Stage:
                 problems.append(f"{page.name} is told nothing any more")
                 continue
             truth = await self.load(page.project, None)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    while page.is_live and page.rows != truth:
+                        await asyncio.sleep(POLL_SECONDS)
             stale = [
                 row for row in {*truth, *page.rows} if truth.get(row) != page.rows.get(row)
             ]

@@ -9,8 +9,9 @@ from typing import Final
 
 import asyncpg
 
+from tests.integration.processes import HANG_SECONDS
+
 PAUSE_SECONDS: Final = 0.03
-PROGRESS_SECONDS: Final = 10.0
 _NUMBERS: Final = count(1)
 
 
@@ -110,7 +111,7 @@ class Writers:
             for statement in writer.statements
         ]
         try:
-            async with asyncio.timeout(PROGRESS_SECONDS):
+            async with asyncio.timeout(HANG_SECONDS):
                 while any(statement.done < goal for statement, goal in goals):
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
