@@ -10,7 +10,7 @@ CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
 	$(BIN)/python -m pytest tests/chaos -q
 	$(BIN)/python -m pytest tests/attack -q
+	$(BIN)/python -m pytest tests/corpus -q
 	@$(MAKE) --no-print-directory test-client test-browser
 
 test-client: ## The browser side's tests (where there is Node)
@@ -98,6 +99,9 @@ load: install ## Sockets, projects and rows through the whole pipeline, measured
 
 chaos: install ## Faults at random on real servers, and nobody may stay stale (SECONDS=600, CHAOS="--seed 7")
 	@$(BIN)/python -m tests.chaos --total $(SECONDS) $(CHAOS)
+
+corpus: install ## Schemas shaped like real applications: a day and migrations of each (CORPUS="ledger")
+	@$(BIN)/python -m tests.corpus $(CORPUS)
 
 races: install ## A thousand races of who may see a project with who looks on (RACES="--seed 7 --races 50")
 	@$(BIN)/python -m tests.chaos.races $(RACES)

@@ -140,6 +140,19 @@ CASES = {
             (B, "1", "UPDATE"),
         },
     ),
+    "a parent that is looked up by its own name, below the table that is watched": Case(
+        "create table a (id int, project uuid); create table p () inherits (a);"
+        "create table c (id int, pid int);"
+        f"insert into p values (1, '{A}'); insert into c values (7, 1)",
+        watch("a") + watch("c", project="(select p.project from public.p where p.id = pid)"),
+        f"update a set project = '{B}'",
+        {
+            (A, "1", "UPDATE"),
+            (B, "1", "UPDATE"),
+            (A, None, "RECONNECT"),
+            (B, None, "RECONNECT"),
+        },
+    ),
 }
 
 
