@@ -31,6 +31,13 @@ _UNANSWERED: Final = (
     # a pooled session that the server has told its end, and whose closing has not come yet
     asyncpg.InternalClientError,
 )
+# A migration has replaced what the session or the driver remembered. Both have forgotten it by
+# now, so the question can be asked once more.
+_OUTDATED: Final = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+    asyncpg.InternalServerError,  # "cache lookup failed for ..."
+)
 _ENDED: Final = "the gateway is shutting down"
 _OVERTAKEN: Final = "access changes faster than it can be asked"
 _SLOW: Final = "the query takes too long for this project and user"
@@ -84,7 +91,6 @@ class Access:
     def __init__(self, pool: Pool, rules: AccessRules, registry: CollectorRegistry) -> None:
         self._pool = pool
         self._sql = bounded_sql(rules.query, MAX_ROWS + 1)
-        self._search_path: str | None = None
         self._slow: dict[Pair, float] = {}  # until when they are not asked
         self._pace = LogPace()
         self._membership = Membership()
@@ -171,7 +177,6 @@ class Access:
                     slow += question.pairs
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             except _UNANSWERED as exc:
-                self._search_path = None
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             else:
                 has_answered = True
@@ -212,7 +217,14 @@ class Access:
             log.warning("access queries failed", extra={"count": count, "reason": reason[:300]})
 
     async def _allowed(self, pairs: Collection[Pair], seconds: float) -> set[Pair]:
-        """Those of the pairs that may hear. Raises what the driver does.
+        """Those of the pairs that may hear. Raises what the driver does."""
+        try:
+            return await self._ask_database(pairs, seconds)
+        except _OUTDATED:
+            return await self._ask_database(pairs, seconds)
+
+    async def _ask_database(self, pairs: Collection[Pair], seconds: float) -> set[Pair]:
+        """The same, as the session remembers tables and types.
 
         In one transaction, so that the settings hold behind a pooler too.
         """
@@ -220,11 +232,9 @@ class Access:
         self._pairs.inc(len(pairs))
         projects, users = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         async with self._pool.acquire() as connection:
-            if self._search_path is None:
-                schemas = await connection.fetchval(OWN_SCHEMAS_SQL)
-                self._search_path = safe_search_path(schemas)
+            path = safe_search_path(await connection.fetchval(OWN_SCHEMAS_SQL))
             await connection.execute(
-                f"begin read only; set local search_path = {self._search_path};"
+                f"begin read only; set local search_path = {path};"
                 f" set local statement_timeout = {round(seconds * 1000)}"
             )
             try:

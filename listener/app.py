@@ -44,6 +44,7 @@ class Listener:
         self._mailbox = Mailbox(rules, self.registry, takes_raw=settings.raw_notify)
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._role = "connecting"
+        self._is_verified = False
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Leader and standby are ready alike: a standby is what takes over."""
@@ -87,7 +88,10 @@ class Listener:
             connection,
         ):
             membership = Membership(connection, self._rules.access)
-            await membership.verify()
+            if not self._is_verified:
+                # Once: what a migration breaks later is waited out, and ends no listener.
+                await membership.verify()
+                self._is_verified = True
             await session.listen(self._mailbox.receive)
             backoff.reset()
             self._become("standby")

@@ -7,7 +7,13 @@ from typing import Final
 
 import asyncpg
 
-from listener.core.leadership import MAX_ROWS_PER_READ, Batch, LogCursor, WakeUpHolder
+from listener.core.leadership import (
+    MAX_ROWS_PER_READ,
+    Batch,
+    CaptureState,
+    LogCursor,
+    WakeUpHolder,
+)
 from listener.core.log_row import LogRow
 from listener.core.publication import USER_MAX_ROWS, PublicationRules
 from listener.pg_link import Connection, telling_loss
@@ -15,6 +21,7 @@ from listener.pg_link import Connection, telling_loss
 _SQL: Final = Path(__file__).parent / "sql"
 READ_SQL: Final = (_SQL / "read.sql").read_text()
 _BACKLOG: Final = (_SQL / "backlog.sql").read_text()
+_CAPTURE: Final = (_SQL / "capture.sql").read_text()
 _PRUNE: Final = (_SQL / "prune.sql").read_text()
 MAX_ROWS_PER_PRUNE: Final = 20_000
 _PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
@@ -144,6 +151,10 @@ class ChangeLog:
             rows = await self._connection.fetch(_WAKE_UP_HOLDERS)
         return frozenset(WakeUpHolder(*row) for row in rows)
 
+    async def capture(self) -> CaptureState:
+        """Whether the triggers are as they were installed."""
+        return await read_capture(self._connection)
+
     async def tell_moved(self) -> None:
         """Log what is below moved parents once more, if all that may have written there while
         they moved has ended; of those moved since, remember whom to wait for.
@@ -175,6 +186,13 @@ class ChangeLog:
                     "select raw_notify_seen from neverstale.installation"
                 )
             )
+
+
+async def read_capture(connection: Connection) -> CaptureState:
+    """Compare the triggers with what was installed. Raises ``PgLost``."""
+    async with telling_loss():
+        [row] = await connection.fetch(_CAPTURE)
+    return CaptureState(row["fingerprint"] or "none", tuple(row["differences"]))
 
 
 def _log_row(row: "asyncpg.Record") -> LogRow:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from listener.change_log import read_capture
 from listener.install import (
     IS_INSTALLED,
     Config,
@@ -50,7 +51,8 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
     try:
         plan = await plan_install(connection, config)
     except ConfigError as exc:  # what it names is not there (any more)
-        return Findings(tuple(exc.problems))
+        differences = (await read_capture(connection)).differences
+        return Findings((*exc.problems, *(f"{one}: {_RUN_INSTALL}" for one in differences)))
     problems = [
         f"{trigger.name} on {trigger.table.sql} is missing or differs: {_RUN_INSTALL}"
         for trigger in plan.create

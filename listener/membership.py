@@ -31,6 +31,10 @@ _OF_THE_LINK: Final = (
 log = logging.getLogger(__name__)
 
 
+class MembersRefused(FatalError):
+    """The query does not fit the schema, or a right is missing."""
+
+
 class _Unanswered(Exception):
     """The query failed for the projects that it was asked for, or took too long."""
 
@@ -38,7 +42,7 @@ class _Unanswered(Exception):
 class Membership:
     """The ``[access] members`` of ``invalidation.toml``, asked of the listener's own database.
 
-    Every method raises ``PgLost``, and ``FatalError`` where the query itself is to blame.
+    Every method raises ``PgLost``, and ``MembersRefused`` where the query is to blame.
     """
 
     def __init__(self, connection: Connection, rules: AccessRules) -> None:
@@ -62,6 +66,14 @@ class Membership:
             async with self._asking() as query:
                 await self._connection.prepare(query)
 
+    async def can_be_asked(self) -> bool:
+        """Whether the query fits the schema (again)."""
+        try:
+            await self._ask([])
+        except (MembersRefused, _Unanswered):
+            return False
+        return True
+
     async def of(self, projects: Sequence[str]) -> Members | None:
         """The members of each project; None: they can't be told one by one.
 
@@ -82,7 +94,9 @@ class Membership:
         if not self._rules.members:
             return []
         async with self._asking() as query:
-            rows = await self._connection.fetch(query, list(projects))
+            # not from the driver's cache: ALTER TABLE may change what a cached plan returns
+            statement = await self._connection.prepare(query)
+            rows = await statement.fetch(list(projects))
         return [(project_id, user_id) for project_id, user_id in rows]
 
     @asynccontextmanager
@@ -98,9 +112,9 @@ class Membership:
                     )
                     yield bounded_sql(self._rules.members, MAX_MEMBERS + 1)
             except asyncpg.InsufficientPrivilegeError as exc:
-                raise FatalError(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
+                raise MembersRefused(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
             except asyncpg.SyntaxOrAccessError as exc:
-                raise FatalError(f"{_REFUSED}: {exc}") from exc
+                raise MembersRefused(f"{_REFUSED}: {exc}") from exc
             except _OF_THE_LINK:
                 raise
             except (asyncpg.PostgresError, ValueError) as exc:

@@ -165,6 +165,7 @@ class Publisher:
             "redis": place.redis,
             "live": _live(place),
             "reason": place.reason,
+            "capture": place.capture,
         }
         await self._write(place, "", fields, 0)
 
