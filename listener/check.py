@@ -23,9 +23,6 @@ _SQL: Final = Path(__file__).parent / "sql"
 _MISPLACED: Final = (_SQL / "misplaced.sql").read_text()
 _FOREIGN: Final = (_SQL / "foreign.sql").read_text()
 _SUBSCRIPTIONS: Final = (_SQL / "subscriptions.sql").read_text()
-_PARTITIONED: Final = """\
-select name from unnest($1::text[]) as name
-  join pg_class on oid = to_regclass(name) where relkind = 'p' order by 1"""
 _RUN_INSTALL: Final = "run python -m listener install"
 
 
@@ -117,11 +114,6 @@ async def _find_notes(connection: Connection, plan: Plan) -> list[str]:
         "applies is not captured; watch the table where it is changed, or tell of it by "
         "neverstale.notify()"
         for row in await connection.fetch(_SUBSCRIPTIONS, list(watched))
-    ]
-    notes += [
-        f"{row['name']} is partitioned: DETACH or DROP of a partition with rows is not "
-        "captured; delete or truncate them first"
-        for row in await connection.fetch(_PARTITIONED, list(watched))
     ]
     return notes + await _find_unwatched_parents(connection, plan.watched, watched)
 

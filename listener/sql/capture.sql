@@ -25,10 +25,12 @@ with functions as materialized (
       from pg_inherits i
       join pg_class c on c.oid = i.inhrelid
      where i.inhparent in (select relation from triggers) and c.relpersistence <> 't'
+), encoding (encoding) as (
+    select case getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end -- of which nothing is converted
 ), differences (difference) as (
     select format('function %s is not what was installed', name)
-      from functions
-     where (is_fixed and encode(sha256(convert_to(prosrc, 'UTF8')), 'hex') = source) is not true
+      from functions, encoding
+     where (is_fixed and encode(sha256(convert_to(prosrc, encoding)), 'hex') = source) is not true
     union all
     select format('%s has lost %s of its triggers', f.target, count(*))
       from functions f

@@ -4,14 +4,14 @@ be asked for a while ends nobody.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from listener.change_log import read_capture
-from listener.install import Config, install
+from listener.install import Config, disable, install
 from shared.config_file import read_config
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS, ROOT, Client, Part
@@ -33,14 +33,19 @@ WATCHES = "".join(
 )
 
 
+def write_config(path: Path, watches: str) -> Config:
+    """These watches, and the demo's."""
+    path.write_text(watches + (ROOT / "invalidation.toml").read_text())
+    return Config.parse(read_config(path), log_max_bytes=2**30)
+
+
 @pytest.fixture
 async def config(world: World, tmp_path: Path) -> Config:
     """Installed, with some tables more than the demo's."""
     await world.database.execute(SCHEMA)
     path = tmp_path / "invalidation.toml"
-    path.write_text(WATCHES + (ROOT / "invalidation.toml").read_text())
     world.more["NEVERSTALE_CONFIG"] = str(path)
-    config = Config.parse(read_config(path), log_max_bytes=2**30)
+    config = write_config(path, WATCHES)
     await install(world.database, config)
     return config
 
@@ -243,6 +248,65 @@ async def test_members_that_a_migration_takes_away_are_waited_out(
     async with world.client(gateway, world.apollo, world.ada) as client:
         await assert_flows(world, client)
     await listener.ready(world.http, role="leader")
+
+
+# docs/operations.md, "Migrations": the change, where "notes" is then, and its project
+RECIPES = {
+    "retyped": (
+        "drop trigger neverstale_moved on notes; alter table notes alter id type text",
+        "notes",
+        "project_id",
+    ),
+    "a renamed column": (
+        "alter table notes rename project_id to board_id",
+        "notes",
+        "board_id",
+    ),
+    "a renamed table": ("alter table notes rename to pads", "pads", "board_id"),
+    "a swapped table": (
+        "create table pads_new (like pads including all);"
+        "lock table pads; insert into pads_new select * from pads;"
+        "alter table pads rename to pads_old; alter table pads_new rename to pads",
+        "pads",
+        "board_id",
+    ),
+}
+
+
+async def test_documented_migrations_go_on_beside_a_leader_and_writers(
+    world: World, config: Config
+) -> None:
+    name = "notes"
+    writer = await asyncpg.connect(world.database_url)
+
+    async def write() -> None:
+        while True:
+            with suppress(asyncpg.UndefinedTableError):  # its name is the app's to follow
+                await writer.execute(f"update {name} set title = 'x'")
+            await asyncio.sleep(0.02)
+
+    async with live(world) as (listener, client), asyncio.TaskGroup() as tasks:
+        await world.database.execute("insert into notes values (1, $1)", world.apollo)
+        writing = tasks.create_task(write())
+        for sql, table, project in RECIPES.values():
+            generation = await state(world, "generation")
+            await disable(world.database)
+            async with world.database.transaction():
+                await world.database.execute(sql)
+            name = table
+            path = Path(world.more["NEVERSTALE_CONFIG"])
+            watch = (
+                f'[[watch]]\ntable = "{table}"\nresource = "note"\nid = "id"\n'
+                f'project = "{project}"\n'
+            )
+            await install(world.database, write_config(path, watch))
+            await until_reset_since(world, generation, client)
+            await client.until(lambda frame: frame.get("resource") == "note")
+        writing.cancel()
+    await writer.close()
+    await listener.ready(world.http, role="leader")
+    code, _, errors = await world.command("listener", "check")
+    assert code == 0, errors
 
 
 async def test_ids_that_are_retyped_are_asked_for_by_the_same_sessions(
