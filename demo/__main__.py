@@ -9,7 +9,7 @@ from demo.app import run_demo
 from demo.settings import DemoSettings
 from shared.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
 from shared.logs import configure_logging
-from shared.settings import InvalidSettings, describe_settings, load_settings
+from shared.settings import InvalidSettings, describe_settings, load_settings, warn_of_ignored
 
 
 def main() -> int:
@@ -27,6 +27,7 @@ def main() -> int:
             print(f"neverstale demo: {problem}", file=sys.stderr)
         return EXIT_WRONG_USAGE
     configure_logging(settings.log_format, settings.log_level)
+    warn_of_ignored(settings)
 
     async def service(stop: asyncio.Event) -> None:
         await run_demo(settings, stop)

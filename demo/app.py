@@ -15,6 +15,7 @@ from demo.board import Board
 from demo.crowd import Crowd
 from demo.people import People
 from demo.settings import DemoSettings
+from shared.database import connect_arguments
 from shared.http import health_routes, serve
 from shared.http_connection import HttpLimits
 from shared.lifecycle import FatalError, run_until
@@ -32,7 +33,10 @@ async def run_demo(settings: DemoSettings, stop: asyncio.Event) -> None:
     """Serve until *stop* is set. Raises ``FatalError``."""
     try:
         pool = await asyncpg.create_pool(
-            settings.database_url.get_secret_value(), min_size=1, max_size=8, command_timeout=10
+            **connect_arguments(settings.database_url.get_secret_value(), "neverstale demo"),
+            min_size=1,
+            max_size=8,
+            command_timeout=10,
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
         raise FatalError(f"DATABASE_URL can't be connected to: {exc}") from exc

@@ -16,7 +16,7 @@ from shared.core.access_rules import ConfigError, parse_access
 from shared.core.printable import escaped
 from shared.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
 from shared.logs import configure_logging
-from shared.settings import InvalidSettings, describe_settings, load_settings
+from shared.settings import InvalidSettings, describe_settings, load_settings, warn_of_ignored
 
 
 def main() -> int:
@@ -36,6 +36,7 @@ def main() -> int:
     try:
         settings = load_settings(GatewaySettings, os.environ)
         configure_logging(settings.log_format, settings.log_level)
+        warn_of_ignored(settings)
         keys = open_source(settings)
         rules = parse_access(read_config(settings.neverstale_config))
     except (InvalidSettings, ConfigError) as exc:

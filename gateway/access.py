@@ -5,7 +5,8 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Set
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias
+from math import inf
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter
@@ -16,12 +17,15 @@ from shared.core.access_rules import AccessRules, bounded_sql
 from shared.core.log_pace import LogPace
 from shared.core.protocol import Recheck
 from shared.core.search_path import OWN_SCHEMAS_SQL, safe_search_path
+from shared.database import connect_any, connect_arguments
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+PoolConnectionProxy: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 TIMEOUT_SECONDS: Final = 5.0
 BATCH_SECONDS: Final = 2.0  # of a query of all that is wanted
 PIECE_SECONDS: Final = 0.5  # of one that looks for what is slow
 SLOW_SECONDS: Final = 10.0
+PATH_SECONDS: Final = 10.0
 MAX_ROWS: Final = 10_000
 _PIECES: Final = 8
 _UNANSWERED: Final = (
@@ -38,6 +42,7 @@ _OUTDATED: Final = (
     asyncpg.OutdatedSchemaCacheError,
     asyncpg.InternalServerError,  # "cache lookup failed for ..."
 )
+_SET_PATH: Final = "select pg_catalog.set_config('search_path', $1, true)"
 _ENDED: Final = "the gateway is shutting down"
 _OVERTAKEN: Final = "access changes faster than it can be asked"
 _SLOW: Final = "the query takes too long for this project and user"
@@ -64,13 +69,13 @@ log = logging.getLogger(__name__)
 @asynccontextmanager
 async def open_pool(url: str) -> AsyncIterator[Pool]:
     """A pool that connects when it is first asked: the database may be away at start."""
+    where: dict[str, Any] = connect_arguments(url, "neverstale gateway", may_be_pooled=True)
     pool = await asyncpg.create_pool(
-        url,
+        **where | {"connect": connect_any},
         min_size=0,
         max_size=2,
         timeout=TIMEOUT_SECONDS,
         command_timeout=TIMEOUT_SECONDS,
-        server_settings={"application_name": "neverstale gateway"},
     )
     try:
         yield pool
@@ -88,9 +93,19 @@ class Access:
     One query at a time: what is wanted while it runs is in the next.
     """
 
-    def __init__(self, pool: Pool, rules: AccessRules, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        rules: AccessRules,
+        registry: CollectorRegistry,
+        *,
+        search_path: str = "",
+    ) -> None:
         self._pool = pool
+        self._own_path = search_path  # instead of the one that the role has
         self._sql = bounded_sql(rules.query, MAX_ROWS + 1)
+        self._search_path = ""
+        self._path_until = -inf  # a migration may make or drop a schema of it
         self._slow: dict[Pair, float] = {}  # until when they are not asked
         self._pace = LogPace()
         self._membership = Membership()
@@ -177,6 +192,7 @@ class Access:
                     slow += question.pairs
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             except _UNANSWERED as exc:
+                self._path_until = -inf
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             else:
                 has_answered = True
@@ -232,9 +248,12 @@ class Access:
         self._pairs.inc(len(pairs))
         projects, users = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         async with self._pool.acquire() as connection:
-            path = safe_search_path(await connection.fetchval(OWN_SCHEMAS_SQL))
+            now = asyncio.get_running_loop().time()
+            if now >= self._path_until:
+                self._search_path = await self._find_path(connection)
+                self._path_until = now + PATH_SECONDS
             await connection.execute(
-                f"begin read only; set local search_path = {path};"
+                f"begin read only; set local search_path = {self._search_path};"
                 f" set local statement_timeout = {round(seconds * 1000)}"
             )
             try:
@@ -248,3 +267,9 @@ class Access:
                 f"the query returned over {MAX_ROWS} rows: it must return pairs asked for"
             )
         return {(project_id, user_id) for project_id, user_id in rows}
+
+    async def _find_path(self, connection: PoolConnectionProxy) -> str:
+        async with connection.transaction(readonly=True):
+            if self._own_path:
+                await connection.execute(_SET_PATH, self._own_path)
+            return safe_search_path(await connection.fetchval(OWN_SCHEMAS_SQL))

@@ -29,6 +29,7 @@ from gateway.tokens import TokenVerifier
 from shared import redis_link
 from shared.core.access_rules import AccessRules
 from shared.core.channels import IdType, RedisNames
+from shared.core.database_url import parse_database_url
 from shared.http import health_routes, serve
 from shared.http_connection import MAX_BODY_BYTES, HttpLimits
 from shared.http_errors import json_error
@@ -126,12 +127,13 @@ async def run_gateway(
     Raises ``FatalError`` (in a group).
     """
     names = RedisNames(settings.redis_prefix)
+    database_url = settings.database_url.get_secret_value()
     redis_url = settings.redis_url.get_secret_value()
     client = redis_link.connect(redis_url)
     registry = CollectorRegistry()
     try:
         async with (
-            open_pool(settings.database_url.get_secret_value()) as pool,
+            open_pool(database_url) as pool,
             asyncio.TaskGroup() as tasks,
         ):
             fanout = Fanout(
@@ -144,7 +146,8 @@ async def run_gateway(
             )
             verifier = TokenVerifier(keys, _token_rules(settings, rules.user_type))
             sources = TokenSources(settings.allowed_origins, settings.allow_query_token)
-            access = Access(pool, rules, registry)
+            path = parse_database_url(database_url).search_path
+            access = Access(pool, rules, registry, search_path=path)
             guard = Guard(access, fanout, registry, tasks)
             door = _open_door(settings)
             tickets = Tickets(client, names)

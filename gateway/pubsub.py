@@ -5,14 +5,13 @@ ten times as much a message. Commands still go through it (``shared.redis_link``
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import hiredis
-from redis.asyncio.connection import SSLConnection, parse_url
 
-from shared.redis_link import TIMEOUT_SECONDS, RedisLost
+from shared.core.redis_url import parse_redis_url
+from shared.redis_link import TIMEOUT_SECONDS, RedisLost, describe_error, tls_context
 
 _NAMES_PER_COMMAND: Final = 500
 
@@ -38,31 +37,32 @@ class PubSub(asyncio.Protocol):
         on_acknowledged: Callable[[Sequence[bytes]], None],
     ) -> "PubSub":
         """A connection that is authenticated and has answered. Raises ``RedisLost``."""
-        options: dict[str, Any] = dict(parse_url(url))
-        secure = options.get("connection_class") is SSLConnection
+        target = parse_redis_url(url)
         loop = asyncio.get_running_loop()
         link: PubSub | None = None
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                _, link = await loop.create_connection(
-                    lambda: cls(on_batch),
-                    options.get("host", "localhost"),
-                    options.get("port", 6379),
-                    ssl=ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-                    if secure
-                    else None,
-                )
+                if target.socket:
+                    _, link = await loop.create_unix_connection(
+                        lambda: cls(on_batch), target.socket
+                    )
+                else:
+                    _, link = await loop.create_connection(
+                        lambda: cls(on_batch),
+                        target.host,
+                        target.port,
+                        ssl=tls_context(target),
+                    )
                 link._on_acknowledged = on_acknowledged
-                if options.get("password"):
-                    user = [options["username"]] if options.get("username") else []
-                    link._send("AUTH", *user, options["password"])
+                if target.login:
+                    link._send("AUTH", *target.login)
                 link.ping()
                 await link._ready
         except BaseException as exc:
             if link is not None:
                 link.abort()  # a frozen server would keep it open for ever
             if isinstance(exc, OSError):
-                raise RedisLost(f"{type(exc).__name__}: {exc}") from exc
+                raise RedisLost(describe_error(exc)) from exc
             raise
         return link
 
@@ -128,7 +128,7 @@ class PubSub(asyncio.Protocol):
                 if not self._ready.done():
                     self._ready.set_result(None)
             case hiredis.ReplyError():
-                self._fail(str(reply))
+                self._fail(describe_error(reply))
             case _:
                 pass  # OK to AUTH, and [b"unsubscribe", name, count]
 

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Final, TextIO
 
-import asyncpg
-
 from listener.app import Listener
 from listener.check import check
 from listener.core.discovery import UndecidedError, discover
@@ -26,7 +24,7 @@ from listener.install import (
     print_sql,
     uninstall,
 )
-from listener.pg_link import PgLost, reading, telling_loss
+from listener.pg_link import PgLost, connect, reading, telling_loss
 from listener.settings import ListenerSettings
 from shared.config_file import read_config
 from shared.core.access_rules import AccessRules, ConfigError, parse_access
@@ -39,7 +37,13 @@ from shared.lifecycle import (
     run_until_signalled,
 )
 from shared.logs import configure_logging
-from shared.settings import DatabaseSettings, InvalidSettings, describe_settings, load_settings
+from shared.settings import (
+    DatabaseSettings,
+    InvalidSettings,
+    describe_settings,
+    load_settings,
+    warn_of_ignored,
+)
 
 _MAX_LINE_CHARACTERS: Final = 100_000
 _COMMANDS = {
@@ -70,6 +74,7 @@ def main() -> int:
             return asyncio.run(_init(arguments.projects, arguments.output))
         settings = load_settings(ListenerSettings, os.environ)
         configure_logging(settings.log_format, settings.log_level)
+        warn_of_ignored(settings)
         document = read_config(settings.neverstale_config)
         config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
         rules = parse_access(document)
@@ -132,13 +137,15 @@ def _make_parser() -> argparse.ArgumentParser:
 
 async def _init(projects: str | None, output: str | None) -> int:
     settings = load_settings(DatabaseSettings, os.environ)
-    async with telling_loss():
-        connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
-        try:
-            async with reading(connection):
-                tables = await describe_tables(connection)
-        finally:
-            await connection.close()
+    warn_of_ignored(settings)
+    connection = await connect(
+        settings.database_url.get_secret_value(), "neverstale command", timeout=10
+    )
+    try:
+        async with telling_loss(), reading(connection):
+            tables = await describe_tables(connection)
+    finally:
+        await connection.close()
     found = discover(tables, projects=projects)
     if output == "-":
         print(render_config(found), end="")
@@ -162,8 +169,9 @@ async def _administer(
     owner: str | None,
     clears_raw_notify: bool,
 ) -> int:
-    async with telling_loss():
-        connection = await asyncpg.connect(settings.database_url.get_secret_value(), timeout=10)
+    connection = await connect(
+        settings.database_url.get_secret_value(), "neverstale command", timeout=10
+    )
     try:
         match command:
             case "install":

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 
 from listener.core.triggers import SEARCH_PATH
+from shared.database import connect_any, connect_arguments
 from shared.lifecycle import FatalError
 
 TIMEOUT_SECONDS: Final = 5.0
@@ -70,6 +71,12 @@ _LOST: Final = (
     # of what a migration has replaced, the session or the driver remembers something older
     asyncpg.InvalidCachedStatementError,
     asyncpg.InternalServerError,  # "cache lookup failed for ..."
+)
+# settings in the URL
+_REFUSED: Final = (
+    asyncpg.DataError,
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
 )
 _POOLED: Final = (
     asyncpg.InvalidSQLStatementNameError,
@@ -234,6 +241,29 @@ class Session:
             return await self._connection.fetchval(sql, *values, timeout=TIMEOUT_SECONDS)
 
 
+async def connect(url: str, name: str, **options: Any) -> Connection:
+    """A connection to the database of ``DATABASE_URL``.
+
+    Raises:
+        PgLost: PostgreSQL can't be reached.
+        FatalError: it can, and refuses what the URL asks for.
+    """
+    try:
+        async with telling_loss():
+            connection = await connect_any(
+                **{"timeout": TIMEOUT_SECONDS, **connect_arguments(url, name), **options}
+            )
+    except _REFUSED as exc:
+        raise FatalError(f"DATABASE_URL asks for what PostgreSQL refuses: {exc}") from exc
+    except asyncpg.PostgresError as exc:
+        raise PgLost(f"{type(exc).__name__}: {exc}") from exc
+    except PgLost as exc:
+        if "startup parameter" in str(exc):  # PgBouncer has one code for all its errors
+            raise FatalError(f"DATABASE_URL leads through a pooler: {exc}") from exc
+        raise
+    return connection
+
+
 @asynccontextmanager
 async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
     """A LISTEN session that was proved to be one, and a connection to work with.
@@ -244,20 +274,14 @@ async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
     """
     async with AsyncExitStack() as stack:
 
-        async def connect(name: str, **options: Any) -> Connection:
-            connection: Connection = await asyncpg.connect(
-                url,
-                timeout=TIMEOUT_SECONDS,
-                server_settings={"application_name": name},
-                **options,
-            )
+        async def open_one(name: str, **options: Any) -> Connection:
+            connection = await connect(url, name, **options)
             stack.callback(connection.terminate)
             return connection
 
-        async with telling_loss():
-            listening = await connect("neverstale listener", statement_cache_size=0)
-            lock = await connect("neverstale leader lock")
-            work = await connect("neverstale listener", command_timeout=WORK_SECONDS)
+        listening = await open_one("neverstale listener", statement_cache_size=0)
+        lock = await open_one("neverstale leader lock")
+        work = await open_one("neverstale listener", command_timeout=WORK_SECONDS)
         session = Session(listening, lock)
         await session.verify_direct(work)
         await session.configure()

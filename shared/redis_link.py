@@ -7,13 +7,25 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any, Final, TypeAlias
 
 import redis.asyncio
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    RedisSSLContext,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisError
+
+from shared.core.redis_url import FILES, RedisUrl, parse_redis_url
+from shared.tls import check_files
 
 TIMEOUT_SECONDS: Final = 5.0
 
@@ -37,20 +49,58 @@ class _PacksByHiredis:
 
 def connect(url: str) -> Client:
     """A client for commands. redis-py's own retries are off: they would hide a gap from us."""
-    client = redis.asyncio.Redis.from_url(
-        url,
+    target = parse_redis_url(url)
+    kind: type[AbstractConnection] = UnixDomainSocketConnection
+    where: dict[str, Any] = {"path": target.socket}
+    if not target.socket:
+        kind = Connection if target.tls is None else SSLConnection
+        where = {"host": target.host, "port": target.port, "socket_keepalive": True}
+        where |= target.tls or {}
+    pool = ConnectionPool(
+        connection_class=type("Connection", (_PacksByHiredis, kind), {}),
+        **where,
+        db=target.database,
+        username=target.user or None,
+        password=target.password or None,
         # redis-py enforces it by asyncio.wait_for, which in Python 3.11 loses a cancellation
         # that comes as the command completes: the deadline is in telling_loss instead
         socket_timeout=None,
         socket_connect_timeout=TIMEOUT_SECONDS,
-        socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         retry_on_timeout=False,
         protocol=2,
     )
-    pool = client.connection_pool
-    pool.connection_class = type("Connection", (_PacksByHiredis, pool.connection_class), {})
-    return client
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def check_redis_url(url: str) -> tuple[str, ...]:
+    """The parameters that have no effect here. Raises ``InvalidUrl``."""
+    target = parse_redis_url(url)
+    tls = target.tls or {}
+    check_files(
+        {name: str(tls[name]) for name in FILES if name in tls}, lambda: tls_context(target)
+    )
+    return target.ignored
+
+
+def tls_context(target: RedisUrl) -> SSLContext | None:
+    """The context that redis-py's own connections have; None without TLS.
+
+    Raises ``OSError`` where a file can't be read.
+    """
+    if target.tls is None:
+        return None
+    tls: dict[str, Any] = {
+        name.removeprefix("ssl_"): value for name, value in target.tls.items()
+    }
+    return RedisSSLContext(**tls).get()
+
+
+def describe_error(exc: Exception) -> str:
+    """The error as it may be logged: Redis repeats the arguments of a command it does not know,
+    and those of AUTH are secret.
+    """
+    return f"{type(exc).__name__}: {str(exc).partition(', with args')[0]}"
 
 
 @asynccontextmanager
@@ -60,7 +110,7 @@ async def telling_loss() -> AsyncIterator[None]:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
     except (RedisError, OSError) as exc:
-        raise RedisLost(f"{type(exc).__name__}: {exc}") from exc
+        raise RedisLost(describe_error(exc)) from exc
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,20 @@
 """Settings: read from the environment once, typed, immutable."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.database import check_database_url
+from shared.redis_link import check_redis_url
+
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+log = logging.getLogger(__name__)
 
 
 class InvalidSettings(Exception):
@@ -23,33 +28,14 @@ class InvalidSettings(Exception):
         self.problems = problems
 
 
-def _url_of(*schemes: str) -> AfterValidator:
-    def check(url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(
-                f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}"
-            )
-        if not _is_readable(url.get_secret_value()):
-            raise ValueError(
-                "is no URL: percent-encode what is special in the password (/ is %2F, @ is %40)"
-            )
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """A validator of a URL that stays as it is, since it is a secret."""
+
+    def validate(url: SecretStr) -> SecretStr:
+        check(url.get_secret_value())
         return url
 
-    return AfterValidator(check)
-
-
-def _is_readable(url: str) -> bool:
-    """Whether its parts can be told apart.
-
-    What follows a bare / or # in a password would be taken for a part that errors may tell.
-    """
-    try:
-        parts = urlsplit(url)
-        for host in parts.netloc.rpartition("@")[2].split(","):  # PostgreSQL takes several
-            _ = urlsplit(f"//{host}").port
-    except ValueError:
-        return False
-    return "@" not in parts.path + parts.fragment
+    return AfterValidator(validate)
 
 
 class DatabaseSettings(BaseSettings):
@@ -57,7 +43,7 @@ class DatabaseSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
-    database_url: Annotated[SecretStr, _url_of("postgresql", "postgres")] = Field(
+    database_url: Annotated[SecretStr, _checked(check_database_url)] = Field(
         description="PostgreSQL (the listener refuses a transaction-mode pooler)"
     )
     neverstale_config: Path = Field(
@@ -83,7 +69,7 @@ class DatabaseSettings(BaseSettings):
 class Settings(DatabaseSettings):
     """What listener and gateway both need."""
 
-    redis_url: Annotated[SecretStr, _url_of("redis", "rediss")] = Field(
+    redis_url: Annotated[SecretStr, _checked(check_redis_url)] = Field(
         description="Redis or Valkey: redis://[user:password@]host:port, rediss:// for TLS"
     )
     redis_prefix: str = Field(
@@ -140,6 +126,19 @@ def load_settings(kind: type[AnySettings], environment: Mapping[str, str]) -> An
             told = _HINTS.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
             problems.append(f"{name.upper()} {told} ({kind.model_fields[name].description})")
         raise InvalidSettings(problems) from None
+
+
+def warn_of_ignored(settings: DatabaseSettings) -> None:
+    """Log which parameters of the URLs have no effect, once logging is configured."""
+    ignored = {"DATABASE_URL": check_database_url(settings.database_url.get_secret_value())}
+    if isinstance(settings, Settings):
+        ignored["REDIS_URL"] = check_redis_url(settings.redis_url.get_secret_value())
+    for setting, parameters in ignored.items():
+        if parameters:
+            log.warning(
+                "parameters of a URL have no effect here",
+                extra={"setting": setting, "parameters": parameters},
+            )
 
 
 def describe_settings(kind: type[DatabaseSettings]) -> str:

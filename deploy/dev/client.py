@@ -6,6 +6,7 @@ import aiohttp
 import asyncpg
 
 from deploy.dev.checkout import StackFailed
+from shared.database import connect_arguments
 
 WS_PATH = "/api/v1/messages/ws"
 
@@ -34,7 +35,9 @@ async def open_socket(url: str, project: str, token: str, *, v1: bool) -> None:
 async def run_sql(database_url: str, text: str) -> None:
     """Run SQL and print its rows or its status. Raises ``StackFailed``."""
     try:
-        connection = await asyncpg.connect(database_url, timeout=10)
+        connection = await asyncpg.connect(
+            **connect_arguments(database_url, "neverstale dev"), timeout=10
+        )
         try:
             statement = await connection.prepare(text)
             for row in await statement.fetch():
@@ -42,5 +45,5 @@ async def run_sql(database_url: str, text: str) -> None:
             print(statement.get_statusmsg())
         finally:
             await connection.close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
         raise StackFailed(str(exc)) from exc

@@ -24,6 +24,7 @@ from deploy.dev.console import Console
 from deploy.dev.ports import Ports
 from deploy.dev.process import Child, Part, ServerPart
 from deploy.dev.servers import PostgresServer, ValkeyServer
+from shared.database import connect_arguments
 
 READY_SECONDS: Final = 30.0
 PROBE_SECONDS: Final = 2.0
@@ -82,6 +83,8 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             "ALLOWED_ORIGINS": f"http://localhost:{demo},http://127.0.0.1:{demo}",
             "GATEWAY_PORT": str(self._ports.gateways[0]),
+            # fits below the usual limit of descriptors: no gateway starts with a warning
+            "MAX_SOCKETS": self._environment.get("MAX_SOCKETS", "1000"),
         }
         await self._load_demo(database_url)
         await self._install(settings)
@@ -131,8 +134,10 @@ class Stack:
     async def _load_demo(self, database_url: str) -> None:
         self._say("loading the demo schema and data")
         try:
-            connection = await asyncpg.connect(database_url, timeout=10)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            connection = await asyncpg.connect(
+                **connect_arguments(database_url, "neverstale dev"), timeout=10
+            )
+        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             raise StackFailed(f"DATABASE_URL can't be connected to: {exc}") from exc
         try:
             for name in ("schema.sql", "data.sql", "board.sql"):
@@ -206,7 +211,7 @@ Neverstale is running. Ctrl-C stops it; make clean removes its data.
 
 def _shown(url: str) -> str:
     """The address, without the password that one of the user's own may have."""
-    scheme, _, rest = url.partition("://")
+    scheme, _, rest = url.partition("?")[0].partition("://")
     who, _, where = rest.rpartition("@")
     return f"{scheme}://{where}" if ":" in who else url
 

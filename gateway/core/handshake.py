@@ -142,14 +142,15 @@ class Offer:
 
         None: a v1 client that hears of its user's own lists only, and may subscribe later.
         """
-        if not any(self.project_ids):
+        named = {text for text in self.project_ids if text}  # an empty one counts as left out
+        if not named:
             if self.is_v1:
                 return None
             return bad_request("project_id is missing: connect with ?project_id=<id>")
-        if len(set(self.project_ids)) > 1:
+        if len(named) > 1:
             return bad_request("project_id is given twice: connect with one")
         try:
-            return parse_id(self.project_ids[0], id_type)
+            return parse_id(named.pop(), id_type)
         except InvalidId as exc:
             return bad_request(f"project_id {exc}")
 

@@ -2,18 +2,14 @@
 
 import asyncio
 import json
-import shutil
 import signal
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from subprocess import DEVNULL, Popen
 
 import asyncpg
-import pytest
 
-from deploy.dev.servers import free_port
 from tests.integration.conftest import World
+from tests.integration.pooler import running_pooler
 from tests.integration.processes import HANG_SECONDS, Part, eventually
 from tests.integration.test_failover import assert_flows, change, is_reset
 
@@ -207,42 +203,22 @@ async def test_a_busy_port_is_named(world: World) -> None:
     assert "HEALTH_PORT" in errors
 
 
-@pytest.fixture
-def pooler(world: World, tmp_path: Path) -> Iterator[str]:
-    """The address of a transaction-mode pooler before the world's database."""
-    program = shutil.which("pgbouncer")
-    if program is None:
-        pytest.skip("pgbouncer is not installed")
-    port, name = free_port(), world.database_url.rpartition("/")[2]
-    (tmp_path / "users").write_text('"postgres" ""\n')
-    (tmp_path / "pgbouncer.ini").write_text(
-        f"[databases]\n{name} = host=127.0.0.1 port={world.servers.postgres.port}\n"
-        f"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\nauth_type=trust\n"
-        f"auth_file={tmp_path}/users\npool_mode=transaction\nunix_socket_dir=\n"
-        "default_pool_size=5\n"
-    )
-    for path in (tmp_path, *tmp_path.parents[:2], *tmp_path.iterdir()):
-        path.chmod(0o755)
-    process = Popen(
-        [program, "-u", "nobody", str(tmp_path / "pgbouncer.ini")],
-        stdout=DEVNULL,
-        stderr=DEVNULL,
-    )
-    yield f"postgresql://postgres@127.0.0.1:{port}/{name}"
-    process.terminate()
-    process.wait()
-
-
-async def test_a_transaction_mode_pooler_is_found_and_refused(
-    world: World, pooler: str
+async def test_a_pooler_without_sessions_is_found_and_refused(
+    world: World, tmp_path: Path
 ) -> None:
-    part = Part("listener", world.environment(DATABASE_URL=pooler, HEALTH_PORT="0"), 0)
-    world.parts.append(part)
-    await part.start()
-    await eventually(lambda: part.logged("can't go on"), "it gave up")
-    assert await part.exited() == 1
-    [line] = [line for line in part.lines if line["message"] == "can't go on"]
-    assert "pooler in transaction mode" in line["reason"]
+    with running_pooler(world, tmp_path) as pooler:
+        for database, told in {
+            "transaction": "pooler in transaction mode",
+            "statement": "pooler in transaction mode",
+            "session?schema=public": "unsupported startup parameter: search_path",
+        }.items():
+            url = f"{pooler}/{database}"
+            part = Part("listener", world.environment(DATABASE_URL=url, HEALTH_PORT="0"), 0)
+            world.parts.append(part)
+            await part.start()
+            assert await part.exited() == 1
+            [line] = [line for line in part.lines if line["message"] == "can't go on"]
+            assert told in line["reason"]
 
 
 async def test_the_log_is_pruned_of_what_the_saved_cursor_has_seen(world: World) -> None:

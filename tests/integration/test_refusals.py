@@ -12,7 +12,15 @@ import jwt
 import pytest
 
 from tests.integration.conftest import World
-from tests.integration.processes import HANG_SECONDS, SECRET, WS_PATH, Client, Part, token
+from tests.integration.processes import (
+    HANG_SECONDS,
+    SECRET,
+    WS_PATH,
+    Client,
+    Part,
+    connected,
+    token,
+)
 
 ADA = "0000ada0-0000-4000-8000-000000000001"
 APOLLO = "a9011000-0000-4000-8000-000000000001"
@@ -112,6 +120,12 @@ async def test_a_bad_or_foreign_project_is_refused(world: World, gateway: Part) 
         if query not in ("", "?project_id="):  # a v1 client may come without
             told = await refused_v1(world, gateway, query, GOOD)
             assert told == (4000 + status, code), name
+    async with connected(world.http, gateway, "", world.ada, v1=True) as client:
+        greeting = await client.next()
+        assert (greeting["type"], list(greeting["cursors"])) == (
+            "connected",
+            [f"user:{world.ada}"],
+        )
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,7 @@ def test_what_names_no_host_is_no_rule(rule: str) -> None:
 def test_the_project_is_canonical_or_refused() -> None:
     assert offer(project_ids=["007"]).project_id("bigint") == "7"
     assert offer(project_ids=["7", "7"]).project_id("bigint") == "7"
+    assert offer(project_ids=["", "7"]).project_id("bigint") == "7"
     for wrong in ([], [""], ["x"], ["7", "8"]):
         refusal = offer(project_ids=wrong).project_id("bigint")
         assert isinstance(refusal, Refusal)
