@@ -34,6 +34,11 @@ class _Pool:
     async def acquire(self) -> AsyncIterator["_Pool"]:
         yield self
 
+    @asynccontextmanager
+    async def transaction(self, *, readonly: bool) -> AsyncIterator[None]:
+        assert readonly
+        yield
+
     async def fetchval(self, _sql: str) -> list[str]:
         return ["app", "public"]
 
@@ -88,6 +93,30 @@ async def test_a_query_that_fails_is_no_answer_and_the_next_is_sent(failure: Exc
     assert await _ask(access, [PAIR]) == [f"{type(failure).__name__}: {failure}"]
     access = _access(pool)
     assert await _ask(access, [PAIR]) == [True]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        asyncpg.InvalidCachedStatementError("cached statement plan is invalid"),
+        asyncpg.OutdatedSchemaCacheError("unexpected number of attributes"),
+        asyncpg.InternalServerError("cache lookup failed for type 16385"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+@pytest.mark.parametrize("times", [1, 2])
+async def test_what_a_migration_made_invalid_is_asked_once_more(
+    failure: Exception, times: int
+) -> None:
+    failures = [failure] * times
+
+    def fail(pairs: list[Pair]) -> list[Pair]:
+        if failures:
+            raise failures.pop()
+        return pairs
+
+    told = f"{type(failure).__name__}: {failure}"
+    assert await _ask(_access(_Pool(fail)), [PAIR]) == [True if times == 1 else told]
 
 
 async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:
