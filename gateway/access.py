@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Set
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -26,6 +27,7 @@ BATCH_SECONDS: Final = 2.0  # of a query of all that is wanted
 PIECE_SECONDS: Final = 0.5  # of one that looks for what is slow
 SLOW_SECONDS: Final = 10.0
 LEARN_SECONDS: Final = 2.0
+PATH_SECONDS: Final = 10.0
 MAX_ROWS: Final = 10_000
 _PIECES: Final = 8
 _UNANSWERED: Final = (
@@ -34,6 +36,13 @@ _UNANSWERED: Final = (
     asyncpg.InterfaceError,
     # a pooled session that the server has told its end, and whose closing has not come yet
     asyncpg.InternalClientError,
+)
+# A migration has replaced what the session or the driver remembered. Both have forgotten it by
+# now, so the question can be asked once more.
+_OUTDATED: Final = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+    asyncpg.InternalServerError,  # "cache lookup failed for ..."
 )
 _SET_PATH: Final = "select pg_catalog.set_config('search_path', $1, true)"
 _ENDED: Final = "the gateway is shutting down"
@@ -98,7 +107,8 @@ class Access:
         self._rules = rules
         self._own_path = search_path  # instead of the one that the role has
         self._sql = bounded_sql(rules.query, MAX_ROWS + 1)
-        self._search_path: str | None = None
+        self._search_path = ""
+        self._path_until = -inf  # a migration may make or drop a schema of it
         self._database = ""  # which one was asked last, if it tells
         self._is_doubtful = False
         self.is_answered = True  # the last query
@@ -222,7 +232,7 @@ class Access:
     async def _connect_anew(self) -> None:
         """Ask on new connections: DATABASE_URL may lead to another server by now."""
         self._is_doubtful = False
-        self._search_path = None
+        self._path_until = -inf
         await self._pool.expire_connections()
 
     def _without_slow(self, question: Question) -> list[Question]:
@@ -261,7 +271,14 @@ class Access:
             log.warning("access queries failed", extra={"count": count, "reason": reason[:300]})
 
     async def _allowed(self, pairs: Collection[Pair], seconds: float) -> set[Pair]:
-        """Those of the pairs that may hear. Raises what the driver does.
+        """Those of the pairs that may hear. Raises what the driver does."""
+        try:
+            return await self._ask_database(pairs, seconds)
+        except _OUTDATED:
+            return await self._ask_database(pairs, seconds)
+
+    async def _ask_database(self, pairs: Collection[Pair], seconds: float) -> set[Pair]:
+        """The same, as the session remembers tables and types.
 
         In one transaction, so that the settings hold behind a pooler too. Where row-level
         security would leave rows out, PostgreSQL refuses the query.
@@ -270,8 +287,10 @@ class Access:
         self._pairs.inc(len(pairs))
         projects, users = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         async with self._pool.acquire() as connection:
-            if self._search_path is None:
+            now = asyncio.get_running_loop().time()
+            if now >= self._path_until:
                 self._search_path = await self._find_path(connection)
+                self._path_until = now + PATH_SECONDS
                 self._database = await _database_of(connection)
             # a standby refuses the first statement: its answers may be old
             await connection.execute(

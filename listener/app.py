@@ -46,6 +46,7 @@ class Listener:
         self._role = "connecting"
         self._part: Standby | Leader | None = None
         self._was_admitted = False
+        self._is_verified = False
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Leader and standby are ready alike: a standby is what takes over."""
@@ -98,7 +99,10 @@ class Listener:
             connection,
         ):
             membership = Membership(connection, self._rules.access)
-            await membership.verify()
+            if not self._is_verified:
+                # Once: what a migration breaks later is waited out, and ends no listener.
+                await membership.verify()
+                self._is_verified = True
             await session.listen(self._mailbox.receive)
             backoff.reset()
             self._was_admitted = True  # if that ends, the password is being changed, say

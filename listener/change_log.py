@@ -7,7 +7,13 @@ from typing import Final
 
 import asyncpg
 
-from listener.core.leadership import MAX_ROWS_PER_READ, Batch, LogCursor, WakeUpHolder
+from listener.core.leadership import (
+    MAX_ROWS_PER_READ,
+    Batch,
+    CaptureState,
+    LogCursor,
+    WakeUpHolder,
+)
 from listener.core.log_row import LogRow
 from listener.core.publication import USER_MAX_ROWS, PublicationRules
 from listener.pg_link import Connection, telling_loss
@@ -17,6 +23,7 @@ READ_SQL: Final = (_SQL / "read.sql").read_text()
 _BACKLOG: Final = (_SQL / "backlog.sql").read_text()
 _LOG: Final = "neverstale.change_log l"
 _READABLE: Final = f"({(_SQL / 'readable.sql').read_text()}) l"
+_CAPTURE: Final = (_SQL / "capture.sql").read_text()
 _PRUNE: Final = (_SQL / "prune.sql").read_text()
 MAX_ROWS_PER_PRUNE: Final = 20_000
 _PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
@@ -154,6 +161,10 @@ class ChangeLog:
             rows = await self._connection.fetch(_WAKE_UP_HOLDERS)
         return frozenset(WakeUpHolder(*row) for row in rows)
 
+    async def capture(self) -> CaptureState:
+        """Whether the triggers are as they were installed."""
+        return await read_capture(self._connection)
+
     async def tell_moved(self) -> None:
         """Log what is below moved parents once more, if all that may have written there while
         they moved has ended; of those moved since, remember whom to wait for.
@@ -181,6 +192,13 @@ class ChangeLog:
         """Whether anybody ever sent a raw NOTIFY: those are gone if nobody listens."""
         async with telling_loss():
             return bool(await self._connection.fetchval(_IS_SEEN_RAW))
+
+
+async def read_capture(connection: Connection) -> CaptureState:
+    """Compare the triggers with what was installed. Raises ``PgLost``."""
+    async with telling_loss():
+        [row] = await connection.fetch(_CAPTURE)
+    return CaptureState(row["fingerprint"] or "none", tuple(row["differences"]))
 
 
 def _log_row(row: "asyncpg.Record") -> LogRow:

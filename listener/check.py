@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 
+from listener.change_log import read_capture
 from listener.install import (
     IS_INSTALLED,
     Config,
@@ -25,9 +26,6 @@ _SQL: Final = Path(__file__).parent / "sql"
 _MISPLACED: Final = (_SQL / "misplaced.sql").read_text()
 _FOREIGN: Final = (_SQL / "foreign.sql").read_text()
 _SUBSCRIPTIONS: Final = (_SQL / "subscriptions.sql").read_text()
-_PARTITIONED: Final = """\
-select name from unnest($1::text[]) as name
-  join pg_class on oid = to_regclass(name) where relkind = 'p' order by 1"""
 _RESTORED: Final = """\
 select count(*) from neverstale.change_log
  where xid >= pg_snapshot_xmax(pg_current_snapshot())"""
@@ -59,7 +57,8 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
     try:
         plan = await plan_install(connection, config)
     except ConfigError as exc:  # what it names is not there (any more)
-        return Findings(tuple(exc.problems))
+        differences = (await read_capture(connection)).differences
+        return Findings((*exc.problems, *(f"{one}: {_RUN_INSTALL}" for one in differences)))
     problems = [
         f"{trigger.name} on {trigger.table.sql} is missing or differs: {_RUN_INSTALL}"
         for trigger in plan.create
@@ -140,11 +139,6 @@ async def _find_notes(connection: Connection, plan: Plan) -> list[str]:
         "applies is not captured; watch the table where it is changed, or tell of it by "
         "neverstale.notify()"
         for row in await connection.fetch(_SUBSCRIPTIONS, list(watched))
-    ]
-    notes += [
-        f"{row['name']} is partitioned: DETACH or DROP of a partition with rows is not "
-        "captured; delete or truncate them first"
-        for row in await connection.fetch(_PARTITIONED, list(watched))
     ]
     return notes + await _find_loose_parents(connection, plan.watched, watched)
 

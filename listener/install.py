@@ -40,6 +40,7 @@ _SQL: Final = Path(__file__).parent / "sql"
 SCHEMA_SQL: Final = (_SQL / "schema.sql").read_text()
 _INSTALLED: Final = (_SQL / "installed.sql").read_text()
 _DISABLE: Final = (_SQL / "disable.sql").read_text()
+_DROP_ORPHANS: Final = (_SQL / "orphans.sql").read_text()
 _REMEMBER: Final = """\
 create or replace function neverstale.settings(
     out version integer, out watches text, out log_max_bytes bigint, out disabled boolean
@@ -128,6 +129,7 @@ async def install(
         plan = await plan_install(connection, config)
         for statement in plan.statements:
             await connection.execute(statement)
+        await connection.execute(_DROP_ORPHANS)
         known = await connection.fetchval("select watches from neverstale.installation")
         if plan.statements or known != plan.watches:
             await connection.execute(_remember(plan.watches, config))
@@ -199,6 +201,7 @@ async def print_sql(connection: Connection, config: Config, *, owner: str | None
     statements = [
         SCHEMA_SQL,
         *(trigger.sql for trigger in triggers),
+        _DROP_ORPHANS,
         _remember(_digest(triggers), config),
         *(owner_statements(owner, reads) if owner else ()),
         RIGHTS_SQL,
@@ -229,6 +232,13 @@ async def _in_one_transaction(
         raise InstallError(
             f"a table was locked at each of {_TRIES} tries (by a long transaction): "
             "nothing was changed, try again"
+        ) from exc
+    except asyncpg.OutOfMemoryError as exc:
+        locks = await connection.fetchval("show max_locks_per_transaction")
+        raise InstallError(
+            f"{exc}: a lock is needed for each watched table and partition; raise "
+            f"max_locks_per_transaction (now {locks}), restart PostgreSQL, and try again; "
+            "nothing was changed"
         ) from exc
     except asyncpg.InsufficientPrivilegeError as exc:
         raise InstallError(
@@ -267,7 +277,7 @@ async def plan_install(connection: Connection, config: Config) -> Plan:
             and row["always"]
             and row["is_fixed"]
             and row["source"] == trigger.source
-            and row["comment"] == f"neverstale {trigger.digest}"
+            and row["comment"] == trigger.comment
         )
         (unchanged if same else create).append(trigger)
     drop = tuple(

@@ -15,6 +15,7 @@ from listener.core.audience import changed_projects
 from listener.core.leadership import (
     MAX_PUBLISH_TRIES,
     Batch,
+    CaptureState,
     LogCursor,
     OwnerWatch,
     Place,
@@ -25,17 +26,19 @@ from listener.core.leadership import (
     decide_batch,
     decide_liveness,
     needs_barrier,
+    weigh_capture,
 )
 from listener.core.log_row import LogRow
 from listener.core.publication import Publication, PublicationRules, Reset, plan_publication
 from listener.mailbox import Mailbox
-from listener.membership import Membership
+from listener.membership import Membership, MembersRefused
 from listener.publisher import Publisher, Refused
 from shared.backoff import Backoff
 from shared.core.redis_server import RedisServer
 from shared.redis_link import LOOK_SECONDS, RedisLost
 
 TICK_SECONDS: Final = 1.0
+CAPTURE_SECONDS: Final = 2.0
 RESET_SECONDS: Final = 1.0
 REDIS_RETRY_SECONDS: Final = 1.0
 OWNER_SECONDS: Final = 0.5
@@ -78,6 +81,11 @@ class LeaderMetrics:
         self.is_leader = Gauge(
             "neverstale_is_leader", "1 while this process leads", registry=registry
         )
+        self.capture_differences = Gauge(
+            "neverstale_capture_differences",
+            "Triggers, functions and partitions that are not as they were installed",
+            registry=registry,
+        )
         self.pruned = Counter(
             "neverstale_log_rows_pruned_total", "Change log rows pruned", registry=registry
         )
@@ -91,6 +99,7 @@ class _Timers:
     reset: float = 0.0
     prune: float = 0.0
     look: float = 0.0
+    capture: float = 0.0
 
 
 class Leader:
@@ -126,6 +135,8 @@ class Leader:
         self._wake_up = WakeUpWatch()
         self._raw_resets = ResetPace()
         self._publish_tries = 0  # of the batch that is next
+        self._capture = CaptureState()
+        self._lacks_members = False
 
     async def lead(self) -> None:
         """Never returns. Raises ``PgLost``.
@@ -151,6 +162,7 @@ class Leader:
 
     async def _lead_on_link(self, backoff: Backoff) -> None:
         state = await self._adopt()
+        await self._look_at_capture()
         place = decide_adoption(
             state,
             redis_identity=self._server.identity,
@@ -184,6 +196,12 @@ class Leader:
     async def _step_or_reset(self, place: Place) -> Place | Reset:
         try:
             return await self._step(place)
+        except MembersRefused as exc:
+            # The rows are read again, and told, but not to members; a reset follows once these
+            # can be asked for, and until then clients are not told that they are live.
+            log.error("members can't be asked for", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
+            self._lacks_members = True
+            return place
         except (BadValue, Refused) as exc:
             # trying again would give the same, and hold everything after it
             log.error("changes can't be told one by one", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
@@ -191,9 +209,10 @@ class Leader:
 
     async def _step(self, place: Place) -> Place | Reset:
         """One read, with all that follows from it, up to the time of the next one."""
-        batch = await self._read(place.cursor)
-        if batch.is_skipping:
-            await self._note_skipped(batch)
+        read = await self._read(place.cursor)
+        batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
+        if batch.is_skipping or batch.has_skipped != read.has_skipped:
+            await self._note_skipped(read)
         judged = decide_liveness(place, batch)
         if isinstance(judged, Reset):
             return judged
@@ -216,6 +235,7 @@ class Leader:
             await self._save(place, tick_lag_ms=round(batch.oldest_age * 1000))
             self._timers.tick = now
             await self._watch_wake_up()
+            await self._watch_schema(now)
             if batch.has_moved:
                 await self._log.tell_moved()
             await self._prune(place, now)
@@ -271,13 +291,36 @@ class Leader:
             )
 
     async def _note_skipped(self, batch: Batch) -> None:
-        if not batch.has_skipped:
+        if batch.is_skipping and not batch.has_skipped:
             log.warning("changes are not captured: the log is full, or disabled")
         await self._log.note_skipped(skipped=True)
 
+    async def _watch_schema(self, now: float) -> None:
+        """See what migrations have ended, and whether it is whole again."""
+        if self._capture.is_new or now - self._timers.capture >= CAPTURE_SECONDS:
+            await self._look_at_capture()
+        if self._lacks_members:
+            self._lacks_members = not await self._membership.can_be_asked()
+
+    async def _look_at_capture(self) -> None:
+        """See whether the triggers are as they were installed, and tell of any change once."""
+        self._timers.capture = asyncio.get_running_loop().time()
+        found = await self._log.capture()
+        before = self._capture
+        is_new = found.fingerprint != before.fingerprint
+        self._capture = replace(found, is_new=is_new)
+        self._metrics.capture_differences.set(len(found.differences))
+        if found.differences and found.differences != before.differences:
+            log.error(
+                "changes are not captured: run python -m listener install",
+                extra={"count": len(found.differences), "differences": found.differences},
+            )
+        elif is_new and before.fingerprint:
+            log.info("triggers, functions or partitions of watched tables were changed")
+
     async def _plan(self, rows: Sequence[LogRow]) -> Publication | Reset:
         changed = changed_projects(rows, self._rules.access, self._rules.project_resources)
-        members = await self._membership.of(changed)
+        members = {} if self._lacks_members else await self._membership.of(changed)
         if members is None:
             return Reset("bulk_change")
         return plan_publication(rows, members, self._rules)
@@ -348,9 +391,18 @@ class Leader:
         await asyncio.sleep(max(0.0, self._timers.reset + RESET_SECONDS - loop.time()))
         losses = self._mailbox.losses
         self._server = await self._publisher.server()
+        if cause.reason == "log_lost":
+            # Likely by `install`, which waited for whoever wrote beside its triggers. Any other
+            # change of the triggers is left for the next look, which takes a barrier first.
+            await self._look_at_capture()
         batch = await self._log.read(None)
         place = Place(
-            secrets.token_hex(8), batch.cursor, self._server.identity, cause.reason, cause.live
+            secrets.token_hex(8),
+            batch.cursor,
+            self._server.identity,
+            cause.reason,
+            cause.live,
+            capture=self._capture.fingerprint,
         )
         await self._publisher.reset(place)
         self.is_linked = True

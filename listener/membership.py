@@ -47,6 +47,10 @@ _NO_TEXT: Final = (
 log = logging.getLogger(__name__)
 
 
+class MembersRefused(FatalError):
+    """The query does not fit the schema, or a right is missing."""
+
+
 class _Unanswered(Exception):
     """The query failed for the projects that it was asked for, or took too long."""
 
@@ -54,7 +58,7 @@ class _Unanswered(Exception):
 class Membership:
     """The ``[access] members`` of ``invalidation.toml``, asked of the listener's own database.
 
-    Every method raises ``PgLost``, and ``FatalError`` where the query itself is to blame.
+    Every method raises ``PgLost``, and ``MembersRefused`` where the query is to blame.
     """
 
     def __init__(self, connection: Connection, rules: AccessRules) -> None:
@@ -94,6 +98,16 @@ class Membership:
             rows = await self._connection.fetch(HIDDEN_SQL, PROBE, roles)
         return [Hidden(*row) for row in rows]
 
+    async def can_be_asked(self) -> bool:
+        """Whether the query fits the schema (again)."""
+        try:
+            await self._ask([])
+        except MembersRefused:
+            return False
+        except _Unanswered as exc:
+            return isinstance(exc.__cause__, _NO_TEXT)
+        return True
+
     async def of(self, projects: Sequence[str]) -> Members | None:
         """The members of each project; None: they can't be told one by one.
 
@@ -114,7 +128,9 @@ class Membership:
         if not self._rules.members:
             return []
         async with self._asking() as query:
-            rows = await self._connection.fetch(query, list(projects))
+            # not from the driver's cache: ALTER TABLE may change what a cached plan returns
+            statement = await self._connection.prepare(query)
+            rows = await statement.fetch(list(projects))
         return [(project_id, user_id) for project_id, user_id in rows]
 
     @asynccontextmanager
@@ -130,9 +146,9 @@ class Membership:
                     )
                     yield bounded_sql(self._rules.members, MAX_MEMBERS + 1)
             except asyncpg.InsufficientPrivilegeError as exc:
-                raise FatalError(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
+                raise MembersRefused(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
             except asyncpg.SyntaxOrAccessError as exc:
-                raise FatalError(f"{_REFUSED}: {exc}") from exc
+                raise MembersRefused(f"{_REFUSED}: {exc}") from exc
             except _OF_THE_LINK:
                 raise
             except (asyncpg.PostgresError, ValueError) as exc:

@@ -72,6 +72,9 @@ _LOST: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.TransactionRollbackError,
+    # of what a migration has replaced, the session or the driver remembers something older
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.InternalServerError,  # "cache lookup failed for ..."
 )
 # settings in the URL
 _REFUSED: Final = (

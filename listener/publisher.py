@@ -180,6 +180,7 @@ class Publisher:
             "generation": place.generation,
             "redis": place.redis,
             "reason": place.reason,
+            "capture": place.capture,
         }
         await self._write(place, "", fields, 0)
 

@@ -13,6 +13,7 @@ from shared.core.protocol import Reason, as_reason
 
 NET_SECONDS: Final = 0.25
 _UNWOKEN_SECONDS: Final = 0.01
+_UNANNOUNCED_READS: Final = 500
 _FIRST_SECONDS: Final = 0.002
 _LAST_SECONDS: Final = 0.128
 _REST_SECONDS_PER_ROW: Final = 0.00025
@@ -54,7 +55,8 @@ class LogCursor:
 class Place:
     """Where a leader stands: its cursor in PostgreSQL, under this generation in this Redis.
 
-    ``reason`` is that of the newest reset. Not ``live``: triggers skip the log (it is full, or
+    ``reason`` is that of the newest reset, ``capture`` the fingerprint of the triggers that
+    have captured everything since. Not ``live``: triggers skip the log (it is full, or
     disabled), or transactions that may have skipped it are still running: those that began
     before ``barrier``, an xid (None: none was taken yet). A successor takes one anew.
     """
@@ -65,6 +67,20 @@ class Place:
     reason: Reason
     live: bool = True
     barrier: int | None = None
+    capture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureState:
+    """Our triggers, and what belongs to them, as they are in the database.
+
+    ``differences`` from what was installed, a line each. ``fingerprint``: another one after any
+    change, even one that was undone; ``is_new``: than at the look before.
+    """
+
+    fingerprint: str = ""
+    differences: tuple[str, ...] = ()
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +119,29 @@ def decide_adoption(
         return Reset("gap", live)
     if raw_notify_lost:
         return Reset("notify_reconnect", live)
-    return Place(generation, cursor, stored_in, as_reason(reason), live)
+    return Place(
+        generation, cursor, stored_in, as_reason(reason), live, capture=state.get("capture", "")
+    )
+
+
+def weigh_capture(
+    batch: Batch, place: Place, capture: CaptureState, *, lacks_members: bool
+) -> Batch:
+    """The batch, as one that is skipping where triggers differ from what was installed, or
+    members can't be asked for; and as one that has skipped where triggers were changed since
+    the newest reset. A barrier from before a change is void.
+
+    After ``install`` that reset is about to come: it made another identity.
+    """
+    if batch.cursor.identity != place.cursor.identity:
+        return batch
+    was_changed = capture.fingerprint != place.capture
+    is_changing = bool(capture.differences) or (was_changed and capture.is_new)
+    return replace(
+        batch,
+        is_skipping=batch.is_skipping or lacks_members or is_changing,
+        has_skipped=batch.has_skipped or was_changed,
+    )
 
 
 @dataclass(slots=True)
@@ -189,7 +227,9 @@ class ReadSchedule:
     Whoever skipped its NOTIFY was committing while another held the token. So after a wake-up
     or a find the log is read at once, again after 2, 4, 8 .. 128 ms, starting anew with each
     find; the net under it is a read every 250 ms, or every 10 ms while a session that is no
-    writer of ours keeps all others from waking us (``is_unwoken``).
+    writer of ours keeps all others from waking us (``is_unwoken``). A writer may do so too,
+    after SET CONSTRAINTS ALL IMMEDIATE: when the net finds rows that no wake-up has announced,
+    it is a read every 10 ms until one comes, or nothing was found for 5 s.
 
     Anybody may send wake-ups. When 20 in a row found nothing, each further one has to wait for
     10 ms, until a read finds something or a wait ends without one.
@@ -199,9 +239,12 @@ class ReadSchedule:
     is_unwoken: bool = False
     _wake_ups: int = 0  # in a row, each of which found nothing
     _was_woken: bool = False
+    _is_net: bool = False  # the wait that has ended
+    _unannounced: int = 0  # reads left, every 10 ms
 
     def woken(self) -> None:
         self._next = _FIRST_SECONDS
+        self._is_net, self._unannounced = False, 0
         self._wake_ups += 1
         self._was_woken = True
 
@@ -216,10 +259,15 @@ class ReadSchedule:
         """Seconds to wait after a read for the next one, unless a wake-up comes first."""
         if found:
             self._next = _FIRST_SECONDS
+            if self._is_net or self._unannounced:
+                self._unannounced = _UNANNOUNCED_READS
         wait, self._next = self._next, self._next * 2
         if wait > _LAST_SECONDS:
             wait = self._next = NET_SECONDS
-        return min(wait, _UNWOKEN_SECONDS) if self.is_unwoken else wait
+        self._is_net = wait == NET_SECONDS
+        self._unannounced = max(0, self._unannounced - 1)
+        is_unwoken = self.is_unwoken or self._unannounced
+        return min(wait, _UNWOKEN_SECONDS) if is_unwoken else wait
 
 
 @dataclass(frozen=True, slots=True)

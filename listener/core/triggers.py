@@ -101,10 +101,17 @@ class Trigger:
         return quoted.removeprefix(tag).removesuffix(tag)
 
     @property
+    def comment(self) -> str:
+        """The comment of the function, by which ``install`` finds the trigger unchanged, and a
+        leader what was installed (capture.sql).
+        """
+        source = hashlib.sha256(self.source.encode()).hexdigest()
+        return f"neverstale {self.digest} {source} {self.table.sql}"
+
+    @property
     def sql(self) -> str:
-        """All its statements; by the digest in the comment ``install`` finds it unchanged."""
-        digest = quote_literal(f"neverstale {self.digest}")
-        comment = f"comment on function {self.function}() is {digest};"
+        """All its statements."""
+        comment = f"comment on function {self.function}() is {quote_literal(self.comment)};"
         return "\n".join((*self.statements, comment))
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 
 from listener.core import leadership
-from listener.core.leadership import Batch, LogCursor
+from listener.core.leadership import Batch, CaptureState, LogCursor
 from listener.core.log_row import LogRow
 from listener.pg_link import PgLost
 from tests.simulation.clockwork import Calls
@@ -257,6 +257,9 @@ class Connection:
 
     async def wake_up_holders(self) -> frozenset[leadership.WakeUpHolder]:
         return frozenset()
+
+    async def capture(self) -> CaptureState:
+        return CaptureState()
 
     async def note_skipped(self, *, skipped: bool) -> None:
         def note() -> None:

@@ -101,6 +101,30 @@ async def test_a_query_that_fails_is_no_answer_and_the_next_is_sent(failure: Exc
     assert await _ask(access, [PAIR]) == [True]
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [
+        asyncpg.InvalidCachedStatementError("cached statement plan is invalid"),
+        asyncpg.OutdatedSchemaCacheError("unexpected number of attributes"),
+        asyncpg.InternalServerError("cache lookup failed for type 16385"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+@pytest.mark.parametrize("times", [1, 2])
+async def test_what_a_migration_made_invalid_is_asked_once_more(
+    failure: Exception, times: int
+) -> None:
+    failures = [failure] * times
+
+    def fail(pairs: list[Pair]) -> list[Pair]:
+        if failures:
+            raise failures.pop()
+        return pairs
+
+    told = f"{type(failure).__name__}: {failure}"
+    assert await _ask(_access(_Pool(fail)), [PAIR]) == [True if times == 1 else told]
+
+
 async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:
     class Never(_Pool):
         async def fetch(self, *_: Any) -> list[Pair]:

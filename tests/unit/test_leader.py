@@ -16,7 +16,14 @@ from redis.exceptions import (
 )
 
 from listener.change_log import BadValue, ChangeLog
-from listener.core.leadership import MAX_PUBLISH_TRIES, Batch, LogCursor, Place, WakeUpHolder
+from listener.core.leadership import (
+    MAX_PUBLISH_TRIES,
+    Batch,
+    CaptureState,
+    LogCursor,
+    Place,
+    WakeUpHolder,
+)
 from listener.core.log_row import LogRow
 from listener.core.publication import Publication, PublicationRules
 from listener.leader import Leader, LeaderMetrics
@@ -42,6 +49,7 @@ class Log:
         self.written: list[LogRow] = []
         self.rows: list[LogRow] = [ROW]
         self.is_seen = False
+        self.capture_state = CaptureState()
         self.on_read: Callable[[LogCursor], None] = lambda _: None
         self.on_write: Callable[[], None] = lambda: None
 
@@ -63,6 +71,9 @@ class Log:
 
     async def prune(self, _saved: LogCursor) -> int:
         return 0
+
+    async def capture(self) -> CaptureState:
+        return self.capture_state
 
     async def wake_up_holders(self) -> frozenset[WakeUpHolder]:
         return frozenset()

@@ -8,6 +8,7 @@ import pytest
 from listener.core.leadership import (
     MAX_ROWS_PER_READ,
     Batch,
+    CaptureState,
     LeaderWatch,
     LogCursor,
     OwnerWatch,
@@ -22,6 +23,7 @@ from listener.core.leadership import (
     needs_barrier,
     parse_log_cursor,
     rest_after,
+    weigh_capture,
 )
 from listener.core.log_row import LogRow
 from listener.core.notification import Malformed, parse_notification
@@ -173,6 +175,17 @@ def test_a_leader_that_nobody_can_wake_reads_every_10_ms() -> None:
     assert [schedule.next_wait(found=False) for _ in range(4)] == [0.002, 0.004, 0.008, 0.01]
 
 
+def test_rows_that_no_wake_up_announced_are_looked_for_every_10_ms_for_5_seconds() -> None:
+    schedule = ReadSchedule()
+    assert schedule.next_wait(found=False) == 0.25
+    waits = [schedule.next_wait(found=number in (0, 50)) for number in range(600)]
+    assert max(waits[:549]) == 0.01
+    assert waits[549:] == [0.25] * 51
+    schedule.next_wait(found=True)
+    schedule.woken()
+    assert [schedule.next_wait(found=False) for _ in range(8)][-1] == 0.25
+
+
 def test_who_has_the_wake_up_lock_at_two_looks_keeps_it_and_is_named_once() -> None:
     writer, keeper = WakeUpHolder(1, "app", "9:00"), WakeUpHolder(2, "stranger", "8:00")
     watch = WakeUpWatch()
@@ -258,6 +271,29 @@ def test_what_was_noted_in_the_database_outlives_the_state_in_redis() -> None:
     assert fresh == replace(HERE, live=False, barrier=9)
     assert isinstance(fresh, Place)
     assert liveness(fresh, skipping=False, noted=True, oldest=9) == Reset("log_full")
+
+
+@pytest.mark.parametrize(
+    ("capture", "lacks_members", "weighed"),
+    [
+        (CaptureState("f"), False, (False, False)),
+        (CaptureState("f", is_new=True), False, (False, False)),
+        (CaptureState("f", ("notes",)), False, (True, False)),
+        (CaptureState("g", ("notes",)), False, (True, True)),
+        (CaptureState("g", is_new=True), False, (True, True)),
+        (CaptureState("g"), False, (False, True)),
+        (CaptureState("f"), True, (True, False)),
+    ],
+    ids=["whole", "first look", "differs", "changed, differs", "changed", "settled", "members"],
+)
+def test_triggers_that_were_changed_are_like_a_log_that_was_skipped(
+    capture: CaptureState, *, lacks_members: bool, weighed: tuple[bool, bool]
+) -> None:
+    place = replace(HERE, capture="f")
+    read = weigh_capture(batch(), place, capture, lacks_members=lacks_members)
+    assert (read.is_skipping, read.has_skipped) == weighed
+    installed = batch(cursor=LogCursor("another", "10:20:"))
+    assert weigh_capture(installed, place, capture, lacks_members=True) == installed
 
 
 def test_a_successor_is_not_live_where_the_state_is_not() -> None:
