@@ -1,9 +1,6 @@
 import asyncio
 
-import pytest
-
 from listener.pg_link import open_links
-from shared.lifecycle import FatalError
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS
 
@@ -56,9 +53,3 @@ async def test_what_the_database_sets_for_the_app_does_not_bind_us(world: World)
     for row in rows:
         expected = "read committed" if row["name"].startswith("default") else "0"
         assert row["setting"] == expected, row["name"]
-
-
-async def test_an_option_of_the_url_that_cannot_be_is_told_once(world: World) -> None:
-    with pytest.raises(FatalError, match=r"DATABASE_URL: .*sslmode"):
-        async with open_links(f"{world.database_url}?sslmode=bogus"):
-            pass
