@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final, TextIO
 
+import asyncpg
+
 from listener.app import Listener
 from listener.check import check
 from listener.core.discovery import UndecidedError, discover
