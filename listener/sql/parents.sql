@@ -32,6 +32,8 @@ with recursive reached (classid, objid, number) as (
     select unnest(numbers) as number from tables where oid = $2::regclass
     except
     select unnest(here) from keys where conrelid = $2::regclass
+    except
+    select unnest(there) from used where conrelid = $2::regclass and confrelid = conrelid -- its own parent
 )
 select n.nspname as schema, c.relname as name,
        array(select attname::text from pg_attribute where attrelid = c.oid and attnum = any (tables.numbers)) as columns,
