@@ -163,6 +163,7 @@ class PostgresServer(Server):
 
     def __init__(self, folder: Path, port: int = 0, *, programs: Path | None = None) -> None:
         super().__init__(folder, port)
+        self.max_connections = 200
         self._programs = programs
 
     @property
@@ -227,7 +228,7 @@ class PostgresServer(Server):
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": "",
-            "max_connections": "200",
+            "max_connections": str(self.max_connections),
         }
         return [
             str(programs / "postgres"),

@@ -1,13 +1,14 @@
 """A PostgreSQL that lets nobody in for a while, or lets nobody write by default."""
 
-import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
 
-from tests.integration.conftest import Database, World
-from tests.integration.processes import connected, eventually
+from tests.integration.conftest import World
+from tests.integration.processes import Part, connected, eventually
 from tests.integration.test_failover import assert_consistent_after, assert_flows, insert_tasks
 
 ROLE = "neverstale_changing"
@@ -16,50 +17,50 @@ select pg_terminate_backend(pid) from pg_stat_activity
  where application_name like 'neverstale %'"""
 
 
-async def fill_connections(url: str) -> "list[Database]":
-    """Take all that are left."""
-    taken: list[Database] = []
-    while True:
-        tries = (asyncpg.connect(url) for _ in range(10))
-        answers = await asyncio.gather(*tries, return_exceptions=True)
-        taken += [one for one in answers if not isinstance(one, BaseException)]
-        refusals = [one for one in answers if isinstance(one, BaseException)]
-        if refusals:
-            assert isinstance(refusals[0], asyncpg.TooManyConnectionsError), refusals
-            return taken
+@asynccontextmanager
+async def no_connection_for(world: World, listener: Part) -> AsyncIterator[None]:
+    """All that there are, taken before the listener has its own again."""
+    async with AsyncExitStack() as taken:
+        while await role_of(world, listener) != "connecting":
+            await world.database.execute(CUT)
+            with suppress(asyncpg.TooManyConnectionsError):
+                while True:
+                    connection = await asyncpg.connect(world.database_url)
+                    taken.push_async_callback(connection.close)
+        yield
+
+
+async def role_of(world: World, listener: Part) -> str:
+    async with world.http.get(f"{listener.url}/readyz") as response:
+        return str((await response.json())["role"])
 
 
 async def test_no_connections_are_left(own_world: World) -> None:
     """Who has one keeps it; who needs one waits, refuses newcomers and says so."""
     world = own_world
+    world.servers.postgres.stop()
+    world.servers.postgres.max_connections = 15
+    world.servers.postgres.start()
+    await world.reconnect_database()
     listener = await world.listener()
     gateway = await world.gateway()
     async with world.client(gateway, world.apollo, world.ada) as client:
-        await world.database.execute(CUT)
-        taken = await fill_connections(world.database_url)
-        changed = await insert_tasks(world, 3)
-        lost = "postgresql lost"
-        await eventually(
-            lambda: any(
-                line["message"] == lost and "TooManyConnectionsError" in line["reason"]
-                for line in listener.lines
-            ),
-            "the listener says why",
-        )
-        await listener.ready(world.http, status=503, role="connecting")
-        async with connected(
-            world.http, gateway, world.apollo, world.grace, v1=True
-        ) as refused:
-            assert (await refused.next())["code"] == "unavailable"
-            assert await refused.closed() == 1013
-        await gateway.ready(world.http, degraded=["database"])
-        for connection in taken:
-            connection.terminate()
+        async with no_connection_for(world, listener):
+            changed = await insert_tasks(world, 3)
+            async with connected(
+                world.http, gateway, world.apollo, world.grace, v1=True
+            ) as refused:
+                assert (await refused.next())["code"] == "unavailable"
+                assert await refused.closed() == 1013
+            await gateway.ready(world.http, degraded=["listener", "database"])
+            await listener.ready(world.http, status=503, role="connecting")
         await listener.ready(world.http, role="leader")
         await assert_consistent_after(client, changed)
         await assert_flows(world, client)
         async with world.client(gateway, world.apollo, world.ada):
             await gateway.ready(world.http, degraded=[])
+    said = "TooManyConnectionsError"
+    assert any(said in line.get("reason", "") for line in listener.lines), "it says why"
 
 
 async def test_a_password_is_changed_under_way(own_world: World, tmp_path: Path) -> None:

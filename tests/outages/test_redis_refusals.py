@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from tests.chaos.background import background
 from tests.integration.conftest import World
-from tests.integration.processes import HANG_SECONDS, WS_PATH, eventually, token
+from tests.integration.processes import HANG_SECONDS
 from tests.integration.redis_pair import command
 from tests.integration.test_failover import (
     assert_consistent_after,
@@ -138,19 +138,3 @@ async def fill(world: World) -> None:
                     pipeline.set(key, _FILLER, ex=3600 if one % 2 else None)  # type: ignore[unused-awaitable]
                 await pipeline.execute(raise_on_error=False)
             await asyncio.sleep(0.005)
-
-
-async def test_a_gateway_waits_for_a_redis_that_takes_no_reads(own_world: World) -> None:
-    """A newcomer's log can't be made in a full Redis: the gateway says so."""
-    world, valkey = own_world, own_world.servers.valkey
-    await world.listener()
-    gateway = await world.gateway()
-    await command(valkey, "CONFIG", "SET", "maxmemory", 1)
-    async with world.http.ws_connect(
-        f"{gateway.url}{WS_PATH}?project_id={world.apollo}",
-        headers={"Authorization": f"Bearer {token(world.ada)}"},
-    ):
-        await eventually(lambda: gateway.logged("redis lost"), "the log could not be made")
-        await gateway.ready(world.http, status=503, redis=False)
-        await command(valkey, "CONFIG", "SET", "maxmemory", 0)
-        await gateway.ready(world.http, redis=True)
