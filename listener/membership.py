@@ -62,9 +62,13 @@ class Membership:
         """Find out whether the query fits the schema, without planning it: that runs what the
         owners of its tables have put into their indexes, as the role that checks.
         """
-        if self._rules.members:
+        if not self._rules.members:
+            return
+        try:
             async with self._asking() as query:
                 await self._connection.prepare(query)
+        except _Unanswered as exc:
+            raise FatalError(f"{_REFUSED}: {exc}") from exc
 
     async def can_be_asked(self) -> bool:
         """Whether the query fits the schema (again)."""

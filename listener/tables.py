@@ -25,6 +25,8 @@ _DESCRIBE: Final = (_SQL / "describe.sql").read_text()
 _FIND: Final = "select pg_catalog.to_regclass($1)::pg_catalog.oid"
 _LOOKED_UP: Final = (_SQL / "looked_up.sql").read_text()
 PROBE: Final = "pg_temp.neverstale_probe"
+# what an expression that is probed has not caused
+_NOT_ITS_FAULT: Final = (asyncpg.LockNotAvailableError, asyncpg.InsufficientResourcesError)
 
 
 async def describe_watches(connection: Connection, watches: Sequence[Watch]) -> list[Watched]:
@@ -62,7 +64,7 @@ async def looked_up(connection: Connection, text: str, table: Table) -> set[Tabl
     try:
         async with probing(connection, expressions, _row_of_nulls(table)):
             rows = await connection.fetch(_LOOKED_UP, PROBE)
-    except asyncpg.LockNotAvailableError:
+    except _NOT_ITS_FAULT:
         raise
     except asyncpg.PostgresError:  # it wants the row as a whole: the table counts as looked up
         async with probing(connection, expressions, table.sql):
@@ -162,7 +164,7 @@ async def _problem_of(connection: Connection, text: str, table: Table) -> str | 
     try:
         async with probing(connection, [expression_sql(text, table)], table.sql):
             rows = await connection.fetch(_LOOKED_UP, PROBE)
-    except asyncpg.LockNotAvailableError:
+    except _NOT_ITS_FAULT:
         raise
     except asyncpg.PostgresError as exc:
         return str(exc)
