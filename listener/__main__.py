@@ -185,7 +185,7 @@ async def _administer(
                 )
                 _report(plan, config)
             case "check":
-                async with reading(connection):
+                async with telling_loss(), reading(connection):
                     found = await check(connection, config, rules)
                 _say(*(f"note: {note}" for note in found.notes))
                 _complain(*found.problems)
@@ -199,7 +199,8 @@ async def _administer(
                 await uninstall(connection)
                 print("removed: nothing is watched any more")
             case _:
-                _print_sql(await print_sql(connection, config, owner=owner))
+                async with telling_loss():
+                    _print_sql(await print_sql(connection, config, owner=owner))
     finally:
         await connection.close()
     return EXIT_FINE

@@ -79,9 +79,13 @@ class Membership:
         """Find out whether the query fits the schema, without planning it: that runs what the
         owners of its tables have put into their indexes, as the role that checks.
         """
-        if self._rules.members:
+        if not self._rules.members:
+            return
+        try:
             async with self._asking() as query:
                 await self._connection.prepare(query)
+        except _Unanswered as exc:
+            raise FatalError(f"{_REFUSED}: {exc}") from exc
 
     async def find_hidden(self) -> list[Hidden]:
         """What the query reads and a role that was granted what listeners need would not see.

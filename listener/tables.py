@@ -37,6 +37,8 @@ select exists (select from pg_rewrite r
                 where r.ev_class = $1::regclass and d.refobjid <> r.ev_class
                   and d.refclassid = any ('{pg_class,pg_proc,pg_operator}'::regclass[]))"""
 PROBE: Final = "pg_temp.neverstale_probe"
+# what an expression that is probed has not caused
+_NOT_ITS_FAULT: Final = (asyncpg.LockNotAvailableError, asyncpg.InsufficientResourcesError)
 
 
 async def describe_watches(
@@ -86,7 +88,7 @@ async def fetch_of_look_ups(
     try:
         async with probing(connection, expressions, _row_of_nulls(table)):
             return await connection.fetch(query, PROBE, *values)
-    except asyncpg.LockNotAvailableError:
+    except _NOT_ITS_FAULT:
         raise
     except asyncpg.PostgresError:  # it wants the row as a whole: the table counts as looked up
         async with probing(connection, expressions, table.sql):
@@ -230,7 +232,7 @@ async def _problem_of(
         async with probing(connection, expressions[: 1 if id_type is None else 2], table.sql):
             rows = await connection.fetch(_LOOKED_UP, PROBE)
             found = await connection.fetchrow(_VALUE_TYPE, PROBE)
-    except asyncpg.LockNotAvailableError:
+    except _NOT_ITS_FAULT:
         raise
     except asyncpg.IndeterminateCollationError:  # text made of texts of several collations
         return await _problem_of(connection, text, table, key=key, id_type=None)

@@ -355,6 +355,9 @@ async def test_install_with_too_little_lock_memory_names_the_setting(own_world: 
     )
     code, _, errors = await world.command("listener", "install")
     assert (code, "max_locks_per_transaction (now 64)" in errors) == (1, True), errors
-    assert "Traceback" not in errors
+    for command in ("check", "sql"):
+        code, _, errors = await world.command("listener", command)
+        assert "Traceback" not in errors
+        assert (code, "max_locks_per_transaction" in errors) in ((0, False), (1, True)), errors
     await world.database.execute("select pg_advisory_unlock_all()")
     assert await world.install() == 0

@@ -100,8 +100,8 @@ MUTANTS: Final = (
     Mutant(
         "a reset keeps the generation",
         LEADER,
-        "secrets.token_hex(8), batch.cursor,",
-        '"g", batch.cursor,',
+        "secrets.token_hex(8),",
+        '"g",',
     ),
     Mutant(
         "what was skipped is forgotten once the log has room",
