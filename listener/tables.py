@@ -255,7 +255,7 @@ async def _reads_row_alone(connection: Connection, text: str, table: Table) -> b
     try:
         async with probing(connection, [expression_sql(text, table)], _row_of_nulls(table)):
             return not await connection.fetchval(_READS_MORE, PROBE)
-    except asyncpg.LockNotAvailableError:
+    except _NOT_ITS_FAULT:
         raise
     except asyncpg.PostgresError:  # it wants the row as a whole
         return False

@@ -152,10 +152,10 @@ class _Series:
             problems += await self._settle()
             if not migration.resets and any(EVERYBODY in page.told for page in stage.pages):
                 problems.append("everybody was reset")
-        problems += self.writers.faults + stage.ended_parts()
+        problems += self.writers.take_faults() + stage.ended_parts()
         if migration.installs:
             problems += await self._install(must_restart=stage.fixed != fixed)
-            problems += self.writers.faults + stage.ended_parts()
+            problems += self.writers.take_faults() + stage.ended_parts()
         return problems
 
     async def _migrate(self, migration: Migration) -> list[str]:
@@ -208,4 +208,4 @@ class _Series:
         if self._stage.ended_parts():
             await self._stage.start_parts()
         await self._install()
-        _ = self.writers.faults
+        self.writers.take_faults()

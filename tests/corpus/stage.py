@@ -90,8 +90,7 @@ class Stage:
             await part.start()
             await part.ready(self.world.http)
         if not self.world.parts:
-            await self.world.listener()
-            await self.world.gateway()
+            await asyncio.gather(self.world.listener(), self.world.gateway())
 
     def ended_parts(self) -> list[str]:
         """Parts that ended by themselves, with their last words."""

@@ -77,9 +77,8 @@ class Writers:
             for statements in writers
         ]
 
-    @property
-    def faults(self) -> list[str]:
-        """One of each kind since the last call."""
+    def take_faults(self) -> list[str]:
+        """Those since the last call, each kind once."""
         found = dict.fromkeys(fault for writer in self.writers for fault in writer.faults)
         for writer in self.writers:
             writer.faults.clear()
