@@ -285,6 +285,11 @@ class _Pool:
     async def acquire(self) -> "AsyncIterator[_Pool]":
         yield self
 
+    @asynccontextmanager
+    async def transaction(self, *, readonly: bool) -> AsyncIterator[None]:
+        assert readonly
+        yield
+
     async def fetchval(self, _query: str) -> list[str]:
         return ["public"]
 
