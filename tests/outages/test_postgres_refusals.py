@@ -68,7 +68,7 @@ async def test_a_password_is_changed_under_way(own_world: World, tmp_path: Path)
     the file that ``passfile`` names.
     """
     world, postgres = own_world, own_world.servers.postgres
-    await world.database.execute(f"create role {ROLE} superuser login password 'first'")
+    await world.database.execute(f"create role {ROLE} superuser login password 'aged-secret'")
     rules = postgres.folder / "pg_hba.conf"
     trusting = rules.read_text()
     rules.write_text(f"host all {ROLE} 127.0.0.1/32 scram-sha-256\n{trusting}")
@@ -79,13 +79,13 @@ async def test_a_password_is_changed_under_way(own_world: World, tmp_path: Path)
         passwords.write_text(f"127.0.0.1:*:*:{ROLE}:{password}\n")
         os.chmod(passwords, 0o600)
 
-    write_password("first")
+    write_password("aged-secret")
     url = world.database_url.replace("postgres@", f"{ROLE}@")
     world.more["DATABASE_URL"] = f"{url}?passfile={passwords}"
     listener = await world.listener()
     gateway = await world.gateway()
     async with world.client(gateway, world.apollo, world.ada) as client:
-        await world.database.execute(f"alter role {ROLE} password 'second'")
+        await world.database.execute(f"alter role {ROLE} password 'fresh-secret'")
         await assert_flows(world, client)
         await world.database.execute(CUT)
         await listener.ready(world.http, status=503, role="connecting")
@@ -100,12 +100,12 @@ async def test_a_password_is_changed_under_way(own_world: World, tmp_path: Path)
         ) as refused:
             assert (await refused.next())["code"] == "unavailable"
         changed = await insert_tasks(world, 3)
-        write_password("second")
+        write_password("fresh-secret")
         await listener.ready(world.http, role="leader")
         await assert_consistent_after(client, changed)
         async with world.client(gateway, world.apollo, world.ada) as newcomer:
             await assert_flows(world, newcomer)
-    assert "second" not in "".join(listener.raw_lines + gateway.raw_lines)
+    assert "-secret" not in "".join(listener.raw_lines + gateway.raw_lines)
 
 
 async def test_a_database_that_is_read_only_by_default_is_followed(own_world: World) -> None:
