@@ -35,6 +35,11 @@ class _Pool:
     async def acquire(self) -> AsyncIterator["_Pool"]:
         yield self
 
+    @asynccontextmanager
+    async def transaction(self, *, readonly: bool) -> AsyncIterator[None]:
+        assert readonly
+        yield
+
     async def fetchval(self, _sql: str) -> list[str]:
         return ["app", "public"]
 
