@@ -328,8 +328,8 @@ MUTANTS: Final = (
     Mutant(
         "plain clients are not told that access changed",
         "gateway/fanout.py",
-        "    if not connection.is_v1:\n        for payload",
-        "    if connection.is_v1:\n        for payload",
+        "            connection.tell_access_changed(project_id)\n",
+        "            pass\n",
         (REVOCATION,),
     ),
     # --- the scripts
