@@ -2,10 +2,11 @@
 
 A fault in Python is a pair of snippets, the code as it is and as it becomes. Where the code is,
 what its identifiers are called, and how it is laid out, does not count: each identifier of the
-snippet stands for one identifier of the code, and ``...`` for any statements or any expression.
-Attributes, names, arguments and keywords are identifiers alike; built-in names and constants
-stand for themselves. A fault in SQL or Lua is a pair of texts, of which white space does not
-count.
+snippet stands for one identifier of the code, and ``...`` for any expression, or for any
+statements of a block (once in each).
+Attributes, names, arguments and keywords are identifiers alike; constants, and the names of
+built-in functions, types and their methods, stand for themselves. A fault in SQL or Lua is a
+pair of texts, of which white space does not count.
 
 Exactly one place may fit, so a change of the code breaks no fault silently.
 """
@@ -14,8 +15,9 @@ import ast
 import builtins
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -35,6 +37,9 @@ _IDENTIFIERS: Final = {
     ast.MatchClass: ("kwd_attrs",),
     ast.ExceptHandler: ("name",),
 }
+_BUILT_IN: Final = frozenset(
+    name for kind in (builtins, dict, list, set, str, bytes) for name in dir(kind)
+)
 _IGNORED: Final = ("ctx", "type_comment", "kind")
 _BLOCKS: Final = ("body", "orelse", "finalbody")
 
@@ -60,7 +65,7 @@ class _Bound:
     wild: list[Sequence[ast.AST]] = field(default_factory=list)
 
     def name(self, wanted: str, found: str) -> bool:
-        if hasattr(builtins, wanted) or hasattr(builtins, found):
+        if not _BUILT_IN.isdisjoint((wanted, found)):
             return wanted == found
         if wanted in self.names:
             return self.names[wanted] == found
@@ -77,28 +82,28 @@ class _Place:
     bound: _Bound
 
 
-def plant(edit: Edit, tree: Path) -> Path:
-    """Put the fault into the packages of a tree; the file that was changed.
+def plant(edit: Edit, tree: Path) -> None:
+    """Put the fault into the packages of a tree. Raises ``DoesNotFit``."""
+    path, text = find(edit, tree)
+    path.write_text(text)
 
-    Raises ``DoesNotFit``.
-    """
+
+def find(edit: Edit, tree: Path) -> tuple[Path, str]:
+    """The file that has the fault's place, and what its text becomes. Raises ``DoesNotFit``."""
+    texts = {path: path.read_text() for path in _files(tree, edit.language)}
     if edit.language != "py":
-        return _plant_text(edit, tree)
+        return _find_text(edit, texts)
     pattern = _parse(edit.before)
     places = [
-        place
-        for path in _files(tree, "py")
-        for place in _places(pattern, path, ast.parse(path.read_text()))
+        place for path, text in texts.items() for place in _places(pattern, path, _index(text))
     ]
     if len(places) != 1:
         found = ", ".join(f"{p.path.relative_to(tree)}:{_line(p.nodes[0])}" for p in places)
         raise DoesNotFit(f"{len(places)} places fit ({found or 'none'}):\n{edit.before}")
     (place,) = places
-    text = place.path.read_text()
     becoming = [_Filler(place.bound).visit(node) for node in _parse(edit.after)]
-    _check_names(becoming, text)
-    place.path.write_text(_replace(text, place.nodes, becoming))
-    return place.path
+    _check_names(becoming, texts[place.path])
+    return place.path, _replace(texts[place.path], place.nodes, becoming)
 
 
 def _files(tree: Path, language: Language) -> list[Path]:
@@ -107,20 +112,32 @@ def _files(tree: Path, language: Language) -> list[Path]:
     )
 
 
-def _plant_text(edit: Edit, tree: Path) -> Path:
-    words = map(re.escape, edit.before.split())
-    pattern = re.compile(r"\s+".join(words))
-    found = [
-        (path, match)
-        for path in _files(tree, edit.language)
-        for match in pattern.finditer(path.read_text())
-    ]
+def _find_text(edit: Edit, texts: Mapping[Path, str]) -> tuple[Path, str]:
+    pattern = re.compile(r"\s+".join(map(re.escape, edit.before.split())))
+    found = [(path, match) for path, text in texts.items() for match in pattern.finditer(text)]
     if len(found) != 1:
         raise DoesNotFit(f"{len(found)} places fit:\n{edit.before}")
     ((path, match),) = found
-    text = path.read_text()
-    path.write_text(text[: match.start()] + edit.after + text[match.end() :])
-    return path
+    text = texts[path]
+    return path, text[: match.start()] + edit.after + text[match.end() :]
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """What may be replaced in a file: its expressions, and its blocks of statements."""
+
+    expressions: Sequence[ast.expr]
+    blocks: Sequence[Sequence[ast.stmt]]
+
+
+@lru_cache(maxsize=1000)
+def _index(text: str) -> _Index:
+    nodes = list(ast.walk(ast.parse(text)))
+    blocks = [getattr(node, name, None) for node in nodes for name in _BLOCKS]
+    return _Index(
+        [node for node in nodes if isinstance(node, ast.expr)],
+        [block for block in blocks if isinstance(block, list)],
+    )
 
 
 def _parse(snippet: str) -> list[ast.AST]:
@@ -141,24 +158,21 @@ def _is_wild(node: ast.AST | None) -> bool:
     return isinstance(node, ast.Constant) and node.value is ...
 
 
-def _places(pattern: list[ast.AST], path: Path, tree: ast.AST) -> Iterator[_Place]:
-    is_expression = isinstance(pattern[0], ast.expr)
-    for node in ast.walk(tree):
-        if is_expression:
-            bound = _Bound()
-            if isinstance(node, ast.expr) and _fits(pattern[0], node, bound):
-                yield _Place(path, [node], bound)
+def _places(pattern: Sequence[ast.AST], path: Path, index: _Index) -> Iterator[_Place]:
+    size = len(pattern)
+    found: Iterable[Sequence[ast.AST]] = (
+        ([node] for node in index.expressions)
+        if isinstance(pattern[0], ast.expr)
+        else (block[n : n + size] for block in index.blocks for n in range(len(block)))
+    )
+    for nodes in found:
+        if type(nodes[0]) is not type(pattern[0]):
             continue
-        for name in _BLOCKS:
-            block = getattr(node, name, None)
-            block = block if isinstance(block, list) else []
-            for start in range(len(block)):
-                window = block[start : start + len(pattern)]
-                bound = _Bound()
-                if len(window) == len(pattern) and all(
-                    map(_fits, pattern, window, [bound] * len(pattern))
-                ):
-                    yield _Place(path, window, bound)
+        bound = _Bound()
+        if len(nodes) == size and all(
+            _fits(one, node, bound) for one, node in zip(pattern, nodes, strict=True)
+        ):
+            yield _Place(path, nodes, bound)
 
 
 def _fits(pattern: ast.AST, node: ast.AST, bound: _Bound) -> bool:
@@ -194,9 +208,16 @@ def _values_fit(wanted: object, found: object, bound: _Bound) -> bool:
         return type(wanted) is type(found) and wanted == found
     if not isinstance(found, list):
         return False
-    if len(wanted) == 1 and isinstance(wanted[0], ast.Expr) and _is_wild(wanted[0]):
-        bound.wild.append(found)
-        return True
+    gap = next((n for n, one in enumerate(wanted) if _is_wild(one)), None)
+    if gap is not None and isinstance(wanted[gap], ast.Expr):
+        rest = len(found) - len(wanted) + 1
+        if rest < 0:
+            return False
+        end = gap + rest
+        if not _values_fit(wanted[:gap], found[:gap], bound):
+            return False
+        bound.wild.append(found[gap:end])
+        return _values_fit(wanted[gap + 1 :], found[end:], bound)
     return len(wanted) == len(found) and all(
         _values_fit(one, other, bound) for one, other in zip(wanted, found, strict=True)
     )
@@ -225,7 +246,7 @@ class _Filler(ast.NodeTransformer):
 
 def _check_names(nodes: Sequence[ast.AST], text: str) -> None:
     """A fault with a name that is not there would be caught for that alone."""
-    known = set(re.findall(r"\w+", text)) | set(dir(builtins))
+    known = _BUILT_IN.union(re.findall(r"\w+", text))
     for node in nodes:
         for one in ast.walk(node):
             for name in _IDENTIFIERS.get(type(one), ()):
