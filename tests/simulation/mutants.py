@@ -1,8 +1,7 @@
 """Deliberate faults in the real code, one at a time, each of which must be caught.
 
-Each is a replacement of text in a copy of the tree, so that nothing here is ever touched. The
-tests of each are run until one fails; the exit code is 1 if all passed for any mutant, or if a
-text to replace is not there exactly once.
+Each is planted in a copy of the tree, so that nothing here is ever touched. The tests of each
+are run until one fails; the exit code is 1 if all passed for any mutant.
 
     python -m tests.simulation.mutants [words of a mutant's name ...]
 """
@@ -17,21 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from tests.planting import plant
 from tests.simulation.mutations import MUTANTS, Mutant
 
 ROOT: Final = Path(__file__).parents[2]
 PARTS: Final = ("shared", "listener", "gateway", "tests", "deploy", "demo")
 FILES: Final = ("pyproject.toml", "invalidation.toml")
 EXAMPLES: Final = "600"
-
-
-def apply(mutant: Mutant, tree: Path) -> None:
-    """Raises ``ValueError`` unless the text is there exactly once."""
-    path = tree / mutant.file
-    text = path.read_text()
-    if (found := text.count(mutant.before)) != 1:
-        raise ValueError(f"{mutant.name}: its text is {found} times in {mutant.file}")
-    path.write_text(text.replace(mutant.before, mutant.after))
 
 
 def run(mutant: Mutant) -> tuple[str | None, float]:
@@ -45,7 +36,7 @@ def run(mutant: Mutant) -> tuple[str | None, float]:
             )
         for file in FILES:
             shutil.copy(ROOT / file, tree / file)
-        apply(mutant, tree)
+        plant(mutant.edit, tree)
         caught = next((test for test in mutant.tests if not _passes(test, tree)), None)
     return caught, time.monotonic() - started
 
@@ -61,12 +52,6 @@ def _passes(test: str, tree: Path) -> bool:
 
 def main(words: list[str]) -> int:
     wanted = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
-    for mutant in wanted:  # all of them before the first takes its time
-        with tempfile.TemporaryDirectory() as name:
-            target = Path(name) / mutant.file
-            target.parent.mkdir(parents=True)
-            shutil.copy(ROOT / mutant.file, target)
-            apply(mutant, Path(name))
     survivors = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # what they run are processes
         for mutant, (caught, seconds) in zip(wanted, pool.map(run, wanted), strict=True):
