@@ -47,56 +47,56 @@ if batch.rows:
     ),
     Mutant(
         "the cursor is saved whatever generation is stored",
-        "return await self._write(place, place.generation, fields, tick_lag_ms)",
-        'return await self._write(place, "", fields, tick_lag_ms)',
+        "return await self._write(place, place.generation, _saved(place), tick_lag_ms)",
+        'return await self._write(place, "", _saved(place), tick_lag_ms)',
         ("tests/integration/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "an old leader writes its generation back",
         """\
-fields = {"cursor": place.cursor.to_json(), "live": _live(place)}
-return await self._write(place, place.generation, fields, tick_lag_ms)
+return await self._write(place, place.generation, _saved(place), tick_lag_ms)
 """,
         """\
 await self.reset(place)
-return True
+return place.generation
 """,
         ("tests/integration/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "a refused save is taken for done",
         """\
-if not await self._publisher.save(place, tick_lag_ms=tick_lag_ms):
+if stored != place.generation:
     raise RedisLost(...)
 """,
         """\
-await self._publisher.save(place, tick_lag_ms=tick_lag_ms)
+if not stored:
+    raise RedisLost(...)
 """,
     ),
     Mutant(
         "the log is pruned up to what was read, before it is published",
         """\
-batch = await self._log.read(place.cursor)
-if batch.is_skipping:
-    ...
+read = await self._read(place.cursor)
+batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
 """,
         """\
-batch = await self._log.read(place.cursor)
-await self._log.prune(batch.cursor)
-if batch.is_skipping:
-    ...
+read = await self._read(place.cursor)
+await self._log.prune(read.cursor)
+batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
 """,
     ),
     Mutant(
         "the snapshot of the new cursor is taken after the reset",
         """\
 await self._publisher.reset(place)
+self.is_linked = True
 if cause.reason == "log_full":
     ...
 """,
         """\
 await self._publisher.reset(place)
 place = replace(place, cursor=(await self._log.read(None)).cursor)
+self.is_linked = True
 if cause.reason == "log_full":
     ...
 """,
@@ -109,8 +109,8 @@ if cause.reason == "log_full":
     ),
     Mutant(
         "Redis's identity is not compared with the ticks",
-        "await self._publisher.identity() != place.redis",
-        "await self._publisher.identity() is None",
+        "(await self._publisher.server()).identity != place.redis",
+        "(await self._publisher.server()).identity is None",
     ),
     Mutant(
         "a log that is not the cursor's is read on",
@@ -120,10 +120,24 @@ if cause.reason == "log_full":
     Mutant(
         "a reset keeps the generation",
         """\
-place = Place(secrets.token_hex(8), batch.cursor, redis_identity, cause.reason, cause.live)
+place = Place(
+    secrets.token_hex(8),
+    batch.cursor,
+    self._server.identity,
+    cause.reason,
+    cause.live,
+    capture=self._capture.fingerprint,
+)
 """,
         """\
-place = Place("g", batch.cursor, redis_identity, cause.reason, cause.live)
+place = Place(
+    "g",
+    batch.cursor,
+    self._server.identity,
+    cause.reason,
+    cause.live,
+    capture=self._capture.fingerprint,
+)
 """,
     ),
     Mutant(
@@ -430,11 +444,11 @@ end = Cursor(channel, head.epoch, head.last)
     Mutant(
         "no re-check after a gap of Redis",
         """\
+await self._fanout.link_up(link)
 self._guard.doubt(EVERYTHING)
-backoff.reset()
 """,
         """\
-backoff.reset()
+await self._fanout.link_up(link)
 """,
         (REVOCATION, SIMULATION),
     ),
@@ -516,14 +530,12 @@ if membership is not None and channel in membership.held:
     Mutant(
         "plain clients are not told that access changed",
         """\
-if not connection.is_v1:
-    for payload in payloads:
-        ...
+connection.write(joined[key])
+for project_id in changed:
+    connection.tell_access_changed(project_id)
 """,
         """\
-if connection.is_v1:
-    for payload in payloads:
-        ...
+connection.write(joined[key])
 """,
         (REVOCATION,),
     ),
@@ -579,7 +591,7 @@ last = now
     Mutant(
         "save does not compare the generation",
         """\
-if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end
+if ARGV[1] ~= '' and stored ~= ARGV[1] then return stored end
 """,
         "",
         (LUA,),
