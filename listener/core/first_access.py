@@ -7,6 +7,7 @@ from typing import Final
 from listener.core.catalog import Column
 from listener.core.discovery import Discovery
 from listener.core.grants import Grant
+from listener.core.id_columns import spell
 from listener.core.naming import (
     identifier,
     singular,
@@ -86,7 +87,8 @@ def _proposal(found: Discovery) -> str:
     done = []
     for grant in found.proposed:
         table = found.granting(grant)
-        user = f"user = {toml_string(identifier(grant.user))}"
+        column = table.column(grant.user)
+        user = f"user = {toml_string(spell(identifier(column.name), column.type))}"
         if table.key in watched:
             done.append(f"add {user} to the watch of {table.short}")
         else:
@@ -197,7 +199,8 @@ def _members(found: Discovery, grants: tuple[Grant, ...]) -> str:
     parts = []
     for grant in grants:
         rows, joins = _rows(found, grant)
-        pair = f"p.{identifier(found.project_id.name)}, {rows[-1]}.{identifier(grant.user)}"
+        user = found.user_column(grant)
+        pair = f"{_spelled('p', found.project_id)}, {_spelled(rows[-1], user)}"
         joined = "".join(f"\n  join {table} on {on}" for table, on in joins)
         parts.append(f"select {pair}\n  from {found.projects.sql} p{joined}\n where {asked}\n")
     return "union all\n".join(parts)
@@ -222,7 +225,7 @@ def _is_any(row: str, column: Column, id_type: IdType) -> str:
     name = f"{row}.{identifier(column.name)}"
     if _is_of(column, id_type):
         return f"{name} = any ($1::text[]::{id_type}[])"
-    return f"{name}::text = any ($1::text[])"
+    return f"{_as_text(row, column)} = any ($1::text[])"
 
 
 def _equals(row: str, column: Column, asked: str, id_type: IdType) -> str:
@@ -230,7 +233,16 @@ def _equals(row: str, column: Column, asked: str, id_type: IdType) -> str:
     name = f"{row}.{identifier(column.name)}"
     if _is_of(column, id_type):
         return f"{name} = asked.{asked}::{id_type}"
-    return f"{name}::text = asked.{asked}"
+    return f"{_as_text(row, column)} = asked.{asked}"
+
+
+def _spelled(row: str, column: Column) -> str:
+    return spell(f"{row}.{identifier(column.name)}", column.type)
+
+
+def _as_text(row: str, column: Column) -> str:
+    name, spelled = f"{row}.{identifier(column.name)}", _spelled(row, column)
+    return f"{name}::text" if spelled == name else spelled
 
 
 def _is_of(column: Column, id_type: IdType) -> bool:

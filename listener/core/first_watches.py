@@ -4,6 +4,7 @@ from typing import Final
 
 from listener.core.catalog import DescribedTable
 from listener.core.discovery import Discovery, Suggestion
+from listener.core.id_columns import spell
 from listener.core.naming import identifier, toml_comment, toml_string
 from listener.core.paths import Place
 
@@ -25,12 +26,14 @@ def watch_lines(
     """The lines of a watch; its id is *key*, or else what tells the table's rows apart."""
     lines = ["[[watch]]", f"table = {toml_string(table.short)}"]
     lines.append(f"resource = {toml_string(resource)}")
-    if key or table.row_key:
+    if table is found.projects and not key:
+        lines.append(f"id = {toml_string(_spelled(table, found.project_id.name))}")
+    elif key or table.row_key:
         lines.append(f"id = {toml_string(_joined(table, key or table.row_key))}")
     if place is not None:
-        lines.append(f"project = {toml_string(_project(found, place))}")
+        lines.append(f"project = {toml_string(_project(found, table, place))}")
     if user is not None:
-        lines.append(f"user = {toml_string(identifier(user))}")
+        lines.append(f"user = {toml_string(_spelled(table, user))}")
     return lines
 
 
@@ -65,7 +68,7 @@ def _reason(some: Suggestion) -> str:
         return (
             "No foreign key leads to projects. If this column holds a project's id, watch it:"
         )
-    own = toml_string(identifier(some.user)) if some.user is not None else None
+    own = toml_string(_spelled(some.table, some.user)) if some.user is not None else None
     alone = f" To tell a user alone, write user = {own} instead." if own is not None else ""
     nullable = " and ".join(some.place.nullable)
     if not some.place.steps:
@@ -90,11 +93,15 @@ def _joined(table: DescribedTable, names: tuple[str, ...]) -> str:
     return " || ':' || ".join(parts)
 
 
-def _project(found: Discovery, place: Place) -> str:
+def _spelled(table: DescribedTable, name: str, row: str = "") -> str:
+    """The column, of the row of that name, as it names projects and users."""
+    return spell(row + identifier(name), table.column(name).type)
+
+
+def _project(found: Discovery, table: DescribedTable, place: Place) -> str:
     """The column, or an expression that looks the project up through its parents."""
-    column = identifier(place.column)
     if not place.steps:
-        return column
+        return _spelled(table, place.column)
     row = "changed"
     parents, conditions = [], []
     for number, step in enumerate(place.steps, 1):
@@ -108,4 +115,5 @@ def _project(found: Discovery, place: Place) -> str:
         f" join {parent} on {condition}"
         for parent, condition in zip(parents[1:], conditions[1:], strict=True)
     )
-    return f"(select {row}.{column} from {parents[0]}{joins} where {conditions[0]})"
+    column = _spelled(found.tables[place.steps[-1].target], place.column, f"{row}.")
+    return f"(select {column} from {parents[0]}{joins} where {conditions[0]})"

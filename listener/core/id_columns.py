@@ -1,5 +1,6 @@
 """Which columns and expressions can hold ids: those that write equal ids alike."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,7 @@ _ID_TYPES: Final[Mapping[str, IdType]] = {
 }
 # Cast to text, `character` loses the blanks that it does not compare.
 _TEXTS: Final = ("text", "character varying", "character")
+_NAME: Final = re.compile(r'[\w."]+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,13 @@ def _fits(found: ValueType, id_type: IdType) -> bool:
     return id_type_of(found.name) == id_type or (found.name in _TEXTS and found.is_exact)
 
 
-def _one_spelling(text: str, type_name: str) -> str:
-    """An expression of the value, in SQL, that most likely writes equal ones alike."""
-    value = text if text.isidentifier() else f"({text})"
+def spell(text: str, type_name: str) -> str:
+    """The column or expression as it is if equal values of its type are written alike, else an
+    expression of it, in SQL, that most likely writes them alike.
+    """
+    if type_name in (*_ID_TYPES, *_TEXTS):
+        return text
+    value = text if _NAME.fullmatch(text) else f"({text})"
     if type_name == "numeric":
         return f"trim_scale({value})::text"
     is_citext = type_name.rpartition(".")[2] == "citext"
@@ -73,6 +79,6 @@ def describe_misfit(text: str, found: ValueType, *, key: str, id_type: IdType) -
     also = " (and the same as id, if that is the project's)" if key == "project" else ""
     return (
         f"{text} is of type {found.name}, which can write equal values differently: write "
-        f'{key} = "{_one_spelling(text, found.name)}"{also}, or what else gives equal ids one '
+        f'{key} = "{spell(text, found.name)}"{also}, or what else gives equal ids one '
         "spelling, and compare and return the same in the [access] query and members"
     )

@@ -148,6 +148,15 @@ class World:
         self.database = await asyncpg.connect(self.database_url)
 
 
+async def metric(world: World, part: Part, name: str) -> float:
+    """A metric without labels, as it is now."""
+    async with world.http.get(f"{part.url}/metrics") as response:
+        for line in (await response.text()).splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+    raise AssertionError(name)
+
+
 @asynccontextmanager
 async def make_world(servers: Servers) -> AsyncIterator[World]:
     """A world of one's own, ended in order."""

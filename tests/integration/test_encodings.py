@@ -7,10 +7,9 @@ from typing import Final
 
 import asyncpg
 
-from tests.integration.conftest import Database, World
+from tests.integration.conftest import Database, World, metric
 from tests.integration.processes import Part, eventually
 from tests.integration.subscriber import Subscriber, subscribed
-from tests.integration.test_refused_rows import metric
 
 _TABLES: Final = """
 create table projects (id text, owner_id text);

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.integration.conftest import World
+from tests.integration.conftest import World, metric
 from tests.integration.pooler import running_pooler
 from tests.integration.processes import HANG_SECONDS, Part, eventually
 from tests.integration.test_failover import assert_flows, change, is_reset
-from tests.integration.test_refused_rows import metric
 
 TASK = "7a500000-0000-4000-8000-000000000001"
 

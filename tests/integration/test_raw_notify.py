@@ -5,12 +5,11 @@ import json
 import signal
 from collections.abc import Mapping
 
-from tests.integration.conftest import World
+from tests.integration.conftest import World, metric
 from tests.integration.processes import HANG_SECONDS, Part
 from tests.integration.subscriber import subscribed
 from tests.integration.test_check import notes
 from tests.integration.test_failover import assert_flows, is_reset
-from tests.integration.test_refused_rows import metric
 
 SEEN = "select raw_notify_seen from neverstale.installation"
 

@@ -218,6 +218,7 @@ async def test_a_cursor_is_saved_only_under_the_stored_generation(log: Log) -> N
         "live": "1",
         "reason": "truncate",
         "database": "identity",
+        "capture": "",
     }
 
 

@@ -4,20 +4,12 @@ import asyncio
 import json
 from pathlib import Path
 
-from tests.integration.conftest import World
+from tests.integration.conftest import World, metric
 from tests.integration.processes import HANG_SECONDS, Part
 from tests.integration.subscriber import subscribed
 from tests.integration.test_bounds import state, until_state
 from tests.integration.test_failover import assert_flows, is_reset
 from tests.integration.test_listener import TASK
-
-
-async def metric(world: World, part: Part, name: str) -> float:
-    async with world.http.get(f"{part.url}/metrics") as response:
-        for line in (await response.text()).splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.split()[1])
-    raise AssertionError(name)
 
 
 def peak_bytes(part: Part) -> int:

@@ -319,7 +319,7 @@ ACCESS = [
     ),
     pytest.param(
         [table("projects", "id:citext")],
-        "p on p.id::text = asked.project_id\n",
+        "p on lower(p.id::text) = asked.project_id\n",
         "taken for text",
         id="ids of another type",
     ),
@@ -418,6 +418,8 @@ def test_members_are_looked_for_by_projects_as_they_are_spelled() -> None:
     _, document = rendered(USERS, PROJECTS)
     assert "p.id = any ($1::text[]::bigint[])" in document["access"]["members"]
     _, document = rendered(table("projects", "id:citext owner_id"))
+    assert "lower(p.id::text) = any ($1::text[])" in document["access"]["members"]
+    _, document = rendered(table("projects", "id:character owner_id"))
     assert "p.id::text = any ($1::text[])" in document["access"]["members"]
 
 
