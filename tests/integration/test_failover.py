@@ -258,7 +258,7 @@ async def test_install_while_running_resets_only_when_watches_change(world: Worl
         frame = await client.next()
         assert frame["data"] == {"reason": "log_lost"}
         await change(world)
-        # one more reset, of the change too, if the leader saw the trigger gone before it was back
+        # one more reset, of this too, if the leader saw the trigger gone before it was back
         if is_reset(await client.next()):
             await change(world)
             assert not is_reset(await client.next())
