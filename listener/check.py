@@ -32,7 +32,9 @@ select count(*) from neverstale.change_log
 _SECURED: Final = """\
 select oid::regclass::text as name from pg_class
  where relnamespace = 'neverstale'::regnamespace and relkind = 'r' and relrowsecurity"""
+_IS_DISABLED: Final = "select disabled from neverstale.installation"
 _RUN_INSTALL: Final = "run python -m listener install"
+_DISABLED: Final = f"capture is disabled: to go on, {_RUN_INSTALL}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
     try:
         plan = await plan_install(connection, config)
     except ConfigError as exc:  # what it names is not there (any more)
+        if await connection.fetchval(_IS_DISABLED):
+            return Findings((*exc.problems, _DISABLED))
         differences = (await read_capture(connection)).differences
         return Findings((*exc.problems, *(f"{one}: {_RUN_INSTALL}" for one in differences)))
     problems = [
@@ -68,8 +72,8 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
         f" {_RUN_INSTALL}"
         for statement in plan.drop
     ]
-    if await connection.fetchval("select disabled from neverstale.installation"):
-        problems.append(f"capture is disabled: to go on, {_RUN_INSTALL}")
+    if await connection.fetchval(_IS_DISABLED):
+        problems.append(_DISABLED)
     problems += [
         f"trigger {row['trigger']} on {row['table']} sends cache_invalidate, lost while "
         "nobody listens: drop it if it tells of a watched table"

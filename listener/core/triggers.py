@@ -137,7 +137,12 @@ def plan_triggers(
     captured row by row.
     """
     row = _Row(watch, table, capture, parent)
-    plan = _Planner(table, capture, writes_text=bool(watch.ignore) or row.is_loose)
+    plan = _Planner(
+        table,
+        capture,
+        writes_text=bool(watch.ignore) or row.is_loose,
+        columns=() if row.is_loose else tuple(row.named),
+    )
     triggers = [
         plan.trigger("insert", "referencing new table as changed", row.log_inserted()),
         plan.trigger("delete", "referencing old table as changed", row.log_deleted()),
@@ -206,7 +211,8 @@ class _Row:
             rooting |= parent.columns & set(table.columns)
         self._rooting = sorted(rooting)
         self.placing = sorted(found | rooting)
-        named = (plain_column(text, table) for text in watch.expressions.values())
+        named = [plain_column(text, table) for text in watch.expressions.values()]
+        self.named = sorted({column for column in named if column is not None})
         self.is_loose = any(column is None or column in table.loose for column in named)
 
     @property
@@ -542,6 +548,7 @@ class _Planner:
     table: Table
     capture: Capture
     writes_text: bool
+    columns: tuple[str, ...]  # that the body names outside of a block that catches errors
 
     def trigger(self, name: str, referencing: str, body: str) -> Trigger:
         """A statement-level trigger of the event that it is named for."""
@@ -571,7 +578,7 @@ begin
     perform pg_catalog.nextval('neverstale.skips');
     return null;
   end if;
-{body}  return null;
+{self._check_columns()}{body}  return null;
 end"""
         return Trigger(
             table,
@@ -586,6 +593,29 @@ end"""
                 f"alter table {table.sql} enable always trigger {trigger};",
             ),
         )
+
+    def _check_columns(self) -> str:
+        """A column that was renamed is a reconnect of everybody: no write of the app's may fail
+        for it. What is asked for a column that is not there is an error.
+        """
+        if not self.columns:
+            return ""
+        asked = " or ".join(
+            f"has_column_privilege(tg_relid, {quote_literal(name)}, 'SELECT') is null"
+            for name in self.columns
+        )
+        failed = quote_literal(f"{self.table.sql}: SQLSTATE ")
+        return f"""\
+  begin
+    if {asked} then
+      return null;
+    end if;
+  exception when undefined_column then
+    insert into neverstale.change_log (resource, id, action)
+    values ('bulk_change', {failed} || sqlstate, 'RECONNECT');
+    return null;
+  end;
+"""
 
 
 def _dollar_quoted(text: str) -> str:

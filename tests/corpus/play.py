@@ -141,6 +141,7 @@ class _Series:
     async def play(self, migration: Migration) -> list[str]:
         """What was wrong with it."""
         stage = self._stage
+        await stage.leader_knows_triggers()
         problems = await self.writers.progress()
         for page in stage.pages:
             page.told.clear()

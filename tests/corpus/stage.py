@@ -13,12 +13,14 @@ from typing import Any, Final
 import aiohttp
 import asyncpg
 
+from listener.change_log import read_capture
 from listener.check import Findings, check
 from listener.core.triggers import quote_literal
 from listener.core.watches import Watch, parse_watches, project_resources
 from listener.install import Config, disable, install
 from listener.pg_link import reading
 from shared.core.access_rules import parse_access
+from shared.core.channels import RedisNames
 from tests.corpus.page import MARK, Page, Row, Rows
 from tests.corpus.schemas import Schema
 from tests.integration.conftest import Database, Servers, World
@@ -134,6 +136,22 @@ class Stage:
         except TimeoutError:
             return [f"{page.name} is not live" for page in self.pages if not page.is_live]
         return []
+
+    async def leader_knows_triggers(self) -> None:
+        """Return when no reset for what became of the triggers is still to come."""
+        state = RedisNames(self.world.prefix).state
+        connection = await asyncpg.connect(self.world.database_url)
+        try:
+            async with asyncio.timeout(HANG_SECONDS), self.world.redis() as redis:
+                while True:
+                    async with reading(connection):
+                        capture = await read_capture(connection)
+                    known = await redis.hmget(state, "capture", "live")
+                    if capture.differences or known == [capture.fingerprint.encode(), b"1"]:
+                        return
+                    await asyncio.sleep(POLL_SECONDS)
+        finally:
+            await connection.close()
 
     async def settle(self) -> list[str]:
         """What is stale once all has been told; nobody may write meanwhile.

@@ -212,7 +212,7 @@ def test_a_null_in_a_plain_project_column_concerns_only_its_user() -> None:
         '"project_id"::text collate "C" is not null or "user_id"::text collate "C" is not null'
         in sql["neverstale_update"]
     )
-    assert "RECONNECT" not in sql["neverstale_update"]
+    assert "is null then 'RECONNECT'" not in sql["neverstale_update"]
 
 
 def test_a_null_that_an_expression_gives_concerns_everybody() -> None:
@@ -352,13 +352,17 @@ def test_a_parent_is_replaced_if_its_transaction_deleted_one_or_nothing_keeps_it
         assert memory not in unbound + body(trigger, PLAIN)
 
 
-def test_an_expression_that_fails_is_caught_and_a_column_needs_no_block() -> None:
+def test_an_expression_that_fails_is_caught_and_a_column_that_is_gone_is_found() -> None:
     for watch in (replace(PLAIN, id="lower(id)"), replace(PLAIN, ignore=("Odd name",))):
         for trigger in ("insert", "update", "delete"):
             told = body(trigger, replace(watch, project="lower(project_id)"))
             assert "exception when others or assert_failure" in told
             assert "SQLSTATE ' || sqlstate" in told
-    assert "exception" not in body("insert", PLAIN) + body("moved", PLAIN)
+    for trigger in ("insert", "moved"):
+        told = body(trigger, PLAIN)
+        assert "has_column_privilege(tg_relid, 'project_id', 'SELECT')" in told
+        assert "exception when undefined_column" in told
+        assert "when others" not in told
     lower = replace(PLAIN, project="lower(project_id)")
     assert "neverstale.moved values (null)" in body("moved", lower, TASKS, BOUND)
     assert "neverstale.moved" not in body("moved", lower)
