@@ -55,7 +55,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
 	$(BIN)/python -m pytest tests/simulation -q
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
-	$(BIN)/coverage run -m pytest tests/integration -q -n 3 --dist loadfile
+	$(BIN)/coverage run -m pytest tests/integration -q -n 4 --dist loadfile
 	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
 	$(BIN)/python -m pytest tests/chaos -q
 	$(BIN)/python -m pytest tests/attack -q
