@@ -26,7 +26,6 @@ TIMEOUT_SECONDS: Final = 5.0
 BATCH_SECONDS: Final = 2.0  # of a query of all that is wanted
 PIECE_SECONDS: Final = 0.5  # of one that looks for what is slow
 SLOW_SECONDS: Final = 10.0
-LEARN_SECONDS: Final = 2.0
 PATH_SECONDS: Final = 10.0
 MAX_ROWS: Final = 10_000
 _PIECES: Final = 8
@@ -136,11 +135,14 @@ class Access:
         self._is_doubtful |= recheck.project_id is None and recheck.user_id is None
 
     async def learn_database(self) -> None:
-        """Find out which database is asked here, if it can be told now."""
-        if not self._database:
-            with suppress(*_UNANSWERED):
-                async with asyncio.timeout(LEARN_SECONDS), self._pool.acquire() as connection:
-                    self._database = await _database_of(connection)
+        """Find out which database is asked here, if it can be told now.
+
+        On a new connection: another one may have taken its place behind DATABASE_URL.
+        """
+        await self._connect_anew()
+        with suppress(*_UNANSWERED):
+            async with asyncio.timeout(TIMEOUT_SECONDS), self._pool.acquire() as connection:
+                self._database = await _database_of(connection)
 
     def is_foreign(self, database: str) -> bool:
         """Whether that is known to be another database than the one that is asked here."""
@@ -168,7 +170,7 @@ class Access:
         """Ask for nobody, so that the log says at the start what is wrong with the query."""
         try:
             await self._allowed((), BATCH_SECONDS)
-        except _UNANSWERED as exc:
+        except (*_UNANSWERED, *_OF_SOME_PAIRS) as exc:
             self._warn(f"{type(exc).__name__}: {exc}")
 
     async def run(self) -> None:

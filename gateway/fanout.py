@@ -233,14 +233,12 @@ class Fanout:
         # who fills up on the way leaves all audiences, but what is left was meant for it too
         audiences = {name: list(members[name]) for name in payloads}
         for name, frames in payloads.items():
-            if self._channels[name].kind == "user":
-                shared: dict[Sequence[bytes], bytes] = {}
-                for connection in audiences[name]:
-                    self._write(connection, frames, shared)
-            else:
-                joined = join_frames(frames)
-                for connection in audiences[name]:
-                    connection.write(joined)
+            joined = join_frames(frames)
+            is_of_user = self._channels[name].kind == "user"
+            for connection in audiences[name]:
+                connection.write(joined)
+                if is_of_user:
+                    _tell_access(connection, frames)
             self._metrics.delivered.inc(len(frames) * len(audiences[name]))
         self._do(effects)
 
@@ -254,38 +252,6 @@ class Fanout:
                 if named is not None:
                     rechecks[Recheck(named[0], channel.id)] = None
         return list(rechecks)
-
-    def _write(
-        self,
-        connection: Connection,
-        frames: Sequence[bytes],
-        joined: dict[Sequence[bytes], bytes],
-    ) -> None:
-        """Write frames of the client's user, or of a log; *joined* is shared with others.
-
-        A plain client gets what a project that it is subscribed to tells too by the project's
-        channel alone: published later, it has the later change. What was fetched of a project
-        while its user had no access may hold a refusal. A v1 client needs all frames, for
-        their cursors, and knows by them what access changed.
-        """
-        changed: dict[str, None] = {}
-        if not connection.is_v1:
-            subscribed = self._registry.channels_of(connection)
-            told = []
-            for frame in frames:
-                named = membership_change_of(frame)
-                if named is not None and named[1]:
-                    changed[named[0]] = None
-                elif named is not None and Channel("project", named[0]) in subscribed:
-                    continue
-                told.append(frame)
-            frames = told
-        key = tuple(frames)
-        if key not in joined:
-            joined[key] = join_frames(frames) if frames else b""
-        connection.write(joined[key])
-        for project_id in changed:
-            connection.tell_access_changed(project_id)
 
     async def tell_status(self) -> None:
         """Tell v1 clients when changes are not told as they happen, and when they are again.
@@ -341,7 +307,7 @@ class Fanout:
 
     def _do(self, effects: Iterable[Effect[Connection]]) -> None:
         subscribes: list[str] = []
-        joined: dict[Sequence[bytes], bytes] = {}
+        joined: dict[tuple[bytes, ...], bytes] = {}
         for effect in effects:
             match effect:
                 case Read():
@@ -356,10 +322,14 @@ class Fanout:
                     if self._link is not None:
                         self._link.unsubscribe([name])
                 case Write(member, payloads, by_client):
+                    key = tuple(payloads)
+                    if key not in joined:
+                        joined[key] = join_frames(payloads)
                     self._metrics.replayed.inc(len(payloads))
                     if by_client:
                         member.charge_replay(len(payloads))
-                    self._write(member, payloads, joined)
+                    member.write(joined[key])
+                    _tell_access(member, payloads)
                 case _:
                     self._announce(effect)
         if subscribes and self._link is not None:
@@ -401,3 +371,15 @@ class Fanout:
                 link.abort()
         else:
             self._do(self._registry.answered(read.round, answers))
+
+
+def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:
+    """What was fetched of a project while its user had no access may hold a refusal.
+
+    A v1 client knows that by the events themselves.
+    """
+    if not connection.is_v1:
+        for payload in payloads:
+            named = membership_change_of(payload)
+            if named is not None and named[1]:
+                connection.tell_access_changed(named[0])

@@ -66,9 +66,9 @@ class Subscriber:
 
     async def _stay_linked(self, backoff: Backoff) -> None:
         self._all_acknowledged.clear()
-        await self._client.drop_connections()  # commands go where the subscriptions go
         refusals = self._client.refusals
         link = await PubSub.connect(self._url, self._receive, self._acknowledged)
+        await self._client.drop_connections()  # commands go where the subscriptions go
         try:
             self._link = link
             link.subscribe([self._names.tick, self._names.recheck])
@@ -132,6 +132,8 @@ class Subscriber:
                 if payload not in followed:
                     self._follow(name, payload)
                     followed.add(payload)
+                if self._link is not None and self._link.lost.done():
+                    return  # what follows is another database's
                 start = position + 1
         self._deliver(messages[start:])
 

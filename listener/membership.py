@@ -8,6 +8,7 @@ from typing import Final
 import asyncpg
 
 from listener.core.audience import Members, group_members
+from listener.core.triggers import SEARCH_PATH
 from listener.pg_link import Connection, PgLost, finding_names, telling_loss
 from listener.rights import HIDDEN_SQL, Hidden
 from listener.tables import PROBE, probing
@@ -82,7 +83,8 @@ class Membership:
         if not self._rules.members:
             return
         try:
-            async with self._asking() as query:
+            # what it sets for the transaction ends with it
+            async with finding_names(self._connection, "default"), self._asking() as query:
                 await self._connection.prepare(query)
         except _Unanswered as exc:
             raise FatalError(f"{_REFUSED}: {exc}") from exc
@@ -97,7 +99,10 @@ class Membership:
         query = bounded_sql(self._rules.members, 1).replace("$1", "null::pg_catalog.text[]")
         async with finding_names(self._connection, "default"):
             schemas = await self._connection.fetchval(OWN_SCHEMAS_SQL)
-        async with probing(self._connection, ["1"], f"({query})", safe_search_path(schemas)):
+        async with (
+            probing(self._connection, ["1"], f"({query})", safe_search_path(schemas)),
+            finding_names(self._connection, SEARCH_PATH),
+        ):
             roles = await self._connection.fetchval(_LISTENERS)
             rows = await self._connection.fetch(HIDDEN_SQL, PROBE, roles)
         return [Hidden(*row) for row in rows]

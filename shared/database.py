@@ -9,6 +9,12 @@ import asyncpg
 from shared.core.database_url import FILES, DatabaseUrl, parse_database_url
 from shared.tls import check_files
 
+# the server refuses or ends the connection: the next host may be the one
+_ELSEWHERE: Final = (
+    asyncpg.CannotConnectNowError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InternalClientError,
+)
 _ALPN: Final = ["postgresql"]  # PostgreSQL 17 wants it where TLS begins without its own request
 
 
@@ -34,7 +40,7 @@ async def connect_any(
     for one, its_port in first:
         try:
             return await asyncpg.connect(dsn, host=one, port=its_port, **share)
-        except (OSError, asyncpg.CannotConnectNowError, asyncpg.InternalClientError):
+        except (OSError, *_ELSEWHERE):
             continue
     return await asyncpg.connect(dsn, host=last[0], port=last[1], **share)
 

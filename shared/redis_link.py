@@ -26,6 +26,7 @@ from redis.connection import HiredisRespSerializer
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
@@ -143,7 +144,8 @@ async def telling_loss(client: Client) -> AsyncIterator[None]:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
     except (RedisError, OSError) as exc:
-        client.refusals += isinstance(exc, _REFUSALS)
+        # a full server still is the one to stay with
+        client.refusals += isinstance(exc, _REFUSALS) and not isinstance(exc, OutOfMemoryError)
         await client.drop_connections()
         raise RedisLost(describe_error(exc)) from exc
 

@@ -212,8 +212,7 @@ Neverstale is running. Ctrl-C stops it; make clean removes its data.
 def _shown(url: str) -> str:
     """The address, without the password that one of the user's own may have."""
     scheme, _, rest = url.partition("?")[0].partition("://")
-    who, _, where = rest.rpartition("@")
-    return f"{scheme}://{where}" if ":" in who else url
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 async def _is_ready(http: aiohttp.ClientSession, port: int) -> bool:

@@ -141,7 +141,8 @@ def plan_triggers(
         table,
         capture,
         writes_text=bool(watch.ignore) or row.is_loose,
-        columns=() if row.is_loose else tuple(row.named),
+        columns=() if row.is_loose else tuple(row.placing),
+        is_parent=parent is not None,
     )
     triggers = [
         plan.trigger("insert", "referencing new table as changed", row.log_inserted()),
@@ -211,9 +212,10 @@ class _Row:
             rooting |= parent.columns & set(table.columns)
         self._rooting = sorted(rooting)
         self.placing = sorted(found | rooting)
-        named = [plain_column(text, table) for text in watch.expressions.values()]
-        self.named = sorted({column for column in named if column is not None})
+        named = (plain_column(text, table) for text in watch.expressions.values())
         self.is_loose = any(column is None or column in table.loose for column in named)
+        if table.in_tree:  # there these are compared as jsonb, which not every value can be
+            self.is_loose |= not rooting.isdisjoint(table.loose)
 
     @property
     def skip_ignored(self) -> str:
@@ -549,6 +551,7 @@ class _Planner:
     capture: Capture
     writes_text: bool
     columns: tuple[str, ...]  # that the body names outside of a block that catches errors
+    is_parent: bool
 
     def trigger(self, name: str, referencing: str, body: str) -> Trigger:
         """A statement-level trigger of the event that it is named for."""
@@ -605,6 +608,7 @@ end"""
             for name in self.columns
         )
         failed = quote_literal(f"{self.table.sql}: SQLSTATE ")
+        below = "    insert into neverstale.moved values (null);\n" if self.is_parent else ""
         return f"""\
   begin
     if {asked} then
@@ -613,7 +617,7 @@ end"""
   exception when undefined_column then
     insert into neverstale.change_log (resource, id, action)
     values ('bulk_change', {failed} || sqlstate, 'RECONNECT');
-    return null;
+{below}    return null;
   end;
 """
 

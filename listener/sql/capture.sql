@@ -8,7 +8,7 @@ with functions as materialized (
            split_part(d.description, ' ', 3) as source, -- its digest; then the table
            substr(d.description, 14 + length(split_part(d.description, ' ', 2) || split_part(d.description, ' ', 3)))
              as target,
-           p.prosrc, p.prosecdef and p.proconfig[1] = 'search_path=pg_catalog, pg_temp' as is_fixed
+           p.prosrc, p.prosecdef and p.proconfig[1:2] = array['search_path=pg_catalog, pg_temp', 'row_security=off'] as is_fixed
       from pg_proc p
       left join pg_description d on d.classoid = 'pg_proc'::regclass and d.objoid = p.oid
      where p.pronamespace = 'neverstale'::regnamespace and p.prorettype = 'trigger'::regtype and p.proname <> 'wake'
@@ -55,4 +55,5 @@ select (select encode(sha256(convert_to(string_agg(line, ' ' order by line), 'UT
                 select function || '.' || relation || '.' || tgenabled || '.' || written from triggers
                 union all
                 select child || '-' || parent || '.' || written from children) as every (line)) as fingerprint,
-       array(select difference from differences order by 1) as differences
+       -- of a name in another encoding, what can be read
+       array(select regexp_replace(difference, '[^ -~]', '?', 'g') from differences order by 1) as differences

@@ -89,6 +89,8 @@ declare
   listeners regrole[];
   listener regrole;
   old jsonb;
+  made text;
+  grantee text;
 begin
   if exists (select from pg_class where oid = to_regclass('neverstale.installation') and relkind = 'r') then
     select to_jsonb(i) into old from neverstale.installation i;
@@ -115,10 +117,22 @@ begin
              k.is_called as skipped, n.last_value as skips_noted
         from neverstale.settings() s, neverstale.raw_notify_seen r, neverstale.skipped k, neverstale.skips_noted n;
   end if;
+  -- what default privileges gave to others of what was made just now
+  for made, grantee in
+    select c.oid::regclass::text, case a.grantee when 0 then 'public' else a.grantee::regrole::text end
+      from pg_class c
+      cross join lateral aclexplode(c.relacl) a
+     where c.relnamespace = 'neverstale'::regnamespace
+       and c.relname in ('skips_noted', 'skipped', 'raw_notify_seen', 'installation')
+       and c.xmin = pg_current_xact_id()::xid and a.grantee <> c.relowner
+  loop
+    execute format('revoke all on table %s from %s', made, grantee);
+  end loop;
   foreach listener in array coalesce(listeners, '{}') loop
     execute format('grant select on neverstale.installation to %s', listener);
     execute format('grant select, update on neverstale.skips_noted, neverstale.skipped, neverstale.raw_notify_seen to %s',
                    listener);
+    execute format('grant execute on function neverstale.settings() to %s', listener);
   end loop;
 end
 $neverstale$;

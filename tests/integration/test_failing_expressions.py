@@ -12,6 +12,9 @@ create table p (id int primary key, project uuid);
 create table c (id int, pid int, n int default 1, code text default '{A}');
 create table tree (id int, pid int, n int default 1) partition by list (id);
 create table tree_all partition of tree default;
+create table board (id int primary key, project uuid, archived boolean default false);
+create table card (id int, board int references board);
+insert into board values (1, '{A}');
 create function public.place(int) returns uuid language sql as
   'select project from public.p where id = $1';
 insert into p values (1, '{A}');
@@ -23,6 +26,13 @@ CONFIG = (
     "bulk_threshold = 3\n"
     + watch("p", resource="p", project="project", id="100 / id")
     + watch("c", resource="c", project=LOOK_UP, id="id / n", ignore='["code"]')
+    + watch("board", resource="board", project="project", id="id")
+    + watch(
+        "card",
+        resource="card",
+        project="(select b.project from public.board b where b.id = board and not b.archived)",
+        id="id",
+    )
     + watch("tree", resource="tree", project="public.place(pid)", id="id / n")
 )
 EVERYBODY = (None, "RECONNECT")
@@ -60,6 +70,16 @@ CASES = {
     "a renamed column of the table": (
         "alter table c rename n to m",
         "insert into c values (3, 1)",
+        {EVERYBODY},
+    ),
+    "a renamed column that a watch names": (
+        "alter table board rename project to owning_project",
+        f"insert into board values (2, '{B}')",
+        {EVERYBODY},
+    ),
+    "a renamed column that look-ups of others read": (
+        "alter table board rename archived to hidden",
+        "update board set hidden = true",
         {EVERYBODY},
     ),
     "a right that was revoked": (
@@ -108,7 +128,7 @@ async def test_no_write_fails_for_what_our_functions_compute(
     await world.database.execute(
         f"alter role {owner} login; grant create on database {name} to {owner}"
     )
-    for table in ("p", "c", "tree", "tree_all"):
+    for table in ("p", "c", "board", "card", "tree", "tree_all"):
         await world.database.execute(
             f"alter table {table} owner to {owner}; grant all on {table} to {app}"
         )

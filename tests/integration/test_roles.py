@@ -12,7 +12,9 @@ from tests.integration.roles import DENIED, NOTIFY, Roles
 from tests.integration.test_failover import assert_flows
 from tests.integration.test_grants import documented_grants
 
-_VERSION_3: Final = (Path(__file__).parent / "sql" / "schema_version_3.sql").read_text()
+_SQL: Final = Path(__file__).parent / "sql"
+_VERSION_3: Final = (_SQL / "schema_version_3.sql").read_text()
+_VERSION_4: Final = (_SQL / "schema_version_4.sql").read_text()
 _LOG: Final = "neverstale.change_log (resource, action)"
 _OURS: Final = {
     *("change_log", "incarnation", "installation", "moved", "leader"),
@@ -284,3 +286,32 @@ async def test_what_default_privileges_give_in_a_new_schema_is_taken_back(
         for statement, able in _CAN.items():
             if "neverstale" in statement:
                 assert not await may(session, statement), (statement, able)
+
+
+async def test_an_upgrade_gives_what_it_makes_to_listeners_alone(
+    world: World, roles: Roles
+) -> None:
+    """Whatever default privileges say of functions, tables and sequences that are made now."""
+    await world.command("listener", "uninstall")
+    await world.database.execute(_VERSION_4)
+    app = await roles.make("app", "usage on schema neverstale")
+    listener = await roles.make(
+        "listener",
+        "usage on schema neverstale",
+        "select, insert, update, delete on neverstale.change_log",
+        "select, update on neverstale.installation",
+    )
+    await world.database.execute("alter default privileges revoke all on functions from public")
+    for kind in ("tables", "sequences"):
+        await world.database.execute(f"alter default privileges grant all on {kind} to {app}")
+    assert await world.install() == 0
+    async with roles.session(listener) as session:
+        assert await session.fetchval("select version from neverstale.settings()") == 5
+        assert await session.fetchval("select version from neverstale.installation") == 5
+        await session.execute("select setval('neverstale.skipped', 1, false)")
+    async with roles.session(app) as session:
+        for sequence in ("skips_noted", "skipped", "raw_notify_seen"):
+            with pytest.raises(DENIED):
+                await session.execute(f"select setval('neverstale.{sequence}', 1)")
+        with pytest.raises(DENIED):
+            await session.execute("select * from neverstale.installation")

@@ -37,7 +37,7 @@ async def test_a_listener_or_gateway_from_which_rows_are_hidden_says_so(
     assert "[access] members can't be asked: query would be affected" in refused.raw_lines[-1]
     code, _, errors = await world.command("listener", "check")
     assert code == 1
-    assert f"row-level security of projects would hide rows from {listener}" in errors
+    assert f"row-level security of public.projects would hide rows from {listener}" in errors
     assert f'alter role "{listener}" bypassrls' in errors
 
     await world.database.execute(f"alter role {listener} bypassrls")

@@ -141,29 +141,6 @@ async def test_who_is_told_and_asked_anew(
     assert users | rechecks | projects == set(expected)
 
 
-async def test_a_plain_client_gets_a_change_of_its_project_by_one_frame(world: World) -> None:
-    """A v1 client needs both, for its cursors; one of another project only has the user's."""
-    await world.listener()
-    gateway = await world.gateway()
-    async with (
-        world.client(gateway, world.apollo, world.ada) as plain,
-        world.client(gateway, world.apollo, world.ada, v1=True) as v1,
-        world.client(gateway, world.gemini, world.grace) as elsewhere,
-    ):
-        await world.database.execute(RENAME)
-        await world.database.execute("update sprints set name = 'x'")
-        channels = {}
-        for name, client in (("plain", plain), ("v1", v1)):
-            *told, _ = await client.until(lambda frame: frame.get("resource") == "sprint")
-            channels[name] = [frame["channel"] for frame in told]
-        channels["elsewhere"] = [(await elsewhere.next())["channel"]]
-    assert channels == {
-        "plain": [f"project:{APOLLO}"],
-        "v1": [f"user:{ADA}", f"project:{APOLLO}"],
-        "elsewhere": [f"user:{GRACE}"],
-    }
-
-
 async def test_a_deleted_project_is_told_to_its_owner_and_its_members(world: World) -> None:
     await world.listener()
     async with subscribed(world) as subscriber:

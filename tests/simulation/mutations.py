@@ -530,12 +530,14 @@ if membership is not None and channel in membership.held:
     Mutant(
         "plain clients are not told that access changed",
         """\
-connection.write(joined[key])
-for project_id in changed:
-    connection.tell_access_changed(project_id)
+if not connection.is_v1:
+    for payload in payloads:
+        ...
 """,
         """\
-connection.write(joined[key])
+if connection.is_v1:
+    for payload in payloads:
+        ...
 """,
         (REVOCATION,),
     ),

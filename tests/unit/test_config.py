@@ -363,6 +363,12 @@ def test_an_expression_that_fails_is_caught_and_a_column_that_is_gone_is_found()
         assert "has_column_privilege(tg_relid, 'project_id', 'SELECT')" in told
         assert "exception when undefined_column" in told
         assert "when others" not in told
+    read_by_others = Parent(frozenset({"id", "Ämne"}), is_bound=True)
+    told = body("moved", PLAIN, TASKS, read_by_others)
+    assert "has_column_privilege(tg_relid, 'Ämne', 'SELECT')" in told
+    assert "neverstale.moved values (null)" in told
+    loose = replace(TREE, loose=frozenset({"Ämne"}))
+    assert "when others" in body("update", PLAIN, loose, read_by_others)
     lower = replace(PLAIN, project="lower(project_id)")
     assert "neverstale.moved values (null)" in body("moved", lower, TASKS, BOUND)
     assert "neverstale.moved" not in body("moved", lower)
