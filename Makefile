@@ -109,7 +109,7 @@ races: install ## A thousand races of who may see a project with who looks on (R
 attack: install ## Hostile peers, users and roles beside a victim, on real servers (ATTACK="--only pings")
 	@$(BIN)/python -m tests.attack $(ATTACK)
 
-outages: install ## Servers that fail over, fill up, or refuse us, one real outage after the other (OUTAGES="-k redis")
+outages: install ## Servers that fail over, fill up, refuse us, are restored or stand behind others (OUTAGES="-k redis")
 	$(BIN)/python -m pytest tests/outages -q $(OUTAGES)
 
 mutants-real: install ## Faults put into the SQL and the adapters on purpose: each must be found

@@ -1,7 +1,6 @@
 """The app's own logical replication goes on, whatever is installed, upgraded or disabled."""
 
 import asyncio
-from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -13,7 +12,7 @@ from tests.integration.processes import HANG_SECONDS, ROOT
 from tests.integration.roles import NOTIFY
 from tests.integration.test_failover import TASK, assert_flows
 
-VERSION_4: Final = (Path(__file__).parent / "sql" / "schema_version_4.sql").read_text()
+VERSION_4: Final = (ROOT / "tests/integration/sql/schema_version_4.sql").read_text()
 _WAITING: Final = """\
 select count(*) from pg_locks
  where not granted and relation = 'neverstale.installation'::regclass"""
