@@ -101,6 +101,7 @@ chaos: install ## Faults at random on real servers, and nobody may stay stale (S
 	@$(BIN)/python -m tests.chaos --total $(SECONDS) $(CHAOS)
 
 corpus: install ## Schemas shaped like real applications: a day and migrations of each (CORPUS="ledger")
+	@INIT_CORPUS=all $(BIN)/python -m pytest tests/integration/test_init_corpus.py -q -s
 	@$(BIN)/python -m tests.corpus $(CORPUS)
 
 races: install ## A thousand races of who may see a project with who looks on (RACES="--seed 7 --races 50")
