@@ -100,11 +100,9 @@ async def test_a_full_redis_costs_precision_alone(own_world: World) -> None:
             changed = set()
             async with background() as tasks:
                 tasks.create_task(fill(world))
-                for _ in range(3):
-                    changed |= await insert_tasks(world, 5)
-                    await asyncio.sleep(0.2)  # so that some are told while it is full
                 async with asyncio.timeout(HANG_SECONDS):
                     while not await is_full(world, before, limit):
+                        changed |= await insert_tasks(world, 1)
                         await asyncio.sleep(0.05)
                 changed |= await insert_tasks(world, 5)
             await command(valkey, "CONFIG", "SET", "maxmemory", 0)
