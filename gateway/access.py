@@ -167,7 +167,7 @@ class Access:
         return await answer
 
     async def verify(self) -> None:
-        """Ask for nobody, so that the log says at the start what is wrong with the query."""
+        """Run the query for no pairs, so that errors in it are logged at the start."""
         try:
             await self._allowed((), BATCH_SECONDS)
         except (*_UNANSWERED, *_OF_SOME_PAIRS) as exc:
@@ -273,7 +273,7 @@ class Access:
             log.warning("access queries failed", extra={"count": count, "reason": reason[:300]})
 
     async def _allowed(self, pairs: Collection[Pair], seconds: float) -> set[Pair]:
-        """Those of the pairs that may hear. Raises what the driver does."""
+        """Return the pairs that have access. Raises what the driver does."""
         try:
             return await self._ask_database(pairs, seconds)
         except _OUTDATED:

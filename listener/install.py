@@ -10,15 +10,9 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from listener.core.triggers import (
-    SEARCH_PATH,
-    Capture,
-    Parent,
-    Table,
-    Trigger,
-    plan_triggers,
-    quote_identifier,
-)
+from listener.core.expressions import SEARCH_PATH, Table, quote_identifier
+from listener.core.logged_rows import Capture, Parent
+from listener.core.triggers import Trigger, plan_triggers
 from listener.core.watches import Watch, parse_bulk_threshold, parse_watches
 from listener.pg_link import LEADER_PID, Connection, reading
 from listener.rights import (

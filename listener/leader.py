@@ -392,7 +392,7 @@ class Leader:
         losses = self._mailbox.losses
         self._server = await self._publisher.server()
         if cause.reason == "log_lost":
-            # Likely by `install`, which waited for whoever wrote beside its triggers. Any other
+            # Likely by `install`, which waited for all writers beside its triggers. Any other
             # change of the triggers is left for the next look, which takes a barrier first.
             await self._look_at_capture()
         batch = await self._log.read(None)

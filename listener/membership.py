@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 
 from listener.core.audience import Members, group_members
-from listener.core.triggers import SEARCH_PATH
+from listener.core.expressions import SEARCH_PATH
 from listener.pg_link import Connection, PgLost, finding_names, telling_loss
 from listener.rights import HIDDEN_SQL, Hidden
 from listener.tables import PROBE, probing

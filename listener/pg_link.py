@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from listener.core.triggers import SEARCH_PATH
+from listener.core.expressions import SEARCH_PATH
 from shared.core.database_id import DATABASE_ID_SQL
 from shared.database import connect_any, connect_arguments
 from shared.lifecycle import FatalError

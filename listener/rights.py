@@ -8,7 +8,7 @@ from typing import Final
 
 import asyncpg
 
-from listener.core.triggers import (
+from listener.core.expressions import (
     Table,
     expression_sql,
     plain_column,

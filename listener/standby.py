@@ -67,7 +67,7 @@ class SignOfLife:
 
 
 class Standby:
-    """Stands by on a LISTEN session of its own. ``is_linked``: Redis takes what it writes."""
+    """Stands by on its own LISTEN session. ``is_linked``: Redis accepts its writes."""
 
     is_refused = False
 

@@ -7,16 +7,16 @@ from typing import Final, TypeAlias
 
 import asyncpg
 
-from listener.core.id_columns import ValueType, describe_misfit
-from listener.core.triggers import (
+from listener.core.expressions import (
     SEARCH_PATH,
-    Parent,
     Table,
     columns_in,
     expression_sql,
     plain_column,
     quote_identifier,
 )
+from listener.core.id_columns import ValueType, describe_misfit
+from listener.core.logged_rows import Parent
 from listener.core.watches import Watch
 from listener.pg_link import Connection, finding_names
 from shared.core.access_rules import AccessRules, ConfigError

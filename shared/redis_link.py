@@ -65,7 +65,7 @@ class Client(redis.asyncio.Redis):
                 await pool.disconnect(inuse_connections=False)
 
     def on_new_connection(self) -> "Client":
-        """A client of its own, to be closed by whoever asked for it."""
+        """A separate client, which the caller closes."""
         pool = self.connection_pool
         other = redis.asyncio.ConnectionPool(pool.connection_class, **pool.connection_kwargs)
         return cast(Client, Client.from_pool(other))

@@ -157,7 +157,7 @@ def _is_default(found: Discovery) -> bool:
 
 
 def _queries(found: Discovery, grants: tuple[Grant, ...]) -> list[str]:
-    """Both queries as lines of the file; the second only where somebody may hear."""
+    """Both queries as lines of the file; the second only if any user has access."""
     lines = [
         "# $1, $2: text arrays, pairwise projects and users -> the pairs that may hear.",
         f"query = {toml_lines(_query(found, grants))}",

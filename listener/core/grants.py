@@ -1,4 +1,4 @@
-"""Which rows say that a user may hear of a project, and which probably do."""
+"""Rows that give a user access to a project, and rows that probably do."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def propose_grants(
     projects: DescribedTable,
     users: DescribedTable | None,
 ) -> tuple[Grant, ...]:
-    """Who most likely may hear: the members of the projects or of their nearest parents."""
+    """The most likely access: the members of the projects or of their nearest parents."""
     seen = {projects.key} | ({users.key} if users is not None else set())
     level: list[tuple[DescribedTable, tuple[Link, ...]]] = [(projects, ())]
     while level:

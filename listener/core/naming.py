@@ -4,7 +4,7 @@ import re
 from textwrap import wrap
 from typing import Final
 
-from listener.core.triggers import quote_identifier
+from listener.core.expressions import quote_identifier
 from shared.core.printable import escaped
 
 _COMMENT_WIDTH: Final = 100

@@ -9,7 +9,7 @@ from typing import Final
 from listener.core.catalog import Column, DescribedTable, TableKey
 from listener.core.naming import singular, snake_case
 
-# Between the names that are decisive and those that are not: whom columns `user_id` refer to.
+# Ranks between decisive names and others: the table that columns `user_id` refer to.
 _USER_NAMES: Final = ("user", "app_user", "", "profile", "account", "person")
 _OWNER_NAMES: Final = (
     "owner_id",

@@ -95,7 +95,7 @@ def plan_publication(
                 rechecks[Recheck(project_id, None)] = None
         if row.user_id is not None:
             if project_id is None and named.user_id is None:
-                return Reset("bulk_change")  # nobody knows whom it concerns
+                return Reset("bulk_change")  # it may concern any client
             rechecks[Recheck(project_id, named.user_id)] = None
         for user_id, action in audience.of(named):
             drafts.tell("user", user_id, row, project_id, action)

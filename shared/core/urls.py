@@ -37,7 +37,7 @@ class UrlParts:
     parameters: dict[str, str] = field(repr=False)  # by their names in lower case
 
     def refuse_unknown(self, names: Iterable[str], advice: str) -> None:
-        """Raise ``InvalidUrl`` if there are any *names*: parameters that nobody understood."""
+        """Raise ``InvalidUrl`` if there are any *names* of unknown parameters."""
         for name in sorted(names):
             # what follows an unencoded & in a password looks like a parameter
             is_safe = _SECRETS.isdisjoint(self.parameters) and re.fullmatch(r"\w{1,60}", name)

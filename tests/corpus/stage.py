@@ -15,7 +15,7 @@ import asyncpg
 
 from listener.change_log import read_capture
 from listener.check import Findings, check
-from listener.core.triggers import quote_literal
+from listener.core.expressions import quote_literal
 from listener.core.watches import Watch, parse_watches, project_resources
 from listener.install import Config, disable, install
 from listener.pg_link import reading

@@ -77,7 +77,7 @@ async def test_an_operator_that_fits_better_is_not_run_by_the_listener(world: Wo
 
 @pytest.mark.usefixtures("text_tables")
 async def test_only_the_spelling_of_the_tables_is_let_in(world: World) -> None:
-    """On another the client would hear nothing: the table's is what triggers log."""
+    """Another channel would receive no event: triggers log the table's spelling."""
     if not await world.database.fetchval(HAS_ICU):
         pytest.skip("this build of PostgreSQL has no collation that calls texts equal")
     await world.database.execute(

@@ -11,18 +11,16 @@ from gateway.core.addresses import parse_networks
 from gateway.core.origins import parse_rule
 from gateway.settings import GatewaySettings
 from listener.core import triggers
-from listener.core.triggers import (
-    LOG_BYTES,
-    Capture,
-    Parent,
+from listener.core.expressions import (
     Table,
     columns_in,
     expression_sql,
     plain_column,
-    plan_triggers,
     quote_identifier,
     quote_literal,
 )
+from listener.core.logged_rows import Capture, Parent
+from listener.core.triggers import LOG_BYTES, plan_triggers
 from listener.core.watches import (
     MAX_RESOURCE_BYTES,
     Watch,
