@@ -17,6 +17,7 @@ from typing import Final
 
 from tests.chaos.parts import ROOT
 from tests.planting import Edit, Language, plant
+from tests.simulation import mutations as simulation
 
 MOST_SECONDS: Final = 300.0
 _LEFT_OUT: Final = (".*", "node_modules", "build", "dist", "__pycache__", "*.egg-info")
@@ -37,6 +38,8 @@ def _one(
     return Mutant(name, found_by, (Edit(before, after, language),))
 
 
+# the faults of `make mutants` that are planted here too
+_SIMULATED: Final = {mutant.name: mutant.edit for mutant in simulation.MUTANTS}
 _CHAOS: Final = "tests.chaos --seed 1 --seconds 24 --faults 12"
 _TESTS: Final = "pytest -q -x tests/integration/"
 
@@ -91,53 +94,22 @@ and ((newest.user_id is null and newest.project_id is not null)
         "'same' as identity",
         "sql",
     ),
-    _one(
+    Mutant(
         "prune by the snapshot just read, not by the saved one",
         f"{_CHAOS} --only=full",
-        """\
-read = await self._read(place.cursor)
-batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
-""",
-        """\
-read = await self._read(place.cursor)
-await self._log.prune(read.cursor)
-batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
-""",
+        (_SIMULATED["the log is pruned up to what was read, before it is published"],),
     ),
-    _one(
+    Mutant(
         "save the cursor before publishing",
         f"{_TESTS}test_failover.py -k could_not_be_published",
-        """\
-if batch.rows:
-    await self._publish(planned, place)
-    self._metrics.events.inc(...)
-    self._metrics.lag.observe(...)
-""",
-        """\
-if batch.rows:
-    await self._save(replace(judged, cursor=batch.cursor), tick_lag_ms=None)
-    await self._publish(planned, place)
-    self._metrics.events.inc(...)
-    self._metrics.lag.observe(...)
-""",
+        (_SIMULATED["the cursor is saved before the rows are published"],),
     ),
     Mutant(
         "never compare Redis's identity",
         f"{_TESTS}test_failover.py -k comes_back_older",
         (
-            Edit(
-                "not generation or cursor is None or stored_in != redis_identity",
-                "not generation or cursor is None",
-            ),
-            Edit(
-                """\
-if (await self._publisher.server()).identity != place.redis:
-    return ...
-""",
-                """\
-pass
-""",
-            ),
+            _SIMULATED["Redis's identity is not compared on taking over"],
+            _SIMULATED["Redis's identity is not compared with the ticks"],
         ),
     ),
     _one(
@@ -152,34 +124,20 @@ ended = False
 log.warning(..., extra={"pid": pid, "ended": ended})
 """,
     ),
-    _one(
+    Mutant(
         "save whatever generation is stored",
         f"{_TESTS}test_redis_link.py -k only_under_the_stored",
-        """\
-if ARGV[1] ~= '' and stored ~= ARGV[1] then return stored end
-""",
-        "",
-        "lua",
+        (_SIMULATED["save does not compare the generation"],),
     ),
-    _one(
+    Mutant(
         "trim a log without raising its floor",
         f"{_TESTS}test_resume.py -k older_place",
-        """\
-redis.call('ZADD', key, low[2], epoch) -- the floor rises to the newest row cut
-""",
-        "",
-        "lua",
+        (_SIMULATED["trim does not raise the floor"],),
     ),
-    _one(
+    Mutant(
         "do not ask anew after a gap of Redis",
         f"{_TESTS}test_revocation.py -k in_a_gap_of_redis",
-        """\
-await self._fanout.link_up(link)
-self._guard.doubt(EVERYTHING)
-""",
-        """\
-await self._fanout.link_up(link)
-""",
+        (_SIMULATED["no re-check after a gap of Redis"],),
     ),
     _one(
         "take a Redis that answers no PING for alive",
