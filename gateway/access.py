@@ -144,6 +144,10 @@ class Access:
             async with asyncio.timeout(TIMEOUT_SECONDS), self._pool.acquire() as connection:
                 self._database = await _database_of(connection)
 
+    def knows_database(self) -> bool:
+        """Whether ``is_foreign`` can tell."""
+        return bool(self._database)
+
     def is_foreign(self, database: str) -> bool:
         """Whether that is known to be another database than the one that is asked here."""
         return "" not in (database, self._database) and database != self._database

@@ -64,6 +64,10 @@ class Guard:
         """Whether what is published is of another database than the one asked for access."""
         return self._access.is_foreign(database)
 
+    def knows_database(self) -> bool:
+        """Whether ``is_foreign`` can tell."""
+        return self._access.knows_database()
+
     async def learn_database(self) -> None:
         """Find out which one that is, if it can be told now."""
         await self._access.learn_database()

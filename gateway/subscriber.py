@@ -119,6 +119,9 @@ class Subscriber:
             backoff.reset()  # not before: what was read first may have been refused
             if loop.time() >= next_look:
                 next_look = loop.time() + LOOK_SECONDS
+                if not self._guard.knows_database():
+                    # it was away at the start: until it is known, another's would pass for it
+                    await self._guard.learn_database()
                 if await has_moved_on(self._client, link.server):
                     raise RedisLost("the address leads to another server now")
 

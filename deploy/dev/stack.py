@@ -191,8 +191,8 @@ Neverstale is running. Ctrl-C stops it; make clean removes its data.
   demo        http://127.0.0.1:{self._ports.demo}{demo}
   gateways    {urls[0]}  {urls[1]}   (/readyz /healthz /metrics)
   listeners   {health[0]}  {health[1]}   (who leads, who stands by)
-  PostgreSQL  {_shown(settings["DATABASE_URL"])}
-  Redis       {_shown(settings["REDIS_URL"])}
+  PostgreSQL  {shown_address(settings["DATABASE_URL"])}
+  Redis       {shown_address(settings["REDIS_URL"])}
 
   A token for Ada, the demo user who owns project Apollo:
   {token}
@@ -209,7 +209,7 @@ Neverstale is running. Ctrl-C stops it; make clean removes its data.
         self._console.line("dev", text)
 
 
-def _shown(url: str) -> str:
+def shown_address(url: str) -> str:
     """The address, without the password that one of the user's own may have."""
     scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

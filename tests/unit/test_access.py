@@ -32,9 +32,12 @@ class _Pool:
         self.statements: list[str] = []
         self.asked: list[list[Pair]] = []
         self.renewals = 0
+        self.database = "1.2"  # empty: it is away
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator["_Pool"]:
+        if not self.database:
+            raise OSError("away")
         yield self
 
     @asynccontextmanager
@@ -43,7 +46,7 @@ class _Pool:
         yield
 
     async def fetchval(self, sql: str) -> list[str] | str:
-        return "1.2" if sql == DATABASE_ID_SQL else ["app", "public"]
+        return self.database if sql == DATABASE_ID_SQL else ["app", "public"]
 
     async def expire_connections(self) -> None:
         self.renewals += 1
@@ -123,6 +126,44 @@ async def test_what_a_migration_made_invalid_is_asked_once_more(
 
     told = f"{type(failure).__name__}: {failure}"
     assert await _ask(_access(_Pool(fail)), [PAIR]) == [True if times == 1 else told]
+
+
+async def test_which_database_is_asked_is_learnt_again_on_a_new_connection() -> None:
+    """Another one may replace it behind the URL; while it is away, the last known counts."""
+    access = _access(pool := _Pool(lambda pairs: pairs))
+    pool.database = ""
+    await access.learn_database()
+    assert not access.knows_database()
+    assert not access.is_foreign("1.2")
+    for database in ("1.2", "1.3"):
+        pool.database = database
+        renewals = pool.renewals
+        await access.learn_database()
+        assert access.knows_database()
+        assert not access.is_foreign(database)
+        assert access.is_foreign("1.4")
+        assert pool.renewals == renewals + 1
+    pool.database = ""
+    await access.learn_database()
+    assert access.is_foreign("1.2")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ValueError("no UTF-8"), asyncpg.UndefinedTableError("gone"), OSError("away"), None],
+    ids=lambda failure: type(failure).__name__,
+)
+async def test_a_query_that_fails_at_the_start_ends_no_gateway(
+    failure: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: list[Pair]) -> list[Pair]:
+        if failure is not None:
+            raise failure
+        return [PAIR] * (access_module.MAX_ROWS + 1)
+
+    with caplog.at_level(logging.WARNING):
+        await _access(_Pool(fail)).verify()
+    assert "access queries failed" in caplog.text
 
 
 async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:

@@ -1,7 +1,14 @@
 import pytest
 from redis.asyncio.connection import Connection, SSLConnection
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 
-from shared.redis_link import connect
+from shared.redis_link import RedisLost, connect, telling_loss
 
 
 @pytest.mark.parametrize(
@@ -24,3 +31,26 @@ def test_commands_are_packed_as_the_library_would(
     theirs = kind(**pool.connection_kwargs)
     assert isinstance(ours, kind)
     assert b"".join(ours.pack_command(*command)) == b"".join(theirs.pack_command(*command))
+
+
+@pytest.mark.parametrize(
+    ("failure", "refusals"),
+    [
+        (ReadOnlyError("You can't write against a read only replica."), 1),
+        (BusyLoadingError("Redis is loading the dataset in memory"), 1),
+        (ResponseError("MOVED 3999 127.0.0.1:6381"), 1),
+        (AuthenticationError("invalid username-password pair"), 1),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), 0),
+        (ConnectionError("closed"), 0),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_refused_command_speaks_for_another_server_unless_this_one_is_full(
+    failure: Exception, refusals: int
+) -> None:
+    client = connect("redis://localhost")
+    with pytest.raises(RedisLost, match=type(failure).__name__):
+        async with telling_loss(client):
+            raise failure
+    assert client.refusals == refusals
+    await client.aclose()

@@ -1,4 +1,4 @@
-"""The servers of development and tests: where they listen."""
+"""The servers of development and tests: where they listen, and how that is shown."""
 
 import asyncio
 
@@ -6,6 +6,7 @@ import pytest
 
 from deploy.dev import servers
 from deploy.dev.servers import ServerFailed, free_port
+from deploy.dev.stack import shown_address
 
 
 async def test_a_port_is_one_askers_alone_and_a_server_may_listen_there(
@@ -25,3 +26,17 @@ def test_only_the_newest_ports_are_held(monkeypatch: pytest.MonkeyPatch) -> None
     port = free_port()
     monkeypatch.setattr(servers, "_PORTS", range(port, port + 1))
     assert free_port() == port
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@db:5432/app", "postgresql://db:5432/app"),
+        ("postgresql://me@db/app?password=secret", "postgresql://db/app"),
+        ("redis://:secret@cache:6379", "redis://cache:6379"),
+        ("redis://cache:6379?password=secret", "redis://cache:6379"),
+        ("redis://127.0.0.1:6399/0", "redis://127.0.0.1:6399/0"),
+    ],
+)
+def test_an_address_is_shown_without_a_password(url: str, shown: str) -> None:
+    assert shown_address(url) == shown
