@@ -95,10 +95,10 @@ class Standby:
             self.is_linked = True
             pid = await self._session.leader_pid()
             now = asyncio.get_running_loop().time()
-            if database not in ("", self._database):
-                self._watch.start_anew()  # those are not our leader's signs: it has to wait
-                return
-            if pid is None or not self._watch.is_dead(holder=pid, sign=sign, now=now):
+            waits = database not in ("", self._database)
+            if pid is None or not self._watch.is_dead(
+                holder=pid, sign=sign, now=now, waits=waits
+            ):
                 return
             if await self._sign.see_elsewhere() != (sign, database):
                 self._watch.start_anew()

@@ -334,13 +334,18 @@ class LeaderWatch:
     _since: float = 0.0
     _looked_at: float = 0.0
 
-    def is_dead(self, *, holder: int, sign: str, now: float) -> bool:
-        """Whether to end the session *holder*, given the newest sign of life."""
+    def is_dead(self, *, holder: int, sign: str, now: float, waits: bool = False) -> bool:
+        """Whether to end the session *holder*, given the newest sign of life.
+
+        A leader that *waits* for another database's leader shows none of its own: it has as
+        long again as it must wait once the other's signs have ended.
+        """
+        patience = PATIENCE_SECONDS + OWNER_PATIENCE_SECONDS * waits
         seen = (holder, sign)
         if seen != self._seen or now - self._looked_at > _MAX_UNSEEN_SECONDS:
             self._seen, self._since = seen, now
         self._looked_at = now
-        return now - self._since >= PATIENCE_SECONDS
+        return now - self._since >= patience
 
     def start_anew(self) -> None:
         """The signs could not be seen, or the session was ended."""

@@ -337,6 +337,14 @@ def test_a_standby_ends_a_leader_that_shows_no_sign_for_five_seconds_that_it_saw
     assert (dead[0] if dead else None) == dies_at
 
 
+def test_a_standby_gives_a_leader_that_waits_for_another_databases_as_long_again() -> None:
+    watch = LeaderWatch()
+    alive = [watch.is_dead(holder=1, sign=f"b.{at}", now=at, waits=True) for at in range(30)]
+    assert not any(alive), "the other database's leader is alive: ours must wait"
+    dead = [watch.is_dead(holder=1, sign="b.29", now=at, waits=True) for at in range(30, 46)]
+    assert dead.index(True) == 14, "5 s after the 10 s that it must wait"
+
+
 @pytest.mark.parametrize(
     ("looks", "expected"),
     [
