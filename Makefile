@@ -52,7 +52,7 @@ dev: install demo-page ## Run the whole stack here: PostgreSQL, Valkey, two list
 test: install ## Unit tests, the simulation, then the tests on real servers (ORACLE_SECONDS, ORACLE_SEED: the browser side's stale oracle)
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest tests/unit -q -n 2
-	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='*/core/*' --fail-under=100
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include="$$($(BIN)/python -m tests.support.pure_modules)" --fail-under=100
 	$(BIN)/python -m pytest tests/simulation -q -n 2
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
 	$(BIN)/coverage run -m pytest tests/integration -q -n 4 --dist loadfile

@@ -7,9 +7,14 @@ import sys
 
 from demo.app import run_demo
 from demo.settings import DemoSettings
-from shared.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
-from shared.logs import configure_logging
-from shared.settings import InvalidSettings, describe_settings, load_settings, warn_of_ignored
+from shared.config.settings import (
+    InvalidSettings,
+    describe_settings,
+    load_settings,
+    warn_of_ignored,
+)
+from shared.runtime.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
+from shared.runtime.logs import configure_logging
 
 
 def main() -> int:

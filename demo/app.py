@@ -15,10 +15,10 @@ from demo.board import Board
 from demo.crowd import Crowd
 from demo.people import People
 from demo.settings import DemoSettings
-from shared.database import connect_arguments
-from shared.http import health_routes, serve
-from shared.http_connection import HttpLimits
-from shared.lifecycle import FatalError, run_until
+from shared.http.connection import HttpLimits
+from shared.http.server import health_routes, serve
+from shared.links.postgres import connect_arguments
+from shared.runtime.lifecycle import FatalError, run_until
 
 _POLICY: Final = (
     "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from shared.settings import DatabaseSettings, Port
+from shared.config.settings import DatabaseSettings, Port
 
 
 class DemoSettings(DatabaseSettings):

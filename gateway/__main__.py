@@ -9,14 +9,19 @@ import warnings
 from jwt.warnings import InsecureKeyLengthWarning
 
 from gateway.app import run_gateway
-from gateway.keys import open_source
+from gateway.configured_keys import open_key_source
 from gateway.settings import GatewaySettings
-from shared.config_file import read_config
-from shared.core.access_rules import ConfigError, parse_access
-from shared.core.printable import escaped
-from shared.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
-from shared.logs import configure_logging
-from shared.settings import InvalidSettings, describe_settings, load_settings, warn_of_ignored
+from shared.config.access_rules import ConfigError, parse_access
+from shared.config.config_file import read_config
+from shared.config.settings import (
+    InvalidSettings,
+    describe_settings,
+    load_settings,
+    warn_of_ignored,
+)
+from shared.runtime.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
+from shared.runtime.logs import configure_logging
+from shared.runtime.printable import escaped
 
 
 def main() -> int:
@@ -37,7 +42,7 @@ def main() -> int:
         settings = load_settings(GatewaySettings, os.environ)
         configure_logging(settings.log_format, settings.log_level)
         warn_of_ignored(settings)
-        keys = open_source(settings)
+        keys = open_key_source(settings)
         rules = parse_access(read_config(settings.neverstale_config))
     except (InvalidSettings, ConfigError) as exc:
         for problem in exc.problems:

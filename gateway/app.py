@@ -8,32 +8,32 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from gateway.access import Access, open_pool
-from gateway.admin_api import DISCONNECT_PATH, AdminApi
-from gateway.admission import Admission
-from gateway.channel_logs import ChannelLogs
-from gateway.core.handshake import TokenSources
-from gateway.core.limits import SocketLimits
-from gateway.core.token_rules import TokenRules
-from gateway.door import Door, DoorLimits
-from gateway.fanout import Fanout
-from gateway.guard import Guard
-from gateway.keys import KeySource
+from gateway.access.checker import Access, open_pool
+from gateway.access.revalidation import Guard
+from gateway.auth.key_sources import KeySource
+from gateway.auth.tickets import Tickets
+from gateway.auth.token_rules import TokenRules
+from gateway.auth.token_verifier import TokenVerifier
+from gateway.delivery.broker import Subscriber
+from gateway.delivery.channel_logs import ChannelLogs
+from gateway.delivery.fanout import Fanout
+from gateway.http.admin_api import DISCONNECT_PATH, AdminApi
+from gateway.http.admission import Admission
+from gateway.http.handshake import TokenSources
+from gateway.http.ticket_api import TICKET_PATH, TicketApi
+from gateway.http.websockets import Sockets
+from gateway.limits.connection_limiter import Door, DoorLimits
+from gateway.limits.rates import SocketLimits
 from gateway.metrics import FanoutMetrics
 from gateway.settings import GatewaySettings
-from gateway.sockets import Sockets
-from gateway.subscriber import Subscriber
-from gateway.ticket_api import TICKET_PATH, TicketApi
-from gateway.tickets import Tickets
-from gateway.tokens import TokenVerifier
-from shared import redis_link
-from shared.core.access_rules import AccessRules
-from shared.core.channels import IdType, RedisNames
-from shared.core.database_url import parse_database_url
-from shared.http import health_routes, serve
-from shared.http_connection import MAX_BODY_BYTES, HttpLimits
-from shared.http_errors import json_error
-from shared.lifecycle import run_until
+from shared.config.access_rules import AccessRules
+from shared.http.connection import MAX_BODY_BYTES, HttpLimits
+from shared.http.errors import json_error
+from shared.http.server import health_routes, serve
+from shared.links import redis_link
+from shared.links.database_url import parse_database_url
+from shared.protocol.channels import IdType, RedisNames
+from shared.runtime.lifecycle import run_until
 
 WS_PATH: Final = "/api/v1/messages/ws"
 

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from gateway.core.addresses import Network, parse_networks
-from gateway.core.key_set import Algorithm, parse_public_key, parse_secret
-from gateway.core.origins import OriginRule, parse_rule
-from shared.settings import Port, Settings
+from gateway.auth.key_set import Algorithm, parse_public_key, parse_secret
+from gateway.auth.origins import OriginRule, parse_rule
+from gateway.limits.client_address import Network, parse_networks
+from shared.config.settings import Port, Settings
 
 _KEYS: Final = ("jwt_secret", "jwt_public_key", "jwt_keys_file", "jwt_jwks_url")
 MIN_ADMIN_KEY_BYTES: Final = 32

@@ -10,14 +10,16 @@ from typing import Final, TextIO
 import asyncpg
 
 from listener.app import Listener
-from listener.check import check
-from listener.core.discovery import UndecidedError, discover
-from listener.core.first_access import describe_access
-from listener.core.first_config import describe_discovery, render_config
-from listener.core.publication import PublicationRules
-from listener.core.watches import project_resources
-from listener.init import NotWritten, describe_tables, write_new
-from listener.install import (
+from listener.bootstrap.discovery import UndecidedError, discover
+from listener.bootstrap.first_access import describe_access
+from listener.bootstrap.first_config import describe_discovery, render_config
+from listener.bootstrap.init import NotWritten, describe_tables, write_new
+from listener.capture.watches import project_resources
+from listener.leader.publication import PublicationRules
+from listener.links.pg_link import PgLost, connect, reading, telling_loss
+from listener.settings import ListenerSettings
+from listener.setup.check import check
+from listener.setup.install import (
     Config,
     InstallError,
     Plan,
@@ -26,26 +28,24 @@ from listener.install import (
     print_sql,
     uninstall,
 )
-from listener.pg_link import PgLost, connect, reading, telling_loss
-from listener.settings import ListenerSettings
-from shared.config_file import read_config
-from shared.core.access_rules import AccessRules, ConfigError
-from shared.core.printable import escaped
-from shared.lifecycle import (
-    EXIT_FAILED,
-    EXIT_FINE,
-    EXIT_WRONG_USAGE,
-    FatalError,
-    run_until_signalled,
-)
-from shared.logs import configure_logging
-from shared.settings import (
+from shared.config.access_rules import AccessRules, ConfigError
+from shared.config.config_file import read_config
+from shared.config.settings import (
     DatabaseSettings,
     InvalidSettings,
     describe_settings,
     load_settings,
     warn_of_ignored,
 )
+from shared.runtime.lifecycle import (
+    EXIT_FAILED,
+    EXIT_FINE,
+    EXIT_WRONG_USAGE,
+    FatalError,
+    run_until_signalled,
+)
+from shared.runtime.logs import configure_logging
+from shared.runtime.printable import escaped
 
 _MAX_LINE_CHARACTERS: Final = 100_000
 _COMMANDS = {

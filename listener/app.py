@@ -9,20 +9,20 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from listener.change_log import ChangeLog
-from listener.core.publication import PublicationRules
-from listener.leader import Leader, LeaderMetrics
-from listener.mailbox import Mailbox
-from listener.membership import Membership
-from listener.pg_link import Connection, NotAdmitted, PgLost, open_links
-from listener.publisher import Publisher
+from listener.leader.change_log import ChangeLog
+from listener.leader.leader import Leader, LeaderMetrics
+from listener.leader.notifications import Mailbox
+from listener.leader.project_members import Membership
+from listener.leader.publication import PublicationRules
+from listener.leader.publisher import Publisher
+from listener.leader.standby import SignOfLife, Standby, show_life
+from listener.links.pg_link import Connection, NotAdmitted, PgLost, open_links
 from listener.settings import ListenerSettings
-from listener.standby import SignOfLife, Standby, show_life
-from shared import redis_link
-from shared.backoff import Backoff
-from shared.core.channels import RedisNames
-from shared.http import health_routes, serve
-from shared.lifecycle import raise_if_cancelled, run_until
+from shared.http.server import health_routes, serve
+from shared.links import redis_link
+from shared.protocol.channels import RedisNames
+from shared.runtime.backoff import Backoff
+from shared.runtime.lifecycle import raise_if_cancelled, run_until
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from shared.settings import Port, Settings
+from shared.config.settings import Port, Settings
 
 
 class ListenerSettings(Settings):

@@ -6,7 +6,7 @@ import aiohttp
 import asyncpg
 
 from deploy.dev.checkout import StackFailed
-from shared.database import connect_arguments
+from shared.links.postgres import connect_arguments
 
 WS_PATH = "/api/v1/messages/ws"
 

@@ -24,7 +24,7 @@ from deploy.dev.console import Console
 from deploy.dev.ports import Ports
 from deploy.dev.process import Child, Part, ServerPart
 from deploy.dev.servers import PostgresServer, ValkeyServer
-from shared.database import connect_arguments
+from shared.links.postgres import connect_arguments
 
 READY_SECONDS: Final = 30.0
 PROBE_SECONDS: Final = 2.0

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count, cycle
 from typing import Final
 
-from gateway.ticket_api import TICKET_PATH
+from gateway.http.ticket_api import TICKET_PATH
 from tests.attack.peer import Link, Peer, request
 from tests.attack.registry import ANONYMOUS, Bounds, attack
 from tests.frames import frame

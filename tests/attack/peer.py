@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from shared.lifecycle import raise_if_cancelled
+from shared.runtime.lifecycle import raise_if_cancelled
 from tests.frames import frame
 from tests.integration.processes import WS_PATH, token
 from tests.integration.test_refusals import UPGRADE

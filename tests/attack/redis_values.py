@@ -4,7 +4,7 @@ import asyncio
 
 import redis.asyncio
 
-from shared.core.channels import Channel, RedisNames
+from shared.protocol.channels import Channel, RedisNames
 from tests.attack.peer import Peer
 from tests.attack.registry import REDIS, Bounds, attack
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from deploy.dev.servers import free_port
-from listener.install import Config, install
-from shared.config_file import read_config
+from listener.setup.install import Config, install
+from shared.config.config_file import read_config
 from tests.attack.peer import Target
 from tests.integration.conftest import World
 from tests.integration.processes import ROOT, Part

@@ -4,7 +4,7 @@ import asyncio
 from itertools import count, cycle
 from typing import Final
 
-from gateway.ticket_api import TICKET_PATH
+from gateway.http.ticket_api import TICKET_PATH
 from tests.attack.peer import Link, Peer, message, request
 from tests.attack.registry import USER, Bounds, attack
 from tests.attack.scene import ATTACKER, PROJECTS, Scene

@@ -14,8 +14,8 @@ import aiohttp
 import asyncpg
 
 from deploy.dev.servers import PostgresServer, Server, ServerFailed, ValkeyServer
-from listener.install import Config, install
-from shared.config_file import read_config
+from listener.setup.install import Config, install
+from shared.config.config_file import read_config
 from tests.chaos.kinds import GATEWAYS
 from tests.chaos.parts import ROOT, Part
 from tests.chaos.proxy import Proxy

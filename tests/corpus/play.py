@@ -8,8 +8,8 @@ from typing import Final
 
 import asyncpg
 
-from listener.install import InstallError
-from shared.core.access_rules import ConfigError
+from listener.setup.install import InstallError
+from shared.config.access_rules import ConfigError
 from tests.corpus.page import Page
 from tests.corpus.schemas import EVERYBODY, Migration, Schema, Step
 from tests.corpus.stage import Stage, missing_extensions, staged

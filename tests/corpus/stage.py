@@ -13,14 +13,14 @@ from typing import Any, Final
 import aiohttp
 import asyncpg
 
-from listener.change_log import read_capture
-from listener.check import Findings, check
-from listener.core.expressions import quote_literal
-from listener.core.watches import Watch, parse_watches, project_resources
-from listener.install import Config, disable, install
-from listener.pg_link import reading
-from shared.core.access_rules import parse_access
-from shared.core.channels import RedisNames
+from listener.capture.expressions import quote_literal
+from listener.capture.watches import Watch, parse_watches, project_resources
+from listener.leader.change_log import read_capture
+from listener.links.pg_link import reading
+from listener.setup.check import Findings, check
+from listener.setup.install import Config, disable, install
+from shared.config.access_rules import parse_access
+from shared.protocol.channels import RedisNames
 from tests.corpus.page import MARK, Page, Row, Rows
 from tests.corpus.schemas import Schema
 from tests.integration.conftest import Database, Servers, World

@@ -20,8 +20,8 @@ import pytest
 import redis.asyncio
 
 from deploy.dev.servers import PostgresServer, ValkeyServer, free_port
-from listener.install import Config, install
-from shared.config_file import read_config
+from listener.setup.install import Config, install
+from shared.config.config_file import read_config
 from tests.integration.processes import ROOT, SECRET, Client, Part, connected
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.access import Access, AccessUnavailable, open_pool
-from listener import membership
-from listener.membership import Membership
-from shared.core.access_rules import AccessRules, parse_access
-from shared.lifecycle import FatalError
+from gateway.access.checker import Access, AccessUnavailable, open_pool
+from listener.leader import project_members as membership
+from listener.leader.project_members import Membership
+from shared.config.access_rules import AccessRules, parse_access
+from shared.runtime.lifecycle import FatalError
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS, ROOT
 from tests.integration.test_failover import assert_flows, is_reset

@@ -10,12 +10,12 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from listener.change_log import READ_SQL, ChangeLog
-from listener.core.leadership import MAX_ROWS_PER_READ, LogCursor
-from listener.core.log_row import LogRow
-from listener.core.publication import PublicationRules
-from listener.pg_link import open_links
-from shared.core.access_rules import AccessRules
+from listener.leader.change_log import READ_SQL, ChangeLog
+from listener.leader.leadership import MAX_ROWS_PER_READ, LogCursor
+from listener.leader.log_row import LogRow
+from listener.leader.publication import PublicationRules
+from listener.links.pg_link import open_links
+from shared.config.access_rules import AccessRules
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS
 from tests.integration.subscriber import subscribed
@@ -143,7 +143,7 @@ async def test_the_log_is_pruned_in_pieces(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it is: no read and no tick has to wait for all of it."""
-    monkeypatch.setattr("listener.change_log.MAX_ROWS_PER_PRUNE", 40)
+    monkeypatch.setattr("listener.leader.change_log.MAX_ROWS_PER_PRUNE", 40)
     change_log = ChangeLog(world.database, RULES)
     rows = "select 'q', null, 'task', n::text, 'UPDATE' from generate_series(1, 99) n"
     await log(world, rows)

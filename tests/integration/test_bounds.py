@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from listener.core.triggers import LOG_BYTES
+from listener.capture.triggers import LOG_BYTES
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS, Client
 from tests.integration.test_failover import assert_flows, change, is_reset

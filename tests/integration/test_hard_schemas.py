@@ -9,9 +9,9 @@ from typing import TypeAlias
 import asyncpg
 import pytest
 
-from listener.change_log import ChangeLog
-from listener.core.publication import PublicationRules
-from shared.core.access_rules import AccessRules
+from listener.leader.change_log import ChangeLog
+from listener.leader.publication import PublicationRules
+from shared.config.access_rules import AccessRules
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS, ROOT
 

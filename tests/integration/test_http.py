@@ -6,7 +6,7 @@ import aiohttp
 from aiohttp import web
 
 from deploy.dev.servers import free_port
-from shared.http import serve
+from shared.http.server import serve
 from tests.integration.processes import HANG_SECONDS
 
 

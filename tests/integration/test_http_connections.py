@@ -18,14 +18,14 @@ from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
 from deploy.dev.servers import free_port
-from gateway import connection
-from gateway.admin_api import DISCONNECT_PATH
-from gateway.connection import Connection
-from gateway.ticket_api import TICKET_PATH
-from shared import http_connection
-from shared.core.close_codes import FORBIDDEN
-from shared.http import serve
-from shared.http_connection import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpLimits
+from gateway.http.admin_api import DISCONNECT_PATH
+from gateway.http.ticket_api import TICKET_PATH
+from gateway.transport import connection
+from gateway.transport.connection import Connection
+from shared.http import connection as http_connection
+from shared.http.connection import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpLimits
+from shared.http.server import serve
+from shared.protocol.close_codes import FORBIDDEN
 from tests.frames import frame
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS, WS_PATH, Part, eventually, token

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import aiohttp
 
-from listener.install import Config, plan_install
-from shared.core.access_rules import ConfigError
+from listener.setup.install import Config, plan_install
+from shared.config.access_rules import ConfigError
 from tests.integration.conftest import World
 from tests.integration.processes import WS_PATH, Client, Part, token
 from tests.integration.test_hard_schemas import watch

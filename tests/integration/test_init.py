@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from listener.core.naming import RESERVED
+from listener.bootstrap.naming import RESERVED
 from tests.integration.conftest import World
 from tests.integration.processes import Client, connected
 

@@ -16,12 +16,12 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from listener.core.discovery import discover
-from listener.core.first_config import render_config
-from listener.init import describe_tables
-from listener.install import Config, install
-from listener.pg_link import reading
-from shared.core.access_rules import bounded_sql, parse_access
+from listener.bootstrap.discovery import discover
+from listener.bootstrap.first_config import render_config
+from listener.bootstrap.init import describe_tables
+from listener.links.pg_link import reading
+from listener.setup.install import Config, install
+from shared.config.access_rules import bounded_sql, parse_access
 from tests.integration.conftest import Database, Servers
 from tests.integration.processes import ROOT
 

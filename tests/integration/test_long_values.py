@@ -7,11 +7,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from listener.change_log import ChangeLog
-from listener.core.log_row import LogRow
-from listener.core.publication import PublicationRules
-from listener.core.triggers import LOG_BYTES
-from shared.core.access_rules import AccessRules
+from listener.capture.triggers import LOG_BYTES
+from listener.leader.change_log import ChangeLog
+from listener.leader.log_row import LogRow
+from listener.leader.publication import PublicationRules
+from shared.config.access_rules import AccessRules
 from tests.integration.conftest import World
 from tests.integration.test_failover import is_reset
 from tests.integration.test_hard_schemas import watch

@@ -10,9 +10,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from listener.change_log import read_capture
-from listener.install import Config, disable, install
-from shared.config_file import read_config
+from listener.leader.change_log import read_capture
+from listener.setup.install import Config, disable, install
+from shared.config.config_file import read_config
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS, ROOT, Client, Part
 from tests.integration.test_bounds import state, until_state

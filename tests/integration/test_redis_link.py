@@ -5,20 +5,22 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import cast
+from typing import Final, cast
 
 import pytest
 
-from listener.core.leadership import LogCursor, Place
-from listener.core.publication import Publication, PublicationRules
-from listener.publisher import Publisher
-from shared.core.access_rules import AccessRules
-from shared.core.channels import Channel, RedisNames
-from shared.core.protocol import Event, cursor_of, publishable_event, publishable_reconnect
-from shared.core.replay import Cursor, LogHead
-from shared.redis_link import Client, RedisLost, Script, connect, telling_loss
+from listener.leader.leadership import LogCursor, Place
+from listener.leader.publication import Publication, PublicationRules
+from listener.leader.publisher import Publisher
+from shared.config.access_rules import AccessRules
+from shared.links.redis_link import Client, RedisLost, Script, connect, telling_loss
+from shared.protocol.channels import Channel, RedisNames
+from shared.protocol.messages import Event, cursor_of, publishable_event, publishable_reconnect
+from shared.protocol.replay import Cursor, LogHead
 from tests.integration.conftest import Servers
 from tests.integration.processes import ROOT
+
+_REPLAY: Final = ROOT / "gateway/delivery/lua/replay.lua"
 
 
 async def test_a_cancelled_command_stays_cancelled(servers: Servers) -> None:
@@ -92,7 +94,7 @@ class Log:
         page: int = 10,
     ) -> tuple[LogHead, bool, list[str]]:
         """The log's head, whether there is more, and the rows above *since*."""
-        script = await Script.load(self.client, (ROOT / "gateway/lua/replay.lua").read_text())
+        script = await Script.load(self.client, _REPLAY.read_text())
         epoch, floor, last, more, *rows = await script.run(
             self.client,
             self.names.log(CHANNEL),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import asyncpg
 
-from listener.change_log import ChangeLog
+from listener.leader.change_log import ChangeLog
 from tests.integration.conftest import World
 from tests.integration.test_hard_schemas import RULES, A, B, watch
 

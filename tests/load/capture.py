@@ -24,9 +24,9 @@ from typing import Final
 import asyncpg
 
 from deploy.dev.servers import find_postgres_programs
-from listener.core.leadership import parse_log_cursor
-from shared.core.channels import RedisNames
-from shared.redis_link import Client, connect, read_state
+from listener.leader.leadership import parse_log_cursor
+from shared.links.redis_link import Client, connect, read_state
+from shared.protocol.channels import RedisNames
 from tests.load.stack import Stack, execute, running
 
 ROWS: Final = 20_000

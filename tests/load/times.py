@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
-from shared.core.access_rules import parse_access
+from shared.config.access_rules import parse_access
 from tests.integration.conftest import World
 from tests.integration.processes import Part
 from tests.load.bench import (

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.access import Access, AccessUnavailable, open_pool
-from shared.core.access_rules import AccessRules
-from shared.core.database_url import parse_database_url
+from gateway.access.checker import Access, AccessUnavailable, open_pool
+from shared.config.access_rules import AccessRules
+from shared.links.database_url import parse_database_url
 from tests.integration.conftest import World
 from tests.integration.pooler import running_pooler
 from tests.integration.processes import HANG_SECONDS

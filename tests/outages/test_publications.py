@@ -5,8 +5,8 @@ from typing import Final
 
 import asyncpg
 
-from listener.install import SCHEMA_SQL
-from listener.leader import TICK_SECONDS
+from listener.leader.leader import TICK_SECONDS
+from listener.setup.install import SCHEMA_SQL
 from tests.integration.conftest import Database, World
 from tests.integration.processes import HANG_SECONDS, ROOT
 from tests.integration.roles import NOTIFY

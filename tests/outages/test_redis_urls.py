@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from deploy.dev.servers import ValkeyServer
-from gateway.pubsub import PubSub
-from shared.redis_link import RedisLost, connect, telling_loss
+from gateway.delivery.pubsub import PubSub
+from shared.links.redis_link import RedisLost, connect, telling_loss
 from tests.integration.processes import HANG_SECONDS, eventually
 from tests.integration.tls import Authority, terminating_tls
 

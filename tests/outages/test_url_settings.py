@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import InvalidSettings, Settings, load_settings
+from shared.config.settings import InvalidSettings, Settings, load_settings
 from tests.integration.conftest import World
 from tests.integration.test_failover import assert_flows
 from tests.integration.tls import Authority, terminating_tls

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from shared.core.replay import Cursor, parse_cursor
+from shared.protocol.replay import Cursor, parse_cursor
 from tests.simulation.database import PROJECT_OF, ROWS, Database
 from tests.simulation.parts import Gateway, Request, Socket, Violation
 from tests.simulation.published import Published, frames_of

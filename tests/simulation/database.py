@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 
-from listener.core import leadership
-from listener.core.leadership import Batch, CaptureState, LogCursor
-from listener.core.log_row import LogRow
-from listener.pg_link import PgLost
+from listener.leader import leadership
+from listener.leader.leadership import Batch, CaptureState, LogCursor
+from listener.leader.log_row import LogRow
+from listener.links.pg_link import PgLost
 from tests.simulation.clockwork import Calls
 
 T = TypeVar("T")

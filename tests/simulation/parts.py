@@ -15,30 +15,30 @@ from aiohttp import WSMsgType, web
 from aiohttp.http import HttpVersion11
 from prometheus_client import CollectorRegistry
 
-from gateway.access import Access
-from gateway.admission import Admission
-from gateway.channel_logs import ChannelLogs
-from gateway.connection import NOBODY, Connection
-from gateway.core.handshake import TokenSources
-from gateway.core.limits import Rate, SocketLimits
-from gateway.core.pairs import Pair
-from gateway.core.token_rules import Identity
-from gateway.door import Door, DoorLimits
-from gateway.fanout import Fanout
-from gateway.guard import EVERYTHING, Guard
+from gateway.access.checker import Access
+from gateway.access.pairs import Pair
+from gateway.access.revalidation import EVERYTHING, Guard
+from gateway.auth.tickets import Tickets
+from gateway.auth.token_rules import Identity
+from gateway.delivery.broker import Subscriber
+from gateway.delivery.channel_logs import ChannelLogs
+from gateway.delivery.fanout import Fanout
+from gateway.http.admission import Admission
+from gateway.http.handshake import TokenSources
+from gateway.http.websockets import Sockets
+from gateway.limits.connection_limiter import Door, DoorLimits
+from gateway.limits.rates import Rate, SocketLimits
 from gateway.metrics import FanoutMetrics
-from gateway.sockets import Sockets
-from gateway.subscriber import Subscriber
-from gateway.tickets import Tickets
-from listener.core.publication import PublicationRules
-from listener.leader import Leader, LeaderMetrics
-from listener.mailbox import Mailbox
-from listener.pg_link import PgLost
-from listener.publisher import Publisher
-from shared.core.access_rules import AccessRules
-from shared.core.channels import Channel, RedisNames
-from shared.core.database_id import DATABASE_ID_SQL
-from shared.core.protocol import (
+from gateway.transport.connection import NOBODY, Connection
+from listener.leader.leader import Leader, LeaderMetrics
+from listener.leader.notifications import Mailbox
+from listener.leader.publication import PublicationRules
+from listener.leader.publisher import Publisher
+from listener.links.pg_link import PgLost
+from shared.config.access_rules import AccessRules
+from shared.links.database_id import DATABASE_ID_SQL
+from shared.protocol.channels import Channel, RedisNames
+from shared.protocol.messages import (
     Recheck,
     encode_close_frame,
     encode_text_frame,

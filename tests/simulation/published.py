@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 import orjson
 
-from shared.core.channels import Channel
-from shared.core.protocol import cursor_of
-from shared.core.replay import Cursor
+from shared.protocol.channels import Channel
+from shared.protocol.messages import cursor_of
+from shared.protocol.replay import Cursor
 from tests.simulation.database import BEGINNING
 
 

@@ -16,7 +16,11 @@ from tests.simulation.redis_model import Store
 ROOT: Final = Path(__file__).parents[2]
 SCRIPTS: Final = {
     (ROOT / f"{path}.lua").read_text(): path.rpartition("/")[2]
-    for path in ("listener/lua/publish", "listener/lua/save", "gateway/lua/replay")
+    for path in (
+        "listener/leader/lua/publish",
+        "listener/leader/lua/save",
+        "gateway/delivery/lua/replay",
+    )
 }
 _STARTED: Final = 1_700_000_000_000_000
 _INFO: Final = {"server": "run_id", "replication": "master_replid"}  # what each section tells

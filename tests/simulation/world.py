@@ -10,7 +10,7 @@ from itertools import count
 from typing import Final
 from unittest import mock
 
-from shared.backoff import Backoff
+from shared.runtime.backoff import Backoff
 from tests.simulation.client import Browser
 from tests.simulation.database import MAX_ROWS_PER_PRUNE, Change
 from tests.simulation.parts import Gateway, Listener, Servers, Violation, accept
@@ -45,17 +45,17 @@ FAULTS: Final = (
 # the real bounds, so small that they are met
 _BOUNDS: Final = {
     # never reached: that nothing is told while in doubt is checked to the letter
-    "gateway.core.membership.STARVING_SECONDS": math.inf,
-    "gateway.guard.STARVING_SECONDS": math.inf,
-    "gateway.channel_logs.MAX_ROWS_PER_READ": 1,
-    "gateway.channel_logs.MIN_ROWS_PER_READ": 1,
-    "gateway.core.registry.MAX_BYTES_PER_ROUND": 1,
-    "gateway.core.registry.MAX_CHANNELS_PER_ROUND": 2,
-    "gateway.core.registry.MAX_HEARD_PER_ROUND": 2,
-    "listener.core.publication.USER_MAX_ROWS": 2,
-    "listener.core.leadership.MAX_ROWS_PER_READ": 6,
-    "listener.leader.PRUNE_SECONDS": 1.0,
-    "listener.leader.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
+    "gateway.access.access_cache.STARVING_SECONDS": math.inf,
+    "gateway.access.revalidation.STARVING_SECONDS": math.inf,
+    "gateway.delivery.channel_logs.MAX_ROWS_PER_READ": 1,
+    "gateway.delivery.channel_logs.MIN_ROWS_PER_READ": 1,
+    "gateway.delivery.subscriptions.MAX_BYTES_PER_ROUND": 1,
+    "gateway.delivery.subscriptions.MAX_CHANNELS_PER_ROUND": 2,
+    "gateway.delivery.subscriptions.MAX_HEARD_PER_ROUND": 2,
+    "listener.leader.publication.USER_MAX_ROWS": 2,
+    "listener.leader.leadership.MAX_ROWS_PER_READ": 6,
+    "listener.leader.leader.PRUNE_SECONDS": 1.0,
+    "listener.leader.leader.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
 }
 _ROUNDS: Final = 60
 
@@ -69,9 +69,9 @@ def small_and_predictable() -> Iterator[None]:
         for name, value in _BOUNDS.items():
             stack.enter_context(mock.patch(name, value))
         stack.enter_context(mock.patch("secrets.token_hex", side_effect=numbers))
-        stack.enter_context(mock.patch("gateway.subscriber.Backoff", chance))
-        stack.enter_context(mock.patch("listener.leader.Backoff", chance))
-        stack.enter_context(mock.patch("gateway.sockets.Connection.accept", accept))
+        stack.enter_context(mock.patch("gateway.delivery.broker.Backoff", chance))
+        stack.enter_context(mock.patch("listener.leader.leader.Backoff", chance))
+        stack.enter_context(mock.patch("gateway.http.websockets.Connection.accept", accept))
         logging.disable(logging.CRITICAL)
         stack.callback(logging.disable, logging.NOTSET)
         yield

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from gateway.connection import Connection
-from gateway.core.limits import Pacer
-from gateway.core.token_rules import Identity
+from gateway.auth.token_rules import Identity
+from gateway.limits.rates import Pacer
+from gateway.transport.connection import Connection
 
 
 class FakeTransport:

@@ -12,12 +12,12 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway import access as access_module
-from gateway.access import Access, AccessUnavailable, Pool
-from gateway.core.pairs import Pair
-from shared.core.access_rules import bounded_sql, parse_access
-from shared.core.database_id import DATABASE_ID_SQL
-from shared.core.search_path import safe_search_path
+from gateway.access import checker as access_module
+from gateway.access.checker import Access, AccessUnavailable, Pool
+from gateway.access.pairs import Pair
+from shared.config.access_rules import bounded_sql, parse_access
+from shared.links.database_id import DATABASE_ID_SQL
+from shared.links.search_path import safe_search_path
 
 PAIR = ("p", "u")
 RULES = parse_access({"access": {"project_type": "text", "user_type": "text"}})

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.core.channels import (
+from shared.protocol.channels import (
     Channel,
     IdType,
     InvalidId,
@@ -10,7 +10,7 @@ from shared.core.channels import (
     parse_channel_token,
     parse_id,
 )
-from shared.core.replay import (
+from shared.protocol.replay import (
     Cursor,
     Loaded,
     LogHead,

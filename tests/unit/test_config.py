@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.addresses import parse_networks
-from gateway.core.origins import parse_rule
+from gateway.auth.origins import parse_rule
+from gateway.limits.client_address import parse_networks
 from gateway.settings import GatewaySettings
-from listener.core import triggers
-from listener.core.expressions import (
+from listener.capture import triggers
+from listener.capture.expressions import (
     Table,
     columns_in,
     expression_sql,
@@ -19,9 +19,9 @@ from listener.core.expressions import (
     quote_identifier,
     quote_literal,
 )
-from listener.core.logged_rows import Capture, Parent
-from listener.core.triggers import LOG_BYTES, plan_triggers
-from listener.core.watches import (
+from listener.capture.logged_rows import Capture, Parent
+from listener.capture.triggers import LOG_BYTES, plan_triggers
+from listener.capture.watches import (
     MAX_RESOURCE_BYTES,
     Watch,
     parse_bulk_threshold,
@@ -29,11 +29,11 @@ from listener.core.watches import (
     project_resources,
 )
 from listener.settings import ListenerSettings
-from shared.backoff import Backoff
-from shared.config_file import read_config
-from shared.core.access_rules import ConfigError, parse_access
-from shared.core.channels import MAX_ID_BYTES
-from shared.settings import InvalidSettings, describe_settings, load_settings
+from shared.config.access_rules import ConfigError, parse_access
+from shared.config.config_file import read_config
+from shared.config.settings import InvalidSettings, describe_settings, load_settings
+from shared.protocol.channels import MAX_ID_BYTES
+from shared.runtime.backoff import Backoff
 
 ROOT = Path(__file__).parents[2]
 CAPTURE = Capture(50, 2**30)

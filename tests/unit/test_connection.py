@@ -10,10 +10,10 @@ import pytest
 from aiohttp import WSMsgType
 from aiohttp.http_websocket import WSMessage
 
-from gateway.connection import HIGH_WATER_BYTES, MAX_UNREAD_BYTES, Connection
-from gateway.core.limits import Pacer, Rate, SocketLimits
-from gateway.frame_reader import PIECE_BYTES, FrameReader
-from shared.core.protocol import PONG_FRAME, encode_text_frame
+from gateway.limits.rates import Pacer, Rate, SocketLimits
+from gateway.transport.connection import HIGH_WATER_BYTES, MAX_UNREAD_BYTES, Connection
+from gateway.transport.frame_reader import PIECE_BYTES, FrameReader
+from shared.protocol.messages import PONG_FRAME, encode_text_frame
 from tests.frames import frame
 from tests.unit.fake_socket import FakeTransport, FakeWebSocket, connection
 

@@ -6,14 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listener.core.catalog import Column, DescribedTable, ForeignKey
-from listener.core.discovery import UndecidedError, discover
-from listener.core.first_access import describe_access
-from listener.core.first_config import describe_discovery, render_config
-from listener.core.naming import identifier, singular, snake_case, toml_comment, toml_string
-from listener.core.people import Owner
-from listener.core.watches import parse_watches
-from shared.core.access_rules import DEFAULT_QUERY, parse_access
+from listener.bootstrap.catalog import Column, DescribedTable, ForeignKey
+from listener.bootstrap.discovery import UndecidedError, discover
+from listener.bootstrap.first_access import describe_access
+from listener.bootstrap.first_config import describe_discovery, render_config
+from listener.bootstrap.naming import (
+    identifier,
+    singular,
+    snake_case,
+    toml_comment,
+    toml_string,
+)
+from listener.bootstrap.project_members import Owner
+from listener.capture.watches import parse_watches
+from shared.config.access_rules import DEFAULT_QUERY, parse_access
 
 Reference = tuple[str, str, str]  # columns, table, its columns: each with spaces between
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from gateway.connection import HIGH_WATER_BYTES, Connection
-from gateway.core.effects import Answer, Read
-from gateway.core.outbox import MAX_PIECE_BYTES
-from gateway.core.registry import MAX_BYTES_PER_ROUND
-from gateway.fanout import Fanout
+from gateway.delivery.effects import Answer, Read
+from gateway.delivery.fanout import Fanout
+from gateway.delivery.subscriptions import MAX_BYTES_PER_ROUND
+from gateway.delivery.writes import MAX_PIECE_BYTES
 from gateway.metrics import FanoutMetrics
-from shared.core.channels import Channel, RedisNames
-from shared.core.protocol import Event, Recheck, Tick, publishable_event
-from shared.core.replay import Cursor, LogHead, Since
+from gateway.transport.connection import HIGH_WATER_BYTES, Connection
+from shared.protocol.channels import Channel, RedisNames
+from shared.protocol.messages import Event, Recheck, Tick, publishable_event
+from shared.protocol.replay import Cursor, LogHead, Since
 from tests.unit.fake_socket import FakeTransport, connection
 
 P, U = Channel("project", "p"), Channel("user", "u")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.frames import FrameRules, Violation, ends_with_close, is_close_code
+from gateway.transport.frame_rules import FrameRules, Violation, ends_with_close, is_close_code
 from tests.frames import frame
 
 TEXT, CONTINUATION, CLOSE, PING = 1, 0, 8, 9

@@ -2,10 +2,11 @@ from typing import Any
 
 import pytest
 
-from gateway.core.handshake import Held, Offer, Ticket, TokenSources
-from gateway.core.origins import is_origin_allowed, parse_origin, parse_rule
-from gateway.core.outbox import MAX_PIECE_BYTES, join_frames, split_messages
-from gateway.core.session import (
+from gateway.auth.origins import is_origin_allowed, parse_origin, parse_rule
+from gateway.delivery.liveness import Ticks
+from gateway.delivery.writes import MAX_PIECE_BYTES, join_frames, split_messages
+from gateway.http.handshake import Held, Offer, Ticket, TokenSources
+from gateway.transport.client_messages import (
     Auth,
     Message,
     Mistake,
@@ -15,11 +16,10 @@ from gateway.core.session import (
     cost_of,
     parse_message,
 )
-from gateway.core.ticks import Ticks
-from shared.core.channels import Channel
-from shared.core.close_codes import Refusal
-from shared.core.protocol import Tick, encode_text_frame
-from shared.core.replay import Cursor, Loaded
+from shared.protocol.channels import Channel
+from shared.protocol.close_codes import Refusal
+from shared.protocol.messages import Tick, encode_text_frame
+from shared.protocol.replay import Cursor, Loaded
 
 
 def offer(**given: Any) -> Offer:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from listener.core.catalog import Column, DescribedTable
-from listener.core.discovery import discover
-from listener.core.first_access import describe_access
+from listener.bootstrap.catalog import Column, DescribedTable
+from listener.bootstrap.discovery import discover
+from listener.bootstrap.first_access import describe_access
 from tests.unit.test_discovery import OF_PROJECT, OF_USER, USERS, rendered, table
 
 OF_ORGANIZATION = ("organization_id", "organizations", "id")

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway import guard as module
-from gateway.core.pairs import Pair
-from gateway.guard import Guard
-from shared.core.protocol import Recheck
+from gateway.access import revalidation as module
+from gateway.access.pairs import Pair
+from gateway.access.revalidation import Guard
+from shared.protocol.messages import Recheck
 
 PAIRS = [(f"p{number}", "u") for number in range(250)]
 

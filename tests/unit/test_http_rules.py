@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from shared.core.connection_slots import ConnectionSlots
-from shared.core.http_rules import BodyHeaders, refuse_body
+from shared.http.body_rules import BodyHeaders, refuse_body
+from shared.http.connection_slots import ConnectionSlots
 
 
 def body(**given: Any) -> BodyHeaders:

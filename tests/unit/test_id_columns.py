@@ -1,7 +1,7 @@
 import pytest
 
-from listener.core.id_columns import ValueType, describe_misfit
-from shared.core.channels import IdType
+from listener.capture.id_columns import ValueType, describe_misfit
+from shared.protocol.channels import IdType
 
 CASES: list[tuple[ValueType, IdType, str | None]] = [
     (ValueType("uuid"), "uuid", None),

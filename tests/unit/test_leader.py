@@ -15,8 +15,9 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from listener.change_log import BadValue, ChangeLog
-from listener.core.leadership import (
+from listener.leader.change_log import BadValue, ChangeLog
+from listener.leader.leader import Leader, LeaderMetrics
+from listener.leader.leadership import (
     MAX_PUBLISH_TRIES,
     Batch,
     CaptureState,
@@ -24,16 +25,15 @@ from listener.core.leadership import (
     Place,
     WakeUpHolder,
 )
-from listener.core.log_row import LogRow
-from listener.core.publication import Publication, PublicationRules
-from listener.leader import Leader, LeaderMetrics
-from listener.mailbox import Mailbox
-from listener.membership import Membership
-from listener.publisher import Publisher, Refused, _refusal
-from shared.core.access_rules import AccessRules
-from shared.core.channels import Channel
-from shared.core.redis_server import RedisServer
-from shared.redis_link import RedisLost
+from listener.leader.log_row import LogRow
+from listener.leader.notifications import Mailbox
+from listener.leader.project_members import Membership
+from listener.leader.publication import Publication, PublicationRules
+from listener.leader.publisher import Publisher, Refused, _refusal
+from shared.config.access_rules import AccessRules
+from shared.links.redis_link import RedisLost
+from shared.links.redis_server import RedisServer
+from shared.protocol.channels import Channel
 
 RULES = PublicationRules(AccessRules("text", "text", "", ""), frozenset(), 1000)
 ROW = LogRow("p", None, "task", "1", "UPDATE", datetime(2026, 11, 24, tzinfo=UTC))
@@ -177,7 +177,7 @@ async def test_what_can_be_read_beside_a_row_that_cannot_is_told_without_a_reset
 async def test_a_batch_that_loses_the_link_each_time_is_a_reset_after_some_tries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("listener.leader.REDIS_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("listener.leader.leader.REDIS_RETRY_SECONDS", 0.01)
     led = Led()
 
     def lose() -> dict[Channel, str]:
@@ -192,7 +192,7 @@ async def test_a_batch_that_loses_the_link_each_time_is_a_reset_after_some_tries
 async def test_a_link_that_is_lost_now_and_then_costs_no_reset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("listener.leader.REDIS_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("listener.leader.leader.REDIS_RETRY_SECONDS", 0.01)
     led = Led()
     enough = asyncio.Event()
 

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from listener.app import Listener
-from listener.core.publication import PublicationRules
-from listener.pg_link import PgLost
+from listener.leader.publication import PublicationRules
+from listener.links.pg_link import PgLost
 from listener.settings import ListenerSettings
-from shared.core.access_rules import AccessRules
-from shared.settings import load_settings
+from shared.config.access_rules import AccessRules
+from shared.config.settings import load_settings
 
 HANG_SECONDS = 10.0
 ENVIRONMENT = {"DATABASE_URL": "postgresql://nowhere", "REDIS_URL": "redis://nowhere"}

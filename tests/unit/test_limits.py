@@ -2,8 +2,9 @@
 
 import pytest
 
-from gateway.core.addresses import find_client, parse_networks
-from gateway.core.limits import (
+from gateway.limits.client_address import find_client, parse_networks
+from gateway.limits.connection_limiter import Door, DoorLimits
+from gateway.limits.rates import (
     AUTH_COST,
     PATIENCE_SECONDS,
     SUBSCRIBE_COST,
@@ -15,7 +16,6 @@ from gateway.core.limits import (
     Seats,
     SocketLimits,
 )
-from gateway.door import Door, DoorLimits
 
 ONE_A_SECOND = Rate(per_second=1, burst=3)
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from listener.core.leadership import (
+from listener.leader.leadership import (
     MAX_ROWS_PER_READ,
     Batch,
     CaptureState,
@@ -25,11 +25,11 @@ from listener.core.leadership import (
     rest_after,
     weigh_capture,
 )
-from listener.core.log_row import LogRow
-from listener.core.notification import Malformed, parse_notification
-from listener.core.publication import Reset
-from shared.core.access_rules import AccessRules
-from shared.core.protocol import Reason
+from listener.leader.log_row import LogRow
+from listener.leader.notification import Malformed, parse_notification
+from listener.leader.publication import Reset
+from shared.config.access_rules import AccessRules
+from shared.protocol.messages import Reason
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 RULES = AccessRules("text", "text", "", "")

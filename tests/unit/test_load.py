@@ -8,7 +8,7 @@ import time
 import orjson
 import pytest
 
-from shared.core.protocol import encode_text_frame
+from shared.protocol.messages import encode_text_frame
 from tests.load import wire
 from tests.load.accounting import (
     BROKEN,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from shared.logs import ConsoleFormatter, JsonFormatter, configure_logging
+from shared.runtime.logs import ConsoleFormatter, JsonFormatter, configure_logging
 
 
 def record(*, failed: bool = False) -> logging.LogRecord:
@@ -78,7 +78,7 @@ def test_a_traceback_cannot_pass_for_log_lines(formatter: logging.Formatter) -> 
 def test_an_uncaught_error_is_logged_like_any_other() -> None:
     program = "\n".join(
         (
-            "from shared.logs import configure_logging",
+            "from shared.runtime.logs import configure_logging",
             "configure_logging('json', 'info')",
             "raise ValueError('\\x1b[2J')",
         )

@@ -2,9 +2,14 @@
 
 import pytest
 
-from gateway.core import membership as module
-from gateway.core.membership import Membership
-from shared.core.protocol import Recheck, membership_change_of, parse_recheck, recheck_message
+from gateway.access import access_cache as module
+from gateway.access.access_cache import Membership
+from shared.protocol.messages import (
+    Recheck,
+    membership_change_of,
+    parse_recheck,
+    recheck_message,
+)
 
 P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
 

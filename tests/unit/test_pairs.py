@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.membership import Membership
-from gateway.core.pairs import Pair, PairMap
-from shared.core.protocol import Recheck
+from gateway.access.access_cache import Membership
+from gateway.access.pairs import Pair, PairMap
+from shared.protocol.messages import Recheck
 
 P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
 

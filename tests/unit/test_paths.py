@@ -2,7 +2,7 @@
 
 import pytest
 
-from listener.core.catalog import DescribedTable
+from listener.bootstrap.catalog import DescribedTable
 from tests.unit.test_discovery import (
     OF_PROJECT,
     OF_SPRINT,

@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from shared.core.printable import MAX_CHARACTERS, escaped
+from shared.runtime.printable import MAX_CHARACTERS, escaped
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.core.channels import Channel
-from shared.core.close_codes import (
+from shared.protocol.channels import Channel
+from shared.protocol.close_codes import (
     FORBIDDEN,
     TOKEN_EXPIRED,
     bad_request,
     unauthorized,
     unavailable,
 )
-from shared.core.protocol import (
+from shared.protocol.messages import (
     ACTIONS,
     Event,
     Publishable,
@@ -46,7 +46,7 @@ from shared.core.protocol import (
     token_expiring_frame,
     unsubscribed_frame,
 )
-from shared.core.replay import Cursor
+from shared.protocol.replay import Cursor
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "frames.json").read_text())
 AT = datetime(2026, 11, 24, 10, 0, 0, 123456, UTC)

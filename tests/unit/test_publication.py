@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listener.core.audience import Members, changed_projects, group_members
-from listener.core.log_row import LogRow
-from listener.core.publication import (
+from listener.leader.log_row import LogRow
+from listener.leader.publication import (
     USER_MAX_ROWS,
     Publication,
     PublicationRules,
     Reset,
     plan_publication,
 )
-from shared.core.access_rules import AccessRules
-from shared.core.channels import Channel, IdType
-from shared.core.protocol import Publishable, Recheck, recheck_message
+from listener.leader.recipients import Members, changed_projects, group_members
+from shared.config.access_rules import AccessRules
+from shared.protocol.channels import Channel, IdType
+from shared.protocol.messages import Publishable, Recheck, recheck_message
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 EARLIEST = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from listener.core import raw_changes
-from listener.core.log_row import RECONNECT, LogRow
-from listener.core.publication import USER_MAX_ROWS, PublicationRules
-from listener.core.raw_changes import RawChanges
-from shared.core.access_rules import AccessRules
-from shared.core.log_pace import LOG_SECONDS, LogPace
+from listener.leader import raw_changes
+from listener.leader.log_row import RECONNECT, LogRow
+from listener.leader.publication import USER_MAX_ROWS, PublicationRules
+from listener.leader.raw_changes import RawChanges
+from shared.config.access_rules import AccessRules
+from shared.runtime.log_throttle import LOG_SECONDS, LogPace
 
 RULES = PublicationRules(AccessRules("text", "text", "", ""), frozenset({"project"}), 3)
 

@@ -8,7 +8,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from shared.redis_link import RedisLost, connect, telling_loss
+from shared.links.redis_link import RedisLost, connect, telling_loss
 
 
 @pytest.mark.parametrize(

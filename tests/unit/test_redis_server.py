@@ -1,6 +1,6 @@
 import pytest
 
-from shared.core.redis_server import RedisServer, describe_server, has_moved, parse_info
+from shared.links.redis_server import RedisServer, describe_server, has_moved, parse_info
 
 OURS = RedisServer("run1", "replication1", is_primary=True)
 

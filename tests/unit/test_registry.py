@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import strategies as st
 
-from gateway.core import registry as module
-from gateway.core.effects import (
+from gateway.delivery import subscriptions as module
+from gateway.delivery.effects import (
     Answer,
     Effect,
     Frame,
@@ -16,9 +16,9 @@ from gateway.core.effects import (
     Unsubscribe,
     Write,
 )
-from gateway.core.registry import Registry
-from shared.core.channels import Channel
-from shared.core.replay import Cursor, Loaded, LogHead, Since
+from gateway.delivery.subscriptions import Registry
+from shared.protocol.channels import Channel
+from shared.protocol.replay import Cursor, Loaded, LogHead, Since
 
 A = Channel("project", "a")
 B = Channel("project", "b")

@@ -5,8 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from gateway.core import registry as module
-from gateway.core.effects import (
+from gateway.delivery import subscriptions as module
+from gateway.delivery.effects import (
     Answer,
     Effect,
     Greet,
@@ -17,9 +17,9 @@ from gateway.core.effects import (
     Unsubscribe,
     Write,
 )
-from gateway.core.registry import Registry
-from shared.core.channels import Channel
-from shared.core.replay import Cursor, LogHead, Since, decide_replay
+from gateway.delivery.subscriptions import Registry
+from shared.protocol.channels import Channel
+from shared.protocol.replay import Cursor, LogHead, Since, decide_replay
 
 A = Channel("project", "a")
 B = Channel("project", "b")

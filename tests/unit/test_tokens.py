@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.key_set import (
+from gateway.auth.key_set import (
     ALGORITHMS,
     InvalidKeys,
     Key,
@@ -30,10 +30,10 @@ from gateway.core.key_set import (
     parse_public_key,
     parse_secret,
 )
-from gateway.core.token_rules import Identity, TokenRules
-from gateway.keys import DocumentKeys, DocumentUnavailable, FixedKeys, KeySource
-from gateway.tokens import KEY_WITHDRAWN, MAX_TOKEN_BYTES, TokenVerifier
-from shared.core.close_codes import TOKEN_EXPIRED, Refusal
+from gateway.auth.key_sources import DocumentKeys, DocumentUnavailable, FixedKeys, KeySource
+from gateway.auth.token_rules import Identity, TokenRules
+from gateway.auth.token_verifier import KEY_WITHDRAWN, MAX_TOKEN_BYTES, TokenVerifier
+from shared.protocol.close_codes import TOKEN_EXPIRED, Refusal
 
 NOW: Final = 1_800_000_000
 EXP: Final = NOW + 3600
@@ -310,7 +310,7 @@ async def test_a_huge_token_is_refused_before_it_is_looked_at(
 
     longest = "x" * MAX_TOKEN_BYTES
     assert isinstance(await BY_SECRET.verify(longest), Refusal)
-    monkeypatch.setattr("gateway.tokens.sha256", looked_at)
+    monkeypatch.setattr("gateway.auth.token_verifier.sha256", looked_at)
     monkeypatch.setattr(jwt.PyJWS, "get_unverified_header", looked_at)
     for huge in (longest + "x", "x" * 2**20, "." * 2**20):
         refusal = await BY_SECRET.verify(huge)
@@ -633,7 +633,7 @@ async def test_those_who_come_while_keys_are_read_share_the_answer() -> None:
 async def test_old_keys_count_while_new_ones_can_not_be_read(
     fault: bytes | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="gateway.keys")
+    caplog.set_level("INFO", logger="gateway.auth.key_sources")
     document, clock = Document(A), Clock()
     source = document_keys(document, clock)
     await source.refresh()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared.core.database_url import DatabaseUrl, parse_database_url
-from shared.core.redis_url import RedisUrl, parse_redis_url
-from shared.core.urls import InvalidUrl
+from shared.links.database_url import DatabaseUrl, parse_database_url
+from shared.links.redis_url import RedisUrl, parse_redis_url
+from shared.links.urls import InvalidUrl
 
 HOST = "postgresql://h/db"
 TLS = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}

@@ -1,0 +1,48 @@
+"""Single-use tickets in Redis: for clients that can set no header and have no cookie here."""
+
+import secrets
+from hashlib import sha256
+from typing import Final
+
+import orjson
+
+from gateway.auth.token_rules import Identity
+from shared.links.redis_link import Client, telling_loss
+from shared.protocol.channels import RedisNames
+from shared.protocol.close_codes import Refusal, unauthorized
+
+TICKET_SECONDS: Final = 30
+_TICKET_BYTES: Final = 32
+NOT_VALID: Final = unauthorized(
+    "the ticket is not valid: it is good once, for its project, within "
+    f"{TICKET_SECONDS} s: ask for another"
+)
+
+
+class Tickets:
+    """By digest: whoever reads Redis finds no ticket there. Methods raise ``RedisLost``."""
+
+    def __init__(self, client: Client, names: RedisNames) -> None:
+        self._client = client
+        self._names = names
+
+    async def issue(self, project_id: str, identity: Identity) -> str:
+        """A ticket that stands for the user's token at this project."""
+        ticket = secrets.token_urlsafe(_TICKET_BYTES)
+        bound_to = [project_id, identity.user_id, identity.expires_at, identity.admitted_by]
+        async with telling_loss(self._client):
+            await self._client.set(self._key(ticket), orjson.dumps(bound_to), ex=TICKET_SECONDS)
+        return ticket
+
+    async def redeem(self, ticket: str, project_id: str | None) -> Identity | Refusal:
+        """Whom the ticket stood for. It is used up, whatever the answer."""
+        async with telling_loss(self._client):
+            stored = await self._client.getdel(self._key(ticket))
+        if stored is None:
+            return NOT_VALID
+        bound_to, *bearer = orjson.loads(stored)
+        return Identity(*bearer) if bound_to == project_id else NOT_VALID
+
+    def _key(self, ticket: str) -> str:
+        digest = sha256(ticket.encode(errors="surrogatepass")).hexdigest()
+        return self._names.ticket(digest)

@@ -1,0 +1,163 @@
+"""A subscriber connection to Redis (RESP2), read without a detour.
+
+redis-py's own pub/sub resubscribes silently, never checks that its PING was answered, and costs
+ten times as much a message. Commands still go through it (``shared.links.redis_link``).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import hiredis
+
+from shared.links.redis_link import TIMEOUT_SECONDS, RedisLost, describe_error, tls_context
+from shared.links.redis_server import RedisServer, describe_server, parse_info
+from shared.links.redis_url import parse_redis_url
+
+_NAMES_PER_COMMAND: Final = 500
+
+
+class PubSub(asyncio.Protocol):
+    """One connection. What one read brought is handed over as one batch."""
+
+    def __init__(self, on_batch: Callable[[Sequence[tuple[bytes, bytes]]], None]) -> None:
+        self._on_batch = on_batch
+        self._reader = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        self._awaited: dict[bytes, int] = {}
+        self._on_acknowledged: Callable[[Sequence[bytes]], None] = lambda _: None
+        self._info: list[bytes] = []
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.pongs = 0
+        self.server: RedisServer
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        on_batch: Callable[[Sequence[tuple[bytes, bytes]]], None],
+        on_acknowledged: Callable[[Sequence[bytes]], None],
+    ) -> "PubSub":
+        """A connection to a primary that is authenticated and has answered.
+
+        Raises ``RedisLost``.
+        """
+        target = parse_redis_url(url)
+        loop = asyncio.get_running_loop()
+        link: PubSub | None = None
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                if target.socket:
+                    _, link = await loop.create_unix_connection(
+                        lambda: cls(on_batch), target.socket
+                    )
+                else:
+                    _, link = await loop.create_connection(
+                        lambda: cls(on_batch),
+                        target.host,
+                        target.port,
+                        ssl=tls_context(target),
+                    )
+                link._on_acknowledged = on_acknowledged
+                if target.login:
+                    link._send("AUTH", *target.login)
+                link._send("INFO", "server")
+                link._send("INFO", "replication")
+                link.ping()
+                await link._ready
+                link._identify()
+        except BaseException as exc:
+            if link is not None:
+                link.abort()  # a frozen server would keep it open for ever
+            if isinstance(exc, OSError):
+                raise RedisLost(describe_error(exc)) from exc
+            raise
+        return link
+
+    def _identify(self) -> None:
+        self.server = describe_server(
+            parse_info(b"\n".join(self._info).decode(errors="replace"))
+        )
+        if not self.server.is_primary:
+            raise RedisLost("this server is a replica: REDIS_URL must lead to the primary")
+
+    def subscribe(self, names: Sequence[str]) -> None:
+        """Subscribe; each is acknowledged once, by name, when nothing published from then on is
+        missed.
+        """
+        for name in names:
+            self._awaited[name.encode()] = self._awaited.get(name.encode(), 0) + 1
+        for start in range(0, len(names), _NAMES_PER_COMMAND):
+            self._send("SUBSCRIBE", *names[start : start + _NAMES_PER_COMMAND])
+
+    def unsubscribe(self, names: Sequence[str]) -> None:
+        for start in range(0, len(names), _NAMES_PER_COMMAND):
+            self._send("UNSUBSCRIBE", *names[start : start + _NAMES_PER_COMMAND])
+
+    def ping(self) -> None:
+        """Ask for a sign of life, counted in ``pongs``."""
+        self._send("PING")
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.fail(str(exc) if exc else "the connection was closed")
+
+    def data_received(self, data: bytes) -> None:
+        messages: list[tuple[bytes, bytes]] = []
+        acknowledged: list[bytes] = []
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                self._sort(reply, messages, acknowledged)
+        except hiredis.ProtocolError as exc:
+            self.fail(f"not the protocol of Redis: {exc}")
+            return
+        # messages of a channel whose acknowledgement is in the same read may be handed over
+        # before it: they
+        # are older than what the acknowledgement makes us read, so dropping them loses nothing
+        if messages:
+            self._on_batch(messages)
+        if acknowledged:
+            self._on_acknowledged(acknowledged)
+
+    def _sort(
+        self, reply: Any, messages: list[tuple[bytes, bytes]], acknowledged: list[bytes]
+    ) -> None:
+        match reply:
+            case [b"message", name, payload]:
+                messages.append((name, payload))
+            case [b"subscribe", name, _]:
+                # of several subscriptions with others ended between, only the last holds
+                self._awaited[name] -= 1
+                if not self._awaited[name]:
+                    del self._awaited[name]
+                    acknowledged.append(name)
+            case b"PONG" | [b"pong", _]:
+                self.pongs += 1
+                if not self._ready.done():
+                    self._ready.set_result(None)
+            case hiredis.ReplyError():
+                self.fail(describe_error(reply))
+            case bytes() if not self._ready.done() and b":" in reply:
+                self._info.append(reply)
+            case _:
+                pass  # OK to AUTH, and [b"unsubscribe", name, count]
+
+    def _send(self, *words: str) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]
+
+    def fail(self, reason: str) -> None:
+        """End the connection, as lost for that reason."""
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        if not self._ready.done():
+            self._ready.set_exception(RedisLost(reason))
+        self.abort()

@@ -1,0 +1,128 @@
+"""Keeps count of who is in, and of who guesses tokens: the limits on sockets."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from gateway.limits.client_address import Network, find_client
+from gateway.limits.rates import Buckets, Rate, Seats
+from shared.protocol.close_codes import Refusal, rate_limited, too_many_connections
+
+FAILURE_WINDOW_SECONDS: Final = 60.0
+TICKET_RATE: Final = Rate(per_second=5, burst=100)
+_FULL: Final = too_many_connections("the gateway has all the sockets that it may have")
+_FULL_ADDRESS: Final = too_many_connections("too many sockets from this address")
+_FULL_USER: Final = too_many_connections("too many sockets of this user: close some")
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """How many sockets there may be, and failures a minute; 0: any number."""
+
+    max_sockets: int
+    max_per_address: int
+    max_per_user: int
+    max_failures: int
+
+
+class Visit:
+    """One request for a socket, from its arrival until that socket is closed."""
+
+    def __init__(self, users: Seats[str], refusal: Refusal | None) -> None:
+        self._users = users
+        self.refusal = refusal
+        self.user_id: str | None = None
+
+    def seat(self, user_id: str) -> Refusal | None:
+        """Count it as the user's, or say why not."""
+        if not self._users.take(user_id):
+            return _FULL_USER
+        self.user_id = user_id
+        return None
+
+
+class Door:
+    """All limits that are counted by address, by user, or in all."""
+
+    def __init__(
+        self,
+        limits: DoorLimits,
+        trusted: Sequence[Network],
+        address_header: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._trusted = trusted
+        self._address_header = address_header
+        self._clock = clock
+        self._all: Seats[None] = Seats(limits.max_sockets)
+        self._addresses: Seats[str] = Seats(limits.max_per_address)
+        self._users: Seats[str] = Seats(limits.max_per_user)
+        per_second = limits.max_failures / FAILURE_WINDOW_SECONDS
+        self._failures: Buckets[str] = Buckets(Rate(per_second, limits.max_failures))
+        self._tickets: Buckets[str] = Buckets(TICKET_RATE)
+
+    def address_of_peer(self, peer: str | None) -> str | None:
+        """The address under which a TCP connection is counted, before any request; None: it
+        may be a proxy's.
+        """
+        return find_client(peer, (), self._trusted)
+
+    def address_of(self, request: web.Request) -> str | None:
+        """Where the request comes from; None: nobody can tell, and nothing is counted."""
+        peer = request.transport and request.transport.get_extra_info("peername")
+        return find_client(
+            peer[0] if isinstance(peer, tuple) else None,
+            request.headers.getall(self._address_header, ()),
+            self._trusted,
+        )
+
+    @contextmanager
+    def visit(self, address: str | None) -> Iterator[Visit]:
+        """Holds the seats of one socket; who is refused holds none."""
+        if not self._all.take(None):
+            yield Visit(self._users, _FULL)
+            return
+        try:
+            if address is not None and not self._addresses.take(address):
+                yield Visit(self._users, _FULL_ADDRESS)
+                return
+            try:
+                visit = Visit(self._users, None)
+                try:
+                    yield visit
+                finally:
+                    if visit.user_id is not None:
+                        self._users.free(visit.user_id)
+            finally:
+                if address is not None:
+                    self._addresses.free(address)
+        finally:
+            self._all.free(None)
+
+    def refuse_guessing(self, address: str | None) -> Refusal | None:
+        """Why no token from this address is looked at now, if so."""
+        if address is None:
+            return None
+        seconds = self._failures.wait_seconds(address, self._clock())
+        return _too_often("too many bad tokens from this address", seconds)
+
+    def count_failure(self, address: str | None) -> None:
+        """Somebody there showed what was never a genuine token of ours."""
+        if address is not None:
+            self._failures.take(address, self._clock())
+
+    def count_ticket(self, user_id: str) -> Refusal | None:
+        """Why the user gets no ticket now, if so."""
+        now = self._clock()
+        seconds = self._tickets.wait_seconds(user_id, now)
+        if not seconds:
+            self._tickets.take(user_id, now)
+        return _too_often("too many tickets for this user", seconds)
+
+
+def _too_often(message: str, seconds: float) -> Refusal | None:
+    return rate_limited(f"{message}: wait", math.ceil(seconds)) if seconds else None

@@ -1,0 +1,105 @@
+"""What a v1 client's message asks for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import orjson
+
+from gateway.limits.rates import BYTES_PER_COST, SUBSCRIBE_COST
+from shared.protocol.channels import IdType, InvalidId, parse_id
+from shared.protocol.replay import Cursor, parse_cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """One more project: on from its cursor, or as a page of this age, or with neither."""
+
+    project_id: str
+    since: Cursor | None
+    age_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A message that can't be followed; the text says why, and of which project it was."""
+
+    message: str
+    project_id: str | None = None
+
+
+Message: TypeAlias = Ping | Subscribe | Unsubscribe | Auth | Mistake
+
+
+def parse_message(text: str, project_type: IdType) -> Message:
+    """A message as its client meant it. Total: what is no message is a ``Mistake``."""
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return Mistake("a message must be a JSON object")
+    kind = message.get("type") if isinstance(message, dict) else None
+    match kind:
+        case "ping":
+            return Ping()
+        case "subscribe" | "unsubscribe":
+            return _parse_project_message(kind, message, project_type)
+        case "auth" if isinstance(message.get("token"), str):
+            return Auth(message["token"])
+        case "auth":
+            return Mistake("auth needs a token, as text")
+        case str():
+            return Mistake("messages of this type are not understood")
+        case _:
+            return Mistake("a message must be a JSON object with a type")
+
+
+def cost_of(message: Message, size: int) -> int:
+    """What following a message of so many bytes costs beside its frame; of ``auth`` only what
+    is certain.
+    """
+    more = SUBSCRIBE_COST if isinstance(message, Subscribe) else 0
+    return more + size // BYTES_PER_COST
+
+
+def parse_age(milliseconds: str) -> float | None:
+    """An age in seconds, or None for what is no whole number of milliseconds."""
+    if not (milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) < 16):
+        return None
+    return int(milliseconds) / 1000
+
+
+def _parse_project_message(
+    kind: str, message: Mapping[str, Any], project_type: IdType
+) -> Message:
+    project, since, age = (message.get(name) for name in ("project_id", "since", "age"))
+    if isinstance(project, bool) or not isinstance(project, str | int):
+        return Mistake(f"{kind} needs a project_id")
+    try:
+        project_id = parse_id(str(project), project_type)
+    except InvalidId as exc:
+        return Mistake(f"project_id {exc}", str(project))
+    if kind == "unsubscribe":
+        return Unsubscribe(project_id)
+    if since is not None and not isinstance(since, str):
+        return Mistake("since must be a cursor, as text", project_id)
+    age_seconds = None
+    if age is not None:
+        age_seconds = parse_age(str(age)) if type(age) is int else None
+        if age_seconds is None:
+            return Mistake("age must be a whole number of milliseconds", project_id)
+    return Subscribe(project_id, parse_cursor(since) if since else None, age_seconds)

@@ -1,0 +1,242 @@
+"""What a database says of itself -> what there is to watch in it, and who may hear of it.
+
+Projects are found by name, the way to them by foreign keys. What a foreign key can't tell is
+left to whoever reviews the file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from listener.bootstrap.access_grants import Grant, Link, propose_grants
+from listener.bootstrap.catalog import Column, DescribedTable, TableKey
+from listener.bootstrap.naming import singular, snake_case
+from listener.bootstrap.paths import Paths, Place, find_paths
+from listener.bootstrap.project_members import (
+    Membership,
+    Owner,
+    find_memberships,
+    find_owner,
+    find_users,
+    user_columns,
+)
+
+# The best known first.
+PROJECT_NAMES: Final = (
+    "project",
+    "workspace",
+    "organization",
+    "organisation",
+    "org",
+    "team",
+    "tenant",
+    "account",
+    "board",
+)
+_MOST_CANDIDATES: Final = 8
+
+
+class UndecidedError(Exception):
+    """The tables do not tell which of them holds the projects; the text says what to do."""
+
+
+# Why a table is not watched, but may be worth a watch:
+# - loose: a column has the name of one for projects, but no foreign key
+# - own: its rows are a user's own, of no project
+# - optional: a NULL on the way to the project is usual
+# - parent: projects refer to it, so a row is of many of them
+# - polymorphic: what a row belongs to stands in a pair of columns
+Reason: TypeAlias = Literal["loose", "own", "optional", "parent", "polymorphic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A table that is not watched, but may be worth a watch all the same."""
+
+    table: DescribedTable
+    reason: Reason
+    place: Place | None = None
+    user: str | None = None
+    pair: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """All that the tables tell.
+
+    ``lookalikes`` are like the membership but for their names; ``proposed`` is who most likely
+    may hear, where there is no membership.
+    """
+
+    projects: DescribedTable
+    project_id: Column
+    users: DescribedTable | None
+    owner: Owner | None
+    membership: Membership | None
+    lookalikes: tuple[DescribedTable, ...]
+    proposed: tuple[Grant, ...]
+    placed: tuple[tuple[DescribedTable, Place], ...]
+    suggested: tuple[Suggestion, ...]
+    parents: tuple[DescribedTable, ...]
+    unplaced: tuple[DescribedTable, ...]
+    tables: Mapping[TableKey, DescribedTable]
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether any row says of a user that they may hear of a project."""
+        return bool(self.grants)
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        """Which rows say so."""
+        found = []
+        if self.owner is not None:
+            found.append(Grant((), self.owner.column.name, is_owner=True))
+        if self.membership is not None:
+            project = (self.membership.project, self.project_id.name)
+            link = Link(self.membership.table.key, (project,))
+            found.append(Grant((link,), self.membership.user))
+        return tuple(found)
+
+    @property
+    def user_id(self) -> Column | None:
+        """A column that holds users' ids; the users' own, where there is one."""
+        if self.users is not None:
+            return self.users.column(self.users.primary_key[0])
+        columns = [self.user_column(grant) for grant in (*self.grants, *self.proposed)]
+        return columns[-1] if columns else None
+
+    def granting(self, grant: Grant) -> DescribedTable:
+        """The table whose rows name the users."""
+        return self.tables[grant.links[-1].target] if grant.links else self.projects
+
+    def user_column(self, grant: Grant) -> Column:
+        """The column of that table that does."""
+        return self.granting(grant).column(grant.user)
+
+
+def discover(tables: Sequence[DescribedTable], *, projects: str | None = None) -> Discovery:
+    """What there is to watch, around the table of projects, named or found by its name.
+
+    Raises:
+        UndecidedError: no table, or more than one, may be it; or its key is not one column.
+    """
+    known = {table.key: table for table in sorted(tables, key=lambda table: table.key)}
+    root = _choose_projects(known, projects)
+    if not _has_id(root):
+        raise UndecidedError(
+            f"{root.short} has no primary key of a single column, which a project's id must "
+            "be: name another table with --projects TABLE"
+        )
+    users = find_users(known, root)
+    paths = find_paths(known, root, users)
+    rest = [table for key, table in known.items() if key not in paths.placed]
+    suggested = [
+        found
+        for table in rest
+        if (found := _suggest(table, paths, root=root, users=users)) is not None
+    ]
+    unplaced = [table for table in rest if table not in [found.table for found in suggested]]
+    direct = [
+        (known[key], place.column) for key, place in paths.placed.items() if not place.steps
+    ]
+    members, lookalikes = find_memberships(direct, root, users)
+    membership = members[0] if len(members) == 1 else None
+    owner = find_owner(root, users)
+    if owner is not None and owner.is_guess and membership is not None:
+        owner = None  # who has left may have made it
+    return Discovery(
+        root,
+        root.column(root.primary_key[0]),
+        users,
+        owner,
+        membership,
+        (*lookalikes, *(found.table for found in members if len(members) > 1)),
+        propose_grants(known, root, users) if membership is None else (),
+        tuple((known[key], place) for key, place in paths.placed.items()),
+        tuple(suggested),
+        tuple(table for table in unplaced if table.key in paths.parents),
+        tuple(table for table in unplaced if table.key not in paths.parents),
+        known,
+    )
+
+
+def _choose_projects(
+    known: Mapping[TableKey, DescribedTable], wanted: str | None
+) -> DescribedTable:
+    if wanted is not None:
+        found = [
+            table
+            for table in known.values()
+            if wanted in (table.name, f"{table.schema}.{table.name}", table.short, table.sql)
+        ]
+        problem = f"there is no table {wanted}"
+    else:
+        ranks = {
+            key: PROJECT_NAMES.index(name)
+            for key in known
+            if (name := singular(key[1])) in PROJECT_NAMES
+        }
+        # a tenant's projects may have keys of two columns: then the tenants are meant
+        ranks = {key: rank for key, rank in ranks.items() if _has_id(known[key])} or ranks
+        found = [known[key] for key in ranks if ranks[key] == min(ranks.values())]
+        problem = "no table is named as one of projects usually is"
+    if len(found) > 1:
+        problem = f"{' and '.join(table.sql for table in found)} may both hold the projects"
+        found = [table for table in found if table.visible]
+    if len(found) == 1:
+        return found[0]
+    raise UndecidedError(
+        f"{problem}: name the table with --projects TABLE; {_candidates(known)}"
+    )
+
+
+def _has_id(table: DescribedTable) -> bool:
+    return len(table.primary_key) == 1
+
+
+def _candidates(known: Mapping[TableKey, DescribedTable]) -> str:
+    referring = {
+        key: sum(any(fk.target == key for fk in other.foreign_keys) for other in known.values())
+        for key in known
+    }
+    most = sorted(known.values(), key=lambda table: (-referring[table.key], table.key))
+    if not most:
+        return "the database has no tables"
+    listed = ", ".join(table.short for table in most[:_MOST_CANDIDATES])
+    return f"those that most others refer to come first: {listed}"
+
+
+def _suggest(
+    table: DescribedTable, paths: Paths, *, root: DescribedTable, users: DescribedTable | None
+) -> Suggestion | None:
+    own = next(iter(user_columns(table, users)), None)
+    if table is users:
+        return Suggestion(table, "own", user=table.primary_key[0])
+    if table.key in paths.doubtful:
+        reason: Reason = "parent" if table.key in paths.parents else "optional"
+        return Suggestion(table, reason, place=paths.doubtful[table.key], user=own)
+    if table.key in paths.parents:
+        return None
+    project = table.named([f"{singular(root.name)}_id"])
+    id_type = root.column(root.primary_key[0]).id_type
+    if project is not None and table.column(project).id_type == id_type:
+        return Suggestion(table, "loose", place=Place(project))
+    pair = _polymorphic(table)
+    if pair is not None:
+        return Suggestion(table, "polymorphic", pair=pair)
+    return Suggestion(table, "own", user=own) if own is not None else None
+
+
+def _polymorphic(table: DescribedTable) -> tuple[str, str] | None:
+    """The columns of a reference to any table: what kind of row it is to, and its id."""
+    for column in table.columns:
+        name = snake_case(column.name)
+        if name in ("content_type_id", "content_type"):
+            key = table.named(["object_id", "object_pk"])
+        else:
+            key = table.named([f"{name.removesuffix('_type')}_id"])
+            key = key if name.endswith("_type") else None
+        if key is not None and not any(key in fk.columns for fk in table.foreign_keys):
+            return column.name, key
+    return None

@@ -1,0 +1,152 @@
+"""Who may hear of a project: its owner, and its members."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from listener.bootstrap.catalog import Column, DescribedTable, TableKey
+from listener.bootstrap.naming import singular, snake_case
+
+# Ranks between decisive names and others: the table that columns `user_id` refer to.
+_USER_NAMES: Final = ("user", "app_user", "", "profile", "account", "person")
+_OWNER_NAMES: Final = (
+    "owner_id",
+    "owner",
+    "owner_user_id",
+    "user_id",
+    "created_by",
+    "creator_id",
+)
+_SURE_OWNER_NAMES: Final = ("owner_id", "owner", "owner_user_id", "user_id")
+_PLAIN_OWNER_NAMES: Final = ("owner_id", "created_by", "user_id")
+_NO_OWNER: Final = re.compile(r"last_|(updat|modif|edit|archiv|delet|clos|approv|review)")
+_MEMBER_NAMES: Final = ("user_id", "member_id")
+_USER_COLUMNS: Final = (*_MEMBER_NAMES, *_OWNER_NAMES)
+MEMBERSHIP_WORDS: Final = frozenset(
+    ("member", "membership", "user", "collaborator", "participant", "access", "permission")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The column of the projects that holds their owner, by its name or as a guess."""
+
+    column: Column
+
+    @property
+    def is_guess(self) -> bool:
+        return snake_case(self.column.name) not in _SURE_OWNER_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A table whose rows say that a user is a member of a project, by these columns."""
+
+    table: DescribedTable
+    project: str
+    user: str
+
+
+def find_users(
+    known: Mapping[TableKey, DescribedTable], projects: DescribedTable
+) -> DescribedTable | None:
+    """The users, of whom a project or what belongs to one directly knows, if any does."""
+    near = [projects] + [
+        table
+        for table in known.values()
+        if any(key.target == projects.key for key in table.foreign_keys)
+    ]
+    referred = {key.target for table in near for key in table.foreign_keys}
+    named = Counter(
+        key.target
+        for table in known.values()
+        for key in table.foreign_keys
+        if snake_case(key.columns[0]) == "user_id"
+    )
+
+    def rank(table: DescribedTable) -> tuple[bool, int, int, bool]:
+        name = singular(table.name)
+        place = _USER_NAMES.index(name if name in _USER_NAMES else "")
+        return table.key not in referred, place, -named[table.key], table.schema != "public"
+
+    found = [
+        table
+        for table in known.values()
+        if table is not projects
+        and (singular(table.name) in _USER_NAMES or table.key in named)
+        and len(table.primary_key) == 1
+    ]
+    return min(found, key=rank, default=None)
+
+
+def user_columns(table: DescribedTable, users: DescribedTable | None) -> list[str]:
+    """The columns that refer to the users, the one that says whose the row is first."""
+    found = {
+        key.columns[0]
+        for key in table.foreign_keys
+        if users is not None
+        and (key.target, key.target_columns) == (users.key, users.primary_key)
+    }
+
+    def rank(name: str) -> tuple[int, str]:
+        known = snake_case(name) in _USER_COLUMNS
+        return _USER_COLUMNS.index(snake_case(name)) if known else len(_USER_COLUMNS), name
+
+    return sorted(found, key=rank)
+
+
+def name_words(table: DescribedTable | None) -> set[str]:
+    """The words of a table's name, for one row of it."""
+    return set(singular(table.name).split("_")) if table is not None else set()
+
+
+def member_column(table: DescribedTable, users: DescribedTable | None) -> str | None:
+    """The column that says whose the row is, by a foreign key or else by its name."""
+    return next(iter(user_columns(table, users)), table.named(_MEMBER_NAMES))
+
+
+def find_owner(projects: DescribedTable, users: DescribedTable | None) -> Owner | None:
+    """The column of the projects that holds their owner.
+
+    It refers to the users and has an owner's name, or is the only one that does; or it has the
+    name and the type, and refers to nothing.
+    """
+    referring = user_columns(projects, users)
+    if referring and snake_case(referring[0]) in _OWNER_NAMES:
+        return Owner(projects.column(referring[0]))
+    bound = {name for key in projects.foreign_keys for name in key.columns}
+    id_type = users.column(users.primary_key[0]).id_type if users is not None else None
+    for column in projects.columns:
+        fits = id_type is None or column.id_type == id_type
+        if snake_case(column.name) in _PLAIN_OWNER_NAMES and fits and column.name not in bound:
+            return Owner(column)
+    if len(referring) == 1 and not _NO_OWNER.match(snake_case(referring[0])):
+        return Owner(projects.column(referring[0]))
+    return None
+
+
+def find_memberships(
+    columns: Iterable[tuple[DescribedTable, str]],
+    projects: DescribedTable,
+    users: DescribedTable | None,
+) -> tuple[list[Membership], list[DescribedTable]]:
+    """Tables with one row for each pair of a project and a user, and those that only look so.
+
+    Of tables with the column that holds their rows' project.
+    A membership's name says nothing but that: bans and stars are such pairs too, and who is
+    taken for a member hears of the project.
+    """
+    allowed = MEMBERSHIP_WORDS | name_words(projects) | name_words(users)
+    members: list[Membership] = []
+    lookalikes: list[DescribedTable] = []
+    for table, project in columns:
+        user = member_column(table, users)
+        if user is None or {project, user} not in map(set, table.unique):
+            continue
+        if {singular(word) for word in snake_case(table.name).split("_")} <= allowed:
+            members.append(Membership(table, project, user))
+        else:
+            lookalikes.append(table)
+    return members, lookalikes

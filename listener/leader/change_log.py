@@ -1,0 +1,214 @@
+"""The reader of ``neverstale.change_log``: the one place where rows become known."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from listener.leader.leadership import (
+    MAX_ROWS_PER_READ,
+    Batch,
+    CaptureState,
+    LogCursor,
+    WakeUpHolder,
+)
+from listener.leader.log_row import LogRow
+from listener.leader.publication import USER_MAX_ROWS, PublicationRules
+from listener.links.pg_link import Connection, telling_loss
+
+_SQL: Final = Path(__file__).parent / "sql"
+READ_SQL: Final = (_SQL / "read.sql").read_text()
+_BACKLOG: Final = (_SQL / "backlog.sql").read_text()
+_LOG: Final = "neverstale.change_log l"
+_READABLE: Final = f"({(_SQL / 'readable.sql').read_text()}) l"
+_CAPTURE: Final = (_SQL / "capture.sql").read_text()
+_PRUNE: Final = (_SQL / "prune.sql").read_text()
+MAX_ROWS_PER_PRUNE: Final = 20_000
+_PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
+_BACKLOG_SECONDS: Final = 600.0
+_FILL: Final = "insert into neverstale.incarnation default values on conflict do nothing"
+# Who holds the lock of neverstale.wake(): writers do, for the moment of a commit. A role's name
+# may be in any encoding.
+_WAKE_UP_HOLDERS: Final = """\
+select l.pid, regexp_replace(a.usename::text, '[^ -~]', '?', 'g'), a.backend_start::text
+  from pg_locks l join pg_stat_activity a using (pid)
+ where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+   and l.classid = 1853187955 and l.objid = 2
+   and l.database = (select oid from pg_database where datname = current_database())"""
+_ASSIGN_XID: Final = "select pg_current_xact_id()::text::bigint"
+_IS_SEEN_RAW: Final = "select is_called from neverstale.raw_notify_seen"
+_SEEN_RAW: Final = f"select setval('neverstale.raw_notify_seen', 1) where not ({_IS_SEEN_RAW})"
+_NOTE_SKIPPED: Final = """\
+select setval('neverstale.skipped', 1),
+       setval('neverstale.skips_noted', s.last_value, s.is_called)
+  from neverstale.skips s, neverstale.skips_noted n, neverstale.skipped k
+ where not k.is_called or (s.last_value, s.is_called) <> (n.last_value, n.is_called)"""
+_TELL_MOVED: Final = """\
+with ended as (
+    delete from neverstale.moved
+     where barrier <= pg_snapshot_xmin(pg_current_snapshot())
+    returning project_id
+)
+insert into neverstale.change_log (project_id, resource, action)
+select distinct project_id, 'bulk_change', 'RECONNECT' from ended"""
+# a barrier that is not assigned yet is another cluster's, restored from a dump
+_BAR_MOVED: Final = """\
+update neverstale.moved set barrier = pg_current_xact_id()
+ where barrier is null or barrier >= pg_snapshot_xmax(pg_current_snapshot())"""
+_FORGET_SKIPPED: Final = "select setval('neverstale.skipped', 1, false)"
+_INSERT: Final = """\
+insert into neverstale.change_log (project_id, user_id, resource, id, action, at)
+select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp())
+  from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+       as raw (project_id, user_id, resource, id, action, at)"""
+
+
+class BadValue(Exception):
+    """PostgreSQL, or its driver, can't encode or decode a value: trying again is no use."""
+
+
+@asynccontextmanager
+async def _telling_bad_values() -> AsyncIterator[None]:
+    async with telling_loss():
+        try:
+            yield
+        except (ValueError, OverflowError, asyncpg.DataError) as exc:
+            raise BadValue(f"{type(exc).__name__}: {exc}") from exc
+
+
+class ChangeLog:
+    """Reads, prunes and (for a raw NOTIFY) writes the log. Every method raises ``PgLost``."""
+
+    def __init__(self, connection: Connection, rules: PublicationRules) -> None:
+        self._connection = connection
+        self._rules = rules
+
+    async def read(self, cursor: LogCursor | None, *, ascii_only: bool = False) -> Batch:
+        """Everything committed that *cursor* has not seen, and the cursor that has.
+
+        None: no rows, only that. A backlog is conflated, and comes in at most one row more than
+        is read at all. With *ascii_only* a row with other characters, which may not be valid in
+        UTF-8, becomes a reset of its project or of everything. Raises ``BadValue`` where the
+        cursor or a row can't be read.
+        """
+        snapshot = cursor.snapshot if cursor else None
+        source = _READABLE if ascii_only else _LOG
+        sql = READ_SQL.replace(_LOG, source)
+        async with _telling_bad_values():
+            head, *rows = await self._connection.fetch(sql, snapshot, _PLAIN_ROWS + 1)
+            while head["identity"] is None:
+                # a crash emptied it; filled before the snapshot is taken that becomes the
+                # cursor
+                await self._connection.execute(_FILL)
+                head, *rows = await self._connection.fetch(sql, snapshot, _PLAIN_ROWS + 1)
+            oldest_age = _oldest_age(head, rows)
+            seen = head["snapshot"]
+            if len(rows) > _PLAIN_ROWS:
+                seen, rows = await self._read_backlog(snapshot, source)
+        return Batch(
+            LogCursor(head["identity"], seen),
+            cursor_ahead=head["cursor_ahead"],
+            rows=[_log_row(row) for row in rows],
+            oldest_age=oldest_age,
+            is_skipping=head["is_skipping"],
+            has_skipped=head["has_skipped"],
+            has_moved=head["has_moved"],
+            oldest_xid=head["oldest_xid"],
+        )
+
+    async def _read_backlog(
+        self, snapshot: str | None, source: str
+    ) -> "tuple[str, list[asyncpg.Record]]":
+        head, *rows = await self._connection.fetch(
+            _BACKLOG.replace(_LOG, source),
+            snapshot,
+            self._rules.max_rows,
+            USER_MAX_ROWS,
+            list(self._rules.project_resources),
+            MAX_ROWS_PER_READ + 1,
+            timeout=_BACKLOG_SECONDS,
+        )
+        return head["snapshot"], rows
+
+    async def prune(self, saved: LogCursor) -> int:
+        """Remove what the cursor *saved in Redis* has seen, at most ``MAX_ROWS_PER_PRUNE``.
+
+        The number of rows removed.
+        """
+        async with telling_loss():
+            status: str = await self._connection.execute(
+                _PRUNE, saved.snapshot, saved.incarnation, MAX_ROWS_PER_PRUNE
+            )
+        return int(status.rpartition(" ")[2])
+
+    async def shrink(self) -> None:
+        """Give pruned space back; without the right to VACUUM, autovacuum does it later."""
+        async with telling_loss():
+            await self._connection.execute(
+                "vacuum (skip_locked) neverstale.change_log", timeout=_BACKLOG_SECONDS
+            )
+
+    async def take_barrier(self) -> int:
+        """An xid that was assigned now: all transactions that have one by now are below it."""
+        async with telling_loss():
+            return int(await self._connection.fetchval(_ASSIGN_XID))
+
+    async def wake_up_holders(self) -> frozenset[WakeUpHolder]:
+        """The sessions that hold the wake-up lock now."""
+        async with telling_loss():
+            rows = await self._connection.fetch(_WAKE_UP_HOLDERS)
+        return frozenset(WakeUpHolder(*row) for row in rows)
+
+    async def capture(self) -> CaptureState:
+        """Whether the triggers are as they were installed."""
+        return await read_capture(self._connection)
+
+    async def tell_moved(self) -> None:
+        """Log what is below moved parents once more, if all that may have written there while
+        they moved has ended; of those moved since, remember whom to wait for.
+        """
+        async with telling_loss(), self._connection.transaction():
+            await self._connection.execute(_TELL_MOVED)
+            await self._connection.execute(_BAR_MOVED)
+
+    async def note_skipped(self, *, skipped: bool) -> None:
+        """Remember, whatever happens to Redis, that changes may have been left out."""
+        async with telling_loss():
+            await self._connection.execute(_NOTE_SKIPPED if skipped else _FORGET_SKIPPED)
+
+    async def write(self, rows: Sequence[LogRow]) -> None:
+        """Log what raw NOTIFYs told, and remember that there are such.
+
+        Raises ``BadValue`` where a row has what the database can't store; none is written then.
+        """
+        columns = [[getattr(row, name) for row in rows] for name in LogRow.__slots__]
+        async with _telling_bad_values(), self._connection.transaction():
+            await self._connection.execute(_INSERT, *columns)
+            await self._connection.execute(_SEEN_RAW)
+
+    async def raw_notify_seen(self) -> bool:
+        """Whether anybody ever sent a raw NOTIFY: those are gone if nobody listens."""
+        async with telling_loss():
+            return bool(await self._connection.fetchval(_IS_SEEN_RAW))
+
+
+async def read_capture(connection: Connection) -> CaptureState:
+    """Compare the triggers with what was installed. Raises ``PgLost``."""
+    async with telling_loss():
+        [row] = await connection.fetch(_CAPTURE)
+    return CaptureState(row["fingerprint"] or "none", tuple(row["differences"]))
+
+
+def _log_row(row: "asyncpg.Record") -> LogRow:
+    return LogRow(
+        row["project_id"], row["user_id"], row["resource"], row["id"], row["action"], row["at"]
+    )
+
+
+def _oldest_age(head: "asyncpg.Record", rows: "Sequence[asyncpg.Record]") -> float:
+    if not rows or rows[0]["at"] is None:
+        return 0.0
+    # the clock may have been set back since, and others' NOTIFYs say what they like
+    return max(0.0, float((head["at"] - rows[0]["at"]).total_seconds()))

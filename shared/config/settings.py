@@ -1,0 +1,154 @@
+"""Settings: read from the environment once, typed, immutable."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shared.links.postgres import check_database_url
+from shared.links.redis_link import check_redis_url
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+log = logging.getLogger(__name__)
+
+
+class InvalidSettings(Exception):
+    """Some settings can't be used.
+
+    One line for each, which never repeats a value (it may be a secret).
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """A validator of a URL that stays as it is, since it is a secret."""
+
+    def validate(url: SecretStr) -> SecretStr:
+        check(url.get_secret_value())
+        return url
+
+    return AfterValidator(validate)
+
+
+class DatabaseSettings(BaseSettings):
+    """What a command that asks the database alone needs."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    database_url: Annotated[SecretStr, _checked(check_database_url)] = Field(
+        description="PostgreSQL (the listener refuses a transaction-mode pooler)"
+    )
+    neverstale_config: Path = Field(
+        Path("invalidation.toml"), description="the watched tables and the access query"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what ``load_settings`` was given.
+
+        The process environment is read by ``__main__`` alone.
+        """
+        return (init_settings,)
+
+
+class Settings(DatabaseSettings):
+    """What listener and gateway both need."""
+
+    redis_url: Annotated[SecretStr, _checked(check_redis_url)] = Field(
+        description="Redis or Valkey: redis://[user:password@]host:port, rediss:// for TLS"
+    )
+    redis_prefix: str = Field(
+        "",
+        description="before every channel and key: staging and production may share one Redis",
+    )
+    replay_max_rows: int = Field(
+        1000, ge=1, le=100_000, description="most rows of a project's log"
+    )
+    replay_ttl_seconds: int = Field(
+        86400, ge=60, description="how long a channel's log outlives its last event"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json or console; auto: console on a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity logged"
+    )
+
+
+AnySettings = TypeVar("AnySettings", bound=DatabaseSettings)
+
+_HINTS: Final = {
+    "missing": "is required",
+    "int_parsing": "must be a whole number",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+    "value_error": "{error}",
+}
+
+
+def load_settings(kind: type[AnySettings], environment: Mapping[str, str]) -> AnySettings:
+    """The settings of a process.
+
+    An empty variable counts as unset.
+
+    Raises:
+        InvalidSettings: one or more can't be used.
+    """
+    given: dict[str, Any] = {
+        name: environment[name.upper()]
+        for name in kind.model_fields
+        if environment.get(name.upper())
+    }
+    try:
+        return kind(**given)
+    except ValidationError as exc:
+        problems = []
+        for error in exc.errors(include_input=False, include_url=False):
+            name = str(error["loc"][0])
+            told = _HINTS.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
+            problems.append(f"{name.upper()} {told} ({kind.model_fields[name].description})")
+        raise InvalidSettings(problems) from None
+
+
+def warn_of_ignored(settings: DatabaseSettings) -> None:
+    """Log which parameters of the URLs have no effect, once logging is configured."""
+    ignored = {"DATABASE_URL": check_database_url(settings.database_url.get_secret_value())}
+    if isinstance(settings, Settings):
+        ignored["REDIS_URL"] = check_redis_url(settings.redis_url.get_secret_value())
+    for setting, parameters in ignored.items():
+        if parameters:
+            log.warning(
+                "parameters of a URL have no effect here",
+                extra={"setting": setting, "parameters": parameters},
+            )
+
+
+def describe_settings(kind: type[DatabaseSettings]) -> str:
+    """The settings as text for ``--help``: a line each, with its default."""
+    lines = ["settings, from the environment:"]
+    for name, field in kind.model_fields.items():
+        default = (
+            "required" if field.default is PydanticUndefined else f"default {field.default}"
+        )
+        if field.default in (None, "", ()):
+            default = "default: none"
+        lines.append(f"  {name.upper():24} {field.description} ({default})")
+    return "\n".join(lines)

@@ -1,0 +1,362 @@
+"""One TCP connection of the HTTP server, bounded in number, time and bytes.
+
+It knows aiohttp's internals: ``RequestHandler`` parses the requests and writes the responses.
+aiohttp bounds neither how many connections there are nor how long and how large the headers of
+a request may be in all, it inflates bodies, and it reads bodies that nobody asked for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from shared.http.body_rules import BodyHeaders, refuse_body
+from shared.http.connection_slots import ConnectionSlots
+from shared.http.errors import json_error
+from shared.protocol.messages import error_body
+
+REQUEST_SECONDS: Final = 10.0
+# A load balancer reuses its connections, and loses a request if it does so while the server
+# closes one: it must be the first to close (Google's keeps them for 600 s).
+PROXY_KEEPALIVE_SECONDS: Final = 620.0
+CLIENT_KEEPALIVE_SECONDS: Final = 15.0
+MAX_HEADER_BYTES: Final = 32 * 1024  # so that a token that is too long is refused in words
+MAX_BODY_BYTES: Final = 16 * 1024
+# As sent: a chunk of one byte has six, and an extension of a chunk may have any number.
+MAX_RAW_BODY_BYTES: Final = 8 * MAX_BODY_BYTES
+LINGER_SECONDS: Final = 1.0
+LINGER_BYTES: Final = 64 * 1024
+ANSWER_BYTES: Final = 131  # the longest control frame of a WebSocket client
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "access_log": None,
+    "auto_decompress": False,
+    "keepalive_timeout": PROXY_KEEPALIVE_SECONDS,  # the deadlines here are shorter or equal
+    "lingering_time": 0,  # a body that nobody asked for is not read
+    "max_field_size": MAX_HEADER_BYTES,
+}
+
+log = logging.getLogger(__name__)
+
+
+async def expectation_met(_: web.Request) -> None:
+    """The handler of ``Expect`` for routes with a body, for which the client was told to
+    continue before they are called.
+    """
+
+
+def _unknown(_: str | None) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What connections may take while they are no WebSockets; 0: any number or time."""
+
+    max_connections: int = 256
+    max_per_address: int = 0
+    max_sockets: int = 0  # WebSockets beside them, for which there must be descriptors too
+    request_seconds: float = REQUEST_SECONDS  # for a whole request, from its first byte
+    # The address under which a peer is counted; None: many clients may share it.
+    address_of: Callable[[str | None], str | None] = _unknown
+    body_paths: Collection[str] | None = ()  # where a body is read; None: everywhere
+
+
+class ConnectionLimiter:
+    """Counts the connections of a server and cuts those that are too many."""
+
+    def __init__(
+        self,
+        limits: HttpLimits,
+        max_open: int | None,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        """At most *max_open* connections are open, WebSockets among them; None: any number."""
+        self.limits = limits
+        self.slots: ConnectionSlots[HttpConnection] = ConnectionSlots(
+            limits.max_connections, limits.max_per_address
+        )
+        self._max_open = max_open
+        self._open = 0
+        self._cut = Counter(
+            "neverstale_http_cut_total",
+            "Connections cut off before or between requests",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("full", "slow"):
+            self._cut.labels(reason)
+        Gauge(
+            "neverstale_http_connections",
+            "Connections that are no WebSockets",
+            registry=registry,
+        ).set_function(lambda: len(self.slots))
+
+    def opened(self) -> None:
+        self._open += 1
+
+    def closed(self, connection: "HttpConnection") -> None:
+        self._open -= 1
+        self.slots.leave(connection)
+
+    def wait(self, connection: "HttpConnection", address: str | None) -> None:
+        """The connection waits for its client. Cuts the one that is too many."""
+        is_full = self._max_open is not None and self._open > self._max_open
+        victim = self.slots.wait(connection, address, is_full=is_full)
+        if victim is not None:
+            self.cut(victim, "full")
+
+    def cut(self, connection: "HttpConnection", reason: str) -> None:
+        self._cut.labels(reason).inc()
+        connection.abort()
+
+
+class HttpConnection(RequestHandler):
+    """Waits for a request, has it handled, and so on; becomes a WebSocket, or lingers and ends.
+
+    Pipelining is not supported: the connection is closed after the response to the first
+    request (RFC 9112, section 9.3.2: the client sends the others again).
+    """
+
+    __slots__ = (
+        "_address",
+        "_answer",
+        "_deadline",
+        "_ended",
+        "_is_answer",
+        "_last_bytes",
+        "_limiter",
+        "_lost",
+        "_raw_bytes",
+        "_served",
+    )
+
+    def __init__(
+        self, server: web.Server, limiter: ConnectionLimiter, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(server, loop=loop, logger=log, **_OPTIONS)
+        self._limiter = limiter
+        self._answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+        self._answer = server.request_handler
+        self._request_handler = self._serve
+        self._address: str | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._raw_bytes = 0  # of the headers that are being read, or else of the body
+        self._served = 0  # requests whose response was begun
+        self._ended: asyncio.Transport | None = None  # while it lingers
+        self._is_answer: Callable[[bytes], bool] | None = None
+        self._last_bytes = b""
+        self._lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        limits = self._limiter.limits
+        self._address = limits.address_of(peer[0] if isinstance(peer, tuple) else None)
+        self._limiter.opened()
+        self._wait(limits.request_seconds)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._set_deadline(0)
+        self._limiter.closed(self)
+        self._ended = None
+        super().connection_lost(exc)
+        self._lost.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended is not None:
+            self._discard(self._ended, data)
+        elif self._payload_parser is not None or self._upgraded:
+            super().data_received(data)
+        elif self._request_count > self._served:
+            self._read_body(data)
+        elif not self._close:
+            self._read_head(data)
+        if self._request_count > self._served + 1:
+            self.close()  # after the response to the first
+
+    def _read_head(self, data: bytes) -> None:
+        if self._served and data and not self._raw_bytes:
+            self._set_deadline(self._limiter.limits.request_seconds)
+        room = MAX_HEADER_BYTES - self._raw_bytes
+        self._raw_bytes += len(data)
+        piece = data[:room]
+        super().data_received(piece)
+        if self._request_count > self._served:
+            # what follows the headers is a body, or a part of another request
+            self._raw_bytes = 0 if piece.endswith(b"\r\n\r\n") else 1
+            if len(data) > room:
+                self.data_received(data[room:])
+        elif len(data) > room:
+            self._refuse_head()
+
+    def _read_body(self, data: bytes) -> None:
+        self._raw_bytes += len(data)
+        if self._raw_bytes <= MAX_RAW_BODY_BYTES:
+            super().data_received(data)
+            return
+        self.close()  # after the response, if one is possible without the rest
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def _refuse_head(self) -> None:
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        body = error_body("bad_request", f"headers must have at most {MAX_HEADER_BYTES} bytes")
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(head.encode() + body)
+        self.linger(LINGER_SECONDS)
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request whose headers have been read."""
+        paths = self._limiter.limits.body_paths
+        is_expected = paths is None or request.path in paths
+        headers = request.headers
+        body = BodyHeaders(
+            exists=request.body_exists,
+            length=request.content_length,
+            encodings=headers.getall("Content-Encoding", ()),
+            transfer=headers.getall("Transfer-Encoding", ()),
+            expect=headers.getall("Expect", ()),
+        )
+        refusal = refuse_body(
+            request.method, body, is_expected=is_expected, max_bytes=MAX_BODY_BYTES
+        )
+        if refusal is not None:
+            return json_error(refusal.status, "bad_request", refusal.message)
+        if body.exists and is_expected:
+            try:
+                if body.expect and request.version >= HttpVersion11:
+                    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                await request.read()
+            except web.HTTPRequestEntityTooLarge:
+                message = f"the body must have at most {MAX_BODY_BYTES} bytes"
+                return json_error(413, "bad_request", message)
+            except RequestPayloadError:
+                return json_error(400, "bad_request", "the body is malformed")
+            except ConnectionError:
+                return web.Response(status=499)  # the client has gone: nobody reads this
+        self._set_deadline(0)
+        if self._upgraded:  # a WebSocket's handshake: it is counted as a socket
+            self._limiter.slots.leave(self)
+        else:
+            self._limiter.slots.work(self)
+        return await self._answer(request)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        has_more = self._raw_bytes and not request.body_exists
+        # before the response is written: its reader may send the next request at once
+        self._served += 1
+        self._raw_bytes = 0
+        if self.transport is None or self.transport.is_closing():
+            if self.transport is not None:
+                self._wait(LINGER_SECONDS)  # a client that reads nothing could hold it for ever
+            return await super().finish_response(request, resp, start_time)
+        is_declined = self._upgraded and self._payload_parser is None
+        if is_declined or has_more or self._close or request.can_read_body:
+            self._message_tail = b""  # frames of a WebSocket that is not opened
+            resp.force_close()
+            if "Connection" in resp.headers:
+                resp.headers["Connection"] += ", close"
+        is_proxy = self._address is None
+        self._wait(PROXY_KEEPALIVE_SECONDS if is_proxy else CLIENT_KEEPALIVE_SECONDS)
+        told, has_gone = await super().finish_response(request, resp, start_time)
+        if self._close or not told.keep_alive:
+            self.linger(LINGER_SECONDS)
+        return told, has_gone
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        # aiohttp would repeat what it could not read, a token perhaps, in its log and answer
+        log.debug("malformed request")
+        response = json_error(status, "bad_request", "this is not an HTTP request")
+        response.force_close()
+        return response
+
+    def linger(self, seconds: float, is_answer: Callable[[bytes], bool] | None = None) -> None:
+        """End the connection: what was written is still sent, what comes is dropped.
+
+        It is cut when the client has closed its side, or after *seconds*. Closed at once with
+        bytes unread, it would be reset, and the client could lose what it was sent last
+        (RFC 9112, section 9.6). It is closed in our direction at once or, where the client
+        knows that it ends and answers that, when *is_answer* says that this has come, given
+        the last ``ANSWER_BYTES``.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self._ended, self.transport = transport, None  # aiohttp takes the client for gone
+        self._raw_bytes = 0
+        self._is_answer = is_answer
+        try:
+            transport.resume_reading()
+            if is_answer is None:
+                transport.write_eof()
+        except (OSError, RuntimeError):
+            transport.abort()  # the client has gone
+        self._wait(seconds)
+
+    async def hang_up(self, seconds: float, is_answer: Callable[[bytes], bool]) -> None:
+        """Linger, and return when the connection is gone."""
+        self.linger(seconds, is_answer)
+        await self._lost.wait()
+
+    def abort(self) -> None:
+        transport = self.transport or self._ended
+        if transport is not None:
+            transport.abort()
+
+    def force_close(self) -> None:
+        super().force_close()
+        if self._ended is not None:
+            self._ended.abort()
+
+    def _discard(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Drop a few bytes, so that the client's last ones do not reset the connection; more
+        stays in the kernel, which makes the client wait.
+        """
+        self._raw_bytes += len(data)
+        if self._is_answer is not None:
+            self._last_bytes = (self._last_bytes + data)[-ANSWER_BYTES:]
+            if self._is_answer(self._last_bytes):
+                transport.close()
+                return
+        if self._raw_bytes > LINGER_BYTES:
+            transport.pause_reading()
+
+    def _wait(self, seconds: float) -> None:
+        self._set_deadline(seconds)
+        self._limiter.wait(self, self._address)
+
+    def _set_deadline(self, seconds: float) -> None:
+        """Zero: none."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._loop.call_later(seconds, self._expire) if seconds else None
+
+    def _expire(self) -> None:
+        is_idle = self._served and not self._raw_bytes and self._request_count <= self._served
+        if self._ended is not None or is_idle:
+            self.abort()
+        else:
+            self._limiter.cut(self, "slow")

@@ -1,0 +1,103 @@
+"""The HTTP that listener and gateway have in common.
+
+Serving, and the endpoints alive, ready, metrics.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from shared.http.connection import ConnectionLimiter, HttpConnection, HttpLimits
+from shared.runtime.descriptors import raise_descriptor_limit
+from shared.runtime.lifecycle import FatalError
+
+BACKLOG: Final = (
+    4096  # a fleet that comes back at once; what is over it waits a second to retry
+)
+METRICS_SECONDS: Final = 0.25  # rendering them takes milliseconds, and anybody may ask
+# Sockets were closed in order before. A process that fails must not keep those that were not
+# for aiohttp's 60 s: nobody tells them anything any more.
+SHUTDOWN_SECONDS: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+
+async def serve(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    setting: str,
+    limits: HttpLimits | None = None,
+    registry: CollectorRegistry | None = None,
+) -> None:
+    """Serve until cancelled.
+
+    Raises:
+        FatalError: the port can't be had; the text names the *setting*.
+    """
+    limits = limits or HttpLimits()
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    server = runner.server
+    assert server is not None  # noqa: S101 it was set up
+    max_open = raise_descriptor_limit(limits.max_connections + limits.max_sockets)
+    limiter = ConnectionLimiter(limits, max_open, registry)
+    loop = asyncio.get_running_loop()
+    try:
+        listening = await loop.create_server(
+            lambda: HttpConnection(server, limiter, loop), host, port, backlog=BACKLOG
+        )
+        try:
+            await asyncio.Event().wait()
+        finally:
+            listening.close()
+    except OSError as exc:
+        raise FatalError(
+            f"can't listen on port {port} ({exc.strerror}): set {setting} to another"
+        ) from exc
+    finally:
+        await runner.cleanup()
+
+
+def health_routes(
+    registry: CollectorRegistry, ready: Callable[[], tuple[bool, dict[str, Any]]]
+) -> list[web.RouteDef]:
+    """Routes of ``/healthz``, ``/readyz`` and ``/metrics``.
+
+    *ready* tells whether the process may take traffic, and what else ``/readyz`` says. Metrics
+    are up to ``METRICS_SECONDS`` old.
+    """
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        is_ready, details = ready()
+        body = {"status": "ready" if is_ready else "not ready", **details}
+        return web.json_response(body, status=200 if is_ready else 503, dumps=_dumps)
+
+    rendered, rendered_at = b"", -METRICS_SECONDS
+
+    async def metrics(_: web.Request) -> web.Response:
+        nonlocal rendered, rendered_at
+        now = asyncio.get_running_loop().time()
+        if now - rendered_at >= METRICS_SECONDS:
+            rendered, rendered_at = generate_latest(registry), now
+        return web.Response(body=rendered, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return [
+        web.get("/healthz", healthz),
+        web.get("/readyz", readyz),
+        web.get("/metrics", metrics),
+    ]
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()
