@@ -10,7 +10,7 @@ CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev demo-page demo-record test test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install dev demo-page demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,12 +55,17 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include="$$($(BIN)/python -m tests.support.pure_modules)" --fail-under=100
 	$(BIN)/python -m pytest tests/simulation -q -n 2
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
-	$(BIN)/coverage run -m pytest tests/integration -q -n 4 --dist loadfile
-	@$(BIN)/coverage combine -q --append && $(BIN)/coverage report --fail-under=90
+	$(BIN)/python -m pytest tests/integration -q -n 4 --dist loadfile
 	$(BIN)/python -m pytest tests/chaos -q
 	$(BIN)/python -m pytest tests/attack -q
 	$(BIN)/python -m pytest tests/corpus -q
 	@$(MAKE) --no-print-directory test-client test-browser
+
+coverage: install ## Branch coverage of everything by unit tests and tests on real servers: 90 % at least
+	@rm -f .coverage .coverage.*
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
+	$(BIN)/coverage run -m pytest tests/unit tests/integration -q -n 4 --dist loadfile
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report --fail-under=90
 
 test-client: ## The browser side's tests (where there is Node)
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED) && cd client && npm test --silent

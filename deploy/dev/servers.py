@@ -157,14 +157,20 @@ class Server:
 
 
 class PostgresServer(Server):
-    """PostgreSQL: the wheel's 18, what PATH offers, or the one whose *programs* are given."""
+    """PostgreSQL: the wheel's 18, what PATH offers, or the one whose *programs* are given.
+
+    Without *fsync*, data survives the server's end, but not the machine's.
+    """
 
     name = "PostgreSQL"
 
-    def __init__(self, folder: Path, port: int = 0, *, programs: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int = 0, *, programs: Path | None = None, fsync: bool = True
+    ) -> None:
         super().__init__(folder, port)
         self.max_connections = 200
         self._programs = programs
+        self._fsync = fsync
 
     @property
     def url(self) -> str:
@@ -175,7 +181,7 @@ class PostgresServer(Server):
 
     def make_standby(self, folder: Path) -> "PostgresServer":
         """A streaming standby of this server, which runs, not started yet."""
-        standby = PostgresServer(folder, programs=self._programs)
+        standby = PostgresServer(folder, programs=self._programs, fsync=self._fsync)
         programs = standby._find_programs()
         standby.folder.mkdir(mode=0o700)
         self._give_away(standby.folder)
@@ -229,6 +235,7 @@ class PostgresServer(Server):
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": str(self.max_connections),
+            "fsync": "on" if self._fsync else "off",
         }
         return [
             str(programs / "postgres"),

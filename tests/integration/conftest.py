@@ -6,7 +6,6 @@ Each test has a database and a Redis prefix of its own.
 import asyncio
 import os
 import secrets
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,6 +22,7 @@ from deploy.dev.servers import PostgresServer, ValkeyServer, free_port
 from listener.setup.install import Config, install
 from shared.config.config_file import read_config
 from tests.integration.processes import ROOT, SECRET, Client, Part, connected
+from tests.support.preforked import start_program
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -32,9 +32,10 @@ class Servers:
     postgres: PostgresServer
     valkey: ValkeyServer
 
-    def stop(self) -> None:
-        self.postgres.stop()
-        self.valkey.stop()
+    def kill(self) -> None:
+        """End them at once: nobody needs their data any more."""
+        self.postgres.kill()
+        self.valkey.kill()
 
 
 @contextmanager
@@ -45,12 +46,12 @@ def running_servers() -> Iterator[Servers]:
         folder.chmod(0o755)
         # POSTGRES_BIN: the tests on another version of PostgreSQL than the wheel's
         programs = Path(os.environ["POSTGRES_BIN"]) if "POSTGRES_BIN" in os.environ else None
-        postgres = PostgresServer(folder / "postgres", programs=programs)
+        postgres = PostgresServer(folder / "postgres", programs=programs, fsync=False)
         servers = Servers(postgres, ValkeyServer(folder / "valkey"))
         servers.postgres.start()
         servers.valkey.start()
         yield servers
-        servers.stop()
+        servers.kill()
 
 
 @pytest.fixture(scope="session")
@@ -128,14 +129,8 @@ class World:
 
     async def command(self, *words: str, **more: str) -> tuple[int, str, str]:
         """Run a command of ours: its exit code, standard output and standard error."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            *words,
-            cwd=ROOT,
-            env={**os.environ, **self.environment(**more)},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        process = await start_program(
+            *words, cwd=ROOT, env={**os.environ, **self.environment(**more)}
         )
         output, errors = await process.communicate()
         return process.returncode or 0, output.decode(), errors.decode()

@@ -14,6 +14,8 @@ from typing import Any, Final
 import aiohttp
 import jwt
 
+from tests.support.preforked import Program, start_program
+
 ROOT: Final = Path(__file__).parents[2]
 SECRET: Final = "a secret for tests that is long enough"
 HANG_SECONDS: Final = 20.0  # only to catch hangs
@@ -43,7 +45,7 @@ class Part:
     port: int
     lines: list[dict[str, Any]] = field(default_factory=list)
     raw_lines: list[str] = field(default_factory=list)
-    process: asyncio.subprocess.Process | None = None
+    process: asyncio.subprocess.Process | Program | None = None
     before: Callable[[], None] | None = None  # called in the new process
     _reading: asyncio.Task[None] | None = None
 
@@ -52,15 +54,19 @@ class Part:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self.module,
-            cwd=ROOT,
-            env={**os.environ, **self.environment},
-            stderr=asyncio.subprocess.PIPE,
-            preexec_fn=self.before,
-        )
+        environment = {**os.environ, **self.environment}
+        if self.before is None:
+            self.process = await start_program(self.module, cwd=ROOT, env=environment)
+        else:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self.module,
+                cwd=ROOT,
+                env=environment,
+                stderr=asyncio.subprocess.PIPE,
+                preexec_fn=self.before,
+            )
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:

@@ -27,20 +27,23 @@ async def test_prepared_transactions_and_subscriptions_are_noted(own_world: Worl
     world.servers.postgres.start()
     await world.reconnect_database()
     publisher = await asyncpg.connect(world.servers.postgres.url)
-    await publisher.execute("create table tasks (id int primary key)")
-    await publisher.execute("create publication elsewhere for table tasks")
-    await publisher.execute("select pg_create_logical_replication_slot('here', 'pgoutput')")
-    await world.database.execute(
-        f"create subscription here connection '{world.servers.postgres.url}'"
-        " publication elsewhere with (create_slot = false, copy_data = false, enabled = false)"
-    )
-    prepared, subscription = await notes(world)
-    assert prepared.startswith(f"{NOTE}max_prepared_transactions is 5: PREPARE TRANSACTION")
-    assert subscription.startswith(f"{NOTE}subscription here writes tasks: ")
-    await world.database.execute("alter subscription here set (slot_name = none)")
-    await world.database.execute("drop subscription here")
-    await publisher.execute("select pg_drop_replication_slot('here')")
-    await publisher.close()
+    try:
+        await publisher.execute("create table tasks (id int primary key)")
+        await publisher.execute("create publication elsewhere for table tasks")
+        await publisher.execute("select pg_create_logical_replication_slot('here', 'pgoutput')")
+        await world.database.execute(
+            f"create subscription here connection '{world.servers.postgres.url}'"
+            " publication elsewhere"
+            " with (create_slot = false, copy_data = false, enabled = false)"
+        )
+        prepared, subscription = await notes(world)
+        assert prepared.startswith(f"{NOTE}max_prepared_transactions is 5: PREPARE TRANSACTION")
+        assert subscription.startswith(f"{NOTE}subscription here writes public.tasks: ")
+        await world.database.execute("alter subscription here set (slot_name = none)")
+        await world.database.execute("drop subscription here")
+        await publisher.execute("select pg_drop_replication_slot('here')")
+    finally:
+        await publisher.close()
 
 
 async def test_an_unwatched_parent_is_noted(world: World, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.integration.processes import Client
 from tests.integration.test_failover import is_reset
 
 WRITERS = 32
-CHANGES = 20_000
+CHANGES = 6_000
 PROJECTS = 10
 ROLLED_BACK = 0.1
 LONG = 0.02

@@ -75,7 +75,7 @@ async def test_a_full_disk_loses_nothing_that_was_committed() -> None:
                 await world.reconnect_database()
                 await assert_consistent_after(client, committed)
                 await assert_flows(world, client)
-        servers.stop()
+        servers.kill()
 
 
 async def recover(server: PostgresServer) -> None:
