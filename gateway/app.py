@@ -8,21 +8,21 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from gateway.access.checker import Access, open_pool
-from gateway.access.revalidation import Guard
+from gateway.access.checker import AccessChecker, open_pool
+from gateway.access.revalidation import Revalidator
 from gateway.auth.key_sources import KeySource
 from gateway.auth.tickets import Tickets
 from gateway.auth.token_rules import TokenRules
 from gateway.auth.token_verifier import TokenVerifier
-from gateway.delivery.broker import Subscriber
+from gateway.delivery.broker import Broker
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.fanout import Fanout
 from gateway.http.admin_api import DISCONNECT_PATH, AdminApi
 from gateway.http.admission import Admission
 from gateway.http.handshake import TokenSources
 from gateway.http.ticket_api import TICKET_PATH, TicketApi
-from gateway.http.websockets import Sockets
-from gateway.limits.connection_limiter import Door, DoorLimits
+from gateway.http.websockets import WebSockets
+from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import SocketLimits
 from gateway.metrics import FanoutMetrics
 from gateway.settings import GatewaySettings
@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 
 
 def make_application(
-    sockets: Sockets,
+    sockets: WebSockets,
     fanout: Fanout,
-    access: Access,
+    access: AccessChecker,
     keys: KeySource,
     registry: CollectorRegistry,
 ) -> web.Application:
@@ -94,18 +94,20 @@ def _token_rules(settings: GatewaySettings, user_type: IdType) -> TokenRules:
     )
 
 
-def _open_door(settings: GatewaySettings) -> Door:
-    limits = DoorLimits(
+def _open_door(settings: GatewaySettings) -> ConnectionLimiter:
+    limits = ConnectionLimits(
         max_sockets=settings.max_sockets,
         max_per_address=settings.max_sockets_per_address,
         max_per_user=settings.max_sockets_per_user,
         max_failures=settings.max_failed_authentications,
     )
     clock = asyncio.get_running_loop().time
-    return Door(limits, settings.trusted_proxies, settings.client_address_header, clock)
+    return ConnectionLimiter(
+        limits, settings.trusted_proxies, settings.client_address_header, clock
+    )
 
 
-def _limit_http(settings: GatewaySettings, door: Door) -> HttpLimits:
+def _limit_http(settings: GatewaySettings, door: ConnectionLimiter) -> HttpLimits:
     return HttpLimits(
         max_connections=settings.max_http_connections,
         max_per_address=settings.max_sockets_per_address,
@@ -152,15 +154,15 @@ async def run_gateway(
             verifier = TokenVerifier(keys, _token_rules(settings, rules.user_type))
             sources = TokenSources(settings.allowed_origins, settings.allow_query_token)
             path = parse_database_url(database_url).search_path
-            access = Access(pool, rules, registry, search_path=path)
-            guard = Guard(access, fanout, registry, tasks)
+            access = AccessChecker(pool, rules, registry, search_path=path)
+            guard = Revalidator(access, fanout, registry, tasks)
             door = _open_door(settings)
             tickets = Tickets(client, names)
             project_type = rules.project_type
             admission = Admission(
                 verifier, sources, tickets, access, fanout, door, project_type
             )
-            sockets = Sockets(
+            sockets = WebSockets(
                 admission,
                 verifier,
                 access,
@@ -191,7 +193,7 @@ async def run_gateway(
                 sockets.watch_tokens(),
                 fanout.tell_status(),
                 fanout.watch_slow(),
-                Subscriber(redis_url, client, names, fanout, guard, sockets.disconnect).run(),
+                Broker(redis_url, client, names, fanout, guard, sockets.disconnect).run(),
                 serve(
                     app,
                     settings.host,

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from listener.leader.change_log import ChangeLog
 from listener.leader.leader import Leader, LeaderMetrics
-from listener.leader.notifications import Mailbox
-from listener.leader.project_members import Membership
+from listener.leader.notifications import Notifications
+from listener.leader.project_members import ProjectMembers
 from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher
 from listener.leader.standby import SignOfLife, Standby, show_life
@@ -41,7 +41,7 @@ class Listener:
         self._rules = rules
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
-        self._mailbox = Mailbox(rules, self.registry, takes_raw=settings.raw_notify)
+        self._mailbox = Notifications(rules, self.registry, takes_raw=settings.raw_notify)
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._role = "connecting"
         self._part: Standby | Leader | None = None
@@ -98,7 +98,7 @@ class Listener:
             session,
             connection,
         ):
-            membership = Membership(connection, self._rules.access)
+            membership = ProjectMembers(connection, self._rules.access)
             if not self._is_verified:
                 # Once: what a migration breaks later is waited out, and ends no listener.
                 await membership.verify()
@@ -122,7 +122,7 @@ class Listener:
     def _make_leader(
         self,
         connection: Connection,
-        membership: Membership,
+        membership: ProjectMembers,
         client: redis_link.Client,
         names: RedisNames,
         database: str,

@@ -23,7 +23,7 @@ FRESH_SECONDS: Final = 2.0  # since it was asked; nobody may hear for over 3 s a
 
 
 @dataclass(eq=False, slots=True)
-class Question:
+class AccessQuestion:
     """Pairs that are asked in one query, each with the time since when it is wanted.
 
     ``doubtful`` are those that became so since it was sent: whether the user was named.
@@ -34,13 +34,13 @@ class Question:
     doubtful: dict[Pair, bool] = field(default_factory=dict)
 
 
-class Membership:
+class AccessCache:
     """What is known of who may hear. Times are of one monotonic clock, in seconds."""
 
     def __init__(self) -> None:
         self._known: PairMap[float] = PairMap()  # until when
         self._wanted: dict[Pair, float] = {}  # since when
-        self._asked: PairMap[list[Question]] = PairMap()
+        self._asked: PairMap[list[AccessQuestion]] = PairMap()
 
     @property
     def is_wanted(self) -> bool:
@@ -55,19 +55,19 @@ class Membership:
         """Ask for it in the next query; one that was sent may be older than the reason."""
         self._wanted[pair] = min(since, self._wanted.get(pair, since))
 
-    def ask(self, now: float) -> Question:
+    def ask(self, now: float) -> AccessQuestion:
         """What to ask now."""
         pairs = list(islice(self._wanted, MAX_PAIRS_PER_QUERY))
-        question = Question({pair: self._wanted.pop(pair) for pair in pairs}, now)
+        question = AccessQuestion({pair: self._wanted.pop(pair) for pair in pairs}, now)
         self._note(question)
         return question
 
-    def _note(self, question: Question) -> None:
+    def _note(self, question: AccessQuestion) -> None:
         for pair in question.pairs:
             self._asked.put(pair, [*(self._asked.get(pair) or ()), question])
 
     def answered(
-        self, question: Question, yes: Set[Pair], now: float
+        self, question: AccessQuestion, yes: Set[Pair], now: float
     ) -> dict[Pair, bool | None]:
         """The answers that count; what became doubtful meanwhile is wanted again.
 
@@ -90,16 +90,16 @@ class Membership:
             answers[pair] = allowed
         return answers
 
-    def failed(self, question: Question) -> None:
+    def failed(self, question: AccessQuestion) -> None:
         """It could not be asked."""
         self._settle(question)
 
-    def split(self, question: Question, size: int) -> list[Question]:
+    def split(self, question: AccessQuestion, size: int) -> list[AccessQuestion]:
         """The same question in pieces of so many pairs, each to be answered by itself."""
         self._settle(question)
         pairs = list(question.pairs.items())
         pieces = [
-            Question(
+            AccessQuestion(
                 dict(part := pairs[start : start + size]),
                 question.asked_at,
                 {
@@ -123,7 +123,7 @@ class Membership:
             for question in self._asked.get(pair) or ():
                 question.doubtful[pair] = is_named or question.doubtful.get(pair, False)
 
-    def _settle(self, question: Question) -> None:
+    def _settle(self, question: AccessQuestion) -> None:
         for pair in question.pairs:
             others = [one for one in self._asked.pop(pair) or () if one is not question]
             if others:
@@ -135,7 +135,7 @@ class Membership:
             self._known.pop(pair)
 
 
-def _counts_even_so(question: Question, pair: Pair, now: float, *, allowed: bool) -> bool:
+def _counts_even_so(question: AccessQuestion, pair: Pair, now: float, *, allowed: bool) -> bool:
     """Whether an answer that doubts have overtaken counts, lest the user hear nothing at all.
 
     A no does not where the user was named meanwhile: they may just have been let in.

@@ -11,14 +11,14 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.access.access_cache import Membership, Question
+from gateway.access.access_cache import AccessCache, AccessQuestion
 from gateway.access.pairs import Pair
 from shared.config.access_rules import AccessRules, bounded_sql, name_pairs
 from shared.links.database_id import DATABASE_ID_SQL
 from shared.links.postgres import connect_any, connect_arguments
 from shared.links.search_path import OWN_SCHEMAS_SQL, safe_search_path
 from shared.protocol.messages import Recheck
-from shared.runtime.log_throttle import LogPace
+from shared.runtime.log_throttle import LogThrottle
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PoolConnectionProxy: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -88,7 +88,7 @@ class AccessUnavailable(Exception):
     """The database could not be asked."""
 
 
-class Access:
+class AccessChecker:
     """The ``[access] query`` of ``invalidation.toml``, asked of the primary.
 
     One query at a time: what is wanted while it runs is in the next.
@@ -112,8 +112,8 @@ class Access:
         self._is_doubtful = False
         self.is_answered = True  # the last query
         self._slow: dict[Pair, float] = {}  # until when they are not asked
-        self._pace = LogPace()
-        self._membership = Membership()
+        self._pace = LogThrottle()
+        self._membership = AccessCache()
         self.has_ended = False
         self._waiting: dict[Pair, list[asyncio.Future[bool]]] = {}
         self._wanted = asyncio.Event()
@@ -241,7 +241,7 @@ class Access:
         self._path_until = -inf
         await self._pool.expire_connections()
 
-    def _without_slow(self, question: Question) -> list[Question]:
+    def _without_slow(self, question: AccessQuestion) -> list[AccessQuestion]:
         """The question without the pairs that took too long a moment ago: they are refused."""
         now = asyncio.get_running_loop().time()
         self._slow = {pair: until for pair, until in self._slow.items() if until > now}
@@ -255,7 +255,7 @@ class Access:
                 others.append(single)
         return others
 
-    def _answered(self, question: Question, yes: Set[Pair]) -> None:
+    def _answered(self, question: AccessQuestion, yes: Set[Pair]) -> None:
         now = asyncio.get_running_loop().time()
         for pair, allowed in self._membership.answered(question, yes, now).items():
             if allowed is None:
@@ -265,7 +265,7 @@ class Access:
                 if not waiting.done():
                     waiting.set_result(allowed)
 
-    def _failed(self, question: Question, reason: str) -> None:
+    def _failed(self, question: AccessQuestion, reason: str) -> None:
         self._membership.failed(question)
         for pair in question.pairs:
             self._fail(pair, reason)

@@ -9,10 +9,10 @@ from typing import Final, Protocol
 from prometheus_client import CollectorRegistry, Counter
 
 from gateway.access.access_cache import STARVING_SECONDS
-from gateway.access.checker import Access, AccessUnavailable
+from gateway.access.checker import AccessChecker, AccessUnavailable
 from gateway.access.pairs import Pair
 from shared.protocol.messages import Recheck
-from shared.runtime.log_throttle import LogPace
+from shared.runtime.log_throttle import LogThrottle
 
 EVERYTHING: Final = Recheck(None, None)
 UNAVAILABLE_SECONDS: Final = 5.0
@@ -48,12 +48,12 @@ class Subscriptions(Protocol):
         ...
 
 
-class Guard:
+class Revalidator:
     """Holds subscriptions that became doubtful until the database has answered."""
 
     def __init__(
         self,
-        access: Access,
+        access: AccessChecker,
         subscriptions: Subscriptions,
         registry: CollectorRegistry,
         tasks: asyncio.TaskGroup,
@@ -64,7 +64,7 @@ class Guard:
         self._asking: set[Pair] = set()
         self._overtaken: set[Pair] = set()  # doubtful again since it is asked
         self._revalidating: dict[str, bool] = {}  # users; whether again after this time
-        self._log_pace = LogPace()
+        self._log_pace = LogThrottle()
         self._revoked = Counter(
             "neverstale_revoked_total",
             "Users who lost a project that they were hearing of",

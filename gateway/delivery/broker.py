@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway.access.revalidation import EVERYTHING, Guard
+from gateway.access.revalidation import EVERYTHING, Revalidator
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.pubsub import PubSub
 from shared.links.redis_link import (
@@ -27,7 +27,7 @@ _FOREIGN: Final = "the listener of another database uses this REDIS_PREFIX: set 
 log = logging.getLogger(__name__)
 
 
-class Subscriber:
+class Broker:
     """Owns the link: a loss is noticed here, told to the fan-out, and mended with backoff."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Subscriber:
         client: Client,
         names: RedisNames,
         fanout: Fanout,
-        guard: Guard,
+        guard: Revalidator,
         disconnect: Callable[[str], None],
     ) -> None:
         self._url = url

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.delivery.effects import Answer, Read
+from gateway.delivery.effects import LogPage, ReadLogs
 from shared.links.redis_link import Client, Script, telling_loss
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.messages import replayed_frame
@@ -32,7 +32,7 @@ class ChannelLogs:
         async with telling_loss(self._client):
             self._replay = await Script.load(self._client, _REPLAY_LUA)
 
-    async def read(self, read: Read) -> Mapping[Channel, Answer]:
+    async def read(self, read: ReadLogs) -> Mapping[Channel, LogPage]:
         """Read the round's logs in one round trip; those that are missing are made.
 
         Whatever is waited for, others wait no longer than for some rows of it.
@@ -63,7 +63,7 @@ class ChannelLogs:
         return answers
 
 
-def _answer(channel: Channel, parts: Sequence[Any]) -> Answer:
+def _answer(channel: Channel, parts: Sequence[Any]) -> LogPage:
     """What ``replay.lua`` returned."""
     epoch, floor, last, more, *rows = parts
     head = LogHead(epoch.decode(), int(floor), int(last))
@@ -71,4 +71,4 @@ def _answer(channel: Channel, parts: Sequence[Any]) -> Answer:
     for member, offset in zip(rows[::2], rows[1::2], strict=True):
         place = Cursor(channel, head.epoch, int(offset))
         frames.append((place, replayed_frame(member, place)))
-    return Answer(head, frames, more=bool(more))
+    return LogPage(head, frames, more=bool(more))

@@ -8,21 +8,21 @@ from shared.protocol.channels import Channel
 from shared.protocol.messages import Reason
 from shared.protocol.replay import Cursor, LogHead, Since
 
-Member = TypeVar("Member", bound=Hashable)
+Subscriber = TypeVar("Subscriber", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
-class Subscribe:
+class SubscribeChannel:
     channel: Channel
 
 
 @dataclass(frozen=True, slots=True)
-class Unsubscribe:
+class UnsubscribeChannel:
     channel: Channel
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadLogs:
     """Read each channel's log from its place on; ``answered`` takes what was found."""
 
     round: int
@@ -31,56 +31,56 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Greet(Generic[Member]):
+class GreetSubscriber(Generic[Subscriber]):
     """A newcomer's first frame: of its channels, all but those *resumed* are reset by it."""
 
-    member: Member
+    member: Subscriber
     places: Sequence[Cursor]
     resumed: Sequence[Channel]
 
 
 @dataclass(frozen=True, slots=True)
-class Subscribed(Generic[Member]):
+class ConfirmSubscription(Generic[Subscriber]):
     """The answer to a member that asked for a further channel."""
 
-    member: Member
+    member: Subscriber
     place: Cursor
     resumed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Reset(Generic[Member]):
+class ResetSubscriber(Generic[Subscriber]):
     """All of one channel may be stale up to its place, or (``everything``) all there is."""
 
-    member: Member
+    member: Subscriber
     places: Sequence[Cursor]
     reason: Reason
     everything: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Write(Generic[Member]):
+class WriteFrames(Generic[Subscriber]):
     """Frames that the member missed, in order; *by_client*: since a place that it named."""
 
-    member: Member
+    member: Subscriber
     payloads: Sequence[bytes]
     by_client: bool = False
 
 
 Effect: TypeAlias = (
-    Subscribe
-    | Unsubscribe
-    | Read
-    | Greet[Member]
-    | Subscribed[Member]
-    | Reset[Member]
-    | Write[Member]
+    SubscribeChannel
+    | UnsubscribeChannel
+    | ReadLogs
+    | GreetSubscriber[Subscriber]
+    | ConfirmSubscription[Subscriber]
+    | ResetSubscriber[Subscriber]
+    | WriteFrames[Subscriber]
 )
 Frame: TypeAlias = tuple[Cursor, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LogPage:
     """What was read of one channel's log.
 
     The rows above what was asked for, oldest first, unless that was a gap; ``more`` if there

@@ -8,17 +8,17 @@ from typing import Final, Protocol
 from gateway.access.pairs import Pair, PairMap
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.effects import (
+    ConfirmSubscription,
     Effect,
-    Greet,
-    Read,
-    Reset,
-    Subscribe,
-    Subscribed,
-    Unsubscribe,
-    Write,
+    GreetSubscriber,
+    ReadLogs,
+    ResetSubscriber,
+    SubscribeChannel,
+    UnsubscribeChannel,
+    WriteFrames,
 )
-from gateway.delivery.liveness import Ticks
-from gateway.delivery.subscriptions import Registry
+from gateway.delivery.liveness import Liveness
+from gateway.delivery.subscriptions import Subscriptions
 from gateway.delivery.writes import join_frames, split_messages
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import DRAIN_POLL_SECONDS, Connection
@@ -67,8 +67,8 @@ class Fanout:
         self._tasks = tasks
         self._spread_seconds = spread_seconds
         self._slow_seconds = slow_seconds
-        self._registry: Registry[Connection] = Registry()
-        self._ticks = Ticks(asyncio.get_running_loop().time())
+        self._registry: Subscriptions[Connection] = Subscriptions()
+        self._ticks = Liveness(asyncio.get_running_loop().time())
         self._link: Link | None = None
         self._channels: dict[bytes, Channel] = {}
         self._connections: dict[str, set[Connection]] = {}  # by user
@@ -310,18 +310,18 @@ class Fanout:
         joined: dict[tuple[bytes, ...], bytes] = {}
         for effect in effects:
             match effect:
-                case Read():
+                case ReadLogs():
                     self._tasks.create_task(self._read(effect))
-                case Subscribe(channel):
+                case SubscribeChannel(channel):
                     name = self._names.channel(channel)
                     self._channels[name.encode()] = channel
                     subscribes.append(name)
-                case Unsubscribe(channel):
+                case UnsubscribeChannel(channel):
                     name = self._names.channel(channel)
                     self._channels.pop(name.encode(), None)
                     if self._link is not None:
                         self._link.unsubscribe([name])
-                case Write(member, payloads, by_client):
+                case WriteFrames(member, payloads, by_client):
                     key = tuple(payloads)
                     if key not in joined:
                         joined[key] = join_frames(payloads)
@@ -337,19 +337,22 @@ class Fanout:
         self._metrics.channels.set(len(self._registry))
 
     def _announce(
-        self, effect: Greet[Connection] | Subscribed[Connection] | Reset[Connection]
+        self,
+        effect: GreetSubscriber[Connection]
+        | ConfirmSubscription[Connection]
+        | ResetSubscriber[Connection],
     ) -> None:
         match effect:
-            case Greet(member, places, resumed):
+            case GreetSubscriber(member, places, resumed):
                 self._metrics.resumed.inc(len(resumed))
                 member.greet(places, resumed)
-            case Subscribed(member, place, resumed=is_resumed):
+            case ConfirmSubscription(member, place, resumed=is_resumed):
                 self._metrics.resumed.inc(is_resumed)
                 member.answer_subscribe(place, resumed=is_resumed)
-            case Reset():
+            case ResetSubscriber():
                 self._reset(effect)
 
-    def _reset(self, reset: Reset[Connection]) -> None:
+    def _reset(self, reset: ResetSubscriber[Connection]) -> None:
         self._metrics.resets.labels(reset.reason).inc()
         channel = reset.places[0].channel
         is_of_project = not reset.everything and channel.kind == "project"
@@ -360,7 +363,7 @@ class Fanout:
             spread_seconds=min(MAX_SPREAD_SECONDS, self._spread_seconds * self._count / 1000),
         )
 
-    async def _read(self, read: Read) -> None:
+    async def _read(self, read: ReadLogs) -> None:
         """A failure is a lost link: all starts over when it is back."""
         link = self._link
         self._metrics.reads.inc(len(read.wanted))

@@ -16,7 +16,7 @@ _HANDSHAKE_SECONDS: Final = 5.0
 _MARGIN_MICROSECONDS: Final = 1_000_000
 
 
-class Ticks:
+class Liveness:
     """The ticks of the last two minutes. Times are of one monotonic clock, in seconds."""
 
     def __init__(self, now: float) -> None:

@@ -15,17 +15,17 @@ from dataclasses import dataclass, field
 from typing import Final, Generic
 
 from gateway.delivery.effects import (
-    Answer,
+    ConfirmSubscription,
     Effect,
     Frame,
-    Greet,
-    Member,
-    Read,
-    Reset,
-    Subscribe,
-    Subscribed,
-    Unsubscribe,
-    Write,
+    GreetSubscriber,
+    LogPage,
+    ReadLogs,
+    ResetSubscriber,
+    SubscribeChannel,
+    Subscriber,
+    UnsubscribeChannel,
+    WriteFrames,
 )
 from gateway.delivery.writes import fit_frames
 from shared.protocol.channels import Channel
@@ -41,7 +41,7 @@ MAX_BYTES_PER_ROUND: Final = 128 * 1024  # to one member; the last frame may exc
 
 
 @dataclass(slots=True)
-class _Seat:
+class _CatchUp:
     """A seat that is behind. What can't be proved complete since is told with the reason.
 
     *asked*: the client waits for the answer to its ``subscribe``; *by_client*: what is replayed
@@ -55,35 +55,35 @@ class _Seat:
 
 
 @dataclass(slots=True)
-class _Membership:
+class _Subscriber:
     channels: dict[Channel, None] = field(default_factory=dict)
-    behind: dict[Channel, _Seat] = field(default_factory=dict)
-    held: dict[Channel, _Seat] = field(default_factory=dict)
+    behind: dict[Channel, _CatchUp] = field(default_factory=dict)
+    held: dict[Channel, _CatchUp] = field(default_factory=dict)
     greeted: bool = False
     owed_reset: Reason | None = None
     slow: bool = False
 
 
 @dataclass(slots=True)
-class _Entry(Generic[Member]):
+class _Channel(Generic[Subscriber]):
     """``place`` is the last frame that its live members got; without any it means nothing."""
 
-    members: dict[Member, None] = field(default_factory=dict)
+    members: dict[Subscriber, None] = field(default_factory=dict)
     acknowledged: bool = False
     place: Cursor | None = None
-    live: dict[Member, None] = field(default_factory=dict)
+    live: dict[Subscriber, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class _Round(Generic[Member]):
+class _Batch(Generic[Subscriber]):
     number: int
     wanted: dict[Channel, Since]
-    members: Sequence[Member]
+    members: Sequence[Subscriber]
     heard: dict[Channel, list[Frame]] = field(default_factory=dict)
     heard_count: int = 0
 
 
-class Registry(Generic[Member]):
+class Subscriptions(Generic[Subscriber]):
     """All channels of one gateway.
 
     Every method returns what is to be done about it, in order.
@@ -92,41 +92,45 @@ class Registry(Generic[Member]):
     def __init__(self) -> None:
         self.generation: str | None = None
         self.linked = False
-        self._entries: dict[Channel, _Entry[Member]] = {}
-        self._members: dict[Member, _Membership] = {}
-        self._waiting: dict[Member, None] = {}
-        self._round: _Round[Member] | None = None
+        self._entries: dict[Channel, _Channel[Subscriber]] = {}
+        self._members: dict[Subscriber, _Subscriber] = {}
+        self._waiting: dict[Subscriber, None] = {}
+        self._round: _Batch[Subscriber] | None = None
         self._rounds = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def is_caught_up(self, member: Member) -> bool:
+    def is_caught_up(self, member: Subscriber) -> bool:
         """Whether it was greeted and is live on all its channels."""
         membership = self._members.get(member)
         return membership is not None and not membership.behind and not membership.held
 
-    def channels_of(self, member: Member) -> Collection[Channel]:
+    def channels_of(self, member: Subscriber) -> Collection[Channel]:
         membership = self._members.get(member)
         return membership.channels if membership else ()
 
-    def join(self, member: Member, wanted: Mapping[Channel, Since]) -> list[Effect[Member]]:
+    def join(
+        self, member: Subscriber, wanted: Mapping[Channel, Since]
+    ) -> list[Effect[Subscriber]]:
         """A newcomer: it is greeted once all its channels were read."""
-        self._members[member] = _Membership()
-        effects: list[Effect[Member]] = []
+        self._members[member] = _Subscriber()
+        effects: list[Effect[Subscriber]] = []
         for channel, since in wanted.items():
-            effects += self._seat(member, channel, _Seat(since, by_client=True))
+            effects += self._seat(member, channel, _CatchUp(since, by_client=True))
         return effects + self._next_round()
 
-    def subscribe(self, member: Member, channel: Channel, since: Since) -> list[Effect[Member]]:
+    def subscribe(
+        self, member: Subscriber, channel: Channel, since: Since
+    ) -> list[Effect[Subscriber]]:
         """One more channel; asked for again, a channel is caught up from *since* again."""
         membership = self._members.get(member)
         if membership is None:
             return []
-        effects = self._seat(member, channel, _Seat(since, asked=True, by_client=True))
+        effects = self._seat(member, channel, _CatchUp(since, asked=True, by_client=True))
         return effects + self._next_round()
 
-    def unsubscribe(self, member: Member, channel: Channel) -> list[Effect[Member]]:
+    def unsubscribe(self, member: Subscriber, channel: Channel) -> list[Effect[Subscriber]]:
         """Last out: the channel is unsubscribed from."""
         membership = self._members.get(member)
         if membership is None or channel not in membership.channels:
@@ -138,27 +142,27 @@ class Registry(Generic[Member]):
         entry = self._entries[channel]
         entry.live.pop(member, None)
         del entry.members[member]
-        effects: list[Effect[Member]] = []
+        effects: list[Effect[Subscriber]] = []
         if not entry.members:
             del self._entries[channel]
             if self._round is not None:
                 # who comes to it anew subscribes anew, and must not be served by this read
                 self._round.wanted.pop(channel, None)
-            effects = [Unsubscribe(channel)]
+            effects = [UnsubscribeChannel(channel)]
         return effects + self._next_round()
 
-    def leave(self, member: Member) -> list[Effect[Member]]:
-        effects: list[Effect[Member]] = []
+    def leave(self, member: Subscriber) -> list[Effect[Subscriber]]:
+        effects: list[Effect[Subscriber]] = []
         for channel in list(self.channels_of(member)):
             effects += self.unsubscribe(member, channel)
         self._members.pop(member, None)
         self._waiting.pop(member, None)
         return effects
 
-    def link_up(self) -> list[Effect[Member]]:
+    def link_up(self) -> list[Effect[Subscriber]]:
         """The subscriber connection is there: subscribe to all."""
         self.linked = True
-        return [Subscribe(channel) for channel in self._entries]
+        return [SubscribeChannel(channel) for channel in self._entries]
 
     def link_lost(self) -> None:
         """Whatever is published from now on is missed, and what is being read is void."""
@@ -168,14 +172,14 @@ class Registry(Generic[Member]):
             entry.acknowledged = False
             self._all_fall_behind(channel, entry, entry.place)
 
-    def acknowledged(self, *channels: Channel) -> list[Effect[Member]]:
+    def acknowledged(self, *channels: Channel) -> list[Effect[Subscriber]]:
         """Redis has subscribed us: nothing published from now on is missed."""
         for channel in channels:
             if channel in self._entries:
                 self._entries[channel].acknowledged = True
         return self._next_round()
 
-    def learn(self, generation: str, reason: Reason) -> list[Effect[Member]]:
+    def learn(self, generation: str, reason: Reason) -> list[Effect[Subscriber]]:
         """A generation was seen in a tick or in the state.
 
         Another one than ours is a reset of everything, and voids what is being read. Places of
@@ -191,7 +195,7 @@ class Registry(Generic[Member]):
             membership.owed_reset = reason if membership.greeted else None
         return self._next_round()
 
-    def slow(self, member: Member) -> None:
+    def slow(self, member: Subscriber) -> None:
         """It can't take any more for now: it falls behind until it has ``drained``."""
         membership = self._members.get(member)
         if membership is None:
@@ -201,28 +205,28 @@ class Registry(Generic[Member]):
         for channel in membership.channels:
             entry = self._entries[channel]
             if member in entry.live:
-                self._fall_behind(member, channel, entry, _Seat(entry.place, "lagged"))
+                self._fall_behind(member, channel, entry, _CatchUp(entry.place, "lagged"))
 
-    def drained(self, member: Member) -> list[Effect[Member]]:
+    def drained(self, member: Subscriber) -> list[Effect[Subscriber]]:
         membership = self._members.get(member)
         if membership is not None:
             membership.slow = False
             self._sort(member, membership)
         return self._next_round()
 
-    def hold(self, member: Member, channel: Channel) -> None:
+    def hold(self, member: Subscriber, channel: Channel) -> None:
         """Tell it nothing of the channel, nor what it missed elsewhere, until ``release``."""
         membership = self._members.get(member)
         if membership is None or channel not in membership.channels:
             return
         entry = self._entries[channel]
         if member in entry.live:
-            self._fall_behind(member, channel, entry, _Seat(entry.place))
+            self._fall_behind(member, channel, entry, _CatchUp(entry.place))
         if channel in membership.behind:
             membership.held[channel] = membership.behind.pop(channel)
         self._sort(member, membership)
 
-    def release(self, member: Member, channel: Channel) -> list[Effect[Member]]:
+    def release(self, member: Subscriber, channel: Channel) -> list[Effect[Subscriber]]:
         """It may hear: it is caught up from its own place."""
         membership = self._members.get(member)
         if membership is not None and channel in membership.held:
@@ -232,7 +236,7 @@ class Registry(Generic[Member]):
 
     def received(
         self, cursor: Cursor, payload: bytes
-    ) -> tuple[Collection[Member], list[Effect[Member]]]:
+    ) -> tuple[Collection[Subscriber], list[Effect[Subscriber]]]:
         """A live frame came: who gets it, and what else is to be done."""
         channel = cursor.channel
         entry = self._entries.get(channel)
@@ -254,13 +258,15 @@ class Registry(Generic[Member]):
         entry.place = cursor
         return entry.live.keys(), []
 
-    def answered(self, number: int, answers: Mapping[Channel, Answer]) -> list[Effect[Member]]:
+    def answered(
+        self, number: int, answers: Mapping[Channel, LogPage]
+    ) -> list[Effect[Subscriber]]:
         """The round's logs were read. Void if the link or the generation changed since."""
         round_ = self._round
         if round_ is None or round_.number != number:
             return []
         self._round = None
-        effects: list[Effect[Member]] = []
+        effects: list[Effect[Subscriber]] = []
         for member in round_.members:
             membership = self._members.get(member)
             if (
@@ -282,7 +288,7 @@ class Registry(Generic[Member]):
             self._sort(member, membership)
         return effects + self._next_round()
 
-    def _sort(self, member: Member, membership: _Membership) -> None:
+    def _sort(self, member: Subscriber, membership: _Subscriber) -> None:
         """Let it wait for the next round, at the end, or not: only who could be helped does."""
         if membership.slow or membership.held or not membership.behind:
             self._waiting.pop(member, None)
@@ -290,12 +296,12 @@ class Registry(Generic[Member]):
             self._waiting.setdefault(member)
 
     def _judge(
-        self, member: Member, membership: _Membership, answers: Mapping[Channel, Answer]
-    ) -> tuple[list[Cursor], list[Effect[Member]]]:
+        self, member: Subscriber, membership: _Subscriber, answers: Mapping[Channel, LogPage]
+    ) -> tuple[list[Cursor], list[Effect[Subscriber]]]:
         """From where on it will be complete in each channel that it is behind in, and what it
         is told of that: what is resumed, and what was reset.
         """
-        effects: list[Effect[Member]] = []
+        effects: list[Effect[Subscriber]] = []
         places: dict[Channel, Cursor] = {}
         resumed: list[Channel] = []
         gaps: dict[Cursor, Reason] = {}
@@ -310,30 +316,37 @@ class Registry(Generic[Member]):
                 places[channel] = seat.since = Cursor(channel, head.epoch, after)
                 resumed.append(channel)
         if not membership.greeted:
-            effects.append(Greet(member, list(places.values()), resumed))
+            effects.append(GreetSubscriber(member, list(places.values()), resumed))
             membership.greeted = True
         elif membership.owed_reset is not None:
             told = list(places.values())
-            effects.append(Reset(member, told, membership.owed_reset, everything=True))
+            effects.append(
+                ResetSubscriber(member, told, membership.owed_reset, everything=True)
+            )
             membership.owed_reset = None
         elif any(place.channel.kind == "user" for place in gaps):
             # whose lists may be stale, for that every project is
             reason = next(iter(gaps.values()))
-            effects.append(Reset(member, list(gaps), reason, everything=True))
+            effects.append(ResetSubscriber(member, list(gaps), reason, everything=True))
         else:
             effects += [
-                Reset(member, [place], reason, everything=False)
+                ResetSubscriber(member, [place], reason, everything=False)
                 for place, reason in gaps.items()
             ]
         for channel, seat in membership.behind.items():
             if seat.asked:
                 seat.asked = False
-                effects.append(Subscribed(member, places[channel], channel in resumed))
+                effects.append(ConfirmSubscription(member, places[channel], channel in resumed))
         return list(places.values()), effects
 
     def _serve(
-        self, member: Member, place: Cursor, answer: Answer, round_: _Round[Member], room: int
-    ) -> Write[Member]:
+        self,
+        member: Subscriber,
+        place: Cursor,
+        answer: LogPage,
+        round_: _Batch[Subscriber],
+        room: int,
+    ) -> WriteFrames[Subscriber]:
         """Tell it the rows that were read above its place, as far as there is room; once those
         were all it is live.
         """
@@ -343,7 +356,7 @@ class Registry(Generic[Member]):
         asked = decide_replay(round_.wanted[channel], head)
         if place.offset < head.last and (asked is None or place.offset < asked):
             # the read was for one that waited longer, from a later place
-            return Write(member, [], seat.by_client)
+            return WriteFrames(member, [], seat.by_client)
         frames = [frame for frame in answer.frames if frame[0].is_above(place)]
         end = answer.frames[-1][0] if answer.more else Cursor(channel, head.epoch, head.last)
         end = end if end.is_above(place) else place
@@ -361,15 +374,17 @@ class Registry(Generic[Member]):
             if not entry.live:
                 entry.place = end
             entry.live[member] = None
-        return Write(member, [payload for _, payload in told], seat.by_client)
+        return WriteFrames(member, [payload for _, payload in told], seat.by_client)
 
-    def _seat(self, member: Member, channel: Channel, seat: _Seat) -> list[Effect[Member]]:
+    def _seat(
+        self, member: Subscriber, channel: Channel, seat: _CatchUp
+    ) -> list[Effect[Subscriber]]:
         membership = self._members[member]
         entry = self._entries.get(channel)
-        effects: list[Effect[Member]] = []
+        effects: list[Effect[Subscriber]] = []
         if entry is None:
-            entry = self._entries[channel] = _Entry()
-            effects = [Subscribe(channel)] if self.linked else []
+            entry = self._entries[channel] = _Channel()
+            effects = [SubscribeChannel(channel)] if self.linked else []
         if channel not in membership.channels:
             membership.channels[channel] = None
             entry.members[member] = None
@@ -377,7 +392,7 @@ class Registry(Generic[Member]):
         return effects
 
     def _fall_behind(
-        self, member: Member, channel: Channel, entry: _Entry[Member], seat: _Seat
+        self, member: Subscriber, channel: Channel, entry: _Channel[Subscriber], seat: _CatchUp
     ) -> None:
         entry.live.pop(member, None)
         membership = self._members[member]
@@ -385,16 +400,18 @@ class Registry(Generic[Member]):
         membership.behind[channel] = seat
         self._sort(member, membership)
 
-    def _all_fall_behind(self, channel: Channel, entry: _Entry[Member], since: Since) -> None:
+    def _all_fall_behind(
+        self, channel: Channel, entry: _Channel[Subscriber], since: Since
+    ) -> None:
         for member in list(entry.live):
-            self._fall_behind(member, channel, entry, _Seat(since))
+            self._fall_behind(member, channel, entry, _CatchUp(since))
 
-    def _next_round(self) -> list[Effect[Member]]:
+    def _next_round(self) -> list[Effect[Subscriber]]:
         """Begin one, if none is under way and somebody waits who can be helped."""
         if self._round is not None or self.generation is None or not self.linked:
             return []
         wanted: dict[Channel, Since] = {}
-        members: list[Member] = []
+        members: list[Subscriber] = []
         seats = 0
         for member in self._waiting:
             membership = self._members[member]
@@ -414,5 +431,5 @@ class Registry(Generic[Member]):
         if not members:
             return []
         self._rounds += 1
-        self._round = _Round(self._rounds, wanted, members)
-        return [Read(self._rounds, self.generation, dict(wanted))]
+        self._round = _Batch(self._rounds, wanted, members)
+        return [ReadLogs(self._rounds, self.generation, dict(wanted))]

@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.http.ticket_api import read_object
-from gateway.limits.connection_limiter import Door
+from gateway.limits.connection_limiter import ConnectionLimiter
 from shared.http.connection import expectation_met
 from shared.http.errors import refusal_response
 from shared.links.redis_link import Client, RedisLost, telling_loss
@@ -23,7 +23,12 @@ class AdminApi:
     """``POST /api/v1/admin/disconnect``."""
 
     def __init__(
-        self, key: str, client: Client, names: RedisNames, door: Door, user_type: IdType
+        self,
+        key: str,
+        client: Client,
+        names: RedisNames,
+        door: ConnectionLimiter,
+        user_type: IdType,
     ) -> None:
         self._key = key.encode()
         self._client = client

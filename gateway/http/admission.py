@@ -6,13 +6,13 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.access.checker import Access, AccessUnavailable
+from gateway.access.checker import AccessChecker, AccessUnavailable
 from gateway.auth.tickets import Tickets
 from gateway.auth.token_rules import Identity
 from gateway.auth.token_verifier import TokenVerifier
 from gateway.delivery.fanout import Fanout
-from gateway.http.handshake import NOT_A_WEBSOCKET, Offer, Ticket, TokenSources
-from gateway.limits.connection_limiter import Door
+from gateway.http.handshake import NOT_A_WEBSOCKET, HandshakeRequest, Ticket, TokenSources
+from gateway.limits.connection_limiter import ConnectionLimiter
 from shared.links.redis_link import RedisLost
 from shared.protocol.channels import Channel, IdType
 from shared.protocol.close_codes import FORBIDDEN, Refusal, unavailable
@@ -38,9 +38,9 @@ class Admission:
         verifier: TokenVerifier,
         sources: TokenSources,
         tickets: Tickets,
-        access: Access,
+        access: AccessChecker,
         fanout: Fanout,
-        door: Door,
+        door: ConnectionLimiter,
         project_type: IdType,
     ) -> None:
         self._verifier = verifier
@@ -51,7 +51,7 @@ class Admission:
         self._door = door
         self._project_type = project_type
 
-    async def admit(self, offer: Offer, address: str | None) -> Admitted | Refusal:
+    async def admit(self, offer: HandshakeRequest, address: str | None) -> Admitted | Refusal:
         """What the client may hear, or why it may not."""
         if not offer.is_websocket:
             return NOT_A_WEBSOCKET
@@ -73,7 +73,7 @@ class Admission:
         return Admitted(identity, wanted)
 
     async def issue_ticket(
-        self, offer: Offer, project_id: str | Refusal, address: str | None
+        self, offer: HandshakeRequest, project_id: str | Refusal, address: str | None
     ) -> str | Refusal:
         """A ticket for whoever could open a socket on the project now, or why there is none."""
         identity = await self._identify(offer, project_id, address)
@@ -91,7 +91,7 @@ class Admission:
             return NO_REDIS
 
     async def _identify(
-        self, offer: Offer, project_id: str | Refusal | None, address: str | None
+        self, offer: HandshakeRequest, project_id: str | Refusal | None, address: str | None
     ) -> Identity | Refusal:
         """Who asks. What was never genuine is held against its address."""
         token = offer.token(self._sources)
@@ -130,7 +130,7 @@ class Admission:
         return None if allowed else FORBIDDEN
 
     def _wanted(
-        self, offer: Offer, project_id: str | None, user_id: str
+        self, offer: HandshakeRequest, project_id: str | None, user_id: str
     ) -> Mapping[Channel, Since] | Refusal:
         """An age is reckoned before anything is waited for: meanwhile the page grows older."""
         held = offer.held()
@@ -143,10 +143,10 @@ class Admission:
         return {channel: held.cursors.get(channel) or loaded for channel in channels}
 
 
-def offer_of(request: web.Request) -> Offer:
+def parse_handshake(request: web.Request) -> HandshakeRequest:
     """What of a request matters here."""
     headers, query = request.headers, request.query
-    return Offer(
+    return HandshakeRequest(
         method=request.method,
         http_version=(request.version.major, request.version.minor),
         connection=headers.getall("Connection", ()),

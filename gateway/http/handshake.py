@@ -47,7 +47,7 @@ class TokenSources:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class HandshakeRequest:
     """The headers and query of a request that matter, each with all its values."""
 
     method: str
@@ -154,21 +154,21 @@ class Offer:
         except InvalidId as exc:
             return bad_request(f"project_id {exc}")
 
-    def held(self) -> "Held | Refusal":
+    def held(self) -> "ClientCursors | Refusal":
         """What the client has already. A plain client is never asked."""
         if not self.is_v1:
-            return Held({}, None)
+            return ClientCursors({}, None)
         age_seconds = None
         if self.ages:
             age_seconds = parse_age(self.ages[0])
             if len(self.ages) > 1 or age_seconds is None:
                 return bad_request("age must be given once, in whole milliseconds")
         cursors = [cursor for text in self.cursors if (cursor := parse_cursor(text))]
-        return Held({cursor.channel: cursor for cursor in cursors}, age_seconds)
+        return ClientCursors({cursor.channel: cursor for cursor in cursors}, age_seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ClientCursors:
     """A returning client's cursors, and how old at most is all that it holds without one."""
 
     cursors: Mapping[Channel, Cursor]

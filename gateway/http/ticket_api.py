@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter
 
 from gateway.auth.origins import OriginRule, came_by_tls, is_origin_allowed
 from gateway.auth.tickets import TICKET_SECONDS
-from gateway.http.admission import Admission, offer_of
-from gateway.limits.connection_limiter import Door
+from gateway.http.admission import Admission, parse_handshake
+from gateway.limits.connection_limiter import ConnectionLimiter
 from shared.http.connection import expectation_met
 from shared.http.errors import refusal_response
 from shared.protocol.channels import IdType, InvalidId, parse_id
@@ -27,7 +27,7 @@ class TicketApi:
     def __init__(
         self,
         admission: Admission,
-        door: Door,
+        door: ConnectionLimiter,
         origins: Sequence[OriginRule],
         project_type: IdType,
         registry: CollectorRegistry,
@@ -50,7 +50,7 @@ class TicketApi:
     async def _answer(self, request: web.Request) -> web.Response:
         project_id = await self._project_id(request)
         # what is only for who can set no header begets no ticket
-        offer = replace(offer_of(request), subprotocols=(), tickets=(), query_tokens=())
+        offer = replace(parse_handshake(request), subprotocols=(), tickets=(), query_tokens=())
         address = self._door.address_of(request)
         told = await self._admission.issue_ticket(offer, project_id, address)
         headers = self._cors(request)

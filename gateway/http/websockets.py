@@ -9,18 +9,18 @@ from weakref import WeakValueDictionary
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.access.checker import Access
-from gateway.access.revalidation import Guard
+from gateway.access.checker import AccessChecker
+from gateway.access.revalidation import Revalidator
 from gateway.auth.token_verifier import KEY_WITHDRAWN, TokenVerifier
 from gateway.delivery.fanout import Fanout
-from gateway.http.admission import NO_REDIS, Admission, Admitted, offer_of
-from gateway.http.handshake import NOT_A_WEBSOCKET, UPGRADE_HEADERS, Offer
-from gateway.limits.connection_limiter import Door
-from gateway.limits.rates import AUTH_COST, Bucket, Pacer, SocketLimits
+from gateway.http.admission import NO_REDIS, Admission, Admitted, parse_handshake
+from gateway.http.handshake import NOT_A_WEBSOCKET, UPGRADE_HEADERS, HandshakeRequest
+from gateway.limits.connection_limiter import ConnectionLimiter
+from gateway.limits.rates import AUTH_COST, RateLimiter, SocketLimits, TokenBucket
 from gateway.transport.client_messages import (
     Auth,
+    InvalidMessage,
     Message,
-    Mistake,
     Ping,
     Subscribe,
     Unsubscribe,
@@ -57,17 +57,17 @@ _ANOTHER_USER: Final = unauthorized("the token is of another user: connect anew"
 log = logging.getLogger(__name__)
 
 
-class Sockets:
+class WebSockets:
     """All sockets of this process."""
 
     def __init__(
         self,
         admission: Admission,
         verifier: TokenVerifier,
-        access: Access,
+        access: AccessChecker,
         fanout: Fanout,
-        guard: Guard,
-        door: Door,
+        guard: Revalidator,
+        door: ConnectionLimiter,
         limits: SocketLimits,
         project_type: IdType,
         registry: CollectorRegistry,
@@ -89,12 +89,12 @@ class Sockets:
             "neverstale_refused_total", "Sockets refused", ["code"], registry=registry
         )
         self._connections: set[Connection] = set()
-        self._replayed: WeakValueDictionary[str, Bucket] = WeakValueDictionary()
+        self._replayed: WeakValueDictionary[str, TokenBucket] = WeakValueDictionary()
         self.draining = False
 
     async def open(self, request: web.Request) -> web.StreamResponse:
         """Answer a request to the WebSocket endpoint; returns when the socket is closed."""
-        offer = offer_of(request)
+        offer = parse_handshake(request)
         address = self._door.address_of(request)
         with self._door.visit(address) as visit:
             refusal = _DRAINING if self.draining else visit.refusal
@@ -106,7 +106,7 @@ class Sockets:
         return await self._refuse(request, offer, admitted)  # it holds no slot
 
     async def _attend(
-        self, request: web.Request, offer: Offer, admitted: Admitted
+        self, request: web.Request, offer: HandshakeRequest, admitted: Admitted
     ) -> web.StreamResponse:
         connection = await Connection.accept(
             request,
@@ -130,14 +130,16 @@ class Sockets:
             self._connections.discard(connection)
         return connection.response
 
-    def _pacer(self, user_id: str) -> Pacer:
+    def _pacer(self, user_id: str) -> RateLimiter:
         """A socket's budget; that of rows which are replayed is its user's."""
         now = asyncio.get_running_loop().time()
-        replayed = self._replayed.setdefault(user_id, Bucket(self._limits.replay_rate, now))
-        return Pacer(self._limits, now, replayed)
+        replayed = self._replayed.setdefault(
+            user_id, TokenBucket(self._limits.replay_rate, now)
+        )
+        return RateLimiter(self._limits, now, replayed)
 
     async def _refuse(
-        self, request: web.Request, offer: Offer, refusal: Refusal
+        self, request: web.Request, offer: HandshakeRequest, refusal: Refusal
     ) -> web.StreamResponse:
         self._refused.labels(refusal.code).inc()
         if offer.is_websocket and offer.is_v1:
@@ -169,7 +171,7 @@ class Sockets:
         match message:
             case Ping():
                 answer = PONG_FRAME
-            case Mistake(text, project_id):
+            case InvalidMessage(text, project_id):
                 answer = error_frame("bad_request", text, project_id=project_id)
             case Subscribe():
                 answer = await self._subscribe(connection, message)

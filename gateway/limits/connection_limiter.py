@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.limits.client_address import Network, find_client
-from gateway.limits.rates import Buckets, Rate, Seats
+from gateway.limits.rates import Rate, SlotCounter, TokenBuckets
 from shared.protocol.close_codes import Refusal, rate_limited, too_many_connections
 
 FAILURE_WINDOW_SECONDS: Final = 60.0
@@ -20,7 +20,7 @@ _FULL_USER: Final = too_many_connections("too many sockets of this user: close s
 
 
 @dataclass(frozen=True, slots=True)
-class DoorLimits:
+class ConnectionLimits:
     """How many sockets there may be, and failures a minute; 0: any number."""
 
     max_sockets: int
@@ -29,10 +29,10 @@ class DoorLimits:
     max_failures: int
 
 
-class Visit:
+class ConnectionSlot:
     """One request for a socket, from its arrival until that socket is closed."""
 
-    def __init__(self, users: Seats[str], refusal: Refusal | None) -> None:
+    def __init__(self, users: SlotCounter[str], refusal: Refusal | None) -> None:
         self._users = users
         self.refusal = refusal
         self.user_id: str | None = None
@@ -45,12 +45,12 @@ class Visit:
         return None
 
 
-class Door:
+class ConnectionLimiter:
     """All limits that are counted by address, by user, or in all."""
 
     def __init__(
         self,
-        limits: DoorLimits,
+        limits: ConnectionLimits,
         trusted: Sequence[Network],
         address_header: str,
         clock: Callable[[], float],
@@ -58,12 +58,12 @@ class Door:
         self._trusted = trusted
         self._address_header = address_header
         self._clock = clock
-        self._all: Seats[None] = Seats(limits.max_sockets)
-        self._addresses: Seats[str] = Seats(limits.max_per_address)
-        self._users: Seats[str] = Seats(limits.max_per_user)
+        self._all: SlotCounter[None] = SlotCounter(limits.max_sockets)
+        self._addresses: SlotCounter[str] = SlotCounter(limits.max_per_address)
+        self._users: SlotCounter[str] = SlotCounter(limits.max_per_user)
         per_second = limits.max_failures / FAILURE_WINDOW_SECONDS
-        self._failures: Buckets[str] = Buckets(Rate(per_second, limits.max_failures))
-        self._tickets: Buckets[str] = Buckets(TICKET_RATE)
+        self._failures: TokenBuckets[str] = TokenBuckets(Rate(per_second, limits.max_failures))
+        self._tickets: TokenBuckets[str] = TokenBuckets(TICKET_RATE)
 
     def address_of_peer(self, peer: str | None) -> str | None:
         """The address under which a TCP connection is counted, before any request; None: it
@@ -81,17 +81,17 @@ class Door:
         )
 
     @contextmanager
-    def visit(self, address: str | None) -> Iterator[Visit]:
+    def visit(self, address: str | None) -> Iterator[ConnectionSlot]:
         """Holds the seats of one socket; who is refused holds none."""
         if not self._all.take(None):
-            yield Visit(self._users, _FULL)
+            yield ConnectionSlot(self._users, _FULL)
             return
         try:
             if address is not None and not self._addresses.take(address):
-                yield Visit(self._users, _FULL_ADDRESS)
+                yield ConnectionSlot(self._users, _FULL_ADDRESS)
                 return
             try:
-                visit = Visit(self._users, None)
+                visit = ConnectionSlot(self._users, None)
                 try:
                     yield visit
                 finally:

@@ -57,7 +57,7 @@ class SocketLimits:
         )
 
 
-class Bucket:
+class TokenBucket:
     """What is left of one client's rate (a token bucket)."""
 
     __slots__ = ("__weakref__", "_at", "_left", "_rate")
@@ -85,7 +85,7 @@ class Bucket:
         return -left / self._rate.per_second if left < 0 else 0.0
 
 
-class Buckets(Generic[Key]):
+class TokenBuckets(Generic[Key]):
     """A bucket for each key that took something lately.
 
     Bounded: of too many the one that was used longest ago is forgotten, which favours its
@@ -95,7 +95,7 @@ class Buckets(Generic[Key]):
     def __init__(self, rate: Rate, *, max_buckets: int = MAX_BUCKETS) -> None:
         self._rate = rate
         self._max_buckets = max_buckets
-        self._buckets: OrderedDict[Key, Bucket] = OrderedDict()
+        self._buckets: OrderedDict[Key, TokenBucket] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -113,14 +113,14 @@ class Buckets(Generic[Key]):
     def take(self, key: Key, now: float) -> None:
         if not self._rate.per_second:
             return
-        bucket = self._buckets.setdefault(key, Bucket(self._rate, now))
+        bucket = self._buckets.setdefault(key, TokenBucket(self._rate, now))
         bucket.take(1, now)
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._max_buckets:
             self._buckets.popitem(last=False)
 
 
-class Seats(Generic[Key]):
+class SlotCounter(Generic[Key]):
     """How many each key holds; at most *maximum*, 0: any number."""
 
     def __init__(self, maximum: int) -> None:
@@ -144,13 +144,13 @@ class Seats(Generic[Key]):
             del self._held[key]
 
 
-class Pace(Enum):
+class RateVerdict(Enum):
     FINE = auto()
     TOO_FAST = auto()  # to be said once
     FLOOD = auto()
 
 
-class Pacer:
+class RateLimiter:
     """Whether a socket's client asks for too much.
 
     Over its burst it is told so, and not read until it owes nothing any more. If that would
@@ -161,27 +161,27 @@ class Pacer:
     __slots__ = ("_bucket", "_limits", "_replayed", "_was_told")
 
     def __init__(
-        self, limits: SocketLimits, now: float, replayed: Bucket | None = None
+        self, limits: SocketLimits, now: float, replayed: TokenBucket | None = None
     ) -> None:
         self._limits = limits
-        self._bucket = Bucket(limits.rate, now)
-        self._replayed = replayed or Bucket(limits.replay_rate, now)
+        self._bucket = TokenBucket(limits.rate, now)
+        self._replayed = replayed or TokenBucket(limits.replay_rate, now)
         self._was_told = False
 
-    def judge(self, frames: int, now: float) -> Pace:
+    def judge(self, frames: int, now: float) -> RateVerdict:
         """How the client stands after so many more frames."""
         rate = self._limits.rate
         if not rate.per_second:
-            return Pace.FINE
+            return RateVerdict.FINE
         left = self._bucket.take(frames, now)
         if frames and left < -rate.per_second * PATIENCE_SECONDS:
-            return Pace.FLOOD
+            return RateVerdict.FLOOD
         if self.wait_seconds(now) and not self._was_told:
             self._was_told = True
-            return Pace.TOO_FAST
+            return RateVerdict.TOO_FAST
         if left >= rate.burst / 2:
             self._was_told = False
-        return Pace.FINE
+        return RateVerdict.FINE
 
     def charge(self, cost: int, now: float) -> None:
         """What it asked for costs so much beside its frames."""

@@ -36,22 +36,22 @@ class Auth:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class InvalidMessage:
     """A message that can't be followed; the text says why, and of which project it was."""
 
     message: str
     project_id: str | None = None
 
 
-Message: TypeAlias = Ping | Subscribe | Unsubscribe | Auth | Mistake
+Message: TypeAlias = Ping | Subscribe | Unsubscribe | Auth | InvalidMessage
 
 
 def parse_message(text: str, project_type: IdType) -> Message:
-    """A message as its client meant it. Total: what is no message is a ``Mistake``."""
+    """A message as its client meant it. Total: what is no message is a ``InvalidMessage``."""
     try:
         message = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return Mistake("a message must be a JSON object")
+        return InvalidMessage("a message must be a JSON object")
     kind = message.get("type") if isinstance(message, dict) else None
     match kind:
         case "ping":
@@ -61,11 +61,11 @@ def parse_message(text: str, project_type: IdType) -> Message:
         case "auth" if isinstance(message.get("token"), str):
             return Auth(message["token"])
         case "auth":
-            return Mistake("auth needs a token, as text")
+            return InvalidMessage("auth needs a token, as text")
         case str():
-            return Mistake("messages of this type are not understood")
+            return InvalidMessage("messages of this type are not understood")
         case _:
-            return Mistake("a message must be a JSON object with a type")
+            return InvalidMessage("a message must be a JSON object with a type")
 
 
 def cost_of(message: Message, size: int) -> int:
@@ -88,18 +88,18 @@ def _parse_project_message(
 ) -> Message:
     project, since, age = (message.get(name) for name in ("project_id", "since", "age"))
     if isinstance(project, bool) or not isinstance(project, str | int):
-        return Mistake(f"{kind} needs a project_id")
+        return InvalidMessage(f"{kind} needs a project_id")
     try:
         project_id = parse_id(str(project), project_type)
     except InvalidId as exc:
-        return Mistake(f"project_id {exc}", str(project))
+        return InvalidMessage(f"project_id {exc}", str(project))
     if kind == "unsubscribe":
         return Unsubscribe(project_id)
     if since is not None and not isinstance(since, str):
-        return Mistake("since must be a cursor, as text", project_id)
+        return InvalidMessage("since must be a cursor, as text", project_id)
     age_seconds = None
     if age is not None:
         age_seconds = parse_age(str(age)) if type(age) is int else None
         if age_seconds is None:
-            return Mistake("age must be a whole number of milliseconds", project_id)
+            return InvalidMessage("age must be a whole number of milliseconds", project_id)
     return Subscribe(project_id, parse_cursor(since) if since else None, age_seconds)

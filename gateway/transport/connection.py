@@ -16,7 +16,7 @@ from typing import Final, cast
 from aiohttp import WSMsgType, web
 
 from gateway.auth.token_rules import Identity
-from gateway.limits.rates import Pace, Pacer
+from gateway.limits.rates import RateLimiter, RateVerdict
 from gateway.transport.frame_reader import CLOSE_SECONDS, accept_socket, end_socket
 from shared.http.connection import LINGER_SECONDS, HttpConnection
 from shared.protocol.channels import Channel
@@ -76,7 +76,7 @@ class Connection:
         end_socket: Callable[[], Awaitable[None]],
         is_v1: bool,
         identity: Identity,
-        pacer: Pacer | None = None,
+        pacer: RateLimiter | None = None,
     ) -> None:
         self._pacer = pacer
         self._socket = websocket
@@ -103,7 +103,7 @@ class Connection:
         is_v1: bool,
         max_message_bytes: int,
         identity: Identity = NOBODY,
-        pacer: Pacer | None = None,
+        pacer: RateLimiter | None = None,
     ) -> "Connection":
         """Answer the handshake. Without a *pacer* it must be refused at once: nothing that its
         client sends is read.
@@ -133,10 +133,10 @@ class Connection:
             return 0.0
         now = asyncio.get_running_loop().time()
         pace = self._pacer.judge(frames, now)
-        if pace is Pace.FLOOD:
+        if pace is RateVerdict.FLOOD:
             self.end(_TOO_FAST.close, _TOO_FAST.code)
             return math.inf
-        if pace is Pace.TOO_FAST and self.is_v1:
+        if pace is RateVerdict.TOO_FAST and self.is_v1:
             self.write(encode_text_frame(error_frame(_TOO_FAST.code, _TOO_FAST.message)))
         return self._pacer.wait_seconds(now)
 

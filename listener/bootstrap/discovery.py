@@ -11,9 +11,9 @@ from typing import Final, Literal, TypeAlias
 from listener.bootstrap.access_grants import Grant, Link, propose_grants
 from listener.bootstrap.catalog import Column, DescribedTable, TableKey
 from listener.bootstrap.naming import singular, snake_case
-from listener.bootstrap.paths import Paths, Place, find_paths
+from listener.bootstrap.paths import Paths, TablePath, find_paths
 from listener.bootstrap.project_members import (
-    Membership,
+    MembershipTable,
     Owner,
     find_memberships,
     find_owner,
@@ -55,7 +55,7 @@ class Suggestion:
 
     table: DescribedTable
     reason: Reason
-    place: Place | None = None
+    place: TablePath | None = None
     user: str | None = None
     pair: tuple[str, str] | None = None
 
@@ -72,10 +72,10 @@ class Discovery:
     project_id: Column
     users: DescribedTable | None
     owner: Owner | None
-    membership: Membership | None
+    membership: MembershipTable | None
     lookalikes: tuple[DescribedTable, ...]
     proposed: tuple[Grant, ...]
-    placed: tuple[tuple[DescribedTable, Place], ...]
+    placed: tuple[tuple[DescribedTable, TablePath], ...]
     suggested: tuple[Suggestion, ...]
     parents: tuple[DescribedTable, ...]
     unplaced: tuple[DescribedTable, ...]
@@ -221,7 +221,7 @@ def _suggest(
     project = table.named([f"{singular(root.name)}_id"])
     id_type = root.column(root.primary_key[0]).id_type
     if project is not None and table.column(project).id_type == id_type:
-        return Suggestion(table, "loose", place=Place(project))
+        return Suggestion(table, "loose", place=TablePath(project))
     pair = _polymorphic(table)
     if pair is not None:
         return Suggestion(table, "polymorphic", pair=pair)

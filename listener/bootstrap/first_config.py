@@ -10,7 +10,7 @@ from listener.bootstrap.discovery import Discovery
 from listener.bootstrap.first_access import describe_access, render_access
 from listener.bootstrap.first_watches import render_suggestion, watch_lines
 from listener.bootstrap.naming import singular, snake_case, toml_comment, toml_string
-from listener.bootstrap.paths import Place
+from listener.bootstrap.paths import TablePath
 
 _BOOKKEEPING: Final = re.compile(r"(updated|modified|touched|synced|changed)_(at|on)|last_\w+")
 _HEADER: Final = """\
@@ -88,7 +88,7 @@ def _name_resources(found: Discovery) -> dict[TableKey, str]:
     return named
 
 
-def _watch(found: Discovery, table: DescribedTable, place: Place, resource: str) -> str:
+def _watch(found: Discovery, table: DescribedTable, place: TablePath, resource: str) -> str:
     user = key = None
     if table is found.projects and found.owner is not None:
         user = found.owner.column.name
@@ -110,7 +110,7 @@ def _watch(found: Discovery, table: DescribedTable, place: Place, resource: str)
     return "\n".join(lines)
 
 
-def _remarks(table: DescribedTable, place: Place) -> Iterable[str]:
+def _remarks(table: DescribedTable, place: TablePath) -> Iterable[str]:
     """What the file could not tell of the table."""
     if place.others:
         others = " or ".join(" and ".join(key.columns) for key in place.others)

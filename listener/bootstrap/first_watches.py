@@ -5,7 +5,7 @@ from typing import Final
 from listener.bootstrap.catalog import DescribedTable
 from listener.bootstrap.discovery import Discovery, Suggestion
 from listener.bootstrap.naming import identifier, toml_comment, toml_string
-from listener.bootstrap.paths import Place
+from listener.bootstrap.paths import TablePath
 from listener.capture.id_columns import spell
 
 # Types whose values `||` joins with text as they are.
@@ -19,7 +19,7 @@ def watch_lines(
     table: DescribedTable,
     resource: str,
     *,
-    place: Place | None = None,
+    place: TablePath | None = None,
     user: str | None = None,
     key: tuple[str, ...] | None = None,
 ) -> list[str]:
@@ -98,7 +98,7 @@ def _spelled(table: DescribedTable, name: str, row: str = "") -> str:
     return spell(row + identifier(name), table.column(name).type)
 
 
-def _project(found: Discovery, table: DescribedTable, place: Place) -> str:
+def _project(found: Discovery, table: DescribedTable, place: TablePath) -> str:
     """The column, or an expression that looks the project up through its parents."""
     if not place.steps:
         return _spelled(table, place.column)

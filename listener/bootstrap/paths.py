@@ -18,7 +18,7 @@ _POINTER: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TablePath:
     """Where a row's project stands.
 
     In ``column`` of the row itself, or of the last parent that the foreign keys in ``steps``
@@ -41,8 +41,8 @@ class Paths:
     ``parents``: tables that the projects refer to, directly or not.
     """
 
-    placed: Mapping[TableKey, Place]
-    doubtful: Mapping[TableKey, Place]
+    placed: Mapping[TableKey, TablePath]
+    doubtful: Mapping[TableKey, TablePath]
     parents: frozenset[TableKey]
 
 
@@ -64,7 +64,7 @@ class _Search:
         self._users = {users.key} if users is not None else set()
         self._parents = _referred(known, projects, lambda *_: True)
         self._mandatory = _referred(known, projects, _is_mandatory)
-        self._start = {projects.key: Place(projects.primary_key[0])}
+        self._start = {projects.key: TablePath(projects.primary_key[0])}
         # Some frameworks make every reference nullable unless told otherwise.
         self._tells_nothing = not any(
             _is_mandatory(table, key) and not set(key.columns) <= set(table.primary_key)
@@ -83,10 +83,10 @@ class _Search:
 
     def _spread(
         self,
-        start: Mapping[TableKey, Place],
+        start: Mapping[TableKey, TablePath],
         ends: set[TableKey],
-        is_way: Callable[[DescribedTable, Place], bool],
-    ) -> dict[TableKey, Place]:
+        is_way: Callable[[DescribedTable, TablePath], bool],
+    ) -> dict[TableKey, TablePath]:
         """All that ways lead to the start from, ring by ring; no way leads through the ends."""
         placed = dict(start)
         ring = dict(start)
@@ -107,7 +107,7 @@ class _Search:
             placed |= ring
         return placed
 
-    def _step(self, table: DescribedTable, key: ForeignKey, parent: Place) -> Place:
+    def _step(self, table: DescribedTable, key: ForeignKey, parent: TablePath) -> TablePath:
         """The place of a row whose parent's is known."""
         own = key.source_of(parent.column)
         is_direct = not parent.steps and own is not None
@@ -117,15 +117,15 @@ class _Search:
         )
         doubtful = nullable if nullable and self._is_doubtful(table, key) else ()
         if is_direct and own is not None:
-            return Place(own, (), nullable, doubtful)
-        return Place(
+            return TablePath(own, (), nullable, doubtful)
+        return TablePath(
             parent.column,
             (key, *parent.steps),
             (*nullable, *parent.nullable),
             (*doubtful, *parent.doubtful),
         )
 
-    def _is_certain(self, table: DescribedTable, place: Place) -> bool:
+    def _is_certain(self, table: DescribedTable, place: TablePath) -> bool:
         """Whether ordinary rows have a project by this way, and no more than one."""
         if table.key in self._mandatory:
             return False
@@ -163,7 +163,7 @@ def is_pointer(name: str) -> bool:
     return _POINTER.fullmatch(snake_case(name)) is not None
 
 
-def _any_way(_table: DescribedTable, _place: Place) -> bool:
+def _any_way(_table: DescribedTable, _place: TablePath) -> bool:
     return True
 
 
@@ -201,13 +201,13 @@ def _referred(
     return found
 
 
-def _nearest(ways: Iterable[tuple[Place, ForeignKey]]) -> Place:
-    def rank(way: tuple[Place, ForeignKey]) -> tuple[int, int, tuple[str, ...]]:
+def _nearest(ways: Iterable[tuple[TablePath, ForeignKey]]) -> TablePath:
+    def rank(way: tuple[TablePath, ForeignKey]) -> tuple[int, int, tuple[str, ...]]:
         place, key = way
         return len(place.steps), len(place.nullable), key.columns
 
     (place, taken), *others = sorted(ways, key=rank)
-    return Place(
+    return TablePath(
         place.column,
         place.steps,
         place.nullable,

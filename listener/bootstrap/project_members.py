@@ -41,7 +41,7 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class MembershipTable:
     """A table whose rows say that a user is a member of a project, by these columns."""
 
     table: DescribedTable
@@ -131,7 +131,7 @@ def find_memberships(
     columns: Iterable[tuple[DescribedTable, str]],
     projects: DescribedTable,
     users: DescribedTable | None,
-) -> tuple[list[Membership], list[DescribedTable]]:
+) -> tuple[list[MembershipTable], list[DescribedTable]]:
     """Tables with one row for each pair of a project and a user, and those that only look so.
 
     Of tables with the column that holds their rows' project.
@@ -139,14 +139,14 @@ def find_memberships(
     taken for a member hears of the project.
     """
     allowed = MEMBERSHIP_WORDS | name_words(projects) | name_words(users)
-    members: list[Membership] = []
+    members: list[MembershipTable] = []
     lookalikes: list[DescribedTable] = []
     for table, project in columns:
         user = member_column(table, users)
         if user is None or {project, user} not in map(set, table.unique):
             continue
         if {singular(word) for word in snake_case(table.name).split("_")} <= allowed:
-            members.append(Membership(table, project, user))
+            members.append(MembershipTable(table, project, user))
         else:
             lookalikes.append(table)
     return members, lookalikes

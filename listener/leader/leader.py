@@ -17,9 +17,9 @@ from listener.leader.leadership import (
     CaptureState,
     LogCursor,
     OwnerWatch,
-    Place,
     ReadSchedule,
-    ResetPace,
+    ResetThrottle,
+    SnapshotCursor,
     WakeUpWatch,
     decide_adoption,
     decide_batch,
@@ -28,8 +28,8 @@ from listener.leader.leadership import (
     weigh_capture,
 )
 from listener.leader.log_row import LogRow
-from listener.leader.notifications import Mailbox
-from listener.leader.project_members import Membership, MembersRefused
+from listener.leader.notifications import Notifications
+from listener.leader.project_members import MembersRefused, ProjectMembers
 from listener.leader.publication import Publication, PublicationRules, Reset, plan_publication
 from listener.leader.publisher import Publisher, Refused
 from listener.leader.recipients import changed_projects
@@ -112,9 +112,9 @@ class Leader:
     def __init__(
         self,
         change_log: ChangeLog,
-        membership: Membership,
+        membership: ProjectMembers,
         publisher: Publisher,
-        mailbox: Mailbox,
+        mailbox: Notifications,
         rules: PublicationRules,
         metrics: LeaderMetrics,
         *,
@@ -133,7 +133,7 @@ class Leader:
         self._timers = _Timers()
         self._schedule = ReadSchedule()
         self._wake_up = WakeUpWatch()
-        self._raw_resets = ResetPace()
+        self._raw_resets = ResetThrottle()
         self._publish_tries = 0  # of the batch that is next
         self._capture = CaptureState()
         self._lacks_members = False
@@ -168,7 +168,7 @@ class Leader:
             redis_identity=self._server.identity,
             raw_notify_lost=self._mailbox.raw_lost,
         )
-        if isinstance(place, Place):
+        if isinstance(place, SnapshotCursor):
             log.info("adopted", extra={"generation": place.generation})
         while True:
             if isinstance(place, Reset):
@@ -193,7 +193,7 @@ class Leader:
                 return state
             await asyncio.sleep(OWNER_SECONDS)
 
-    async def _step_or_reset(self, place: Place) -> Place | Reset:
+    async def _step_or_reset(self, place: SnapshotCursor) -> SnapshotCursor | Reset:
         try:
             return await self._step(place)
         except MembersRefused as exc:
@@ -207,7 +207,7 @@ class Leader:
             log.error("changes can't be told one by one", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
             return Reset("bulk_change", place.live)
 
-    async def _step(self, place: Place) -> Place | Reset:
+    async def _step(self, place: SnapshotCursor) -> SnapshotCursor | Reset:
         """One read, with all that follows from it, up to the time of the next one."""
         read = await self._read(place.cursor)
         batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
@@ -275,7 +275,7 @@ class Leader:
             )
         self._schedule.is_unwoken = bool(self._wake_up.keeping)
 
-    async def _publish(self, publication: Publication, place: Place) -> None:
+    async def _publish(self, publication: Publication, place: SnapshotCursor) -> None:
         """Raises ``Refused`` where the reset of single channels is not enough."""
         if self._publish_tries >= MAX_PUBLISH_TRIES:
             raise Refused("redis answers, but its link is lost whenever this batch is sent")
@@ -325,7 +325,7 @@ class Leader:
             return Reset("bulk_change")
         return plan_publication(rows, members, self._rules)
 
-    async def _prune(self, place: Place, now: float) -> None:
+    async def _prune(self, place: SnapshotCursor, now: float) -> None:
         """Remove what the cursor that was just saved has seen.
 
         At once where the log is full.
@@ -342,7 +342,7 @@ class Leader:
         if not place.live:
             await self._log.shrink()
 
-    async def _save(self, place: Place, *, tick_lag_ms: int | None) -> None:
+    async def _save(self, place: SnapshotCursor, *, tick_lag_ms: int | None) -> None:
         if self._mailbox.raw_lost:
             # Its reset may have to wait. Until then clients are not told that they are live,
             # and a successor that finds this stored resets, whatever becomes of this process.
@@ -354,7 +354,7 @@ class Leader:
             raise RedisLost("another generation is stored: another leader wrote it")
         self.is_linked = True
 
-    async def _wait(self, place: Place, *, found: bool) -> Place | Reset:
+    async def _wait(self, place: SnapshotCursor, *, found: bool) -> SnapshotCursor | Reset:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._schedule.next_wait(found=found)):
                 await self._mailbox.woken.wait()
@@ -382,7 +382,7 @@ class Leader:
             self._mailbox.losses += 1
             raise
 
-    async def _reset(self, cause: Reset) -> Place:
+    async def _reset(self, cause: Reset) -> SnapshotCursor:
         """Tell everybody that everything may be stale, at most once a second.
 
         The cause waits for its turn.
@@ -396,7 +396,7 @@ class Leader:
             # change of the triggers is left for the next look, which takes a barrier first.
             await self._look_at_capture()
         batch = await self._log.read(None)
-        place = Place(
+        place = SnapshotCursor(
             secrets.token_hex(8),
             batch.cursor,
             self._server.identity,

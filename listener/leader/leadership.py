@@ -52,7 +52,7 @@ class LogCursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SnapshotCursor:
     """Where a leader stands: its cursor in PostgreSQL, under this generation in this Redis.
 
     ``reason`` is that of the newest reset, ``capture`` the fingerprint of the triggers that
@@ -108,7 +108,7 @@ class Batch:
 
 def decide_adoption(
     state: Mapping[str, str], *, redis_identity: str, raw_notify_lost: bool
-) -> Place | Reset:
+) -> SnapshotCursor | Reset:
     """Where a leader goes on from, given the state stored in Redis (empty if there is none)."""
     generation = state.get("generation", "")
     cursor = parse_log_cursor(state.get("cursor", ""))
@@ -119,13 +119,13 @@ def decide_adoption(
         return Reset("gap", live)
     if raw_notify_lost:
         return Reset("notify_reconnect", live)
-    return Place(
+    return SnapshotCursor(
         generation, cursor, stored_in, as_reason(reason), live, capture=state.get("capture", "")
     )
 
 
 def weigh_capture(
-    batch: Batch, place: Place, capture: CaptureState, *, lacks_members: bool
+    batch: Batch, place: SnapshotCursor, capture: CaptureState, *, lacks_members: bool
 ) -> Batch:
     """The batch, as one that is skipping where triggers differ from what was installed, or
     members can't be asked for; and as one that has skipped where triggers were changed since
@@ -166,7 +166,7 @@ class OwnerWatch:
         return now - self._since < OWNER_PATIENCE_SECONDS
 
 
-def decide_liveness(place: Place, batch: Batch) -> Place | Reset:
+def decide_liveness(place: SnapshotCursor, batch: Batch) -> SnapshotCursor | Reset:
     """Whether all that was committed is in the log, as of this read.
 
     What a transaction skipped is in no log, and it may commit long after it skipped. So once
@@ -182,7 +182,7 @@ def decide_liveness(place: Place, batch: Batch) -> Place | Reset:
     return Reset("log_full") if batch.oldest_xid >= place.barrier else place
 
 
-def needs_barrier(place: Place, batch: Batch) -> bool:
+def needs_barrier(place: SnapshotCursor, batch: Batch) -> bool:
     """Whether a barrier must be taken now: an xid assigned after this read, as by then whoever
     skipped had one. (The end of a snapshot is none: it is next to the newest *completed* xid.)
     """
@@ -298,7 +298,7 @@ class WakeUpWatch:
 
 
 @dataclass(slots=True)
-class ResetPace:
+class ResetThrottle:
     """How soon a cause that strangers can repeat may reset everybody again.
 
     1 s after the first reset, then 2, 4, 8 .. 30 s while it persists. A pause of twice that

@@ -8,12 +8,12 @@ from prometheus_client import CollectorRegistry, Counter
 from listener.leader.notification import Malformed, parse_notification
 from listener.leader.publication import PublicationRules
 from listener.leader.raw_changes import RawChanges
-from shared.runtime.log_throttle import LogPace
+from shared.runtime.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
 
 
-class Mailbox:
+class Notifications:
     """Judges each payload as it comes, so that a malformed one takes no room.
 
     Bounded: what is over it counts as lost, and a loss is told as a reset. It outlives
@@ -30,7 +30,7 @@ class Mailbox:
         self.losses_told = 0
         self._rules = rules
         self._reason = ""
-        self._pace = LogPace()
+        self._pace = LogThrottle()
         self._malformed = Counter(
             "neverstale_notify_malformed_total",
             "Raw NOTIFY payloads skipped",

@@ -55,7 +55,7 @@ class _Unanswered(Exception):
     """The query failed for the projects that it was asked for, or took too long."""
 
 
-class Membership:
+class ProjectMembers:
     """The ``[access] members`` of ``invalidation.toml``, asked of the listener's own database.
 
     Every method raises ``PgLost``, and ``MembersRefused`` where the query is to blame.

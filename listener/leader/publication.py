@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from listener.leader.log_row import RECONNECT, LogRow, name_rows
-from listener.leader.recipients import Audience, Members, as_update
+from listener.leader.recipients import Members, UserRecipients, as_update
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import MAX_ID_BYTES, Channel, ChannelKind
 from shared.protocol.messages import (
@@ -84,7 +84,7 @@ def plan_publication(
         if row.action == RECONNECT and row.project_id is None:
             return Reset(as_reason(row.resource), cause=row.id)
         named_rows.append(name(row))
-    audience = Audience(named_rows, members, rules.project_resources)
+    audience = UserRecipients(named_rows, members, rules.project_resources)
     drafts = _Drafts(rules)
     rechecks: dict[Recheck, None] = {}
     for named in named_rows:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from redis.exceptions import ResponseError
 
-from listener.leader.leadership import Place
+from listener.leader.leadership import SnapshotCursor
 from listener.leader.publication import Publication, PublicationRules
 from shared.links.redis_link import (
     Client,
@@ -163,14 +163,14 @@ class Publisher:
             *(part for e in events for part in (e.member, e.head, e.tail)),
         )
 
-    async def save(self, place: Place, *, tick_lag_ms: int | None) -> str | None:
+    async def save(self, place: SnapshotCursor, *, tick_lag_ms: int | None) -> str | None:
         """Save the cursor, and tick unless *tick_lag_ms* is None.
 
         Returns the generation that is stored: nothing was saved unless it is the place's.
         """
         return await self._write(place, place.generation, _saved(place), tick_lag_ms)
 
-    async def reset(self, place: Place) -> None:
+    async def reset(self, place: SnapshotCursor) -> None:
         """Make *place* the state whatever was stored, and tick.
 
         Each gateway that sees its generation resets.
@@ -186,7 +186,7 @@ class Publisher:
 
     async def _write(
         self,
-        place: Place,
+        place: SnapshotCursor,
         stored: str,
         fields: Mapping[str, str],
         tick_lag_ms: int | None,
@@ -222,7 +222,7 @@ def _refusal(answer: Any) -> str | None:
     return reason[:200]
 
 
-def _saved(place: Place) -> dict[str, str]:
+def _saved(place: SnapshotCursor) -> dict[str, str]:
     """The fields of the state that each saving of a place writes."""
     return {
         "cursor": place.cursor.to_json(),

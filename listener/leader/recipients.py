@@ -26,7 +26,7 @@ def group_members(pairs: Iterable[tuple[str, str]], rules: AccessRules) -> Membe
     return members
 
 
-class Audience:
+class UserRecipients:
     """Who is told of each row of a batch on a channel of their own, and as what.
 
     A row that names a user is told to that user. A project's own row is told to all its members

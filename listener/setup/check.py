@@ -16,7 +16,7 @@ from listener.capture.function_owner import (
 )
 from listener.capture.watched_tables import Watched, find_parents, looked_up
 from listener.leader.change_log import read_capture
-from listener.leader.project_members import Membership
+from listener.leader.project_members import ProjectMembers
 from listener.links.pg_link import Connection
 from listener.setup.install import (
     IS_INSTALLED,
@@ -86,11 +86,11 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
     ]
     problems += await _find_rights(connection, plan)
     try:
-        await Membership(connection, rules).verify_names()
+        await ProjectMembers(connection, rules).verify_names()
     except FatalError as exc:
         problems.append(str(exc))
     with suppress(asyncpg.PostgresError):  # told above
-        problems += map(str, await Membership(connection, rules).find_hidden())
+        problems += map(str, await ProjectMembers(connection, rules).find_hidden())
     notes = await _find_notes(connection, plan)
     if not rules.members:
         notes.append(

@@ -70,7 +70,7 @@ class HttpLimits:
     body_paths: Collection[str] | None = ()  # where a body is read; None: everywhere
 
 
-class ConnectionLimiter:
+class HttpConnectionLimiter:
     """Counts the connections of a server and cuts those that are too many."""
 
     def __init__(
@@ -140,7 +140,10 @@ class HttpConnection(RequestHandler):
     )
 
     def __init__(
-        self, server: web.Server, limiter: ConnectionLimiter, loop: asyncio.AbstractEventLoop
+        self,
+        server: web.Server,
+        limiter: HttpConnectionLimiter,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(server, loop=loop, logger=log, **_OPTIONS)
         self._limiter = limiter

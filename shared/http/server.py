@@ -13,7 +13,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from shared.http.connection import ConnectionLimiter, HttpConnection, HttpLimits
+from shared.http.connection import HttpConnection, HttpConnectionLimiter, HttpLimits
 from shared.runtime.descriptors import raise_descriptor_limit
 from shared.runtime.lifecycle import FatalError
 
@@ -48,7 +48,7 @@ async def serve(
     server = runner.server
     assert server is not None  # noqa: S101 it was set up
     max_open = raise_descriptor_limit(limits.max_connections + limits.max_sockets)
-    limiter = ConnectionLimiter(limits, max_open, registry)
+    limiter = HttpConnectionLimiter(limits, max_open, registry)
     loop = asyncio.get_running_loop()
     try:
         listening = await loop.create_server(

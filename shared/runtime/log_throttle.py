@@ -8,7 +8,7 @@ LOG_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
-class LogPace:
+class LogThrottle:
     """Counts occurrences, for one log line in 10 s at most."""
 
     _count: int = 0

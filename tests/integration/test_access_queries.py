@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.access.checker import Access, AccessUnavailable, open_pool
+from gateway.access.checker import AccessChecker, AccessUnavailable, open_pool
 from listener.leader import project_members as membership
-from listener.leader.project_members import Membership
+from listener.leader.project_members import ProjectMembers
 from shared.config.access_rules import AccessRules, parse_access
 from shared.runtime.lifecycle import FatalError
 from tests.integration.conftest import World
@@ -39,9 +39,9 @@ create operator public.= (leftarg = varchar, rightarg = varchar, function = publ
 
 
 @asynccontextmanager
-async def asking(world: World, rules: AccessRules) -> AsyncIterator[Access]:
+async def asking(world: World, rules: AccessRules) -> AsyncIterator[AccessChecker]:
     async with open_pool(world.database_url) as pool:
-        access = Access(pool, rules, CollectorRegistry())
+        access = AccessChecker(pool, rules, CollectorRegistry())
         running = asyncio.create_task(access.run())
         yield access
         running.cancel()
@@ -70,7 +70,7 @@ async def test_an_operator_that_fits_better_decides_nothing(world: World) -> Non
 async def test_an_operator_that_fits_better_is_not_run_by_the_listener(world: World) -> None:
     await world.database.execute(PLANTED.format(body="raise 'planted';"))
     rules = parse_access({"access": {"project_type": "text", "user_type": "text"}})
-    members = Membership(world.database, rules)
+    members = ProjectMembers(world.database, rules)
     await members.verify()
     assert await members.of(["p"]) == {"p": {"ada"}}
 
@@ -126,7 +126,7 @@ async def test_names_are_found_in_the_schemas_of_the_role_and_postgresqls_first(
         assert not await access.ask(("other", "ada"))
     session = await asyncpg.connect(world.database_url)
     members = "select g.p, g.u from grants g where lower(g.p) = any ($1)"
-    asked = Membership(session, AccessRules("text", "text", "", members))
+    asked = ProjectMembers(session, AccessRules("text", "text", "", members))
     assert await asked.of(["p"]) == {"p": {"ada"}}
     assert await session.fetchval("show search_path") == "app, pg_catalog", "as it was"
     await session.close()
@@ -273,7 +273,7 @@ async def test_members_that_fail_for_a_project_are_no_members_and_no_end(
     rules = AccessRules(
         "text", "text", "", "select p, 'u' from unnest($1::text[]) as p where public.fails(p)"
     )
-    members = Membership(world.database, rules)
+    members = ProjectMembers(world.database, rules)
     await members.verify()
     assert await members.of(["p"]) == ({"p": {"u"}} if is_answered else None)
     assert await world.database.fetchval("show statement_timeout") == "0", "as it was"
@@ -282,4 +282,4 @@ async def test_members_that_fail_for_a_project_are_no_members_and_no_end(
 async def test_members_of_one_column_are_refused_at_the_start(world: World) -> None:
     rules = AccessRules("text", "text", "", "select unnest($1::text[])")
     with pytest.raises(FatalError, match="members can't be asked"):
-        await Membership(world.database, rules).verify()
+        await ProjectMembers(world.database, rules).verify()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.access.checker import Access, AccessUnavailable, open_pool
+from gateway.access.checker import AccessChecker, AccessUnavailable, open_pool
 from shared.config.access_rules import AccessRules
 from shared.links.database_url import parse_database_url
 from tests.integration.conftest import World
@@ -28,11 +28,11 @@ def pooler(world: World, tmp_path: Path) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def asking(url: str) -> AsyncIterator[Access]:
+async def asking(url: str) -> AsyncIterator[AccessChecker]:
     async with open_pool(url) as pool:
         path = parse_database_url(url).search_path
         rules = AccessRules("text", "text", QUERY, "")
-        access = Access(pool, rules, CollectorRegistry(), search_path=path)
+        access = AccessChecker(pool, rules, CollectorRegistry(), search_path=path)
         running = asyncio.create_task(access.run())
         yield access
         running.cancel()

@@ -15,23 +15,23 @@ from aiohttp import WSMsgType, web
 from aiohttp.http import HttpVersion11
 from prometheus_client import CollectorRegistry
 
-from gateway.access.checker import Access
+from gateway.access.checker import AccessChecker
 from gateway.access.pairs import Pair
-from gateway.access.revalidation import EVERYTHING, Guard
+from gateway.access.revalidation import EVERYTHING, Revalidator
 from gateway.auth.tickets import Tickets
 from gateway.auth.token_rules import Identity
-from gateway.delivery.broker import Subscriber
+from gateway.delivery.broker import Broker
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.fanout import Fanout
 from gateway.http.admission import Admission
 from gateway.http.handshake import TokenSources
-from gateway.http.websockets import Sockets
-from gateway.limits.connection_limiter import Door, DoorLimits
+from gateway.http.websockets import WebSockets
+from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import Rate, SocketLimits
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import NOBODY, Connection
 from listener.leader.leader import Leader, LeaderMetrics
-from listener.leader.notifications import Mailbox
+from listener.leader.notifications import Notifications
 from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher
 from listener.links.pg_link import PgLost
@@ -149,7 +149,7 @@ class Listener:
         client: Any = redis_server.Client(self._servers.redis, self.name)
         rules = PublicationRules(RULES, frozenset({"project"}), MAX_ROWS)
         publisher = Publisher(client, NAMES, rules, leader=self.name, ttl_seconds=TTL_SECONDS)
-        mailbox = Mailbox(rules, CollectorRegistry())
+        mailbox = Notifications(rules, CollectorRegistry())
         return Leader(
             connection,
             connection,
@@ -326,7 +326,7 @@ class Gateway:
     def __init__(self, servers: Servers, name: str) -> None:
         self.name = name
         self._servers = servers
-        self._sockets: Sockets
+        self._sockets: WebSockets
         self.doubted: dict[Recheck, int] = {}  # at which commit
         self.task: asyncio.Task[None] = servers.loop.create_task(self._run())
         servers.loop.settle()
@@ -342,15 +342,17 @@ class Gateway:
                 logs, NAMES, FanoutMetrics(registry), tasks, spread_seconds=0.5, slow_seconds=30
             )
             self._fanout = fanout
-            access = Access(pool, RULES, registry)
-            guard = Guard(access, fanout, registry, tasks)
+            access = AccessChecker(pool, RULES, registry)
+            guard = Revalidator(access, fanout, registry, tasks)
             self._note_doubts(guard)
-            door = Door(DoorLimits(0, 0, 0, 0), (), "X-Forwarded-For", lambda: 0.0)
+            door = ConnectionLimiter(
+                ConnectionLimits(0, 0, 0, 0), (), "X-Forwarded-For", lambda: 0.0
+            )
             tickets = Tickets(client, NAMES)
             admission = Admission(
                 verifier, TokenSources(), tickets, access, fanout, door, "text"
             )
-            self._sockets = Sockets(
+            self._sockets = WebSockets(
                 admission,
                 verifier,
                 access,
@@ -369,11 +371,11 @@ class Gateway:
             tasks.create_task(fanout.tell_status())
             tasks.create_task(fanout.watch_slow())
             tasks.create_task(
-                Subscriber(url, client, NAMES, fanout, guard, self._sockets.disconnect).run()
+                Broker(url, client, NAMES, fanout, guard, self._sockets.disconnect).run()
             )
             self._tasks = tasks
 
-    def _note_doubts(self, guard: Guard) -> None:
+    def _note_doubts(self, guard: Revalidator) -> None:
         doubt = guard.doubt
 
         def doubt_and_note(recheck: Recheck) -> None:

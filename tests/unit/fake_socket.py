@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.auth.token_rules import Identity
-from gateway.limits.rates import Pacer
+from gateway.limits.rates import RateLimiter
 from gateway.transport.connection import Connection
 
 
@@ -59,7 +59,7 @@ def connection(
     *,
     is_v1: bool = True,
     websocket: FakeWebSocket | None = None,
-    pacer: Pacer | None = None,
+    pacer: RateLimiter | None = None,
 ) -> Connection:
     """A connection of the user ``u``."""
     given_transport: Any = transport

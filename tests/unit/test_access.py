@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.access import checker as access_module
-from gateway.access.checker import Access, AccessUnavailable, Pool
+from gateway.access.checker import AccessChecker, AccessUnavailable, Pool
 from gateway.access.pairs import Pair
 from shared.config.access_rules import bounded_sql, parse_access
 from shared.links.database_id import DATABASE_ID_SQL
@@ -61,11 +61,11 @@ class _Pool:
         return self.answer(pairs)
 
 
-def _access(pool: Any) -> Access:
-    return Access(cast(Pool, pool), RULES, CollectorRegistry())
+def _access(pool: Any) -> AccessChecker:
+    return AccessChecker(cast(Pool, pool), RULES, CollectorRegistry())
 
 
-async def _ask(access: Access, pairs: list[Pair]) -> list[bool | str]:
+async def _ask(access: AccessChecker, pairs: list[Pair]) -> list[bool | str]:
     """The answers to all of them, asked at once; a text where there is none."""
     running = asyncio.ensure_future(access.run())
     async with asyncio.timeout(10):

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import WSMsgType
 from aiohttp.http_websocket import WSMessage
 
-from gateway.limits.rates import Pacer, Rate, SocketLimits
+from gateway.limits.rates import Rate, RateLimiter, SocketLimits
 from gateway.transport.connection import HIGH_WATER_BYTES, MAX_UNREAD_BYTES, Connection
 from gateway.transport.frame_reader import PIECE_BYTES, FrameReader
 from shared.protocol.messages import PONG_FRAME, encode_text_frame
@@ -129,7 +129,7 @@ def codes(transport: FakeTransport) -> list[str]:
 async def test_the_budget_is_told_once_and_then_ends_the_socket() -> None:
     async with asyncio.TaskGroup() as tasks:
         transport = FakeTransport()
-        pacer = Pacer(LIMITS, asyncio.get_running_loop().time())
+        pacer = RateLimiter(LIMITS, asyncio.get_running_loop().time())
         client = connection(tasks, transport, pacer=pacer)
         assert client._judge_frames(50) == 0
         assert 0 < client._judge_frames(200) < 1
@@ -148,7 +148,7 @@ async def test_who_asked_for_too_much_is_not_followed_until_it_has_paid() -> Non
 
     async with asyncio.TaskGroup() as tasks:
         transport = FakeTransport()
-        pacer = Pacer(LIMITS, asyncio.get_running_loop().time())
+        pacer = RateLimiter(LIMITS, asyncio.get_running_loop().time())
         websocket = FakeWebSocket(said())
         client = connection(tasks, transport, websocket=websocket, pacer=pacer)
         followed = []

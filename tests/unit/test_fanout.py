@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from gateway.delivery.effects import Answer, Read
+from gateway.delivery.effects import LogPage, ReadLogs
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.subscriptions import MAX_BYTES_PER_ROUND
 from gateway.delivery.writes import MAX_PIECE_BYTES
@@ -40,11 +40,11 @@ class Logs:
     async def prepare(self) -> None:
         pass
 
-    async def read(self, read: Read) -> Mapping[Channel, Answer]:
+    async def read(self, read: ReadLogs) -> Mapping[Channel, LogPage]:
         self.reads += 1
         return {channel: self._answer(channel, since) for channel, since in read.wanted.items()}
 
-    def _answer(self, channel: Channel, since: Since) -> Answer:
+    def _answer(self, channel: Channel, since: Since) -> LogPage:
         head = LogHead("g1.x", 5, 5 + self.rows)
         after = 5 + self.rows if since is None else since.offset
         offsets = range(after + 1, head.last + 1)
@@ -52,7 +52,7 @@ class Logs:
             (Cursor(channel, "g1.x", offset), frame(channel, f"r{offset}", offset))
             for offset in offsets[: self.page]
         ]
-        return Answer(head, frames, more=len(offsets) > self.page)
+        return LogPage(head, frames, more=len(offsets) > self.page)
 
 
 LINK: Any = SimpleNamespace(

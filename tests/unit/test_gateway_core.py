@@ -3,13 +3,13 @@ from typing import Any
 import pytest
 
 from gateway.auth.origins import is_origin_allowed, parse_origin, parse_rule
-from gateway.delivery.liveness import Ticks
+from gateway.delivery.liveness import Liveness
 from gateway.delivery.writes import MAX_PIECE_BYTES, join_frames, split_messages
-from gateway.http.handshake import Held, Offer, Ticket, TokenSources
+from gateway.http.handshake import ClientCursors, HandshakeRequest, Ticket, TokenSources
 from gateway.transport.client_messages import (
     Auth,
+    InvalidMessage,
     Message,
-    Mistake,
     Ping,
     Subscribe,
     Unsubscribe,
@@ -22,7 +22,7 @@ from shared.protocol.messages import Tick, encode_text_frame
 from shared.protocol.replay import Cursor, Loaded
 
 
-def offer(**given: Any) -> Offer:
+def offer(**given: Any) -> HandshakeRequest:
     fields: dict[str, Any] = {
         "method": "GET",
         "http_version": (1, 1),
@@ -41,7 +41,7 @@ def offer(**given: Any) -> Offer:
         "cursors": [],
         "ages": [],
     }
-    return Offer(**{**fields, **given})
+    return HandshakeRequest(**{**fields, **given})
 
 
 def test_a_websocket_request_is_known_by_its_headers() -> None:
@@ -298,7 +298,7 @@ def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
         (Unsubscribe("7"), 40, 0),
         (Subscribe("7", None, None), 40, 5),
         (Auth("a.b.c"), 8192, 2),
-        (Mistake("no JSON"), 65_536, 16),
+        (InvalidMessage("no JSON"), 65_536, 16),
     ],
     ids=["ping", "unsubscribe", "subscribe", "auth", "garbage"],
 )
@@ -327,7 +327,7 @@ def test_a_message_costs_what_following_it_takes(
     ],
 )
 def test_what_cannot_be_followed_is_a_mistake(text: str) -> None:
-    assert isinstance(parse_message(text, "bigint"), Mistake)
+    assert isinstance(parse_message(text, "bigint"), InvalidMessage)
 
 
 def test_a_token_is_in_no_representation() -> None:
@@ -346,11 +346,11 @@ def test_a_v1_client_may_leave_the_project_out() -> None:
 def test_a_returning_client_says_what_it_holds() -> None:
     seven, user = Channel("project", "7"), Channel("user", "u")
     held = offer(**AS_V1, cursors=["project:7.g.r.5", "forged", "user:u.g.r.6"], ages=["1500"])
-    assert held.held() == Held(
+    assert held.held() == ClientCursors(
         {seven: Cursor(seven, "g.r", 5), user: Cursor(user, "g.r", 6)}, 1.5
     )
-    assert offer(**AS_V1).held() == Held({}, None)
-    assert offer(cursors=["project:7.g.r.5"], ages=["x"]).held() == Held({}, None)
+    assert offer(**AS_V1).held() == ClientCursors({}, None)
+    assert offer(cursors=["project:7.g.r.5"], ages=["x"]).held() == ClientCursors({}, None)
 
 
 @pytest.mark.parametrize("ages", [["x"], ["-1"], ["1.5"], ["1", "2"], [""], ["1" * 16]])
@@ -360,8 +360,8 @@ def test_an_age_that_is_none_is_refused(ages: list[str]) -> None:
     assert refusal.code == "bad_request"
 
 
-def ticks(*times: tuple[float, int]) -> Ticks:
-    made = Ticks(0.0)
+def ticks(*times: tuple[float, int]) -> Liveness:
+    made = Liveness(0.0)
     for now, at in times:
         made.heard(Tick("g", "gap", live=True, at=at), now)
     return made
@@ -386,7 +386,7 @@ def test_ticks_are_forgotten_after_a_reset_or_when_their_time_did_not_grow() -> 
 
 
 def test_without_ticks_nothing_is_live() -> None:
-    made = Ticks(100.0)
+    made = Liveness(100.0)
     assert made.is_live(104.9)
     assert not made.is_live(105.0)
     made.heard(Tick("g", "gap", live=True, at=1), 110.0)

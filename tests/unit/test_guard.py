@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.access import revalidation as module
 from gateway.access.pairs import Pair
-from gateway.access.revalidation import Guard
+from gateway.access.revalidation import Revalidator
 from shared.protocol.messages import Recheck
 
 PAIRS = [(f"p{number}", "u") for number in range(250)]
@@ -52,11 +52,11 @@ class Fanout:
         return lambda pair: self.done.append((name, pair))
 
 
-def guard(tasks: asyncio.TaskGroup) -> tuple[Guard, Access, Fanout]:
+def guard(tasks: asyncio.TaskGroup) -> tuple[Revalidator, Access, Fanout]:
     access, fanout = Access(), Fanout()
     given_access: Any = access
     given_fanout: Any = fanout
-    return Guard(given_access, given_fanout, CollectorRegistry(), tasks), access, fanout
+    return Revalidator(given_access, given_fanout, CollectorRegistry(), tasks), access, fanout
 
 
 @pytest.fixture(autouse=True)

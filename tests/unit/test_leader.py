@@ -22,12 +22,12 @@ from listener.leader.leadership import (
     Batch,
     CaptureState,
     LogCursor,
-    Place,
+    SnapshotCursor,
     WakeUpHolder,
 )
 from listener.leader.log_row import LogRow
-from listener.leader.notifications import Mailbox
-from listener.leader.project_members import Membership
+from listener.leader.notifications import Notifications
+from listener.leader.project_members import ProjectMembers
 from listener.leader.publication import Publication, PublicationRules
 from listener.leader.publisher import Publisher, Refused, _refusal
 from shared.config.access_rules import AccessRules
@@ -90,7 +90,7 @@ class Redis:
     def __init__(self) -> None:
         self.tries = 0
         self.resets: list[str] = []
-        self.on_save: Callable[[Place], None] = lambda _: None
+        self.on_save: Callable[[SnapshotCursor], None] = lambda _: None
         self.was_reset = asyncio.Event()
         self.on_publish: Callable[[], dict[Channel, str]] = dict
 
@@ -108,12 +108,12 @@ class Redis:
         self.tries += 1
         return self.on_publish()
 
-    async def save(self, place: Place, *, tick_lag_ms: int | None) -> str:
+    async def save(self, place: SnapshotCursor, *, tick_lag_ms: int | None) -> str:
         _ = tick_lag_ms
         self.on_save(place)
         return place.generation
 
-    async def reset(self, place: Place) -> None:
+    async def reset(self, place: SnapshotCursor) -> None:
         self.resets.append(place.reason)
         self.was_reset.set()
 
@@ -124,10 +124,10 @@ class Led:
     def __init__(self, *, takes_raw: bool = True) -> None:
         self.log, self.redis = Log(), Redis()
         self.registry = CollectorRegistry()
-        self.mailbox = Mailbox(RULES, self.registry, takes_raw=takes_raw)
+        self.mailbox = Notifications(RULES, self.registry, takes_raw=takes_raw)
         self._leader = Leader(
             cast(ChangeLog, self.log),
-            cast(Membership, Members()),
+            cast(ProjectMembers, Members()),
             cast(Publisher, self.redis),
             self.mailbox,
             RULES,
@@ -254,7 +254,7 @@ async def test_clients_are_not_live_while_the_reset_for_a_lost_notification_wait
     saved: list[tuple[int, bool]] = []  # resets so far, and whether it was live
     has_waited = asyncio.Event()
 
-    def note(place: Place) -> None:
+    def note(place: SnapshotCursor) -> None:
         saved.append((len(led.redis.resets), place.live))
         if len(saved) == 1 or saved[-1] == (1, True):
             led.mailbox.losses += 1  # the second comes while the first's pause still lasts
@@ -300,7 +300,7 @@ async def test_a_notification_that_the_database_cannot_store_is_a_reset() -> Non
 async def test_malformed_notifications_are_counted_and_neither_wake_nor_cost_a_reset(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    mailbox = Mailbox(RULES, registry := CollectorRegistry())
+    mailbox = Notifications(RULES, registry := CollectorRegistry())
     for number in range(20_000):
         mailbox.receive(f"no json {number}")
     mailbox.log_due()

@@ -3,18 +3,18 @@
 import pytest
 
 from gateway.limits.client_address import find_client, parse_networks
-from gateway.limits.connection_limiter import Door, DoorLimits
+from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import (
     AUTH_COST,
     PATIENCE_SECONDS,
     SUBSCRIBE_COST,
-    Bucket,
-    Buckets,
-    Pace,
-    Pacer,
     Rate,
-    Seats,
+    RateLimiter,
+    RateVerdict,
+    SlotCounter,
     SocketLimits,
+    TokenBucket,
+    TokenBuckets,
 )
 
 ONE_A_SECOND = Rate(per_second=1, burst=3)
@@ -54,7 +54,7 @@ class Clock:
 def test_a_bucket_says_how_long_to_wait(
     takes: list[float], asked_at: float, seconds: float
 ) -> None:
-    buckets: Buckets[str] = Buckets(ONE_A_SECOND)
+    buckets: TokenBuckets[str] = TokenBuckets(ONE_A_SECOND)
     for now in takes:
         buckets.take("a", now)
     assert buckets.wait_seconds("a", asked_at) == pytest.approx(seconds)
@@ -62,7 +62,7 @@ def test_a_bucket_says_how_long_to_wait(
 
 
 def test_buckets_are_bounded_and_a_full_one_is_forgotten() -> None:
-    buckets: Buckets[int] = Buckets(ONE_A_SECOND, max_buckets=3)
+    buckets: TokenBuckets[int] = TokenBuckets(ONE_A_SECOND, max_buckets=3)
     for key in (1, 1, 1, 2, 1, 3, 4):
         buckets.take(key, 0)
     assert len(buckets) == 3
@@ -72,19 +72,19 @@ def test_buckets_are_bounded_and_a_full_one_is_forgotten() -> None:
 
 
 def test_a_rate_of_nothing_is_no_limit() -> None:
-    buckets: Buckets[str] = Buckets(Rate(0, 0))
+    buckets: TokenBuckets[str] = TokenBuckets(Rate(0, 0))
     for _ in range(1000):
         buckets.take("a", 0)
     assert buckets.wait_seconds("a", 0) == len(buckets) == 0
-    pacer = Pacer(SocketLimits.plan(65_536, max_projects=0, messages_per_second=0), 0)
+    pacer = RateLimiter(SocketLimits.plan(65_536, max_projects=0, messages_per_second=0), 0)
     pacer.charge(10**9, 0)
     pacer.charge_replay(10**9, 0)
-    assert pacer.judge(10**9, 0) is Pace.FINE
+    assert pacer.judge(10**9, 0) is RateVerdict.FINE
     assert pacer.wait_seconds(0) == 0
 
 
 def test_seats_are_counted_for_each_and_given_back() -> None:
-    seats: Seats[str] = Seats(2)
+    seats: SlotCounter[str] = SlotCounter(2)
     assert [seats.take("a") for _ in range(3)] == [True, True, False]
     assert seats.take("b")
     seats.free("a")
@@ -92,7 +92,7 @@ def test_seats_are_counted_for_each_and_given_back() -> None:
     for key in "aab":
         seats.free(key)
     assert len(seats) == 0
-    assert all(Seats[str](0).take("a") for _ in range(100))
+    assert all(SlotCounter[str](0).take("a") for _ in range(100))
 
 
 LIMITS = SocketLimits(1024, 1, Rate(1, burst=3), Rate(10, burst=30))
@@ -101,13 +101,16 @@ LIMITS = SocketLimits(1024, 1, Rate(1, burst=3), Rate(10, burst=30))
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
-        ([(3, 0)], [Pace.FINE]),
-        ([(4, 0), (1, 0)], [Pace.TOO_FAST, Pace.FINE]),
-        ([(4, 0), (5, 0)], [Pace.TOO_FAST, Pace.FLOOD]),
-        ([(9, 0)], [Pace.FLOOD]),
-        ([(8, 0)], [Pace.TOO_FAST]),
-        ([(4, 0), (0, 3), (4, 4)], [Pace.TOO_FAST, Pace.FINE, Pace.TOO_FAST]),
-        ([(4, 0), (1, 1), (1, 2)], [Pace.TOO_FAST, Pace.FINE, Pace.FINE]),
+        ([(3, 0)], [RateVerdict.FINE]),
+        ([(4, 0), (1, 0)], [RateVerdict.TOO_FAST, RateVerdict.FINE]),
+        ([(4, 0), (5, 0)], [RateVerdict.TOO_FAST, RateVerdict.FLOOD]),
+        ([(9, 0)], [RateVerdict.FLOOD]),
+        ([(8, 0)], [RateVerdict.TOO_FAST]),
+        (
+            [(4, 0), (0, 3), (4, 4)],
+            [RateVerdict.TOO_FAST, RateVerdict.FINE, RateVerdict.TOO_FAST],
+        ),
+        ([(4, 0), (1, 1), (1, 2)], [RateVerdict.TOO_FAST, RateVerdict.FINE, RateVerdict.FINE]),
     ],
     ids=[
         "burst",
@@ -120,14 +123,14 @@ LIMITS = SocketLimits(1024, 1, Rate(1, burst=3), Rate(10, burst=30))
     ],
 )
 def test_who_sends_too_much_is_told_and_then_cut_off(
-    sent: list[tuple[int, float]], told: list[Pace]
+    sent: list[tuple[int, float]], told: list[RateVerdict]
 ) -> None:
-    pacer = Pacer(LIMITS, 0)
+    pacer = RateLimiter(LIMITS, 0)
     assert [pacer.judge(frames, now) for frames, now in sent] == told
 
 
 def test_who_owes_is_not_read_until_it_has_paid() -> None:
-    pacer = Pacer(LIMITS, 0)
+    pacer = RateLimiter(LIMITS, 0)
     assert pacer.wait_seconds(0) == 0
     pacer.judge(5, 0)
     assert pacer.wait_seconds(0) == 2
@@ -136,44 +139,44 @@ def test_who_owes_is_not_read_until_it_has_paid() -> None:
 
 
 def test_what_a_message_costs_slows_down_but_is_no_flood() -> None:
-    pacer = Pacer(LIMITS, 0)
+    pacer = RateLimiter(LIMITS, 0)
     pacer.charge(100, 0)
     assert pacer.wait_seconds(0) == 97
-    assert [pacer.judge(0, 0), pacer.judge(0, 0)] == [Pace.TOO_FAST, Pace.FINE]
-    assert pacer.judge(1, 0) is Pace.FLOOD
+    assert [pacer.judge(0, 0), pacer.judge(0, 0)] == [RateVerdict.TOO_FAST, RateVerdict.FINE]
+    assert pacer.judge(1, 0) is RateVerdict.FLOOD
 
 
 def test_sockets_of_one_user_share_the_budget_of_replayed_rows() -> None:
-    shared = Bucket(LIMITS.replay_rate, 0)
-    one, other = Pacer(LIMITS, 0, shared), Pacer(LIMITS, 0, shared)
+    shared = TokenBucket(LIMITS.replay_rate, 0)
+    one, other = RateLimiter(LIMITS, 0, shared), RateLimiter(LIMITS, 0, shared)
     one.charge_replay(10**6, 0)
     assert other.wait_seconds(0) == one.wait_seconds(0) > 0
-    assert Pacer(LIMITS, 0).wait_seconds(0) == 0
+    assert RateLimiter(LIMITS, 0).wait_seconds(0) == 0
 
 
 def test_rows_that_were_replayed_have_a_budget_of_their_own() -> None:
-    pacer = Pacer(LIMITS, 0)
+    pacer = RateLimiter(LIMITS, 0)
     pacer.charge_replay(30, 0)
     assert pacer.wait_seconds(0) == 0
     pacer.charge_replay(10, 0)
     assert pacer.wait_seconds(0) == 1
-    assert pacer.judge(1, 0) is Pace.TOO_FAST
+    assert pacer.judge(1, 0) is RateVerdict.TOO_FAST
     pacer.charge_replay(10**6, 0)
     pacer.charge_replay(10**6, 0)
     assert pacer.wait_seconds(0) == PATIENCE_SECONDS, "one place may bring many: it is capped"
-    assert pacer.judge(1, 0) is Pace.FINE, "it was told, and has sent little"
+    assert pacer.judge(1, 0) is RateVerdict.FINE, "it was told, and has sent little"
 
 
 def test_a_page_may_come_back_with_all_its_projects() -> None:
     """After a reconnect: each project is asked for at once, from a place of long ago."""
     limits = SocketLimits.plan(65_536, max_projects=100, messages_per_second=20)
-    pacer = Pacer(limits, 0)
+    pacer = RateLimiter(limits, 0)
     for _ in range(100):
-        assert pacer.judge(1, 0) is Pace.FINE
+        assert pacer.judge(1, 0) is RateVerdict.FINE
         pacer.charge(SUBSCRIBE_COST, 0)
         pacer.charge_replay(100, 0)
         assert pacer.wait_seconds(0) == 0
-    assert pacer.judge(1, 0) is Pace.FINE
+    assert pacer.judge(1, 0) is RateVerdict.FINE
     pacer.charge(AUTH_COST, 0)
     assert pacer.wait_seconds(0) == 0
 
@@ -225,10 +228,12 @@ def test_what_is_no_network_is_refused_without_being_repeated() -> None:
     assert "10.0.0.1" not in str(refused.value)
 
 
-def door(**limits: int) -> tuple[Door, Clock]:
+def door(**limits: int) -> tuple[ConnectionLimiter, Clock]:
     clock = Clock()
     none = {"max_sockets": 0, "max_per_address": 0, "max_per_user": 0, "max_failures": 0}
-    return Door(DoorLimits(**{**none, **limits}), (), "X-Forwarded-For", clock), clock
+    return ConnectionLimiter(
+        ConnectionLimits(**{**none, **limits}), (), "X-Forwarded-For", clock
+    ), clock
 
 
 @pytest.mark.parametrize(

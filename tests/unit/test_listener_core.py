@@ -12,9 +12,9 @@ from listener.leader.leadership import (
     LeaderWatch,
     LogCursor,
     OwnerWatch,
-    Place,
     ReadSchedule,
-    ResetPace,
+    ResetThrottle,
+    SnapshotCursor,
     WakeUpHolder,
     WakeUpWatch,
     decide_adoption,
@@ -107,9 +107,9 @@ STATE = {
 
 
 def test_a_leader_goes_on_from_the_stored_place() -> None:
-    assert decide_adoption(STATE, redis_identity="run.repl", raw_notify_lost=False) == Place(
-        "g", CURSOR, "run.repl", "truncate"
-    )
+    assert decide_adoption(
+        STATE, redis_identity="run.repl", raw_notify_lost=False
+    ) == SnapshotCursor("g", CURSOR, "run.repl", "truncate")
     assert CURSOR.incarnation == "incarnation"
 
 
@@ -218,7 +218,7 @@ def test_wake_ups_in_vain_have_to_wait_until_something_is_found_or_none_comes() 
 
 
 def test_a_cause_that_persists_resets_ever_more_rarely() -> None:
-    pace, at = ResetPace(), 100.0
+    pace, at = ResetThrottle(), 100.0
     times: list[float] = []
     while len(times) < 8:
         if pace.is_due(at):
@@ -231,12 +231,12 @@ def test_a_cause_that_persists_resets_ever_more_rarely() -> None:
     assert pace.is_due(at + 63), "it had ended: the next is the first again"
 
 
-HERE = Place("g", CURSOR, "run.repl", "gap")
+HERE = SnapshotCursor("g", CURSOR, "run.repl", "gap")
 
 
 def liveness(
-    place: Place, *, skipping: bool, noted: bool = False, oldest: int = 5
-) -> Place | Reset:
+    place: SnapshotCursor, *, skipping: bool, noted: bool = False, oldest: int = 5
+) -> SnapshotCursor | Reset:
     read = Batch(
         CURSOR,
         cursor_ahead=False,
@@ -247,7 +247,7 @@ def liveness(
         oldest_xid=oldest,
     )
     judged = decide_liveness(place, read)
-    if isinstance(judged, Place) and needs_barrier(judged, read):
+    if isinstance(judged, SnapshotCursor) and needs_barrier(judged, read):
         return replace(judged, barrier=9)
     return judged
 
@@ -256,11 +256,11 @@ def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() ->
     assert liveness(HERE, skipping=False) == HERE
     full = liveness(HERE, skipping=True)
     assert full == replace(HERE, live=False)
-    assert isinstance(full, Place)
+    assert isinstance(full, SnapshotCursor)
     assert liveness(full, skipping=True) == full
     waiting = liveness(full, skipping=False)
     assert waiting == replace(full, barrier=9)
-    assert isinstance(waiting, Place)
+    assert isinstance(waiting, SnapshotCursor)
     assert liveness(waiting, skipping=False, oldest=8) == waiting
     assert liveness(waiting, skipping=True) == full, "a barrier is void once more is skipped"
     assert liveness(waiting, skipping=False, oldest=9) == Reset("log_full")
@@ -269,7 +269,7 @@ def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() ->
 def test_what_was_noted_in_the_database_outlives_the_state_in_redis() -> None:
     fresh = liveness(HERE, skipping=False, noted=True)
     assert fresh == replace(HERE, live=False, barrier=9)
-    assert isinstance(fresh, Place)
+    assert isinstance(fresh, SnapshotCursor)
     assert liveness(fresh, skipping=False, noted=True, oldest=9) == Reset("log_full")
 
 
@@ -299,7 +299,7 @@ def test_triggers_that_were_changed_are_like_a_log_that_was_skipped(
 def test_a_successor_is_not_live_where_the_state_is_not() -> None:
     state = {**STATE, "live": "0"}
     adopted = decide_adoption(state, redis_identity="run.repl", raw_notify_lost=False)
-    assert adopted == Place("g", CURSOR, "run.repl", "truncate", live=False)
+    assert adopted == SnapshotCursor("g", CURSOR, "run.repl", "truncate", live=False)
     reset = decide_adoption(state, redis_identity="another", raw_notify_lost=False)
     assert reset == Reset("gap", live=False)
 

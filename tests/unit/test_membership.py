@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.access import access_cache as module
-from gateway.access.access_cache import Membership
+from gateway.access.access_cache import AccessCache
 from shared.protocol.messages import (
     Recheck,
     membership_change_of,
@@ -14,14 +14,14 @@ from shared.protocol.messages import (
 P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
 
 
-def answered_yes(made: Membership, now: float = 0.0) -> None:
+def answered_yes(made: AccessCache, now: float = 0.0) -> None:
     made.want(P_U, 0.0)
     question = made.ask(0.0)
     assert made.answered(question, {P_U}, now) == {P_U: True}
 
 
 def test_yes_is_known_for_a_short_while_and_no_never() -> None:
-    made = Membership()
+    made = AccessCache()
     made.want(P_U, 0.0)
     made.want(P_V, 0.0)
     question = made.ask(0.0)
@@ -34,7 +34,7 @@ def test_yes_is_known_for_a_short_while_and_no_never() -> None:
 
 
 def test_a_later_no_ends_what_was_known() -> None:
-    made = Membership()
+    made = AccessCache()
     answered_yes(made)
     made.want(P_U, 0.0)
     assert made.answered(made.ask(0.0), set(), 1.0) == {P_U: False}
@@ -42,7 +42,7 @@ def test_a_later_no_ends_what_was_known() -> None:
 
 
 def test_a_doubt_drops_what_is_known() -> None:
-    made = Membership()
+    made = AccessCache()
     answered_yes(made)
     made.doubt(Recheck("q", None))
     assert made.is_known(P_U, 0.0)
@@ -51,7 +51,7 @@ def test_a_doubt_drops_what_is_known() -> None:
 
 
 def test_an_answer_to_a_question_sent_before_the_doubt_is_asked_again() -> None:
-    made = Membership()
+    made = AccessCache()
     made.want(P_U, 0.0)
     made.want(P_V, 0.0)
     question = made.ask(0.0)
@@ -62,7 +62,7 @@ def test_an_answer_to_a_question_sent_before_the_doubt_is_asked_again() -> None:
 
 
 def test_a_doubt_counts_for_each_question_under_way() -> None:
-    made = Membership()
+    made = AccessCache()
     questions = []
     for _ in range(2):
         made.want(P_U, 0.0)
@@ -86,7 +86,7 @@ def test_after_a_while_an_overtaken_answer_counts(
     recheck: Recheck, asked_at: float, yes: set[tuple[str, str]], counts: bool
 ) -> None:
     """Else nobody would hear of a project whose own row changes all the time."""
-    made = Membership()
+    made = AccessCache()
     made.want(P_U, 0.0)
     first = made.ask(0.1)
     made.doubt(recheck)
@@ -100,7 +100,7 @@ def test_after_a_while_an_overtaken_answer_counts(
 
 
 def test_nobody_waits_without_end_for_an_answer_that_is_always_old() -> None:
-    made = Membership()
+    made = AccessCache()
     made.want(P_U, 0.0)
     for asked_at, answered_at, expected in ((0.0, 2.5, {}), (2.5, 5.0, {P_U: None})):
         question = made.ask(asked_at)
@@ -110,7 +110,7 @@ def test_nobody_waits_without_end_for_an_answer_that_is_always_old() -> None:
 
 
 def test_what_failed_is_asked_only_if_it_is_wanted_again() -> None:
-    made = Membership()
+    made = AccessCache()
     made.want(P_U, 0.0)
     made.failed(made.ask(0.0))
     assert not made.is_wanted
@@ -119,7 +119,7 @@ def test_what_failed_is_asked_only_if_it_is_wanted_again() -> None:
 
 def test_a_query_and_what_is_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PAIRS_PER_QUERY", 1)
-    made = Membership()
+    made = AccessCache()
     answered_yes(made)
     made.want(P_V, 0.0)
     made.want(Q_U, 0.0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.access_cache import Membership
+from gateway.access.access_cache import AccessCache
 from gateway.access.pairs import Pair, PairMap
 from shared.protocol.messages import Recheck
 
@@ -73,7 +73,7 @@ class Counted(str):
 
 def test_a_recheck_touches_only_what_it_concerns() -> None:
     """Thousands of others that are known and asked are not looked at."""
-    made = Membership()
+    made = AccessCache()
     strangers = [(Counted(f"p{n}"), Counted(f"u{n}")) for n in range(500)]
     questions = []
     for _ in range(2):

@@ -9,7 +9,7 @@ from listener.leader.log_row import RECONNECT, LogRow
 from listener.leader.publication import USER_MAX_ROWS, PublicationRules
 from listener.leader.raw_changes import RawChanges
 from shared.config.access_rules import AccessRules
-from shared.runtime.log_throttle import LOG_SECONDS, LogPace
+from shared.runtime.log_throttle import LOG_SECONDS, LogThrottle
 
 RULES = PublicationRules(AccessRules("text", "text", "", ""), frozenset({"project"}), 3)
 
@@ -96,7 +96,7 @@ def test_every_change_is_among_them_or_covered(
 
 
 def test_what_happens_all_the_time_is_logged_now_and_then_with_its_number() -> None:
-    pace = LogPace()
+    pace = LogThrottle()
     assert pace.due(0.0) == 0
     assert [pace.count(0.0), pace.count(1.0), pace.count(2.0)] == [1, 0, 0]
     assert pace.due(LOG_SECONDS - 0.1) == 0

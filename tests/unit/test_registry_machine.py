@@ -7,17 +7,17 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from gateway.delivery import subscriptions as module
 from gateway.delivery.effects import (
-    Answer,
+    ConfirmSubscription,
     Effect,
-    Greet,
-    Read,
-    Reset,
-    Subscribe,
-    Subscribed,
-    Unsubscribe,
-    Write,
+    GreetSubscriber,
+    LogPage,
+    ReadLogs,
+    ResetSubscriber,
+    SubscribeChannel,
+    UnsubscribeChannel,
+    WriteFrames,
 )
-from gateway.delivery.subscriptions import Registry
+from gateway.delivery.subscriptions import Subscriptions
 from shared.protocol.channels import Channel
 from shared.protocol.replay import Cursor, LogHead, Since, decide_replay
 
@@ -41,15 +41,15 @@ class Log:
             oldest = min(self.rows, key=self.rows.__getitem__)
             self.floor = self.rows.pop(oldest)
 
-    def read(self, channel: Channel, since: Since) -> Answer:
+    def read(self, channel: Channel, since: Since) -> LogPage:
         last = max(self.rows.values(), default=self.floor)
         head = LogHead(self.epoch, self.floor, last)
         after = decide_replay(since, head)
         if after is None:
-            return Answer(head)
+            return LogPage(head)
         above = sorted((offset, row) for row, offset in self.rows.items() if offset > after)
         page = [(Cursor(channel, self.epoch, o), row.encode()) for o, row in above[:1]]
-        return Answer(head, page, more=len(above) > 1)
+        return LogPage(head, page, more=len(above) > 1)
 
 
 class RegistryMachine(RuleBasedStateMachine):
@@ -61,17 +61,17 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.registry: Registry[str] = Registry()
+        self.registry: Subscriptions[str] = Subscriptions()
         self.generation = 0
         self.offset = 100
         self.logs: dict[Channel, Log] = {}
         self.linked = False
         self.awaited = {A: 0, B: 0}
-        self.commands: list[Subscribe | Unsubscribe] = []
+        self.commands: list[SubscribeChannel | UnsubscribeChannel] = []
         self.subscribed: set[Channel] = set()
         self.queue: list[Channel | tuple[Cursor, bytes]] = []  # acknowledgements and frames
-        self.unread: list[Read] = []
-        self.answers: list[tuple[Read, dict[Channel, Answer]]] = []
+        self.unread: list[ReadLogs] = []
+        self.answers: list[tuple[ReadLogs, dict[Channel, LogPage]]] = []
         self.changes: dict[Channel, dict[str, int]] = {A: {}, B: {}}
         self.told: dict[str, dict[Channel, dict[str, int]]] = {}
         self.cursors: dict[str, dict[Channel, Cursor]] = {}
@@ -85,23 +85,23 @@ class RegistryMachine(RuleBasedStateMachine):
     def do(self, effects: list[Effect[str]]) -> None:  # noqa: C901 one case an effect
         for effect in effects:
             match effect:
-                case Subscribe(channel):
+                case SubscribeChannel(channel):
                     self.awaited[channel] += 1
                     self.commands.append(effect)
-                case Unsubscribe():
+                case UnsubscribeChannel():
                     self.commands.append(effect)
-                case Read():
+                case ReadLogs():
                     self.unread.append(effect)
-                case Greet(member, places, resumed):
+                case GreetSubscriber(member, places, resumed):
                     for place in places:
                         self.place(member, place, resets=place.channel not in resumed)
-                case Subscribed(member, place, resumed=is_resumed):
+                case ConfirmSubscription(member, place, resumed=is_resumed):
                     self.place(member, place, resets=not is_resumed)
-                case Reset(member, places, everything=everything):
+                case ResetSubscriber(member, places, everything=everything):
                     assert everything or len(places) == 1
                     for place in places:
                         self.place(member, place, resets=True)
-                case Write(member, payloads):
+                case WriteFrames(member, payloads):
                     assert not any(member == held for held, _ in self.held)
                     for payload in payloads:
                         self.tell(member, payload)
@@ -169,10 +169,10 @@ class RegistryMachine(RuleBasedStateMachine):
     def obey(self) -> None:
         """Redis takes a command; what it acknowledges comes before what is published then."""
         match self.commands.pop(0):
-            case Subscribe(channel):
+            case SubscribeChannel(channel):
                 self.subscribed.add(channel)
                 self.queue.append(channel)
-            case Unsubscribe(channel):
+            case UnsubscribeChannel(channel):
                 self.subscribed.discard(channel)
 
     @precondition(lambda self: self.queue)
@@ -199,13 +199,13 @@ class RegistryMachine(RuleBasedStateMachine):
         found = {c: self._rows(c, read, since) for c, since in read.wanted.items()}
         self.answers.append((read, found))
 
-    def _rows(self, channel: Channel, read: Read, since: Since) -> Answer:
+    def _rows(self, channel: Channel, read: ReadLogs, since: Since) -> LogPage:
         found = self.log(channel, read.generation).read(channel, since)
         frames = [
             (cursor, f"{row.decode()} {channel.id} {cursor.epoch} {cursor.offset}".encode())
             for cursor, row in found.frames
         ]
-        return Answer(found.head, frames, found.more)
+        return LogPage(found.head, frames, found.more)
 
     @precondition(lambda self: self.answers)
     @rule()
