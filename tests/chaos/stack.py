@@ -82,10 +82,10 @@ class Stack:
         """Start it, again or for the first time."""
         self.parts[name].start()
         if name in GATEWAYS:
-            self.links[f"clients->{name}"].target_port = self.parts[name].port
+            self.links[f"clients->{name}"].target_ports = [self.parts[name].port]
 
     async def _link(self, name: str, target_port: int) -> Proxy:
-        self.links[name] = Proxy(target_port, self.tasks)
+        self.links[name] = Proxy(target_port)
         await self.links[name].start()
         return self.links[name]
 

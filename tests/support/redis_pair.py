@@ -8,7 +8,6 @@ from typing import Any
 import redis.asyncio
 
 from deploy.dev.servers import ValkeyServer
-from tests.support.background import background
 from tests.support.processes import HANG_SECONDS
 from tests.support.tcp_proxy import Proxy
 from tests.support.world import World
@@ -22,13 +21,11 @@ async def command(server: ValkeyServer, *words: str | int) -> Any:
 class RedisPair:
     """New connections to the address lead to where it points; older ones stay."""
 
-    def __init__(
-        self, primary: ValkeyServer, replica: ValkeyServer, tasks: asyncio.TaskGroup
-    ) -> None:
+    def __init__(self, primary: ValkeyServer, replica: ValkeyServer) -> None:
         self.primary = primary
         self.replica = replica
-        self.address = Proxy(primary.port, tasks)
-        self.replication = Proxy(primary.port, tasks)
+        self.address = Proxy(primary.port)
+        self.replication = Proxy(primary.port)
 
     async def start(self) -> None:
         await self.address.start()
@@ -40,7 +37,7 @@ class RedisPair:
     async def follow(self) -> None:
         """Have the replica follow the primary; returns once it has all that this has."""
         self.replication.heal()
-        self.replication.target_port = self.primary.port
+        self.replication.target_ports = [self.primary.port]
         self.replication.cut()
         await command(self.replica, "REPLICAOF", "127.0.0.1", self.replication.port)
         async with asyncio.timeout(HANG_SECONDS):
@@ -56,7 +53,7 @@ class RedisPair:
 
     def move_address(self) -> None:
         """New connections lead to the primary."""
-        self.address.target_port = self.primary.port
+        self.address.target_ports = [self.primary.port]
 
 
 @asynccontextmanager
@@ -66,14 +63,13 @@ async def redis_pair(world: World) -> AsyncIterator[RedisPair]:
     second = ValkeyServer(first.folder.with_name("valkey2"))
     await asyncio.to_thread(second.start)
     try:
-        async with background() as tasks:
-            pair = RedisPair(first, second, tasks)
-            try:
-                await pair.start()
-                world.more["REDIS_URL"] = f"redis://127.0.0.1:{pair.address.port}"
-                yield pair
-            finally:
-                await pair.address.close()
-                await pair.replication.close()
+        pair = RedisPair(first, second)
+        try:
+            await pair.start()
+            world.more["REDIS_URL"] = f"redis://127.0.0.1:{pair.address.port}"
+            yield pair
+        finally:
+            await pair.address.close()
+            await pair.replication.close()
     finally:
         second.kill()
