@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from deploy.dev.servers import die_with_parent, free_port
+from tests.support.processes import ROOT
 
-ROOT: Final = Path(__file__).parents[2]
 END_SECONDS: Final = 20.0
 
 
-class Part:
-    """One process with its port and its log. ``wanted``: it is meant to run now."""
+class SupervisedProcess:
+    """One process with its port and its log file. ``wanted``: it is meant to be running."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Part:
         return self._process.poll() if self._process is not None else None
 
     def start(self) -> None:
-        """Start it on another port: while it was away its former one may have been taken."""
+        """Start it on a new port: the former one may have been taken while it was down."""
         self.port = free_port()
         module = [self.name.rstrip("0123456789")]
         if self._skew_seconds:
@@ -57,7 +57,7 @@ class Part:
         self.wanted = True
 
     def has_found_its_port_taken(self) -> bool:
-        """Whether its log ends with that: another program was quicker."""
+        """Whether its log ends with that: another program took the port first."""
         return b"can't listen on port" in self.log.read_bytes()[-500:]
 
     def freeze(self) -> None:
@@ -67,7 +67,7 @@ class Part:
         self._signal(signal.SIGCONT)
 
     async def end(self, number: signal.Signals) -> int | None:
-        """End it; its exit code, or None if it had to be killed after all."""
+        """Signal it. Return its exit code, or None if it had to be killed."""
         self.wanted = False
         self._signal(number)
         deadline = asyncio.get_running_loop().time() + END_SECONDS
