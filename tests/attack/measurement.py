@@ -250,18 +250,18 @@ async def _until_told(victim: Victim, changes: Sequence[Change]) -> None:
 def _told_at(victim: Victim, change: Change) -> float | None:
     """When the victim was told of it, or of a reset since; None: never."""
     resets = (at for at in victim.reset_at if at >= change.committed_at)
-    reset_at, told_at = next(resets, None), victim.told_at.get(change.id)
-    if reset_at is None or told_at is None:
-        return reset_at if told_at is None else told_at
-    return min(reset_at, told_at)
+    reset_at, received_at = next(resets, None), victim.received_at.get(change.id)
+    if reset_at is None or received_at is None:
+        return reset_at if received_at is None else received_at
+    return min(reset_at, received_at)
 
 
 def _latencies(victim: Victim, changes: Sequence[Change]) -> list[float]:
     """Of each change, ms from its commit until it was told."""
     found = []
     for change in changes:
-        told_at = _told_at(victim, change)
-        since = LOST_MS if told_at is None else 1000 * (told_at - change.committed_at)
+        received_at = _told_at(victim, change)
+        since = LOST_MS if received_at is None else 1000 * (received_at - change.committed_at)
         found.append(max(0.0, since))
     return found
 

@@ -10,7 +10,7 @@ from tests.attack.measurement import LOST_MS, Outcome, _latencies, _percentiles
 from tests.attack.registry import Attack, Bounds, attack
 from tests.attack.victim import Change, Victim
 from tests.support.processes import Part
-from tests.support.resuming_client import Page
+from tests.support.resuming_client import ResumingClient
 
 
 async def _play(_: object) -> None:
@@ -52,18 +52,18 @@ def test_what_is_within_its_bounds_is_not_broken() -> None:
     ],
     ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
 )
-def test_each_bound_can_be_broken(changed: dict[str, Any], told: str) -> None:
+def test_each_bound_can_be_broken(changed: dict[str, Any], received: str) -> None:
     outcome = Outcome("x", "nobody", **{**FINE, **changed})
-    assert outcome.broken(PLAYED, timed=True) == [told]
+    assert outcome.broken(PLAYED, timed=True) == [received]
     timed = "p99" in changed
-    assert outcome.broken(PLAYED, timed=False) == ([] if timed else [told])
+    assert outcome.broken(PLAYED, timed=False) == ([] if timed else [received])
 
 
 async def test_a_change_counts_as_told_by_its_event_or_a_later_reset() -> None:
     async with aiohttp.ClientSession() as http:
         victim = Victim.__new__(Victim)
-        Page.__init__(victim, http, [Part("gateway", {}, 0)], "p", "u")
-    victim.told_at, victim.reset_at = {"a": 10.5, "b": 10.5}, [9.0, 10.25]
+        ResumingClient.__init__(victim, http, [Part("gateway", {}, 0)], "p", "u")
+    victim.received_at, victim.reset_at = {"a": 10.5, "b": 10.5}, [9.0, 10.25]
     changes = [Change(id_, 9.5, 10.0) for id_ in ("a", "c")] + [Change("b", 10.0, 10.3)]
     assert _latencies(victim, changes) == [250.0, 250.0, pytest.approx(200.0)]
     assert _latencies(victim, [Change("d", 10.9, 11.0)]) == [LOST_MS]

@@ -15,7 +15,7 @@ import asyncpg
 from tests.attack.scene import Scene
 from tests.support.inspection import rss_mib
 from tests.support.processes import WS_PATH, Part, token
-from tests.support.resuming_client import Page
+from tests.support.resuming_client import ResumingClient
 
 WRITES_PER_SECOND: Final = 50.0
 LOGIN_SECONDS: Final = 0.2
@@ -24,20 +24,20 @@ SAMPLE_SECONDS: Final = 0.1
 _INSERT: Final = "insert into tasks (id, project_id, title) values ($1::uuid, $2::uuid, 'x')"
 
 
-class Victim(Page):
+class Victim(ResumingClient):
     """A v1 client that comes back with its cursors, and notes when it was told of what."""
 
     def __init__(self, http: aiohttp.ClientSession, scene: Scene) -> None:
         world = scene.world
         super().__init__(http, [scene.gateway], world.apollo, world.ada)
-        self.told_at: dict[str, float] = {}
+        self.received_at: dict[str, float] = {}
         self.reset_at: list[float] = []
 
-    def hear(self, frame: dict[str, Any]) -> None:
+    def receive(self, frame: dict[str, Any]) -> None:
         now, resets = time.perf_counter(), self.resets
-        super().hear(frame)
+        super().receive(frame)
         if frame["type"] == "cache_invalidate":
-            self.told_at.setdefault(frame["data"]["id"], now)
+            self.received_at.setdefault(frame["data"]["id"], now)
         if self.resets > resets:
             self.reset_at.append(now)
 

@@ -1,4 +1,4 @@
-"""The parts of a stack as real processes, and clients that record what they are told."""
+"""Listeners and gateways as real processes, and clients that record what they receive."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def token(user_id: str, **claims: Any) -> str:
 
 
 async def eventually(is_so: Callable[[], bool], what: str) -> None:
-    """Poll until it is so."""
+    """Poll until *is_so* returns true. *what* names it in the failure."""
     async with asyncio.timeout(HANG_SECONDS):
         while not is_so():
             await asyncio.sleep(0.01)
@@ -38,7 +38,7 @@ async def eventually(is_so: Callable[[], bool], what: str) -> None:
 
 @dataclass
 class Part:
-    """A listener or a gateway: a process with its port and its log lines."""
+    """A listener, a gateway or the demo: a process with its port and its log lines."""
 
     module: str
     environment: dict[str, str]
@@ -46,7 +46,7 @@ class Part:
     lines: list[dict[str, Any]] = field(default_factory=list)
     raw_lines: list[str] = field(default_factory=list)
     process: asyncio.subprocess.Process | Program | None = None
-    before: Callable[[], None] | None = None  # called in the new process
+    before: Callable[[], None] | None = None  # called in the new process before it runs
     _reading: asyncio.Task[None] | None = None
 
     @property
@@ -87,7 +87,7 @@ class Part:
     async def ready(
         self, http: aiohttp.ClientSession, *, status: int = 200, **body: Any
     ) -> None:
-        """Wait until /readyz answers with this status and these fields in its body."""
+        """Wait until /readyz returns this status and these fields."""
         async with asyncio.timeout(HANG_SECONDS):
             while True:
                 try:
@@ -123,7 +123,7 @@ class Part:
 
 
 class Client:
-    """A recording client: what it was told, in order."""
+    """A client that records the frames it receives, in order."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -144,7 +144,7 @@ class Client:
         return frames
 
     async def closed(self) -> int | None:
-        """The close code, once all frames before it were read."""
+        """Read all remaining frames and return the close code."""
         async with asyncio.timeout(HANG_SECONDS):
             while not self.socket.closed:
                 await self.socket.receive()
@@ -160,7 +160,7 @@ async def connected(
     *,
     v1: bool = False,
 ) -> AsyncIterator[Client]:
-    """A client, its greeting not read yet."""
+    """Yield a connected client that has not read its greeting yet."""
     async with connected_by(http, gateway, project_id, token(user_id), v1=v1) as client:
         yield client
 
@@ -174,7 +174,7 @@ async def connected_by(
     *,
     v1: bool = False,
 ) -> AsyncIterator[Client]:
-    """The same with a token of one's own."""
+    """Like ``connected``, with a given token."""
     async with http.ws_connect(
         f"{gateway.url}{WS_PATH}?project_id={project_id}",
         headers={} if v1 else {"Authorization": f"Bearer {bearer}"},
