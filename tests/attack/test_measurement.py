@@ -1,4 +1,4 @@
-"""The judge of attacks finds what is broken: without it, an attack could not fail."""
+"""The measurement of attacks finds broken bounds: otherwise no attack could fail."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.support.resuming_client import ResumingClient
 
 
 async def _play(_: object) -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
 PLAYED: Attack = attack(
@@ -31,16 +31,16 @@ FINE: dict[str, Any] = {
 }
 
 
-def test_what_is_within_its_bounds_is_not_broken() -> None:
+def test_an_outcome_within_its_bounds_is_not_broken() -> None:
     assert Outcome("x", "nobody", **FINE).broken(PLAYED, timed=True) == []
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "problem"),
     [
         ({"p99": 16.0}, "p99 is 3.2 times as high (at most 3)"),
         ({"p99": 4000.0, "p99_before": 3000.0}, "p99 is 4000 ms (at most 3500)"),
-        ({"lost": 2}, "2 of 100 changes were told to nobody"),
+        ({"lost": 2}, "2 of 100 changes were not delivered"),
         ({"changes": 0}, "the app could not write"),
         ({"logins": 0}, "0 of 0 logins failed ()"),
         ({"failed_logins": ["a", "b", "a"]}, "3 of 10 logins failed (a, b)"),
@@ -52,14 +52,14 @@ def test_what_is_within_its_bounds_is_not_broken() -> None:
     ],
     ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
 )
-def test_each_bound_can_be_broken(changed: dict[str, Any], received: str) -> None:
+def test_each_bound_can_be_broken(changed: dict[str, Any], problem: str) -> None:
     outcome = Outcome("x", "nobody", **{**FINE, **changed})
-    assert outcome.broken(PLAYED, timed=True) == [received]
+    assert outcome.broken(PLAYED, timed=True) == [problem]
     timed = "p99" in changed
-    assert outcome.broken(PLAYED, timed=False) == ([] if timed else [received])
+    assert outcome.broken(PLAYED, timed=False) == ([] if timed else [problem])
 
 
-async def test_a_change_counts_as_told_by_its_event_or_a_later_reset() -> None:
+async def test_a_change_counts_as_received_by_its_event_or_a_later_reset() -> None:
     async with aiohttp.ClientSession() as http:
         victim = Victim.__new__(Victim)
         ResumingClient.__init__(victim, http, [Part("gateway", {}, 0)], "p", "u")
@@ -74,7 +74,7 @@ def test_percentiles() -> None:
     assert _percentiles([float(n) for n in range(200)]) == (100.0, 198.0)
 
 
-def test_every_attack_says_who_plays_it_and_what_must_hold() -> None:
+def test_every_attack_documents_its_attacker_and_its_bounds() -> None:
     assert len(ATTACKS) > 40
     for name, each in ATTACKS.items():
         assert name == each.play.__name__

@@ -42,7 +42,7 @@ class MeasuredProcess:
             raise StackFailed(f"{self.name} has ended:\n{self._log_end()}")
 
     def wait_ready(self) -> None:
-        """Wait until /readyz returns 200. Raises ``StackFailed``: it exits or takes too long."""
+        """Wait until it is ready. Raises ``StackFailed`` if it exits or takes too long."""
         deadline = time.monotonic() + READY_SECONDS
         while not self._is_ready():
             self.check()
