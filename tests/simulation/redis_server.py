@@ -1,8 +1,7 @@
-"""What the processes see of Redis: commands and subscriber connections, each cut at will."""
+"""A model of a Redis server: commands and subscriber connections that can be cut."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import hiredis
@@ -11,19 +10,10 @@ from redis.exceptions import NoScriptError
 
 from tests.simulation.clockwork import Calls, Loop
 from tests.simulation.published import Published
-from tests.simulation.redis_model import Store
+from tests.support.redis_model import SCRIPTS, Store
 
-ROOT: Final = Path(__file__).parents[2]
-SCRIPTS: Final = {
-    (ROOT / f"{path}.lua").read_text(): path.rpartition("/")[2]
-    for path in (
-        "listener/leader/lua/publish",
-        "listener/leader/lua/save",
-        "gateway/delivery/lua/replay",
-    )
-}
 _STARTED: Final = 1_700_000_000_000_000
-_INFO: Final = {"server": "run_id", "replication": "master_replid"}  # what each section tells
+_INFO: Final = {"server": "run_id", "replication": "master_replid"}  # the field of each section
 
 
 class Server:
@@ -65,7 +55,7 @@ class Server:
         self.saved = self.store.copy()
 
     def go_back(self, *, cuts: bool, loses: bool) -> None:
-        """An old snapshot, or a failover that lost writes (there and back cuts no link)."""
+        """Return to the saved snapshot, as a failover that lost writes does."""
         if self.saved is None:
             return
         lost = {log.epoch.decode() for log in self.store.logs.values()}
@@ -100,7 +90,7 @@ def _copied(logs: Any, state: Any) -> Any:
 
 
 class Link(asyncio.Transport):
-    """A subscriber connection, both ends: what was asked, and what is on its way back."""
+    """Both ends of a subscriber connection: pending commands and pending replies."""
 
     def __init__(self, server: Server, protocol: asyncio.Protocol) -> None:
         super().__init__()
@@ -130,7 +120,7 @@ class Link(asyncio.Transport):
             self._loop.call_soon(self._protocol.connection_lost, None)
 
     def take(self) -> bool:
-        """The server takes one command; whether there was one."""
+        """Let the server take one command. Return whether there was one."""
         if not self.is_alive or not self.asked:
             return False
         match self.asked.pop(0):
@@ -152,7 +142,7 @@ class Link(asyncio.Transport):
             self.replies.append(_reply(b"message", channel, payload))
 
     def deliver(self, count: int) -> bool:
-        """So many replies arrive in one read; whether anything happened."""
+        """Deliver *number* replies in one read. Return whether anything was delivered."""
         if self._is_over:
             return False
         if self.replies:
@@ -176,7 +166,7 @@ def _reply(kind: bytes, name: bytes, last: bytes | int) -> bytes:
 
 
 class Client:
-    """Plays redis-py's client and pipeline for one process."""
+    """Replaces redis-py's client and pipeline for one process."""
 
     refusals = 0
 
@@ -225,7 +215,7 @@ class Client:
 
 
 class Pipeline(Client):
-    """Its commands are run in order, others' between them; the answers come all at once."""
+    """Executes its commands in order, others' in between. The answers arrive together."""
 
     async def __aenter__(self) -> "Pipeline":
         return self
