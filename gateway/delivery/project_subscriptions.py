@@ -47,7 +47,7 @@ class ProjectSubscriptions:
 
     def pairs(self, recheck: Recheck) -> list[Pair]:
         """The project and user of each subscription that the recheck concerns."""
-        return self._connections.concerned(recheck)
+        return self._connections.matching(recheck)
 
     def suspend(self, pair: Pair) -> None:
         """Deliver nothing of the project to the user until ``resume``."""
