@@ -16,7 +16,7 @@ from listener.bootstrap.first_config import describe_discovery, render_config
 from listener.bootstrap.init import NotWritten, describe_tables, write_new
 from listener.capture.watches import project_resources
 from listener.leader.publication import PublicationRules
-from listener.links.pg_link import PgLost, connect, reading, telling_loss
+from listener.links.pg_link import PgLost, connect, rolled_back_transaction, telling_loss
 from listener.settings import ListenerSettings
 from listener.setup.check import check
 from listener.setup.install import (
@@ -147,7 +147,7 @@ async def _init(projects: str | None, output: str | None) -> int:
         settings.database_url.get_secret_value(), "neverstale command", timeout=10
     )
     try:
-        async with telling_loss(), reading(connection):
+        async with telling_loss(), rolled_back_transaction(connection):
             tables = await describe_tables(connection)
     finally:
         await connection.close()
@@ -185,7 +185,7 @@ async def _administer(
                 )
                 _report(plan, config)
             case "check":
-                async with telling_loss(), reading(connection):
+                async with telling_loss(), rolled_back_transaction(connection):
                     found = await check(connection, config, rules)
                 _say(*(f"note: {note}" for note in found.notes))
                 _complain(*found.problems)

@@ -15,8 +15,9 @@ from listener.leader.notifications import Notifications
 from listener.leader.project_members import ProjectMembers
 from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher
+from listener.leader.session import open_links
 from listener.leader.standby import SignOfLife, Standby, show_life
-from listener.links.pg_link import Connection, NotAdmitted, PgLost, open_links
+from listener.links.pg_link import Connection, NotAdmitted, PgLost
 from listener.settings import ListenerSettings
 from shared.http.server import health_routes, serve
 from shared.links import redis_link
@@ -112,7 +113,7 @@ class Listener:
             standby = Standby(session, sign, database=database)
             self._become("standby", standby)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(session.watch())
+                tasks.create_task(session.raise_when_lost())
                 await standby.take_lead()
                 leader = self._make_leader(connection, membership, client, names, database)
                 self._become("leader", leader)

@@ -15,7 +15,7 @@ from listener.bootstrap.naming import (
     toml_lines,
     toml_string,
 )
-from listener.capture.id_columns import spell
+from listener.capture.id_columns import canonical_expression
 from shared.protocol.channels import IdType
 
 _STATE: Final = re.compile(
@@ -88,7 +88,9 @@ def _proposal(found: Discovery) -> str:
     for grant in found.proposed:
         table = found.granting(grant)
         column = table.column(grant.user)
-        user = f"user = {toml_string(spell(identifier(column.name), column.type))}"
+        user = (
+            f"user = {toml_string(canonical_expression(identifier(column.name), column.type))}"
+        )
         if table.key in watched:
             done.append(f"add {user} to the watch of {table.short}")
         else:
@@ -237,7 +239,7 @@ def _equals(row: str, column: Column, asked: str, id_type: IdType) -> str:
 
 
 def _spelled(row: str, column: Column) -> str:
-    return spell(f"{row}.{identifier(column.name)}", column.type)
+    return canonical_expression(f"{row}.{identifier(column.name)}", column.type)
 
 
 def _as_text(row: str, column: Column) -> str:

@@ -6,7 +6,7 @@ from listener.bootstrap.catalog import DescribedTable
 from listener.bootstrap.discovery import Discovery, Suggestion
 from listener.bootstrap.naming import identifier, toml_comment, toml_string
 from listener.bootstrap.paths import TablePath
-from listener.capture.id_columns import spell
+from listener.capture.id_columns import canonical_expression
 
 # Types whose values `||` joins with text as they are.
 _JOINABLE: Final = frozenset(
@@ -95,7 +95,7 @@ def _joined(table: DescribedTable, names: tuple[str, ...]) -> str:
 
 def _spelled(table: DescribedTable, name: str, row: str = "") -> str:
     """The column, of the row of that name, as it names projects and users."""
-    return spell(row + identifier(name), table.column(name).type)
+    return canonical_expression(row + identifier(name), table.column(name).type)
 
 
 def _project(found: Discovery, table: DescribedTable, place: TablePath) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from listener.bootstrap.catalog import Column, DescribedTable, ForeignKey
-from listener.links.pg_link import Connection, finding_names
+from listener.links.pg_link import Connection, using_search_path
 
 _DISCOVER: Final = (Path(__file__).parent / "sql" / "discover.sql").read_text()
 
@@ -16,7 +16,7 @@ class NotWritten(Exception):
 
 async def describe_tables(connection: Connection) -> list[DescribedTable]:
     """The tables that an app may have made. Inside a transaction."""
-    async with finding_names(connection, "default"):
+    async with using_search_path(connection, "default"):
         schemas = await connection.fetchval("select pg_catalog.current_schemas(false)")
     tables = []
     for row in await connection.fetch(_DISCOVER, schemas):

@@ -15,13 +15,8 @@ from listener.capture.expressions import (
     quote_identifier,
     quote_literal,
 )
-from listener.capture.watched_tables import (
-    PROBE,
-    Watched,
-    fetch_of_look_ups,
-    looked_up,
-    probing,
-)
+from listener.capture.probe_view import PROBE_VIEW, fetch_of_look_ups, looked_up, probe_view
+from listener.capture.watched_tables import Watched
 from listener.capture.watches import Watch
 from listener.links.pg_link import Connection
 
@@ -30,7 +25,7 @@ RIGHTS_SQL: Final = (_SQL / "rights.sql").read_text()
 _OWNER_SQL: Final = (_SQL / "owner.sql").read_text()
 _REACH: Final = (_SQL / "reach.sql").read_text()
 _ROLE: Final = (_SQL / "role.sql").read_text()
-HIDDEN_SQL: Final = (_SQL / "hidden.sql").read_text()
+HIDDEN_RELATIONS_SQL: Final = (_SQL / "hidden.sql").read_text()
 # of the functions that others' code runs in; new ones still are whose they were made by
 _OWNER: Final = """\
 select coalesce((select rolname from pg_proc join pg_roles r on r.oid = proowner
@@ -55,7 +50,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
+class HiddenRelation:
     """A relation of which a role would see some rows only (``is_filtered``), or may not read
     what is needed.
     """
@@ -151,30 +146,32 @@ async def _reached(
     for text in expressions:
         is_own_parent |= named.sql in {t.sql for t in await looked_up(connection, text, named)}
     columns = [expression_sql(text, named) for text in expressions]
-    async with probing(connection, columns or ["1"], named.sql):
+    async with probe_view(connection, columns or ["1"], named.sql):
         return await connection.fetch(
-            _REACH, PROBE, [table.sql for table in tables], owner, is_own_parent
+            _REACH, PROBE_VIEW, [table.sql for table in tables], owner, is_own_parent
         )
 
 
 async def find_hidden(
     connection: Connection, watched: Iterable[Watched], owner: str
-) -> list[Hidden]:
+) -> list[HiddenRelation]:
     """What expressions look up and functions of this owner would not see. Inside a
     transaction.
     """
-    found: dict[Hidden, None] = {}
+    found: dict[HiddenRelation, None] = {}
     for watch, (table, *_) in watched:
         texts = [text for text in watch.expressions.values() if not plain_column(text, table)]
         if texts:
-            rows = await fetch_of_look_ups(connection, texts, table, HIDDEN_SQL, [owner])
-            found |= dict.fromkeys(Hidden(*row) for row in rows)
+            rows = await fetch_of_look_ups(
+                connection, texts, table, HIDDEN_RELATIONS_SQL, [owner]
+            )
+            found |= dict.fromkeys(HiddenRelation(*row) for row in rows)
     return list(found)
 
 
 async def ensure_sight(
     connection: Connection, watched: Sequence[Watched], owner: str
-) -> list[Hidden]:
+) -> list[HiddenRelation]:
     """What functions of this owner still would not see, once it was given BYPASSRLS where it
     needs that, can do nothing else, and who installs may give it.
     """

@@ -45,7 +45,7 @@ def _fits(found: ValueType, id_type: IdType) -> bool:
     return id_type_of(found.name) == id_type or (found.name in _TEXTS and found.is_exact)
 
 
-def spell(text: str, type_name: str) -> str:
+def canonical_expression(text: str, type_name: str) -> str:
     """The column or expression as it is if equal values of its type are written alike, else an
     expression of it, in SQL, that most likely writes them alike.
     """
@@ -77,8 +77,9 @@ def describe_misfit(text: str, found: ValueType, *, key: str, id_type: IdType) -
             f'{key}_type = "{own}" in [access]'
         )
     also = " (and the same as id, if that is the project's)" if key == "project" else ""
+    canonical = canonical_expression(text, found.name)
     return (
         f"{text} is of type {found.name}, which can write equal values differently: write "
-        f'{key} = "{spell(text, found.name)}"{also}, or what else gives equal ids one '
+        f'{key} = "{canonical}"{also}, or another expression that gives equal ids one '
         "spelling, and compare and return the same in the [access] query and members"
     )

@@ -25,7 +25,7 @@ _MAX_REMEMBERED: Final = 100  # projects; a transaction that deletes of more con
 
 
 @dataclass(frozen=True, slots=True)
-class Capture:
+class CaptureLimits:
     """What holds for all triggers: see ``invalidation.toml`` and ``LOG_MAX_BYTES``."""
 
     bulk_threshold: int
@@ -61,7 +61,7 @@ class LoggedRow:
     """
 
     def __init__(
-        self, watch: Watch, table: Table, capture: Capture, parent: Parent | None
+        self, watch: Watch, table: Table, capture: CaptureLimits, parent: Parent | None
     ) -> None:
         self._watch = watch
         self._table = table

@@ -10,7 +10,7 @@ from listener.capture.expressions import (
     quote_identifier,
     quote_literal,
 )
-from listener.capture.logged_rows import Capture, LoggedRow, Parent
+from listener.capture.logged_rows import CaptureLimits, LoggedRow, Parent
 from listener.capture.watches import Watch
 from shared.links.search_path import SEARCH_PATH
 
@@ -67,7 +67,7 @@ class Trigger:
 
 
 def plan_triggers(
-    watch: Watch, table: Table, capture: Capture, parent: Parent | None = None
+    watch: Watch, table: Table, capture: CaptureLimits, parent: Parent | None = None
 ) -> tuple[Trigger, ...]:
     """The triggers that log every change of the table's rows; *parent* if others look it up.
 
@@ -111,7 +111,7 @@ class _Planner:
     """Wraps the body of a function into it, and the function into its trigger."""
 
     table: Table
-    capture: Capture
+    capture: CaptureLimits
     writes_text: bool
     columns: tuple[str, ...]  # that the body names outside of a block that catches errors
     is_parent: bool

@@ -1,7 +1,6 @@
-"""Reads watched tables from the catalog, and what the expressions over their rows look up."""
+"""Watched tables as the catalog describes them, and the tables that their rows look up."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -16,10 +15,17 @@ from listener.capture.expressions import (
 )
 from listener.capture.id_columns import ValueType, describe_misfit
 from listener.capture.logged_rows import Parent
+from listener.capture.probe_view import (
+    LOOKED_UP_SQL,
+    NOT_ITS_FAULT,
+    PROBE_VIEW,
+    looked_up,
+    probe_view,
+    reads_row_alone,
+)
 from listener.capture.watches import Watch
-from listener.links.pg_link import Connection, finding_names
+from listener.links.pg_link import Connection, using_search_path
 from shared.config.access_rules import AccessRules, ConfigError
-from shared.links.search_path import SEARCH_PATH
 from shared.protocol.channels import IdType
 
 Watched: TypeAlias = tuple[Watch, list[Table]]
@@ -27,18 +33,8 @@ Watched: TypeAlias = tuple[Watch, list[Table]]
 _SQL: Final = Path(__file__).parent / "sql"
 _DESCRIBE: Final = (_SQL / "describe.sql").read_text()
 _FIND: Final = "select pg_catalog.to_regclass($1)::pg_catalog.oid"
-_LOOKED_UP: Final = (_SQL / "looked_up.sql").read_text()
 _PARENTS: Final = (_SQL / "parents.sql").read_text()
 _VALUE_TYPE: Final = (_SQL / "value_type.sql").read_text()
-# Neither tables nor functions and operators that somebody made, which may read tables.
-_READS_MORE: Final = """\
-select exists (select from pg_rewrite r
-                 join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
-                where r.ev_class = $1::regclass and d.refobjid <> r.ev_class
-                  and d.refclassid = any ('{pg_class,pg_proc,pg_operator}'::regclass[]))"""
-PROBE: Final = "pg_temp.neverstale_probe"
-# what an expression that is probed has not caused
-_NOT_ITS_FAULT: Final = (asyncpg.LockNotAvailableError, asyncpg.InsufficientResourcesError)
 
 
 async def describe_watches(
@@ -74,27 +70,6 @@ async def describe_watches(
     return described
 
 
-async def looked_up(connection: Connection, text: str, table: Table) -> set[Table]:
-    """The tables that an expression over the table's rows reads, through views too."""
-    rows = await fetch_of_look_ups(connection, [text], table, _LOOKED_UP)
-    return {Table(row["schema"], row["name"], ()) for row in rows if row["is_table"]}
-
-
-async def fetch_of_look_ups(
-    connection: Connection, texts: Iterable[str], table: Table, query: str, *values: object
-) -> "list[asyncpg.Record]":
-    """What the query tells of a view of nothing but what these expressions look up."""
-    expressions = [expression_sql(text, table) for text in texts]
-    try:
-        async with probing(connection, expressions, _row_of_nulls(table)):
-            return await connection.fetch(query, PROBE, *values)
-    except _NOT_ITS_FAULT:
-        raise
-    except asyncpg.PostgresError:  # it wants the row as a whole: the table counts as looked up
-        async with probing(connection, expressions, table.sql):
-            return await connection.fetch(query, PROBE, *values)
-
-
 async def find_parents(
     connection: Connection, watch: Watch, tables: Sequence[Table]
 ) -> dict[str, Parent]:
@@ -102,9 +77,11 @@ async def find_parents(
     if watch.project is None or plain_column(watch.project, tables[0]):
         return {}
     found = {table.sql for table in await looked_up(connection, watch.project, tables[0])}
-    async with probing(connection, [expression_sql(watch.project, tables[0])], tables[0].sql):
+    async with probe_view(
+        connection, [expression_sql(watch.project, tables[0])], tables[0].sql
+    ):
         rows = await connection.fetch(
-            _PARENTS, PROBE, tables[0].sql, [table.sql for table in tables[1:]]
+            _PARENTS, PROBE_VIEW, tables[0].sql, [table.sql for table in tables[1:]]
         )
     parents = {
         Table(row["schema"], row["name"], ()).sql: Parent(
@@ -113,32 +90,6 @@ async def find_parents(
         for row in rows
     }
     return {name: parent for name, parent in parents.items() if name in found}
-
-
-def _row_of_nulls(table: Table) -> str:
-    """A source with the table's columns that depends on their types alone."""
-    columns = zip(table.columns, table.types, strict=True)
-    nulls = ", ".join(f"null::{kind} as {quote_identifier(name)}" for name, kind in columns)
-    return f"(select {nulls})"
-
-
-@asynccontextmanager
-async def probing(
-    connection: Connection, expressions: Iterable[str], source: str, path: str = SEARCH_PATH
-) -> AsyncIterator[None]:
-    """Inside, the view ``PROBE`` is of these expressions; it does not outlast the block, and
-    neither does the *path* by which their names are found.
-
-    PostgreSQL parses it and records what it depends on, but does not plan it: planning runs
-    what the owner of a table has put into its indexes, as the role that installs.
-    """
-    columns = ", ".join(f"{one} as e{number}" for number, one in enumerate(expressions))
-    async with finding_names(connection, path):
-        await connection.execute(
-            f"create temporary view neverstale_probe as select {columns}"  # noqa: S608 names are quoted
-            f" from {source} as changed"
-        )
-        yield
 
 
 async def describe_tree(
@@ -150,7 +101,7 @@ async def describe_tree(
         ConfigError: there is no such table, or the watch does not fit it.
     """
     try:
-        async with finding_names(connection, "default"):
+        async with using_search_path(connection, "default"):
             oid = await connection.fetchval(_FIND, watch.table)
     except (
         asyncpg.PostgresSyntaxError,
@@ -203,7 +154,7 @@ async def describe_tree(
         for key, text in watch.expressions.items()
         if key in id_types
         and not plain_column(text, named)
-        and await _reads_row_alone(connection, text, named)
+        and await reads_row_alone(connection, text, named)
     }
     return [
         Table(
@@ -229,10 +180,12 @@ async def _problem_of(
     value = quote_identifier(column) if column else f"({text})"
     expressions = [expression_sql(text, table), value]
     try:
-        async with probing(connection, expressions[: 1 if id_type is None else 2], table.sql):
-            rows = await connection.fetch(_LOOKED_UP, PROBE)
-            found = await connection.fetchrow(_VALUE_TYPE, PROBE)
-    except _NOT_ITS_FAULT:
+        async with probe_view(
+            connection, expressions[: 1 if id_type is None else 2], table.sql
+        ):
+            rows = await connection.fetch(LOOKED_UP_SQL, PROBE_VIEW)
+            found = await connection.fetchrow(_VALUE_TYPE, PROBE_VIEW)
+    except NOT_ITS_FAULT:
         raise
     except asyncpg.IndeterminateCollationError:  # text made of texts of several collations
         return await _problem_of(connection, text, table, key=key, id_type=None)
@@ -248,14 +201,3 @@ async def _problem_of(
     if id_type is None or found is None:
         return None
     return describe_misfit(text, ValueType(*found), key=key, id_type=id_type)
-
-
-async def _reads_row_alone(connection: Connection, text: str, table: Table) -> bool:
-    """Whether an expression reads nothing but the row, as far as PostgreSQL tells."""
-    try:
-        async with probing(connection, [expression_sql(text, table)], _row_of_nulls(table)):
-            return not await connection.fetchval(_READS_MORE, PROBE)
-    except _NOT_ITS_FAULT:
-        raise
-    except asyncpg.PostgresError:  # it wants the row as a whole
-        return False

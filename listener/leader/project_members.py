@@ -7,10 +7,10 @@ from typing import Final
 
 import asyncpg
 
-from listener.capture.function_owner import HIDDEN_SQL, Hidden
-from listener.capture.watched_tables import PROBE, probing
+from listener.capture.function_owner import HIDDEN_RELATIONS_SQL, HiddenRelation
+from listener.capture.probe_view import PROBE_VIEW, probe_view
 from listener.leader.recipients import Members, group_members
-from listener.links.pg_link import Connection, PgLost, finding_names, telling_loss
+from listener.links.pg_link import Connection, PgLost, telling_loss, using_search_path
 from shared.config.access_rules import AccessRules, bounded_sql
 from shared.links.search_path import OWN_SCHEMAS_SQL, SEARCH_PATH, safe_search_path
 from shared.runtime.lifecycle import FatalError
@@ -83,12 +83,12 @@ class ProjectMembers:
             return
         try:
             # what it sets for the transaction ends with it
-            async with finding_names(self._connection, "default"), self._asking() as query:
+            async with using_search_path(self._connection, "default"), self._asking() as query:
                 await self._connection.prepare(query)
         except _Unanswered as exc:
             raise FatalError(f"{_REFUSED}: {exc}") from exc
 
-    async def find_hidden(self) -> list[Hidden]:
+    async def find_hidden(self) -> list[HiddenRelation]:
         """What the query reads and a role that was granted what listeners need would not see.
 
         Inside a transaction.
@@ -96,15 +96,15 @@ class ProjectMembers:
         if not self._rules.members:
             return []
         query = bounded_sql(self._rules.members, 1).replace("$1", "null::pg_catalog.text[]")
-        async with finding_names(self._connection, "default"):
+        async with using_search_path(self._connection, "default"):
             schemas = await self._connection.fetchval(OWN_SCHEMAS_SQL)
         async with (
-            probing(self._connection, ["1"], f"({query})", safe_search_path(schemas)),
-            finding_names(self._connection, SEARCH_PATH),
+            probe_view(self._connection, ["1"], f"({query})", safe_search_path(schemas)),
+            using_search_path(self._connection, SEARCH_PATH),
         ):
             roles = await self._connection.fetchval(_LISTENERS)
-            rows = await self._connection.fetch(HIDDEN_SQL, PROBE, roles)
-        return [Hidden(*row) for row in rows]
+            rows = await self._connection.fetch(HIDDEN_RELATIONS_SQL, PROBE_VIEW, roles)
+        return [HiddenRelation(*row) for row in rows]
 
     async def can_be_asked(self) -> bool:
         """Whether the query fits the schema (again)."""

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Final
 
 from listener.leader.leadership import LeaderWatch
-from listener.links.pg_link import Session
+from listener.leader.session import Session
 from shared.links.redis_link import Client, RedisLost, telling_loss
 
 POLL_SECONDS: Final = 0.05
@@ -118,7 +118,7 @@ async def show_life(session: Session, sign: SignOfLife, may_show: Callable[[], b
     A leader that must not lead yet shows nothing. Raises ``PgLost``.
     """
     for number in count():
-        await session.answer()
+        await session.ping()
         if may_show():
             with suppress(RedisLost):  # the leader's own work tells of it, and waits it out
                 await sign.show(number)

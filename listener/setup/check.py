@@ -14,7 +14,8 @@ from listener.capture.function_owner import (
     find_hidden,
     find_reach,
 )
-from listener.capture.watched_tables import Watched, find_parents, looked_up
+from listener.capture.probe_view import looked_up
+from listener.capture.watched_tables import Watched, find_parents
 from listener.leader.change_log import read_capture
 from listener.leader.project_members import ProjectMembers
 from listener.links.pg_link import Connection

@@ -19,11 +19,12 @@ from listener.capture.function_owner import (
     find_reach,
     owner_statements,
 )
-from listener.capture.logged_rows import Capture, Parent
+from listener.capture.logged_rows import CaptureLimits, Parent
 from listener.capture.triggers import Trigger, plan_triggers
 from listener.capture.watched_tables import Watched, describe_watches, find_parents
 from listener.capture.watches import Watch, parse_bulk_threshold, parse_watches
-from listener.links.pg_link import LEADER_PID, Connection, reading
+from listener.leader.session import LEADER_PID
+from listener.links.pg_link import Connection, rolled_back_transaction
 from shared.config.access_rules import AccessRules, parse_access
 from shared.links.search_path import SEARCH_PATH
 
@@ -65,13 +66,13 @@ class Config:
     """What ``install`` brings a database to."""
 
     watches: tuple[Watch, ...]
-    capture: Capture
+    capture: CaptureLimits
     access: AccessRules
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], *, log_max_bytes: int) -> "Config":
         """Read a parsed ``invalidation.toml``. Raises ``ConfigError``."""
-        capture = Capture(parse_bulk_threshold(document), log_max_bytes)
+        capture = CaptureLimits(parse_bulk_threshold(document), log_max_bytes)
         return cls(parse_watches(document), capture, parse_access(document))
 
 
@@ -189,7 +190,7 @@ async def print_sql(connection: Connection, config: Config, *, owner: str | None
 
     Raises ``ConfigError``.
     """
-    async with reading(connection):
+    async with rolled_back_transaction(connection):
         watched = await describe_watches(connection, config.watches, config.access)
         triggers = await _wanted(connection, config, watched)
         reads = (await find_reach(connection, watched, owner)).reads if owner else ()

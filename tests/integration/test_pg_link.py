@@ -1,6 +1,6 @@
 import asyncio
 
-from listener.links.pg_link import open_links
+from listener.leader.session import open_links
 from tests.integration.conftest import World
 from tests.integration.processes import HANG_SECONDS
 

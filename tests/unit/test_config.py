@@ -19,7 +19,7 @@ from listener.capture.expressions import (
     quote_identifier,
     quote_literal,
 )
-from listener.capture.logged_rows import Capture, Parent
+from listener.capture.logged_rows import CaptureLimits, Parent
 from listener.capture.triggers import LOG_BYTES, plan_triggers
 from listener.capture.watches import (
     MAX_RESOURCE_BYTES,
@@ -36,7 +36,7 @@ from shared.protocol.channels import MAX_ID_BYTES
 from shared.runtime.backoff import Backoff
 
 ROOT = Path(__file__).parents[2]
-CAPTURE = Capture(50, 2**30)
+CAPTURE = CaptureLimits(50, 2**30)
 WATCH: dict[str, Any] = {"table": "tasks", "resource": "task", "project": "project_id"}
 TASKS = Table("public", "tasks", ("id", "project_id", "user_id", "Odd name", "Ämne"))
 
@@ -263,7 +263,7 @@ PLAIN = Watch("tasks", "task", id="id", project="project_id", user=None)
 
 
 def body(trigger: str, watch: Watch, table: Table = TASKS, parent: Parent | None = None) -> str:
-    made = plan_triggers(watch, table, Capture(5, 1000), parent)
+    made = plan_triggers(watch, table, CaptureLimits(5, 1000), parent)
     return {one.name: one.sql for one in made}[f"neverstale_{trigger}"]
 
 
