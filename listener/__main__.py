@@ -17,7 +17,7 @@ from listener.bootstrap.init import NotWritten, describe_tables, write_new
 from listener.capture.watches import project_resources
 from listener.leader.publication import PublicationRules
 from listener.links.pg_link import PgLost, connect, rolled_back_transaction, telling_loss
-from listener.settings import ListenerSettings
+from listener.settings import CommandSettings, ListenerSettings
 from listener.setup.check import check
 from listener.setup.install import (
     Config,
@@ -74,13 +74,15 @@ def main() -> int:
         if command == "init":
             configure_logging("auto", "warning")
             return asyncio.run(_init(arguments.projects, arguments.output))
-        settings = load_settings(ListenerSettings, os.environ)
+        settings = load_settings(
+            ListenerSettings if command == "run" else CommandSettings, os.environ
+        )
         configure_logging(settings.log_format, settings.log_level)
         warn_of_ignored(settings)
         document = read_config(settings.neverstale_config)
         config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
         rules = config.access
-        if command == "run":
+        if isinstance(settings, ListenerSettings):
             publication_rules = PublicationRules(
                 rules, project_resources(config.watches), settings.replay_max_rows
             )
@@ -167,7 +169,7 @@ async def _init(projects: str | None, output: str | None) -> int:
 
 async def _administer(
     command: str,
-    settings: ListenerSettings,
+    settings: CommandSettings,
     config: Config,
     rules: AccessRules,
     *,

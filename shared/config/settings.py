@@ -39,7 +39,7 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
 
 
 class DatabaseSettings(BaseSettings):
-    """What a command that asks the database alone needs."""
+    """Settings of a command that uses the database alone."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
@@ -48,6 +48,12 @@ class DatabaseSettings(BaseSettings):
     )
     neverstale_config: Path = Field(
         Path("invalidation.toml"), description="the watched tables and the access query"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json or console; auto: console on a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity logged"
     )
 
     @classmethod
@@ -81,12 +87,6 @@ class Settings(DatabaseSettings):
     )
     replay_ttl_seconds: int = Field(
         86400, ge=60, description="how long a channel's log outlives its last event"
-    )
-    log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="json or console; auto: console on a terminal"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severity logged"
     )
 
 
