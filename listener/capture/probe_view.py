@@ -63,7 +63,7 @@ async def fetch_of_look_ups(
             return await connection.fetch(query, PROBE_VIEW, *values)
 
 
-async def reads_row_alone(connection: Connection, text: str, table: Table) -> bool:
+async def depends_on_row_only(connection: Connection, text: str, table: Table) -> bool:
     """Whether an expression reads nothing but the row, as far as PostgreSQL tells."""
     try:
         async with probe_view(connection, [expression_sql(text, table)], _row_of_nulls(table)):

@@ -19,9 +19,9 @@ from listener.capture.probe_view import (
     LOOKED_UP_SQL,
     NOT_ITS_FAULT,
     PROBE_VIEW,
+    depends_on_row_only,
     looked_up,
     probe_view,
-    reads_row_alone,
 )
 from listener.capture.watches import Watch
 from listener.links.pg_link import Connection, using_search_path
@@ -149,12 +149,12 @@ async def describe_tree(
             problems.append(f"ignore: {column} says whose the row is: leave it out")
     if problems:
         raise ConfigError(problems)
-    own = {
+    row_only = {
         text
         for key, text in watch.expressions.items()
         if key in id_types
         and not plain_column(text, named)
-        and await reads_row_alone(connection, text, named)
+        and await depends_on_row_only(connection, text, named)
     }
     return [
         Table(
@@ -165,7 +165,7 @@ async def describe_tree(
             in_tree=row["in_tree"],
             loose=frozenset(row["loose"]),
             unbounded=frozenset(row["unbounded"]),
-            own=frozenset(own),
+            row_only=frozenset(row_only),
         )
         for row in rows
         if row["relkind"] in ("r", "p")

@@ -42,8 +42,8 @@ class Watch:
         return self.id is not None and self.id == self.project
 
     @property
-    def is_kept(self) -> bool:
-        """Whether each row must be logged: in bulk, somebody's access or list would be lost."""
+    def logs_every_row(self) -> bool:
+        """Whether each row must be logged: a bulk reset would miss a change of access."""
         return self.user is not None or self.project is None or self.is_project
 
 

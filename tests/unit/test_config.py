@@ -223,7 +223,7 @@ def test_a_null_that_an_expression_gives_concerns_everybody() -> None:
 
 
 def test_a_null_of_an_expression_over_the_row_alone_is_one_of_the_row() -> None:
-    table = replace(TASKS, own=frozenset({"upper(project_id)", "upper(user_id)"}))
+    table = replace(TASKS, row_only=frozenset({"upper(project_id)", "upper(user_id)"}))
     watch = Watch("tasks", "task", id="id", project="upper(project_id)", user="upper(user_id)")
     assert "is null then 'RECONNECT'" not in body("delete", watch, table)
     assert "coalesce" not in body("delete", watch, table)
