@@ -211,10 +211,10 @@ async def _administer(
 def _report(plan: Plan, config: Config) -> None:
     for trigger in plan.create:
         _say(f"created  {trigger.name} on {trigger.table.sql}")
-    for statement in plan.drop:
-        _say(f"dropped  {statement.removeprefix('drop trigger ').removesuffix(';')}")
+    for name in plan.drop:
+        _say(f"dropped  {name}")
     print(f"{len(config.watches)} tables are watched")
-    print(f"{len(plan.unchanged)} triggers were as they should be")
+    print(f"{len(plan.unchanged)} triggers already up to date")
 
 
 def _complain(*problems: str) -> None:

@@ -22,11 +22,11 @@ _LOST: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     asyncpg.TransactionRollbackError,
-    # of what a migration has replaced, the session or the driver remembers something older
+    # the session or the driver has cached an object that a migration has replaced
     asyncpg.InvalidCachedStatementError,
     asyncpg.InternalServerError,  # "cache lookup failed for ..."
 )
-# settings in the URL
+# what PostgreSQL raises for a setting in the URL
 _REFUSED: Final = (
     asyncpg.DataError,
     asyncpg.SyntaxOrAccessError,
@@ -41,14 +41,12 @@ class PgLost(Exception):
 
 
 class NotAdmitted(FatalError):
-    """PostgreSQL does not let this role, with this password, into this database."""
+    """PostgreSQL refuses the role, its password or the database."""
 
 
 @asynccontextmanager
 async def telling_loss() -> AsyncIterator[None]:
-    """Turns what the library raises about the link into ``PgLost``, and what can't heal into
-    ``FatalError``.
-    """
+    """Translate the library's errors: ``PgLost`` if a retry may help, else ``FatalError``."""
     try:
         yield
     except asyncpg.ClientConfigurationError as exc:
@@ -62,10 +60,10 @@ async def telling_loss() -> AsyncIterator[None]:
     ) as exc:
         raise FatalError(
             f"Neverstale is not installed here, or by an older version ({exc}): "
-            "run python -m listener install"
+            "run neverstale install"
         ) from exc
     except asyncpg.InsufficientPrivilegeError as exc:
-        raise FatalError(f"{exc}: see the grants in docs/operations.md") from exc
+        raise FatalError(f"{exc}: see the grants in docs/how-to/postgresql-roles.md") from exc
     except (
         asyncpg.InvalidAuthorizationSpecificationError,
         asyncpg.InvalidCatalogNameError,
@@ -74,11 +72,11 @@ async def telling_loss() -> AsyncIterator[None]:
 
 
 async def connect(url: str, name: str, **options: Any) -> Connection:
-    """A connection to the database of ``DATABASE_URL``.
+    """Open a connection to the database of ``DATABASE_URL``.
 
     Raises:
-        PgLost: PostgreSQL can't be reached.
-        FatalError: it can, and refuses what the URL asks for.
+        PgLost: PostgreSQL cannot be reached.
+        FatalError: it refuses what the URL asks for.
     """
     try:
         async with telling_loss():
@@ -98,9 +96,9 @@ async def connect(url: str, name: str, **options: Any) -> Connection:
 
 @asynccontextmanager
 async def rolled_back_transaction(connection: Connection) -> AsyncIterator[None]:
-    """A transaction that changes nothing, in which only PostgreSQL's own names are found.
+    """Open a transaction that is rolled back, with PostgreSQL's own names on its search path.
 
-    The setting ends with it: behind a pooler the session is another client's next.
+    The path is set for the transaction alone: behind a pooler the session serves other clients.
     """
     transaction = connection.transaction()
     await transaction.start()
@@ -113,10 +111,10 @@ async def rolled_back_transaction(connection: Connection) -> AsyncIterator[None]
 
 @asynccontextmanager
 async def using_search_path(connection: Connection, path: str) -> AsyncIterator[None]:
-    """Inside a transaction: have names found by another ``search_path`` for a moment.
+    """Set ``search_path`` for the length of the block, inside a transaction; undo its changes.
 
-    ``default`` is the path that the role or the database has for the app: the one by which
-    names in ``invalidation.toml`` are meant.
+    ``default`` is the path that the role or the database sets for the app, by which names in
+    ``invalidation.toml`` are looked up.
     """
     savepoint = connection.transaction()
     await savepoint.start()
@@ -124,4 +122,4 @@ async def using_search_path(connection: Connection, path: str) -> AsyncIterator[
         await connection.execute(f"set local search_path = {path}")
         yield
     finally:
-        await savepoint.rollback()  # a released one would leave its search_path behind
+        await savepoint.rollback()  # releasing it would keep its search_path

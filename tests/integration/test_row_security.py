@@ -78,7 +78,7 @@ async def test_look_ups_that_row_level_security_would_filter_are_refused_at_inst
     await world.database.execute("alter table p force row level security")
     code, _, errors = await world.command("listener", "check", DATABASE_URL=url)
     assert code == 1
-    assert f"our functions belong to {owner}: row-level security of public.p" in errors
+    assert f"the trigger functions belong to {owner}: row-level security of public.p" in errors
     code, _, errors = await world.command("listener", "install", DATABASE_URL=url)
     assert code == 1
     assert f'alter role "{owner}" bypassrls (a superuser may)' in errors
