@@ -7,6 +7,7 @@ from typing import Final
 
 import asyncpg
 
+from listener.capture.log_actions import RECONNECT_USER
 from listener.leader.leadership import (
     MAX_ROWS_PER_READ,
     Batch,
@@ -128,6 +129,7 @@ class ChangeLog:
             USER_MAX_ROWS,
             list(self._rules.project_resources),
             MAX_ROWS_PER_READ + 1,
+            RECONNECT_USER,
             timeout=_BACKLOG_SECONDS,
         )
         return head["snapshot"], rows

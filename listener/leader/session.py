@@ -1,4 +1,4 @@
-"""The leader's lock: the LISTEN session that may take it, and the connection to work with."""
+"""A listener's sessions: one for LISTEN, one for the leader's lock, and one for its queries."""
 
 import asyncio
 import logging
@@ -17,22 +17,22 @@ from shared.runtime.lifecycle import FatalError
 _CHECK_SECONDS: Final = 1.0
 _WORK_SECONDS: Final = 60.0
 _NOTIFY_CHANNEL: Final = "cache_invalidate"
-_TRY_LEAD: Final = "select neverstale.try_lead()"
+_TRY_LOCK: Final = "select neverstale.try_lead()"
 LEADER_PID: Final = """\
 select pid from pg_locks
  where locktype = 'relation' and granted and mode = 'ExclusiveLock'
    and relation = to_regclass('neverstale.leader')
    and database = (select oid from pg_database where datname = current_database())"""
-# some settings are known to newer servers only
+# Some settings exist only in newer versions of PostgreSQL.
 _SET: Final = """\
 select count(set_config(name, wanted, false))
   from unnest($1::text[], $2::text[]) as given (name, wanted) join pg_settings using (name)"""
-_END_HOLDER: Final = (
+_END_LEADER: Final = (
     f"select pg_terminate_backend(pid) from ({LEADER_PID}) as holder where pid = $1"  # noqa: S608 constants alone
 )
 
-# What a database or a role may have for the app's sake would end a read of a long log again and
-# again, and the service. Set once connected: poolers refuse unknown start-up parameters.
+# A database or a role may have timeouts for the app that would cancel every read of a long log.
+# Set after connecting: poolers refuse unknown start-up parameters.
 _OWN_SETTINGS: Final = {
     "statement_timeout": "0",
     "transaction_timeout": "0",
@@ -43,7 +43,7 @@ _OWN_SETTINGS: Final = {
     "default_transaction_read_only": "off",
     "row_security": "off",  # an error where rows would be missing
 }
-# Bounds how long the server takes a dead leader for alive.
+# Limits how long the server considers a dead leader connected.
 _SESSION_SETTINGS: Final = {
     **_OWN_SETTINGS,
     "tcp_keepalives_idle": "5",
@@ -51,9 +51,9 @@ _SESSION_SETTINGS: Final = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
-# The plan of a read that is prepared while the log is short stays when it has grown: it must be
-# one by the index from the start. (Before PostgreSQL 18 a plan without a choice counts as so
-# dear that it would be compiled.)
+# A read that is prepared while the log is short keeps its plan when the log has grown: it must
+# use the index from the start. (Before PostgreSQL 18 disabling a plan adds so much to its cost
+# that it would be JIT-compiled.)
 _WORK_SETTINGS: Final = {**_OWN_SETTINGS, "enable_seqscan": "off", "jit": "off"}
 _POOLER: Final = (
     "DATABASE_URL leads through a pooler in transaction mode (a NOTIFY to our own LISTEN never "
@@ -71,15 +71,15 @@ log = logging.getLogger(__name__)
 class Session:
     """The LISTEN session, and a second one for the leader's lock.
 
-    A lock that a role without rights on our schema can't take (as it could an advisory lock)
-    lives in a transaction, inside which PostgreSQL delivers no notification. Losing either
-    session is losing the leader's lock.
+    The lock is a table lock, because any role could take an advisory lock. It lasts for a
+    transaction, inside which PostgreSQL delivers no notifications, hence the second session. If
+    either session is lost, so is the lock.
     """
 
     def __init__(self, connection: Connection, lock: Connection) -> None:
         self._connection = connection
         self._lock = lock
-        self._asking = asyncio.Lock()  # a connection answers one question at a time
+        self._asking = asyncio.Lock()  # a connection runs one query at a time
         self._locking = asyncio.Lock()
         self._leads = False
         self.lost = asyncio.Event()
@@ -98,39 +98,39 @@ class Session:
     async def try_lead(self) -> bool:
         """Take the leader's lock if it is free, until the session ends. Raises ``PgLost``.
 
-        Never waits in PostgreSQL's queue, where a standby that is frozen would be given the
-        lock before one that is well. The transaction that holds the lock has neither an xid nor
-        a snapshot, so it holds back no vacuum.
+        Never waits in PostgreSQL's queue, where a frozen standby could get the lock before a
+        healthy one. The transaction that holds the lock has neither an xid nor a snapshot, so
+        it holds back no vacuum.
         """
         async with telling_loss(), self._locking:
-            if not self._leads and await self._can_lead():
+            if not self._leads and await self._try_lock():
                 await self._lock.execute("begin", timeout=TIMEOUT_SECONDS)
-                self._leads = await self._can_lead()
-                # "select", as a simple query, ends the portal before it and so its snapshot
+                self._leads = await self._try_lock()
+                # "select", as a simple query, closes the previous portal and its snapshot
                 await self._lock.execute(
                     "select" if self._leads else "rollback", timeout=TIMEOUT_SECONDS
                 )
             return self._leads
 
-    async def _can_lead(self) -> bool:
-        return bool(await self._lock.fetchval(_TRY_LEAD, timeout=TIMEOUT_SECONDS))
+    async def _try_lock(self) -> bool:
+        return bool(await self._lock.fetchval(_TRY_LOCK, timeout=TIMEOUT_SECONDS))
 
     async def database(self) -> str:
-        """Which database of which cluster this is. Raises ``PgLost``."""
+        """Return an id of this database in this cluster. Raises ``PgLost``."""
         return str(await self._ask(DATABASE_ID_SQL))
 
     async def leader_pid(self) -> int | None:
-        """The session that holds the leader's lock. Raises ``PgLost``."""
+        """Return the pid of the session that holds the leader's lock. Raises ``PgLost``."""
         pid = await self._ask(LEADER_PID)
         return pid if isinstance(pid, int) else None
 
     async def end_leader(self, pid: int) -> bool:
-        """End the session that holds the leader's lock, if it still is *pid*.
+        """Terminate the session that holds the leader's lock, if that still is *pid*.
 
-        False: it was another's by then, or is of a role that this one may not end.
+        Return False if another session holds it by now, or this role may not terminate it.
         """
         try:
-            ended = await self._ask(_END_HOLDER, pid)
+            ended = await self._ask(_END_LEADER, pid)
         except FatalError:
             return False
         return bool(ended)
@@ -142,8 +142,9 @@ class Session:
             await self._lock.execute("select", timeout=TIMEOUT_SECONDS)
 
     async def raise_when_lost(self) -> None:
-        """Raise ``PgLost`` as soon as the session is gone, or does not answer (a frozen server
-        keeps TCP alive).
+        """Raise ``PgLost`` when a session ends or does not answer. Never returns.
+
+        A frozen server keeps TCP connections alive, so the sessions are queried each second.
         """
         while True:
             with suppress(TimeoutError):
@@ -153,9 +154,9 @@ class Session:
             await self.ping()
 
     async def verify_direct(self, other: Connection) -> None:
-        """Raise ``FatalError`` unless this really is a session.
+        """Raise ``FatalError`` if a pooler shares this session among clients.
 
-        A NOTIFY from another must arrive here.
+        A NOTIFY that *other* sends must arrive here.
         """
         channel = f"neverstale_probe_{secrets.token_hex(8)}"
         arrived = asyncio.Event()
@@ -169,8 +170,8 @@ class Session:
                 try:
                     await other.execute(f"notify {channel}")
                 except asyncpg.ProgramLimitExceededError as exc:
-                    # some session listens and never reads; polling finds what is logged
-                    log.warning("notifications can't be sent", extra={"reason": str(exc)})
+                    # A session that listens never reads. Polling finds the logged changes.
+                    log.warning("notification queue is full", extra={"reason": str(exc)})
                     return
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await arrived.wait()
@@ -180,9 +181,7 @@ class Session:
             raise FatalError(_POOLER) from exc
 
     async def configure(self) -> None:
-        """Set what bounds the time that the server takes a dead session for alive, and that
-        nothing else ends it. Raises ``PgLost``.
-        """
+        """Set keepalives, and disable timeouts that end sessions. Raises ``PgLost``."""
         async with telling_loss(), self._asking, self._locking:
             for connection in (self._connection, self._lock):
                 await _apply(connection, _SESSION_SETTINGS)
@@ -194,11 +193,11 @@ class Session:
 
 @asynccontextmanager
 async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
-    """A LISTEN session that was proved to be one, and a connection to work with.
+    """Open the verified LISTEN session with its lock session, and a connection for queries.
 
     Raises:
-        PgLost: PostgreSQL can't be reached.
-        FatalError: it can, but not as Neverstale needs it.
+        PgLost: PostgreSQL cannot be reached.
+        FatalError: the connection leads through a pooler, or PostgreSQL refuses it.
     """
     async with AsyncExitStack() as stack:
 
@@ -219,10 +218,10 @@ async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
 
 
 async def _apply(connection: Connection, settings: Mapping[str, str]) -> None:
-    """Set them for the session; those that an older server does not know are left out.
+    """Set the settings for the session, except those that an older server does not know.
 
-    First the path: a function that another role has put into a schema of the session's path
-    could fit a call of ours better than PostgreSQL's own, and would be preferred.
+    ``search_path`` comes first: a function that another role has created in a schema of the
+    path could match a call better than PostgreSQL's own, and would be preferred.
     """
     await connection.execute(f"set search_path = {SEARCH_PATH}")
     await connection.fetchval(

@@ -96,7 +96,7 @@ async def connect(url: str, name: str, **options: Any) -> Connection:
 
 @asynccontextmanager
 async def rolled_back_transaction(connection: Connection) -> AsyncIterator[None]:
-    """Open a transaction that is rolled back, with PostgreSQL's own names on its search path.
+    """Open a transaction that is rolled back; names are looked up in ``pg_catalog``.
 
     The path is set for the transaction alone: behind a pooler the session serves other clients.
     """

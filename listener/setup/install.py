@@ -215,8 +215,7 @@ async def print_sql(connection: Connection, config: Config, *, owner: str | None
     ]
     body = "\n\n".join(statements)
     reason = (
-        "-- Shorter than deadlock_timeout, so that no writer fails: after a lock timeout, run it"
-        " again."
+        "-- shorter than deadlock_timeout, so no writer fails: if it expires, run this again"
     )
     path = f"set local search_path = {SEARCH_PATH};"
     return f"begin;\n{path}\n{reason}\n{_SET_LOCK_TIMEOUT}\n\n{body}\n\ncommit;\n"
@@ -239,8 +238,8 @@ async def _in_one_transaction(
         return await _try_once(connection, work)
     except _BLOCKED as exc:
         raise InstallError(
-            f"a table was locked at each of {_MAX_ATTEMPTS} attempts, by a long transaction: "
-            "nothing was changed, try again"
+            f"a long transaction held a lock on a table during {_MAX_ATTEMPTS} attempts; "
+            "nothing was changed: try again"
         ) from exc
     except asyncpg.OutOfMemoryError as exc:
         locks = await connection.fetchval("show max_locks_per_transaction")

@@ -1,6 +1,6 @@
 -- What read.sql would have returned too much of, conflated.
 -- $1: the cursor's pg_snapshot as text.  $2, $3: the most rows that the log of a project, and of a user, can hold.
--- $4: the resources whose rows are projects themselves.  $5: the most rows to return.
+-- $4: the resources whose rows are projects themselves.  $5: the most rows to return.  $6: the action RECONNECT_USER.
 -- First the snapshot (it becomes the cursor), then, oldest first, the newest row of each project, user, resource, id and
 -- action; what is too long is as in read.sql. Of a project with more rows than its log holds only its RECONNECT, but for rows that name a user or are the
 -- project itself: nobody's revocation may be lost. Rows of a user with more than that user's log holds become one
@@ -41,7 +41,7 @@ with newest as materialized (
     union all
     select project_id, null, 'bulk_change', null, 'RECONNECT', at from heavy_projects
     union all
-    select null, user_id, 'bulk_change', null, 'RECONNECT_USER', max(at)
+    select null, user_id, 'bulk_change', null, $6::text, max(at)
       from judged where is_covered and user_id is not null group by user_id
 )
 select pg_current_snapshot()::text as snapshot, null as project_id, null as user_id, null as resource, null as id,
