@@ -52,13 +52,13 @@ class FunctionBodies:
         """
         if self.row.is_loose or not self.row.routing_columns:
             return ""
-        asked = " or ".join(
+        is_missing = " or ".join(
             f"has_column_privilege(tg_relid, {quote_literal(name)}, 'SELECT') is null"
             for name in self.row.routing_columns
         )
         return f"""\
   begin
-    if {asked} then
+    if {is_missing} then
       return null;
     end if;
   exception when undefined_column then

@@ -111,12 +111,12 @@ async def install(
     owner: str | None = None,
     clears_raw_notify: bool = False,
 ) -> Plan:
-    """Install what the config says, in one transaction. Triggers that are up to date are not
-    touched.
+    """Install what the config says, in one transaction.
 
-    The trigger functions are given to the role *owner*, which is created if it does not exist.
-    None: they keep their owner, at the first install the role that installs. With
-    *clears_raw_notify* the database forgets that other producers have sent NOTIFYs.
+    Triggers that are up to date are not touched. The trigger functions are given to the role
+    *owner*, which is created if it does not exist. None: they keep their owner, at the first
+    install the role that installs. With *clears_raw_notify* the database forgets that other
+    producers have sent NOTIFYs.
 
     Raises:
         ConfigError: a watched table or an expression does not exist, or its ids are not of the

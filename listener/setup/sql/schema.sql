@@ -137,7 +137,7 @@ begin
 end
 $neverstale$;
 
--- If the database enables row-level security for each new table, it would refuse what our functions write.
+-- If the database enables row-level security for each new table, it would refuse what the functions here write.
 do $neverstale$
 declare
   secured regclass;
