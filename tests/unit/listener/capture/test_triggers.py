@@ -19,7 +19,7 @@ from listener.capture.expressions import (
     quote_literal,
 )
 from listener.capture.logged_rows import CaptureLimits, Parent
-from listener.capture.triggers import LOG_BYTES, plan_triggers
+from listener.capture.triggers import LOG_BYTES, TriggerName, plan_triggers
 from listener.capture.watches import (
     MAX_RESOURCE_BYTES,
     Watch,
@@ -166,6 +166,17 @@ def test_a_text_that_is_nothing_but_a_column_is_found(text: str, column: str | N
     assert plain_column(text, TASKS) == column
     value = f"{quote_identifier(column)}::text" if column else f"left(({text})::text, 513)"
     assert expression_sql(text, TASKS) == f'{value} collate "C"'
+
+
+def test_a_table_with_a_name_like_sql_is_named_exactly() -> None:
+    table = replace(TASKS, name='x as\n"p%s {owner}')
+    watch = Watch("x", "x", id="id", project="project_id", user=None)
+    for trigger in plan_triggers(watch, table, CAPTURE):
+        assert trigger.source.startswith("\n#variable_conflict")
+        assert f"after insert on {table.sql}" in trigger.sql or "insert" not in trigger.name
+        name = TriggerName(trigger.table.sql, trigger.name)
+        assert name.drop_statement == f'drop trigger "{trigger.name}" on {table.sql};'
+        assert str(name) in name.drop_statement
 
 
 def test_a_functions_source_is_what_is_between_its_quotes() -> None:
