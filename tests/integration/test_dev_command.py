@@ -14,8 +14,8 @@ import asyncpg
 import pytest
 
 from deploy.dev.servers import free_port
-from tests.integration.conftest import Servers
 from tests.support.commands import run, running
+from tests.support.servers import Servers
 
 ROOT: Final = Path(__file__).parents[2]
 SCHEMA: Final = """
