@@ -295,7 +295,7 @@ def parse_disconnect(text: bytes) -> str | None:
         return None
 
 
-def membership_change_of(frame: bytes) -> tuple[str, bool] | None:
+def access_change_of(frame: bytes) -> tuple[str, bool] | None:
     """The project that a frame of a user's own channel names, and whether that user may have
     got or lost it; None: it names none, or is no such frame.
     """

@@ -6,7 +6,7 @@ from gateway.access import access_cache as module
 from gateway.access.access_cache import AccessCache
 from shared.protocol.messages import (
     Recheck,
-    membership_change_of,
+    access_change_of,
     parse_recheck,
     recheck_message,
 )
@@ -170,4 +170,4 @@ OWN = (
 def test_a_users_own_frame_names_a_project(
     frame: bytes, named: tuple[str, bool] | None
 ) -> None:
-    assert membership_change_of(frame) == named
+    assert access_change_of(frame) == named
