@@ -1,4 +1,4 @@
-"""What the listener is told by its environment."""
+"""The listener's settings."""
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ class ListenerSettings(Settings):
         description="install: above this size of the change log, triggers stop logging",
     )
     raw_notify: bool = Field(
-        default=True, description="take the NOTIFYs of other producers; false: ignore them"
+        default=True, description="accept NOTIFYs of other producers; false: ignore them"
     )
     health_port: Port = Field(
         8081, description="/healthz, /readyz (leader or standby) and /metrics"

@@ -7,9 +7,9 @@ import pytest
 
 from listener.leader.completeness import (
     CaptureState,
+    apply_capture,
     decide_liveness,
     needs_barrier,
-    weigh_capture,
 )
 from listener.leader.leader_state import (
     MAX_ROWS_PER_READ,
@@ -23,7 +23,7 @@ from listener.leader.leader_state import (
 from listener.leader.log_row import LogRow
 from listener.leader.publication import Reset
 from listener.leader.raw_notify import Malformed, parse_notification
-from listener.leader.read_schedule import ReadSchedule, WakeUpHolder, WakeUpWatch, rest_after
+from listener.leader.read_schedule import ReadSchedule, WakeUpHolder, WakeUpWatch, pause_after
 from listener.leader.reset_throttle import ResetThrottle
 from listener.leader.takeover import LeaderWatch, OwnerWatch
 from shared.config.access_rules import AccessRules
@@ -82,15 +82,15 @@ def test_a_raw_notification_is_a_row(changes: dict[str, Any], expected: LogRow) 
         ({"timestamp": "yesterday"}, "timestamp must be ISO 8601"),
         ({"timestamp": 7}, "timestamp must be ISO 8601"),
         ({"timestamp": "0001-01-01T00:00:00+14:00"}, "timestamp must be ISO 8601"),
-        ({"id": "a\0b"}, "id has a NUL, which PostgreSQL takes in no text"),
+        ({"id": "a\0b"}, "id contains a NUL character, which PostgreSQL cannot store"),
     ],
 )
-def test_a_malformed_notification_says_why(changes: dict[str, Any], reason: str) -> None:
+def test_a_malformed_notification_has_a_reason(changes: dict[str, Any], reason: str) -> None:
     assert notification(**changes) == Malformed(reason)
 
 
 @pytest.mark.parametrize("payload", ["", "x", "[]", "7"])
-def test_a_payload_that_is_no_object_is_malformed(payload: str) -> None:
+def test_a_payload_that_is_not_an_object_is_malformed(payload: str) -> None:
     assert isinstance(parse_notification(payload, RULES), Malformed)
 
 
@@ -104,7 +104,7 @@ STATE = {
 }
 
 
-def test_a_leader_goes_on_from_the_stored_place() -> None:
+def test_a_leader_resumes_from_the_stored_state() -> None:
     assert decide_adoption(
         STATE, redis_identity="run.repl", raw_notify_lost=False
     ) == LeaderState("g", CURSOR, "run.repl", "truncate")
@@ -123,7 +123,7 @@ def test_a_leader_goes_on_from_the_stored_place() -> None:
     ],
     ids=["none", "no generation", "no cursor", "bad cursor", "older Redis", "raw lost"],
 )
-def test_a_leader_that_can_prove_nothing_resets(
+def test_a_leader_resets_when_completeness_is_not_provable(
     state: dict[str, str], identity: str, lost: bool, reason: str
 ) -> None:
     decided = decide_adoption(state, redis_identity=identity, raw_notify_lost=lost)
@@ -131,7 +131,7 @@ def test_a_leader_that_can_prove_nothing_resets(
     assert decided.reason == reason
 
 
-def test_a_log_cursor_is_read_back() -> None:
+def test_a_snapshot_cursor_is_read_back() -> None:
     assert parse_snapshot_cursor(CURSOR.to_json()) == CURSOR
 
 
@@ -139,7 +139,7 @@ def batch(*rows: LogRow, cursor: SnapshotCursor = CURSOR, ahead: bool = False) -
     return Batch(cursor, cursor_ahead=ahead, rows=rows, oldest_age=0.0)
 
 
-def test_a_read_of_the_same_log_is_told_row_by_row() -> None:
+def test_a_read_of_the_same_log_is_published_row_by_row() -> None:
     assert decide_batch(CURSOR, batch(*[row()] * MAX_ROWS_PER_READ)) is None
 
 
@@ -152,88 +152,90 @@ def test_a_read_of_the_same_log_is_told_row_by_row() -> None:
     ],
     ids=["another log", "cursor ahead", "too many"],
 )
-def test_a_read_that_proves_nothing_is_a_reset(read: Batch, reason: str) -> None:
+def test_a_read_that_may_be_incomplete_is_a_reset(read: Batch, reason: str) -> None:
     assert decide_batch(CURSOR, read) == Reset(cast(Reason, reason))
 
 
-def test_reads_follow_a_wake_up_ever_slower_and_start_anew_with_each_find() -> None:
+def test_the_poll_interval_doubles_after_a_wake_up_and_after_each_read_that_found_rows() -> (
+    None
+):
     schedule = ReadSchedule()
     assert schedule.next_wait(found=False) == 0.25
-    schedule.woken()
+    schedule.wake()
     waits = [schedule.next_wait(found=False) for _ in range(9)]
     assert waits == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.25]
     assert schedule.next_wait(found=True) == 0.002
     assert schedule.next_wait(found=False) == 0.004
 
 
-def test_a_leader_that_nobody_can_wake_reads_every_10_ms() -> None:
+def test_a_leader_polls_every_10_ms_while_the_wake_up_lock_is_kept() -> None:
     schedule = ReadSchedule(is_unwoken=True)
     assert [schedule.next_wait(found=False) for _ in range(2)] == [0.01, 0.01]
-    schedule.woken()
+    schedule.wake()
     assert [schedule.next_wait(found=False) for _ in range(4)] == [0.002, 0.004, 0.008, 0.01]
 
 
-def test_rows_that_no_wake_up_announced_are_looked_for_every_10_ms_for_5_seconds() -> None:
+def test_after_rows_without_a_wake_up_the_leader_polls_every_10_ms_for_5_seconds() -> None:
     schedule = ReadSchedule()
     assert schedule.next_wait(found=False) == 0.25
     waits = [schedule.next_wait(found=number in (0, 50)) for number in range(600)]
     assert max(waits[:549]) == 0.01
     assert waits[549:] == [0.25] * 51
     schedule.next_wait(found=True)
-    schedule.woken()
+    schedule.wake()
     assert [schedule.next_wait(found=False) for _ in range(8)][-1] == 0.25
 
 
-def test_who_has_the_wake_up_lock_at_two_looks_keeps_it_and_is_named_once() -> None:
+def test_a_session_that_holds_the_wake_up_lock_at_two_checks_is_reported_once() -> None:
     writer, keeper = WakeUpHolder(1, "app", "9:00"), WakeUpHolder(2, "stranger", "8:00")
     watch = WakeUpWatch()
-    assert watch.look(frozenset({writer, keeper})) == set()
-    assert watch.look(frozenset({keeper})) == {keeper}
-    assert watch.look(frozenset({keeper, writer})) == set()
+    assert watch.check(frozenset({writer, keeper})) == set()
+    assert watch.check(frozenset({keeper})) == {keeper}
+    assert watch.check(frozenset({keeper, writer})) == set()
     assert watch.keeping == {keeper}
-    # a process id that was given to another session
-    assert watch.look(frozenset({WakeUpHolder(2, "app", "9:01")})) == set()
+    # the process id belongs to another session now
+    assert watch.check(frozenset({WakeUpHolder(2, "app", "9:01")})) == set()
     assert watch.keeping == set()
 
 
-def test_a_busy_log_is_left_alone_for_a_moment_and_never_for_long() -> None:
-    assert rest_after(0) == 0.0
-    assert rest_after(4) == 0.001
-    assert rest_after(40) == rest_after(MAX_ROWS_PER_READ) == 0.01
+def test_the_pause_after_a_read_grows_with_its_rows_up_to_10_ms() -> None:
+    assert pause_after(0) == 0.0
+    assert pause_after(4) == 0.001
+    assert pause_after(40) == pause_after(MAX_ROWS_PER_READ) == 0.01
 
 
-def test_wake_ups_in_vain_have_to_wait_until_something_is_found_or_none_comes() -> None:
-    def rest(rows: int = 0, *, woken: bool = True) -> float:
+def test_empty_wake_ups_are_delayed_until_a_read_finds_rows_or_none_comes() -> None:
+    def pause(rows: int = 0, *, woken: bool = True) -> float:
         if woken:
-            schedule.woken()
-        return schedule.rest(rows)
+            schedule.wake()
+        return schedule.pause(rows)
 
     schedule = ReadSchedule()
-    assert [rest() for _ in range(20)] == [0.0] * 20
-    assert [rest(), rest(), rest(1)] == [0.01, 0.01, 0.00025]
-    assert [rest() for _ in range(21)][-2:] == [0.0, 0.01]
-    assert [rest(woken=False), rest()] == [0.0, 0.0]
+    assert [pause() for _ in range(20)] == [0.0] * 20
+    assert [pause(), pause(), pause(1)] == [0.01, 0.01, 0.00025]
+    assert [pause() for _ in range(21)][-2:] == [0.0, 0.01]
+    assert [pause(woken=False), pause()] == [0.0, 0.0]
 
 
-def test_a_cause_that_persists_resets_ever_more_rarely() -> None:
-    pace, at = ResetThrottle(), 100.0
+def test_a_persistent_cause_resets_less_and_less_often() -> None:
+    throttle, at = ResetThrottle(), 100.0
     times: list[float] = []
     while len(times) < 8:
-        if pace.is_due(at):
-            pace.note(at)
+        if throttle.is_due(at):
+            throttle.record(at)
             times.append(at - 100)
         at += 0.5
     assert times == [0, 1, 3, 7, 15, 31, 61, 91]
-    assert not pace.is_due(times[-1] + 100 + 29)
-    pace.note(at + 62)
-    assert pace.is_due(at + 63), "it had ended: the next is the first again"
+    assert not throttle.is_due(times[-1] + 100 + 29)
+    throttle.record(at + 62)
+    assert throttle.is_due(at + 63), "the cause had ended: the next reset is its first"
 
 
 HERE = LeaderState("g", CURSOR, "run.repl", "gap")
 
 
 def liveness(
-    place: LeaderState, *, skipping: bool, noted: bool = False, oldest: int = 5
+    state: LeaderState, *, skipping: bool, noted: bool = False, oldest: int = 5
 ) -> LeaderState | Reset:
     read = Batch(
         CURSOR,
@@ -244,13 +246,15 @@ def liveness(
         has_skipped=noted,
         oldest_xid=oldest,
     )
-    judged = decide_liveness(place, read)
+    judged = decide_liveness(state, read)
     if isinstance(judged, LeaderState) and needs_barrier(judged, read):
         return replace(judged, barrier=9)
     return judged
 
 
-def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() -> None:
+def test_skipped_changes_are_reset_once_every_transaction_that_may_have_skipped_has_ended() -> (
+    None
+):
     assert liveness(HERE, skipping=False) == HERE
     full = liveness(HERE, skipping=True)
     assert full == replace(HERE, live=False)
@@ -260,11 +264,13 @@ def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() ->
     assert waiting == replace(full, barrier=9)
     assert isinstance(waiting, LeaderState)
     assert liveness(waiting, skipping=False, oldest=8) == waiting
-    assert liveness(waiting, skipping=True) == full, "a barrier is void once more is skipped"
+    assert liveness(waiting, skipping=True) == full, (
+        "a barrier is void once more changes are skipped"
+    )
     assert liveness(waiting, skipping=False, oldest=9) == Reset("log_full")
 
 
-def test_what_was_noted_in_the_database_outlives_the_state_in_redis() -> None:
+def test_a_skip_that_was_noted_in_the_database_survives_the_state_in_redis() -> None:
     fresh = liveness(HERE, skipping=False, noted=True)
     assert fresh == replace(HERE, live=False, barrier=9)
     assert isinstance(fresh, LeaderState)
@@ -272,7 +278,7 @@ def test_what_was_noted_in_the_database_outlives_the_state_in_redis() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capture", "lacks_members", "weighed"),
+    ("capture", "lacks_members", "expected"),
     [
         (CaptureState("f"), False, (False, False)),
         (CaptureState("f", is_new=True), False, (False, False)),
@@ -282,19 +288,27 @@ def test_what_was_noted_in_the_database_outlives_the_state_in_redis() -> None:
         (CaptureState("g"), False, (False, True)),
         (CaptureState("f"), True, (True, False)),
     ],
-    ids=["whole", "first look", "differs", "changed, differs", "changed", "settled", "members"],
+    ids=[
+        "whole",
+        "first check",
+        "differs",
+        "changed, differs",
+        "changed",
+        "settled",
+        "members",
+    ],
 )
-def test_triggers_that_were_changed_are_like_a_log_that_was_skipped(
-    capture: CaptureState, *, lacks_members: bool, weighed: tuple[bool, bool]
+def test_changed_triggers_count_as_a_skipped_log(
+    capture: CaptureState, *, lacks_members: bool, expected: tuple[bool, bool]
 ) -> None:
-    place = replace(HERE, capture="f")
-    read = weigh_capture(batch(), place, capture, lacks_members=lacks_members)
-    assert (read.is_skipping, read.has_skipped) == weighed
+    state = replace(HERE, capture="f")
+    read = apply_capture(batch(), state, capture, lacks_members=lacks_members)
+    assert (read.is_skipping, read.has_skipped) == expected
     installed = batch(cursor=SnapshotCursor("another", "10:20:"))
-    assert weigh_capture(installed, place, capture, lacks_members=True) == installed
+    assert apply_capture(installed, state, capture, lacks_members=True) == installed
 
 
-def test_a_successor_is_not_live_where_the_state_is_not() -> None:
+def test_a_successor_of_a_leader_that_was_not_live_is_not_live() -> None:
     state = {**STATE, "live": "0"}
     adopted = decide_adoption(state, redis_identity="run.repl", raw_notify_lost=False)
     assert adopted == LeaderState("g", CURSOR, "run.repl", "truncate", live=False)
@@ -303,10 +317,10 @@ def test_a_successor_is_not_live_where_the_state_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("looks", "dies_at"),
+    ("reads", "dies_at"),
     [
         ([(at, 7, "same") for at in range(10)], 5),
-        ([(at, 7, f"sign {at}") for at in range(10)], None),
+        ([(at, 7, f"heartbeat {at}") for at in range(10)], None),
         ([(at, 7, "old" if at < 3 else "new") for at in range(10)], 8),
         ([(at, 7 if at < 3 else 8, "same") for at in range(10)], 8),
         ([(at, 7, "same") for at in (0, 1, 2, 6, 7, 8, 9, 10, 11)], 11),
@@ -320,31 +334,44 @@ def test_a_successor_is_not_live_where_the_state_is_not() -> None:
             8,
         ),
     ],
-    ids=["silent", "alive", "alive, then silent", "new holder", "long unseen", "not readable"],
+    ids=[
+        "silent",
+        "alive",
+        "alive, then silent",
+        "new holder",
+        "not read for long",
+        "not readable",
+    ],
 )
-def test_a_standby_ends_a_leader_that_shows_no_sign_for_five_seconds_that_it_saw(
-    looks: list[tuple[int, int | None, str]], dies_at: int | None
+def test_a_standby_ends_a_leader_after_five_observed_seconds_without_a_heartbeat(
+    reads: list[tuple[int, int | None, str]], dies_at: int | None
 ) -> None:
     watch = LeaderWatch()
     dead = []
-    for at, holder, sign in looks:
+    for at, holder, heartbeat in reads:
         if holder is None:
-            watch.start_anew()
-        elif watch.is_dead(holder=holder, sign=sign, now=100.0 + at):
+            watch.restart()
+        elif watch.is_dead(holder=holder, heartbeat=heartbeat, now=100.0 + at):
             dead.append(at)
     assert (dead[0] if dead else None) == dies_at
 
 
-def test_a_standby_gives_a_leader_that_waits_for_another_databases_as_long_again() -> None:
+def test_a_standby_is_more_patient_with_a_leader_that_waits_for_another_database() -> None:
     watch = LeaderWatch()
-    alive = [watch.is_dead(holder=1, sign=f"b.{at}", now=at, waits=True) for at in range(30)]
-    assert not any(alive), "the other database's leader is alive: ours must wait"
-    dead = [watch.is_dead(holder=1, sign="b.29", now=at, waits=True) for at in range(30, 46)]
+    alive = [
+        watch.is_dead(holder=1, heartbeat=f"b.{at}", now=at, is_waiting=True)
+        for at in range(30)
+    ]
+    assert not any(alive), "the other database's leader is alive"
+    dead = [
+        watch.is_dead(holder=1, heartbeat="b.29", now=at, is_waiting=True)
+        for at in range(30, 46)
+    ]
     assert dead.index(True) == 14, "5 s after the 10 s that it must wait"
 
 
 @pytest.mark.parametrize(
-    ("looks", "expected"),
+    ("reads", "expected"),
     [
         ([(0.0, {})], [False]),
         ([(0.0, {"database": "mine", "alive": "a.1"})], [False]),
@@ -360,13 +387,13 @@ def test_a_standby_gives_a_leader_that_waits_for_another_databases_as_long_again
     ],
     ids=["nothing is stored", "ours", "dead", "alive", "restored to ours"],
 )
-def test_a_leader_waits_while_that_of_another_database_is_alive(
-    looks: list[tuple[float, dict[str, str]]], expected: list[bool]
+def test_a_leader_waits_while_another_databases_leader_is_alive(
+    reads: list[tuple[float, dict[str, str]]], expected: list[bool]
 ) -> None:
     owner = OwnerWatch()
-    waits = [owner.must_wait(state, database="mine", now=now) for now, state in looks]
-    assert waits == expected
+    is_waiting = [owner.must_wait(state, database="mine", now=now) for now, state in reads]
+    assert is_waiting == expected
 
 
-def test_a_cursor_names_its_database_whatever_starts_and_logs_follow() -> None:
+def test_a_cursor_names_its_database_across_restarts_and_logs() -> None:
     assert SnapshotCursor("7.16384.99.1.5.uuid", "1:1:").database == "7.16384"
