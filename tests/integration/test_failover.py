@@ -19,7 +19,7 @@ from tests.integration.processes import (
     token,
 )
 
-_SAVE_LUA = (ROOT / "listener" / "lua" / "save.lua").read_text()
+_SAVE_LUA = (ROOT / "listener" / "leader" / "lua" / "save.lua").read_text()
 TASK = "7a500000-0000-4000-8000-000000000001"
 
 
