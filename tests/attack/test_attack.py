@@ -1,7 +1,7 @@
-"""The short form of ``make attack``: one attack of each kind, and nobody beside it notices.
+"""The short form of ``make attack``: one attack of each kind must not affect the victim.
 
-Nothing is said of speed here. What must hold: nothing is lost, logins succeed, memory is
-bounded, no process ends, and the victim's events go on.
+Latency is not judged here. Nothing may be lost, logins must succeed, memory must stay bounded,
+no process may exit, and the victim must still receive its events.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ import pytest
 from tests.attack.catalog import ATTACKS
 from tests.attack.measurement import Outcome, play, play_on
 from tests.attack.scene import build_scene
-from tests.integration.conftest import make_world, running_servers
+from tests.support.servers import running_servers
+from tests.support.world import make_world
 
 SECONDS: Final = 1.5
 BASELINE_SECONDS: Final = 0.2
@@ -27,10 +28,10 @@ TOGETHER: Final = (
     "huge_values",
     "wrong_type",
 )
-APART: Final = ("held_locks", "idle_connections")  # these need a stack of their own
+APART: Final = ("held_locks", "idle_connections")  # these need a new stack each
 
 
-async def test_nobody_beside_attackers_notices() -> None:
+async def test_attacks_on_one_stack_do_not_affect_the_victim() -> None:
     outcomes = [Outcome(name, ATTACKS[name].who) for name in TOGETHER]
     with running_servers() as servers:
         async with make_world(servers) as world:
@@ -47,7 +48,7 @@ async def test_nobody_beside_attackers_notices() -> None:
 
 
 @pytest.mark.parametrize("name", APART)
-async def test_nobody_beside_an_attacker_notices(name: str) -> None:
+async def test_an_attack_on_its_own_stack_does_not_affect_the_victim(name: str) -> None:
     with running_servers() as servers:
         outcome = await play(
             ATTACKS[name], servers, seconds=SECONDS, baseline_seconds=BASELINE_SECONDS

@@ -1,10 +1,10 @@
 """A few fixed races; ``make races`` runs a thousand."""
 
-from tests.chaos.background import background
 from tests.chaos.race import plan_race
 from tests.chaos.races import play_wave
 from tests.chaos.stack import running_stack
 from tests.chaos.timeline import Timeline
+from tests.support.background import background
 
 
 def test_a_seed_decides_the_steps() -> None:
@@ -13,7 +13,7 @@ def test_a_seed_decides_the_steps() -> None:
     assert {"add", "remove", "give", "take", "delete", "create", "connect"} <= told
 
 
-async def test_who_loses_a_project_hears_no_more_of_it() -> None:
+async def test_a_user_who_loses_a_project_receives_no_more_events() -> None:
     async with (
         background() as links,
         running_stack(Timeline(), links) as stack,

@@ -1,7 +1,7 @@
-"""``make bench-recovery``: what a failure costs clients: resets, and time.
+"""``make bench-recovery``: what a failure costs clients, in resets and time.
 
-Each scenario has a database, servers, listeners and gateways of its own, and clients that come
-back with their cursors. Prints tables; nothing is asserted.
+Each scenario has its own database, servers, listeners and gateways, and clients that resume
+with their cursors. It prints tables and asserts nothing.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tests.integration.conftest import World
 from tests.load.bench import fresh_world
 from tests.load.precision import hot_row, leader_killed, page_loads, redis_lost, rolling_restart
 from tests.load.times import (
@@ -21,6 +20,7 @@ from tests.load.times import (
     resume_storm,
     revocation_times,
 )
+from tests.support.world import World
 
 SCENARIOS: Final[dict[str, Callable[[World], Awaitable[str]]]] = {
     function.__name__.replace("_", "-"): function
@@ -46,7 +46,7 @@ async def play(scenario: Callable[[World], Awaitable[str]]) -> str:
 
 
 def main() -> int:
-    """Play the scenarios and print the table."""
+    """Run the scenarios and print the table."""
     parser = argparse.ArgumentParser(prog="make bench-recovery", description=__doc__)
     parser.add_argument("only", nargs="*", choices=[*SCENARIOS, []], help="default: all")
     names = parser.parse_args().only or list(SCENARIOS)
