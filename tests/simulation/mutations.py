@@ -115,7 +115,7 @@ if cause.reason == "log_full":
         "Redis's identity is not compared on taking over",
         "not generation or cursor is None or stored_in != redis_identity",
         "not generation or cursor is None",
-        (SIMULATION, "tests/unit/listener/leader/test_leadership.py"),
+        (SIMULATION, "tests/unit/listener/leader/test_leader_state.py"),
     ),
     Mutant(
         "Redis's identity is not compared with the ticks",
