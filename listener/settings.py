@@ -20,7 +20,7 @@ class ListenerSettings(CommandSettings, Settings):
     """Settings of a listener that runs."""
 
     raw_notify: bool = Field(
-        default=True, description="take the NOTIFYs of other producers; false: ignore them"
+        default=True, description="accept NOTIFYs of other producers; false: ignore them"
     )
     health_port: Port = Field(
         8081, description="/healthz, /readyz (leader or standby) and /metrics"

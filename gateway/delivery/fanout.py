@@ -29,8 +29,8 @@ from shared.protocol.messages import (
     Reason,
     Recheck,
     Tick,
+    access_change_of,
     cursor_of,
-    membership_change_of,
 )
 from shared.protocol.replay import Loaded, Since
 
@@ -248,7 +248,7 @@ class Fanout:
         for name, payload in messages:
             channel = self._channels.get(name)
             if channel is not None and channel.kind == "user":
-                named = membership_change_of(payload)
+                named = access_change_of(payload)
                 if named is not None:
                     rechecks[Recheck(named[0], channel.id)] = None
         return list(rechecks)
@@ -383,6 +383,6 @@ def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:
     """
     if not connection.is_v1:
         for payload in payloads:
-            named = membership_change_of(payload)
+            named = access_change_of(payload)
             if named is not None and named[1]:
                 connection.tell_access_changed(named[0])

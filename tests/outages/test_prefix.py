@@ -24,4 +24,4 @@ async def test_the_place_of_a_database_without_listeners_is_free(world: World) -
             await assert_flows(other, client)
         late = await world.listener(role=None)
         await late.ready(world.http, status=503, role="leader", prefix_taken=True)
-        assert not third.logged("the leader shows no sign of life")
+        assert not third.logged("the leader sends no heartbeat")

@@ -64,11 +64,13 @@ async def test_a_malformed_notify_is_logged_counted_and_skipped(world: World) ->
             await notify(world, payload)
         await assert_flows(world, client)
     lines = (
-        {"count": 1, "reason": "the payload is no JSON"},
+        {"count": 1, "reason": "the payload is not JSON"},
         {"count": 2, "reason": "project_id is missing"},
     )
     for fields in lines:
-        await eventually(partial(listener.logged, "notifications skipped", **fields), "logged")
+        await eventually(
+            partial(listener.logged, "malformed notifications skipped", **fields), "logged"
+        )
     async with world.http.get(f"{listener.url}/metrics") as response:
         assert "neverstale_notify_malformed_total 3.0" in await response.text()
 
