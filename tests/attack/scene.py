@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from deploy.dev.servers import free_port
-from listener.setup.install import Config, install
-from shared.config.config_file import read_config
 from tests.attack.peer import Target
 from tests.support.documented import documented_grants
 from tests.support.processes import ROOT, Part
-from tests.support.world import World
+from tests.support.world import World, install_config
 
 PROJECTS: Final = 100  # as many as a socket may subscribe to
 ATTACKER: Final = "00000bad-0000-4000-8000-000000000003"
@@ -96,8 +94,7 @@ async def build_scene(
         "DRAIN_SECONDS": "0",
         **settings,
     }
-    document = read_config(config)
-    await install(world.database, Config.parse(document, log_max_bytes=2**30))
+    await install_config(world.database, config)
     await world.database.execute(documented_grants(_LISTENER, _GATEWAY))
     listener, url = _as_role(world, _LISTENER), _as_role(world, _GATEWAY)
     async with asyncio.TaskGroup() as tasks:  # a gateway is ready once a listener leads

@@ -18,10 +18,11 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from tests.load.accounting import Microseconds
 from tests.load.client import Findings, Plan, Reading, run_client
-from tests.load.stack import SECRET, MeasuredStack, StackFailed
+from tests.load.stack import MeasuredStack, StackFailed
 from tests.load.subscriber import Assignment
 from tests.load.wire import row_id, uuid_of
 from tests.support.machine import cpu_seconds, own_cpu_seconds, resident_kib
+from tests.support.processes import SECRET
 
 WRITERS: Final = 16
 FIRST_SOCKETS: Final = (

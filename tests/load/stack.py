@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import asyncpg
 
-from deploy.dev.servers import PostgresServer, ValkeyServer, die_with_parent, free_port
+from deploy.dev.servers import PostgresServer, ValkeyServer, free_port
+from tests.support.processes import ROOT, SECRET, start_logged
 
-ROOT: Final = Path(__file__).parents[2]
-SECRET: Final = "the secret of a load test's tokens"
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 
@@ -134,14 +133,8 @@ def _start(
     port_setting: str,
 ) -> MeasuredProcess:
     port, log = free_port(), folder / f"{name}.log"
-    output: IO[bytes] = stack.enter_context(log.open("wb"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        cwd=ROOT,
-        env={**environment, port_setting: str(port)},
-        stdout=output,
-        stderr=output,
-        preexec_fn=die_with_parent,
+    process = start_logged(
+        module, log=log, environment={**environment, port_setting: str(port)}
     )
     stack.callback(_stop, process)
     return MeasuredProcess(name, port, process, log)

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import asyncpg
@@ -95,6 +96,11 @@ class World:
         self.database = await asyncpg.connect(self.database_url)
 
 
+async def install_config(database: Database, path: Path) -> None:
+    """Install the triggers of a config file, as ``listener install`` does."""
+    await install(database, Config.parse(read_config(path), log_max_bytes=2**30))
+
+
 @asynccontextmanager
 async def make_world(servers: Servers) -> AsyncIterator[World]:
     """Yield a new world. At its end all parts are stopped and their logs are checked."""
@@ -106,8 +112,7 @@ async def make_world(servers: Servers) -> AsyncIterator[World]:
     database = await asyncpg.connect(url)
     for script in ("schema.sql", "data.sql"):
         await database.execute((ROOT / "demo" / script).read_text())
-    document = read_config(ROOT / "invalidation.toml")
-    await install(database, Config.parse(document, log_max_bytes=2**30))
+    await install_config(database, ROOT / "invalidation.toml")
     async with aiohttp.ClientSession() as http:
         world = World(
             servers,
