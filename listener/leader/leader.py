@@ -89,8 +89,7 @@ class Leader:
         if self._notifications.takes_raw and await self._log.raw_notify_seen():
             # Raw NOTIFYs sent between two leaders are lost. The reset covers those in the
             # buffer too.
-            self._notifications.losses += 1
-            self._notifications.raw.clear()
+            self._notifications.lose_raw()
         backoff = Backoff(cap=REDIS_RETRY_SECONDS)
         while True:
             try:
@@ -272,29 +271,12 @@ class Leader:
         if self._notifications.woken.is_set():
             self._notifications.woken.clear()
             self._schedule.wake()
-        await self._log_raw_changes()
+        await self._notifications.log_raw(self._log)
         now = asyncio.get_running_loop().time()
         if self._notifications.raw_lost and self._raw_resets.is_due(now):
             self._raw_resets.record(now)
             return Reset("notify_reconnect", state.live)
         return state
-
-    async def _log_raw_changes(self) -> None:
-        """Write the changes of raw NOTIFYs to the change log, to be read like all others."""
-        rows = self._notifications.raw.take()
-        if not rows:
-            return
-        try:
-            await self._log.write(rows)
-        except BadValue as exc:  # the database's encoding lacks a character
-            self._notifications.losses += 1
-            log.warning(
-                "notifications could not be written to the change log",
-                extra={"reason": str(exc)},
-            )
-        except BaseException:  # cancelled or not: whether they were written is unknown
-            self._notifications.losses += 1
-            raise
 
     async def _reset(self, cause: Reset) -> LeaderState:
         """Start a new generation, which resets every client; at most once a second."""

@@ -5,6 +5,7 @@ import logging
 
 from prometheus_client import CollectorRegistry, Counter
 
+from listener.leader.change_log import BadValue, ChangeLog
 from listener.leader.publication import PublicationRules
 from listener.leader.raw_changes import RawChanges
 from listener.leader.raw_notify import Malformed, parse_notification
@@ -67,6 +68,28 @@ class Notifications:
         if not self.raw.add(parsed):
             self.losses += 1
         self.woken.set()
+
+    def lose_raw(self) -> None:
+        """Count a loss, and drop what its reset covers anyway."""
+        self.losses += 1
+        self.raw.clear()
+
+    async def log_raw(self, change_log: ChangeLog) -> None:
+        """Write the changes of raw NOTIFYs to the change log, to be read like all others."""
+        rows = self.raw.take()
+        if not rows:
+            return
+        try:
+            await change_log.write(rows)
+        except BadValue as exc:  # the database's encoding lacks a character
+            self.losses += 1
+            log.warning(
+                "notifications could not be written to the change log",
+                extra={"reason": str(exc)},
+            )
+        except BaseException:  # cancelled or not: whether they were written is unknown
+            self.losses += 1
+            raise
 
     def log_due(self) -> None:
         """Log the malformed payloads since the last line, if it is time for another."""

@@ -231,6 +231,17 @@ steps: list[_Step] = [*publication.users.items(), *publication.projects.items()]
 """,
     ),
     Mutant(
+        "an event that may change its user's access is not marked",
+        """\
+access = recipients.changes_access(named, action)
+drafts.add("user", user_id, row, project_id, action, access=access)
+""",
+        """\
+drafts.add("user", user_id, row, project_id, action, access=False)
+""",
+        ("tests/unit/listener/leader/test_publication.py", SIMULATION),
+    ),
+    Mutant(
         "a project's own row asks for nobody's access",
         """\
 if audience.is_project(named):
