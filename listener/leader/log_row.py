@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from listener.capture.log_actions import LOST as LOST
-from listener.capture.log_actions import RECONNECT as RECONNECT
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import IdType, canonical_id
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from listener.leader.log_row import RECONNECT, LogRow, row_canonicalizer
+from listener.capture.log_actions import RECONNECT
+from listener.leader.log_row import LogRow, row_canonicalizer
 from listener.leader.recipients import Members, UserRecipients, as_update
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import MAX_ID_BYTES, Channel, ChannelKind

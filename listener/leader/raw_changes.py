@@ -2,7 +2,8 @@
 
 from typing import Final, TypeAlias
 
-from listener.leader.log_row import RECONNECT, LogRow
+from listener.capture.log_actions import RECONNECT
+from listener.leader.log_row import LogRow
 from listener.leader.publication import PublicationRules
 
 MAX_GROUPS: Final = 10_000

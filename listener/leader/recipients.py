@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from listener.leader.log_row import LOST, CanonicalRow, LogRow, row_canonicalizer
+from listener.capture.log_actions import LOST
+from listener.leader.log_row import CanonicalRow, LogRow, row_canonicalizer
 from shared.config.access_rules import AccessRules, name_pairs
 
 Members: TypeAlias = Mapping[str, Collection[str]]

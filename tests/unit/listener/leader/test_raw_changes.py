@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from listener.capture.log_actions import RECONNECT
 from listener.leader import raw_changes
-from listener.leader.log_row import RECONNECT, LogRow
+from listener.leader.log_row import LogRow
 from listener.leader.publication import USER_MAX_ROWS, PublicationRules
 from listener.leader.raw_changes import RawChanges
 from shared.config.access_rules import AccessRules
