@@ -21,7 +21,7 @@ from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import Connection
 from shared.links.redis_link import RedisLost
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import membership_change_of
+from shared.protocol.messages import access_change_of
 
 MAX_SPREAD_SECONDS: Final = 30.0
 
@@ -152,7 +152,7 @@ class _Replays:
     def _access_changes_in(self, payloads: tuple[bytes, ...]) -> Iterator[str]:
         """Decode the frames, but only when the first project is asked for."""
         if payloads not in self._access_changes:
-            changes = map(membership_change_of, payloads)
+            changes = map(access_change_of, payloads)
             self._access_changes[payloads] = [
                 change[0] for change in changes if change is not None and change[1]
             ]

@@ -16,7 +16,7 @@ from gateway.delivery.writes import join_frames, split_messages
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import Connection
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import Reason, Recheck, Tick, cursor_of, membership_change_of
+from shared.protocol.messages import Reason, Recheck, Tick, access_change_of, cursor_of
 from shared.protocol.replay import Loaded, Since
 
 
@@ -160,7 +160,7 @@ class Fanout:
         for name, payload in messages:
             channel, change = channels.get(name), None
             if channel is not None and channel.kind == "user":
-                change = membership_change_of(payload)
+                change = access_change_of(payload)
                 if change is not None:
                     rechecks[Recheck(change[0], channel.id)] = None
             cursor = cursor_of(payload)

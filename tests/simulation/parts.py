@@ -30,7 +30,8 @@ from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimit
 from gateway.limits.rates import Rate, SocketLimits
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import NOBODY, Connection
-from listener.leader.leader import Leader, LeaderMetrics
+from listener.leader.leader import Leader
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher

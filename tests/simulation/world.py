@@ -53,9 +53,9 @@ _BOUNDS: Final = {
     "gateway.delivery.catch_up.MAX_CHANNELS_PER_BATCH": 2,
     "gateway.delivery.catch_up.MAX_FRAMES_PER_BATCH": 2,
     "listener.leader.publication.USER_MAX_ROWS": 2,
-    "listener.leader.leadership.MAX_ROWS_PER_READ": 6,
-    "listener.leader.leader.PRUNE_SECONDS": 1.0,
-    "listener.leader.leader.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
+    "listener.leader.leader_state.MAX_ROWS_PER_READ": 6,
+    "listener.leader.pruner.PRUNE_SECONDS": 1.0,
+    "listener.leader.pruner.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
 }
 _ROUNDS: Final = 60
 

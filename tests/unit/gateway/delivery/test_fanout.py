@@ -22,7 +22,7 @@ from shared.protocol.messages import (
     Event,
     Recheck,
     Tick,
-    membership_change_of,
+    access_change_of,
     publishable_event,
 )
 from shared.protocol.replay import Cursor, LogHead, Since
@@ -246,15 +246,15 @@ class Decoder:
 
     def decode(self, payload: bytes) -> tuple[str, bool] | None:
         self.count += 1
-        return membership_change_of(payload)
+        return access_change_of(payload)
 
 
 async def test_a_users_frame_is_decoded_once_for_all_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decoder = Decoder()
-    monkeypatch.setattr(fanout_module, "membership_change_of", decoder.decode)
-    monkeypatch.setattr(effect_runner, "membership_change_of", decoder.decode)
+    monkeypatch.setattr(fanout_module, "access_change_of", decoder.decode)
+    monkeypatch.setattr(effect_runner, "access_change_of", decoder.decode)
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
         clients = [joined(made, tasks, is_v1=is_v1) for is_v1 in (False, False, True)]
@@ -280,7 +280,7 @@ async def test_a_replayed_frame_is_decoded_once_and_only_for_plain_clients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decoder = Decoder()
-    monkeypatch.setattr(effect_runner, "membership_change_of", decoder.decode)
+    monkeypatch.setattr(effect_runner, "access_change_of", decoder.decode)
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks, logs=MembershipLogs())
         for versions, decoded in (([True], 0), ([False, False], 1)):
