@@ -31,11 +31,11 @@ class Subscriptions(Protocol):
         """The project and user of each subscription that the recheck concerns."""
         ...
 
-    def hold(self, pair: Pair) -> None:
-        """Deliver nothing to the pair's subscriptions until ``release``."""
+    def suspend(self, pair: Pair) -> None:
+        """Deliver nothing to the pair's subscriptions until ``resume``."""
         ...
 
-    def release(self, pair: Pair) -> None:
+    def resume(self, pair: Pair) -> None:
         """Deliver again, beginning with what the pair's subscriptions missed."""
         ...
 
@@ -77,7 +77,7 @@ class Revalidator:
         """
         self._access.doubt(recheck)
         for pair in self._subscriptions.pairs(recheck):
-            self._subscriptions.hold(pair)
+            self._subscriptions.suspend(pair)
             self._overtaken.add(pair)
             if pair not in self._asking:
                 self._asking.add(pair)
@@ -104,7 +104,7 @@ class Revalidator:
             try:
                 allowed = await self._access.ask(pair)
             except AccessUnavailable as exc:
-                self._subscriptions.hold(pair)
+                self._subscriptions.suspend(pair)
                 is_patient = loop.time() < answered + UNAVAILABLE_SECONDS
                 if is_patient and not self._access.has_ended:
                     await asyncio.sleep(RETRY_SECONDS)
@@ -128,12 +128,12 @@ class Revalidator:
                 break
             if is_starving:
                 # the next doubt holds it again, and so does an answer that does not come soon
-                self._subscriptions.release(pair)
-                holding = loop.call_later(STARVING_SECONDS, self._subscriptions.hold, pair)
+                self._subscriptions.resume(pair)
+                holding = loop.call_later(STARVING_SECONDS, self._subscriptions.suspend, pair)
         self._asking.discard(pair)
         self._overtaken.discard(pair)
         if allowed:
-            self._subscriptions.release(pair)
+            self._subscriptions.resume(pair)
         else:
             self._revoke(pair)
 

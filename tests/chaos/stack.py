@@ -14,13 +14,12 @@ import aiohttp
 import asyncpg
 
 from deploy.dev.servers import PostgresServer, ValkeyServer
-from listener.setup.install import Config, install
-from shared.config.config_file import read_config
 from tests.chaos.kinds import GATEWAYS
 from tests.chaos.supervised_process import SupervisedProcess
 from tests.chaos.timeline import Timeline
 from tests.support.processes import ROOT, SECRET
 from tests.support.tcp_proxy import Proxy
+from tests.support.world import install_config
 
 # How a session of the app's own ends; asyncpg is left in a bad state by a cancelled query.
 LISTENERS: Final = ("listener1", "listener2")
@@ -53,8 +52,7 @@ class ProxiedStack:
         """Install, and start all parts with their links."""
         database = await asyncpg.connect(self.database_url)
         await database.execute(_SCHEMA)
-        document = read_config(ROOT / "invalidation.toml")
-        await install(database, Config.parse(document, log_max_bytes=2**30))
+        await install_config(database, ROOT / "invalidation.toml")
         await database.close()
         for name in (*LISTENERS, *GATEWAYS):
             await self._add(name, settings)

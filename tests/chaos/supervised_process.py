@@ -4,13 +4,12 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from deploy.dev.servers import die_with_parent, free_port
-from tests.support.processes import ROOT
+from deploy.dev.servers import free_port
+from tests.support.processes import start_logged
 
 END_SECONDS: Final = 20.0
 
@@ -45,15 +44,8 @@ class SupervisedProcess:
         if self._skew_seconds:
             module = ["tests.chaos.skewed", str(self._skew_seconds), *module]
         ports = {"PORT": str(self.port), "HEALTH_PORT": str(self.port)}
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *module],
-                cwd=ROOT,
-                env={**os.environ, **self._environment, **ports},
-                stdout=output,
-                stderr=output,
-                preexec_fn=die_with_parent,
-            )
+        environment = {**os.environ, **self._environment, **ports}
+        self._process = start_logged(*module, log=self.log, environment=environment)
         self.wanted = True
 
     def has_found_its_port_taken(self) -> bool:

@@ -96,7 +96,7 @@ async def test_a_change_holds_at_once_what_it_concerns() -> None:
         access.may_answer.clear()
         made.revalidate("u")
         made.doubt(Recheck("p3", "u"))
-        assert fanout.done == [("hold", PAIRS[3])]
+        assert fanout.done == [("suspend", PAIRS[3])]
         made.doubt(Recheck("p3", None))
         await asyncio.sleep(0)
         access.lost = {PAIRS[3]}
