@@ -121,7 +121,7 @@ BIGINTS = App(
     ),
     (
         "where p1.slug = changed.slug",
-        "# workspace_id may be NULL: such a row belongs to no project",
+        "# workspace_id may be NULL: a change of such a row is sent to nobody",
         "# It has no key without NULLs",
         "m.workspace_id = p.id and m.user_id = asked.user_id::bigint",
     ),
