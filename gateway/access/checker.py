@@ -17,7 +17,7 @@ from shared.config.access_rules import AccessRules, bounded_sql, name_pairs
 from shared.links.database_id import DATABASE_ID_SQL
 from shared.links.postgres import connect_any, connect_arguments
 from shared.links.search_path import OWN_SCHEMAS_SQL, safe_search_path
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 from shared.runtime.log_throttle import LogThrottle
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"

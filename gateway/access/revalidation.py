@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from gateway.access.access_cache import STARVING_SECONDS
 from gateway.access.checker import AccessChecker, AccessUnavailable
 from gateway.access.pairs import Pair
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 from shared.runtime.log_throttle import LogThrottle
 
 EVERYTHING: Final = Recheck(None, None)

@@ -25,13 +25,8 @@ from gateway.transport.connection import DRAIN_POLL_SECONDS, Connection
 from shared.links.redis_link import RedisLost
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.close_codes import CloseCode
-from shared.protocol.messages import (
-    Reason,
-    Recheck,
-    Tick,
-    cursor_of,
-    membership_change_of,
-)
+from shared.protocol.control_messages import Recheck, Tick
+from shared.protocol.events import Reason, cursor_of, membership_change_of
 from shared.protocol.replay import Loaded, Since
 
 STATUS_SECONDS: Final = 0.5
@@ -96,7 +91,7 @@ class Fanout:
         self._metrics.connections.inc()
         self._count += 1
         self._connections.setdefault(connection.user_id, set()).add(connection)
-        connection.when_full = self._too_much
+        connection.on_backpressure = self._too_much
         for channel in wanted:
             self._index(connection, channel)
         self._do(self._registry.join(connection, wanted))
@@ -108,7 +103,7 @@ class Fanout:
         of_user.discard(connection)
         if not of_user:
             del self._connections[connection.user_id]
-        connection.when_full = None
+        connection.on_backpressure = None
         self._slow.pop(connection, None)
         for channel in self._registry.channels_of(connection):
             self._unindex(connection, channel)
@@ -162,10 +157,7 @@ class Fanout:
         for connection in self._subscribers(pair):
             self.unsubscribe(connection, Channel("project", pair[0]))
             others = any(held.kind == "project" for held in self.channels_of(connection))
-            if connection.is_v1 and others:
-                connection.tell_revoked(pair[0])
-            else:
-                connection.end(CloseCode.FORBIDDEN, "forbidden")
+            connection.revoke(pair[0], has_others=others)
 
     def give_up(self, pair: Pair) -> None:
         """Whether the user may hear of the project can't be found out."""
@@ -238,7 +230,7 @@ class Fanout:
             for connection in audiences[name]:
                 connection.write(joined)
                 if is_of_user:
-                    _tell_access(connection, frames)
+                    connection.send_access_changes(frames)
             self._metrics.delivered.inc(len(frames) * len(audiences[name]))
         self._do(effects)
 
@@ -270,12 +262,11 @@ class Fanout:
                             self._registry.hold(connection, channel)
                 # after its greeting; back only once all that it missed was told
                 if (
-                    connection.is_v1
-                    and connection.greeted.is_set()
-                    and connection.told_live != live
+                    connection.greeted.is_set()
+                    and connection.reported_live != live
                     and (not live or self._registry.is_caught_up(connection))
                 ):
-                    connection.tell_live(live=live)
+                    connection.report_liveness(live=live)
 
     async def watch_slow(self) -> None:
         """Catch up who has drained, and give up who does not. Never returns."""
@@ -329,7 +320,7 @@ class Fanout:
                     if by_client:
                         member.charge_replay(len(payloads))
                     member.write(joined[key])
-                    _tell_access(member, payloads)
+                    member.send_access_changes(payloads)
                 case _:
                     self._announce(effect)
         if subscribes and self._link is not None:
@@ -348,7 +339,7 @@ class Fanout:
                 member.greet(places, resumed)
             case ConfirmSubscription(member, place, resumed=is_resumed):
                 self._metrics.resumed.inc(is_resumed)
-                member.answer_subscribe(place, resumed=is_resumed)
+                member.confirm_subscription(place, resumed=is_resumed)
             case ResetSubscriber():
                 self._reset(effect)
 
@@ -374,15 +365,3 @@ class Fanout:
                 link.abort()
         else:
             self._do(self._registry.answered(read.round, answers))
-
-
-def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:
-    """What was fetched of a project while its user had no access may hold a refusal.
-
-    A v1 client knows that by the events themselves.
-    """
-    if not connection.is_v1:
-        for payload in payloads:
-            named = membership_change_of(payload)
-            if named is not None and named[1]:
-                connection.tell_access_changed(named[0])

@@ -6,7 +6,7 @@ Whether changes are being told as they happen, and what the age of a page means 
 from collections import deque
 from typing import Final
 
-from shared.protocol.messages import Tick
+from shared.protocol.control_messages import Tick
 from shared.protocol.replay import Loaded
 
 MISSING_SECONDS: Final = 5.0

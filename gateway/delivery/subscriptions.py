@@ -29,7 +29,7 @@ from gateway.delivery.effects import (
 )
 from gateway.delivery.writes import fit_frames
 from shared.protocol.channels import Channel
-from shared.protocol.messages import Reason
+from shared.protocol.events import Reason
 from shared.protocol.replay import Cursor, Since, decide_replay
 
 MAX_CHANNELS_PER_ROUND: Final = 200

@@ -12,7 +12,7 @@ from shared.http.errors import refusal_response
 from shared.links.redis_link import Client, RedisLost, telling_loss
 from shared.protocol.channels import IdType, InvalidId, RedisNames, parse_id
 from shared.protocol.close_codes import Refusal, bad_request, unauthorized, unavailable
-from shared.protocol.messages import disconnect_message
+from shared.protocol.control_messages import disconnect_message
 
 DISCONNECT_PATH: Final = "/api/v1/admin/disconnect"
 _NO_KEY: Final = unauthorized("Authorization: Bearer <ADMIN_KEY> is required")

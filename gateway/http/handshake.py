@@ -8,7 +8,7 @@ from gateway.auth.origins import OriginRule, came_by_tls, is_origin_allowed
 from gateway.transport.client_messages import parse_age
 from shared.protocol.channels import Channel, IdType, InvalidId, parse_id
 from shared.protocol.close_codes import CloseCode, Refusal, bad_request, unauthorized
-from shared.protocol.messages import SUBPROTOCOL
+from shared.protocol.frames import SUBPROTOCOL
 from shared.protocol.replay import Cursor, parse_cursor
 
 _BEARER: Final = "bearer."

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -20,13 +21,13 @@ from gateway.limits.rates import AUTH_COST, RateLimiter, SocketLimits, TokenBuck
 from gateway.transport.client_messages import (
     Auth,
     InvalidMessage,
-    Message,
     Ping,
     Subscribe,
     Unsubscribe,
     cost_of,
     parse_message,
 )
+from gateway.transport.clients import PlainClient, V1Client
 from gateway.transport.connection import Connection
 from shared.http.errors import refusal_response
 from shared.protocol.channels import Channel, IdType
@@ -37,14 +38,8 @@ from shared.protocol.close_codes import (
     unauthorized,
     unavailable,
 )
-from shared.protocol.messages import (
-    PONG_FRAME,
-    Recheck,
-    auth_ok_frame,
-    encode_text_frame,
-    error_frame,
-    unsubscribed_frame,
-)
+from shared.protocol.control_messages import Recheck
+from shared.protocol.frames import PONG_FRAME, auth_ok_frame, error_frame, unsubscribed_frame
 from shared.protocol.replay import Since
 
 JOIN_SECONDS: Final = 10.0
@@ -108,13 +103,13 @@ class WebSockets:
     async def _attend(
         self, request: web.Request, offer: HandshakeRequest, admitted: Admitted
     ) -> web.StreamResponse:
-        connection = await Connection.accept(
+        kind = V1Client if offer.is_v1 else PlainClient
+        connection = await kind.accept(
             request,
             self._tasks,
-            is_v1=offer.is_v1,
             max_message_bytes=self._limits.max_message_bytes,
             identity=admitted.identity,
-            pacer=self._pacer(admitted.identity.user_id),
+            rate_limiter=self._pacer(admitted.identity.user_id),
         )
         if self.draining:  # since it was admitted
             await connection.close(CloseCode.DRAINING, "draining")
@@ -143,11 +138,8 @@ class WebSockets:
     ) -> web.StreamResponse:
         self._refused.labels(refusal.code).inc()
         if offer.is_websocket and offer.is_v1:
-            connection = await Connection.accept(
-                request,
-                self._tasks,
-                is_v1=True,
-                max_message_bytes=self._limits.max_message_bytes,
+            connection = await V1Client.accept(
+                request, self._tasks, max_message_bytes=self._limits.max_message_bytes
             )
             await connection.refuse(refusal)
             return connection.response
@@ -160,13 +152,11 @@ class WebSockets:
         except TimeoutError:
             await connection.refuse(NO_REDIS)
         else:
-            async for text in connection.messages():
-                if connection.is_v1:  # a plain client was never promised an answer
-                    message = parse_message(text, self._project_type)
-                    connection.charge(cost_of(message, len(text)))
-                    await self._follow(connection, message)
+            await connection.serve(partial(self._handle, connection))
 
-    async def _follow(self, connection: Connection, message: Message) -> None:
+    async def _handle(self, connection: Connection, text: str) -> None:
+        message = parse_message(text, self._project_type)
+        connection.charge(cost_of(message, len(text)))
         answer: bytes | None = None
         match message:
             case Ping():
@@ -181,7 +171,7 @@ class WebSockets:
             case Auth(token):
                 answer = await self._renew(connection, token)
         if answer is not None:
-            connection.write(encode_text_frame(answer))
+            connection.send(answer)
 
     async def _subscribe(self, connection: Connection, message: Subscribe) -> bytes | None:
         """Make it hear of one more project, or return why not."""

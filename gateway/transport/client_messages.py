@@ -43,10 +43,10 @@ class InvalidMessage:
     project_id: str | None = None
 
 
-Message: TypeAlias = Ping | Subscribe | Unsubscribe | Auth | InvalidMessage
+ClientMessage: TypeAlias = Ping | Subscribe | Unsubscribe | Auth | InvalidMessage
 
 
-def parse_message(text: str, project_type: IdType) -> Message:
+def parse_message(text: str, project_type: IdType) -> ClientMessage:
     """A message as its client meant it. Total: what is no message is a ``InvalidMessage``."""
     try:
         message = orjson.loads(text)
@@ -68,7 +68,7 @@ def parse_message(text: str, project_type: IdType) -> Message:
             return InvalidMessage("a message must be a JSON object with a type")
 
 
-def cost_of(message: Message, size: int) -> int:
+def cost_of(message: ClientMessage, size: int) -> int:
     """What following a message of so many bytes costs beside its frame; of ``auth`` only what
     is certain.
     """
@@ -85,7 +85,7 @@ def parse_age(milliseconds: str) -> float | None:
 
 def _parse_project_message(
     kind: str, message: Mapping[str, Any], project_type: IdType
-) -> Message:
+) -> ClientMessage:
     project, since, age = (message.get(name) for name in ("project_id", "since", "age"))
     if isinstance(project, bool) or not isinstance(project, str | int):
         return InvalidMessage(f"{kind} needs a project_id")

@@ -9,7 +9,7 @@ import orjson
 
 from listener.leader.log_row import LogRow
 from listener.leader.publication import Reset
-from shared.protocol.messages import Reason, as_reason
+from shared.protocol.events import Reason, as_reason
 
 NET_SECONDS: Final = 0.25
 _UNWOKEN_SECONDS: Final = 0.01

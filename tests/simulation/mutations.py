@@ -530,14 +530,12 @@ if membership is not None and channel in membership.held:
     Mutant(
         "plain clients are not told that access changed",
         """\
-if not connection.is_v1:
-    for payload in payloads:
-        ...
+change = membership_change_of(payload)
+if change is not None and change[1]:
+    ...
 """,
         """\
-if connection.is_v1:
-    for payload in payloads:
-        ...
+pass
 """,
         (REVOCATION,),
     ),

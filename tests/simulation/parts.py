@@ -29,7 +29,8 @@ from gateway.http.websockets import WebSockets
 from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import Rate, SocketLimits
 from gateway.metrics import FanoutMetrics
-from gateway.transport.connection import NOBODY, Connection
+from gateway.transport.connection import NO_IDENTITY, Connection, OpenSocket
+from gateway.transport.websocket_frames import encode_close_frame, encode_text_frame
 from listener.leader.leader import Leader, LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.publication import PublicationRules
@@ -38,13 +39,7 @@ from listener.links.pg_link import PgLost
 from shared.config.access_rules import AccessRules
 from shared.links.database_id import DATABASE_ID_SQL
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import (
-    Recheck,
-    encode_close_frame,
-    encode_text_frame,
-    parse_recheck,
-    parse_tick,
-)
+from shared.protocol.control_messages import Recheck, parse_recheck, parse_tick
 from tests.simulation import database, redis_server
 from tests.simulation.clockwork import Calls, Loop
 
@@ -249,14 +244,15 @@ class Request:
 
 
 async def accept(
+    kind: type[Connection],
+    /,
     request: Request,
     closers: asyncio.TaskGroup,
     *,
-    is_v1: bool,
-    identity: Identity = NOBODY,
+    identity: Identity = NO_IDENTITY,
     **_limits: object,
 ) -> Connection:
-    """Stands for ``Connection.accept``, in the midst of which others go on, too."""
+    """Stand for ``Connection.accept``, during which other tasks run, too."""
     await request.shake_hands()
     transport: Any = request.socket
     websocket: Any = _WebSocket(request.socket)
@@ -264,14 +260,7 @@ async def accept(
     async def end_socket() -> None:
         request.socket.hang_up()
 
-    return Connection(
-        websocket,
-        transport,
-        closers,
-        end_socket=end_socket,
-        is_v1=is_v1,
-        identity=identity,
-    )
+    return kind(OpenSocket(websocket, transport, end_socket), closers, identity)
 
 
 class _Verifier:

@@ -13,9 +13,11 @@ from gateway.delivery.fanout import Fanout
 from gateway.delivery.subscriptions import MAX_BYTES_PER_ROUND
 from gateway.delivery.writes import MAX_PIECE_BYTES
 from gateway.metrics import FanoutMetrics
+from gateway.transport.clients import PlainClient, V1Client
 from gateway.transport.connection import HIGH_WATER_BYTES, Connection
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import Event, Recheck, Tick, publishable_event
+from shared.protocol.control_messages import Recheck, Tick
+from shared.protocol.events import Event, publishable_event
 from shared.protocol.replay import Cursor, LogHead, Since
 from tests.unit.fake_socket import FakeTransport, connection
 
@@ -78,10 +80,10 @@ async def fanout(
 
 
 def joined(
-    made: Fanout, tasks: asyncio.TaskGroup, *, is_v1: bool = True
+    made: Fanout, tasks: asyncio.TaskGroup, *, kind: type[Connection] = V1Client
 ) -> tuple[Connection, FakeTransport]:
     transport = FakeTransport()
-    made_connection = connection(tasks, transport, is_v1=is_v1)
+    made_connection = connection(tasks, transport, kind=kind)
     made.join(made_connection, {P: None, U: None})
     return made_connection, transport
 
@@ -153,7 +155,7 @@ async def test_a_hundred_old_places_of_a_client_that_never_reads_are_bounded() -
             made.subscribe(client, channel, Cursor(channel, "g1.x", 5))
         made.acknowledged([channel.name.encode() for channel in channels])
         async with asyncio.timeout(10):
-            while not client.is_full:
+            while not client.has_backpressure:
                 await asyncio.sleep(0)
         reads = logs.reads
         for _ in range(100):
@@ -176,7 +178,7 @@ async def test_a_plain_client_is_told_of_its_access_with_the_event_only() -> Non
     """Not while it is behind: it is told of both as it is caught up."""
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
-        client, transport = joined(made, tasks, is_v1=False)
+        client, transport = joined(made, tasks, kind=PlainClient)
         made.acknowledged(NAMES)
         await client.greeted.wait()
         event = Event("project_members", "p:u", "INSERT", "p", datetime.now(UTC))

@@ -8,17 +8,18 @@ from gateway.delivery.writes import MAX_PIECE_BYTES, join_frames, split_messages
 from gateway.http.handshake import ClientCursors, HandshakeRequest, Ticket, TokenSources
 from gateway.transport.client_messages import (
     Auth,
+    ClientMessage,
     InvalidMessage,
-    Message,
     Ping,
     Subscribe,
     Unsubscribe,
     cost_of,
     parse_message,
 )
+from gateway.transport.websocket_frames import encode_text_frame
 from shared.protocol.channels import Channel
 from shared.protocol.close_codes import Refusal
-from shared.protocol.messages import Tick, encode_text_frame
+from shared.protocol.control_messages import Tick
 from shared.protocol.replay import Cursor, Loaded
 
 
@@ -287,7 +288,7 @@ def test_reconnects_are_never_merged_with_others() -> None:
         ('{"type":"auth","token":"a.b.c"}', Auth("a.b.c")),
     ],
 )
-def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
+def test_a_message_is_taken_as_it_was_meant(text: str, meant: ClientMessage) -> None:
     assert parse_message(text, "bigint") == meant
 
 
@@ -303,7 +304,7 @@ def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
     ids=["ping", "unsubscribe", "subscribe", "auth", "garbage"],
 )
 def test_a_message_costs_what_following_it_takes(
-    message: Message, size: int, cost: int
+    message: ClientMessage, size: int, cost: int
 ) -> None:
     assert cost_of(message, size) == cost
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from gateway.access import revalidation as module
 from gateway.access.pairs import Pair
 from gateway.access.revalidation import Revalidator
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 PAIRS = [(f"p{number}", "u") for number in range(250)]
 

@@ -29,7 +29,7 @@ from listener.leader.log_row import LogRow
 from listener.leader.notification import Malformed, parse_notification
 from listener.leader.publication import Reset
 from shared.config.access_rules import AccessRules
-from shared.protocol.messages import Reason
+from shared.protocol.events import Reason
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 RULES = AccessRules("text", "text", "", "")
