@@ -8,7 +8,8 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from gateway.access.checker import AccessChecker, open_pool
+from gateway.access.checker import AccessChecker
+from gateway.access.database import open_pool
 from gateway.access.revalidation import Revalidator
 from gateway.auth.key_sources import KeySource
 from gateway.auth.tickets import Tickets
@@ -54,7 +55,7 @@ def make_application(
         # a dead listener is dead for every gateway: out of rotation none could help
         degraded = [] if fanout.is_live else ["listener"]
         degraded += ["keys"] if keys.state == "degraded" else []
-        degraded += [] if access.is_answered else ["database"]
+        degraded += [] if access.is_available else ["database"]
         return linked and keys.state != "missing" and not sockets.draining, {
             "redis": linked,
             "keys": keys.state,
@@ -189,7 +190,7 @@ async def run_gateway(
                 drained,
                 keys.run(),
                 access.run(),
-                guard.run_net(),
+                guard.run_safety_rechecks(),
                 sockets.watch_tokens(),
                 fanout.tell_status(),
                 fanout.watch_slow(),

@@ -44,7 +44,7 @@ class PairMap(Generic[Value]):
         _forget(self._projects, user, project)
         return self._values.pop(pair)
 
-    def concerned(self, recheck: Recheck) -> list[Pair]:
+    def matching(self, recheck: Recheck) -> list[Pair]:
         """The stored pairs that it concerns."""
         project, user = recheck.project_id, recheck.user_id
         if project is None:

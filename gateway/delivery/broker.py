@@ -81,7 +81,7 @@ class Broker:
             await self._guard.learn_database()
             await self._read_state()
             await self._fanout.link_up(link)
-            self._guard.doubt(EVERYTHING)  # rechecks were missed
+            self._guard.recheck(EVERYTHING)  # rechecks were missed
             log.info("redis linked")
             await self._check_heartbeat(link, backoff, refusals)
         finally:
@@ -143,13 +143,13 @@ class Broker:
 
     def _deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         for recheck in self._fanout.deliver(messages):
-            self._guard.doubt(recheck)
+            self._guard.recheck(recheck)
 
     def _follow(self, name: bytes, payload: bytes) -> None:
         if name == self._recheck:
             recheck = parse_recheck(payload)
             if recheck is not None:
-                self._guard.doubt(recheck)
+                self._guard.recheck(recheck)
             user_id = parse_disconnect(payload)
             if user_id is not None:
                 self._disconnect(user_id)
@@ -161,7 +161,7 @@ class Broker:
         elif tick is not None:
             self._ticks += 1
             if self._fanout.heard(tick):
-                self._guard.doubt(EVERYTHING)
+                self._guard.recheck(EVERYTHING)
 
     def _acknowledged(self, names: Sequence[bytes]) -> None:
         if self._recheck in names:  # the later of the two

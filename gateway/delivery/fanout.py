@@ -140,14 +140,14 @@ class Fanout:
 
     def pairs(self, recheck: Recheck) -> list[Pair]:
         """The projects and users subscribed to here that it concerns."""
-        return self._subscribed.concerned(recheck)
+        return self._subscribed.matching(recheck)
 
-    def hold(self, pair: Pair) -> None:
+    def suspend(self, pair: Pair) -> None:
         """Tell the user nothing more of the project, for now."""
         for connection in self._subscribers(pair):
             self._registry.hold(connection, Channel("project", pair[0]))
 
-    def release(self, pair: Pair) -> None:
+    def resume(self, pair: Pair) -> None:
         """The user may hear of the project: go on from where it was held."""
         for connection in self._subscribers(pair):
             self._do(self._registry.release(connection, Channel("project", pair[0])))

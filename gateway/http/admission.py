@@ -124,7 +124,7 @@ class Admission:
     async def refuse_access(self, project_id: str, user_id: str) -> Refusal | None:
         """Why the user may not hear of the project, if so."""
         try:
-            allowed = await self._access.may_hear((project_id, user_id))
+            allowed = await self._access.has_access((project_id, user_id))
         except AccessUnavailable:  # logged where it was asked
             return _NO_DATABASE
         return None if allowed else FORBIDDEN

@@ -91,11 +91,11 @@ class WebSockets:
         """Answer a request to the WebSocket endpoint; returns when the socket is closed."""
         offer = parse_handshake(request)
         address = self._door.address_of(request)
-        with self._door.visit(address) as visit:
-            refusal = _DRAINING if self.draining else visit.refusal
+        with self._door.acquire(address) as slot:
+            refusal = _DRAINING if self.draining else slot.refusal
             admitted = refusal or await self._admission.admit(offer, address)
             if isinstance(admitted, Admitted):
-                admitted = visit.seat(admitted.identity.user_id) or admitted
+                admitted = slot.assign_user(admitted.identity.user_id) or admitted
             if isinstance(admitted, Admitted):
                 return await self._attend(request, offer, admitted)
         return await self._refuse(request, offer, admitted)  # it holds no slot
@@ -210,14 +210,14 @@ class WebSockets:
             return None
         if identity != connection.identity:
             connection.renew(identity)
-            self._guard.revalidate(identity.user_id)
+            self._guard.revalidate_user(identity.user_id)
         return auth_ok_frame(max(0, round(self._verifier.seconds_left(identity))))
 
     def _ask_again_if_doubtful(self, connection: Connection, channel: Channel) -> None:
         """A recheck between the answer and the subscription found nothing to hold."""
         pair = (channel.id, connection.user_id)
-        if channel.kind == "project" and not self._access.is_known(pair):
-            self._guard.doubt(Recheck(*pair))
+        if channel.kind == "project" and not self._access.has_cached_access(pair):
+            self._guard.recheck(Recheck(*pair))
 
     def disconnect(self, user_id: str) -> None:
         """End all sockets of the user, who may come back with a token."""

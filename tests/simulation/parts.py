@@ -356,7 +356,7 @@ class Gateway:
             )
             url = f"redis://{self.name}:1"
             tasks.create_task(access.run())
-            tasks.create_task(guard.run_net())
+            tasks.create_task(guard.run_safety_rechecks())
             tasks.create_task(fanout.tell_status())
             tasks.create_task(fanout.watch_slow())
             tasks.create_task(
@@ -365,13 +365,13 @@ class Gateway:
             self._tasks = tasks
 
     def _note_doubts(self, guard: Revalidator) -> None:
-        doubt = guard.doubt
+        doubt = guard.recheck
 
         def doubt_and_note(recheck: Recheck) -> None:
             self.doubted[recheck] = self._servers.database.commits
             doubt(recheck)
 
-        guard.doubt = doubt_and_note  # type: ignore[method-assign]
+        guard.recheck = doubt_and_note  # type: ignore[method-assign]
 
     @property
     def heard_by(self) -> set[Pair]:
