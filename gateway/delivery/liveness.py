@@ -24,7 +24,7 @@ class Liveness:
         self._is_live = True
         self._times: deque[tuple[float, int]] = deque()
 
-    def heard(self, tick: Tick, now: float) -> None:
+    def record(self, tick: Tick, now: float) -> None:
         """A tick came. One whose time did not grow is another clock's, or another Redis's."""
         if self._times and tick.at <= self._times[-1][1]:
             self._times.clear()

@@ -332,7 +332,7 @@ class Gateway:
             )
             self._fanout = fanout
             access = AccessChecker(pool, RULES, registry)
-            guard = Revalidator(access, fanout, registry, tasks)
+            guard = Revalidator(access, fanout.project_subscriptions, registry, tasks)
             self._note_doubts(guard)
             door = ConnectionLimiter(
                 ConnectionLimits(0, 0, 0, 0), (), "X-Forwarded-For", lambda: 0.0
@@ -357,8 +357,7 @@ class Gateway:
             url = f"redis://{self.name}:1"
             tasks.create_task(access.run())
             tasks.create_task(guard.run_safety_rechecks())
-            tasks.create_task(fanout.tell_status())
-            tasks.create_task(fanout.watch_slow())
+            tasks.create_task(fanout.run())
             tasks.create_task(
                 Broker(url, client, NAMES, fanout, guard, self._sockets.disconnect).run()
             )
@@ -376,7 +375,9 @@ class Gateway:
     @property
     def heard_by(self) -> set[Pair]:
         """Whose sockets here are subscribed to which projects."""
-        return self._servers.loop.do(lambda: set(self._fanout.pairs(EVERYTHING)))
+        return self._servers.loop.do(
+            lambda: set(self._fanout.project_subscriptions.pairs(EVERYTHING))
+        )
 
     def open(self, request: Request) -> None:
         request.socket.watch = partial(self._check_leak, request.user)

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.auth.origins import is_origin_allowed, parse_origin, parse_rule
 from gateway.delivery.liveness import Liveness
-from gateway.delivery.writes import MAX_PIECE_BYTES, join_frames, split_messages
+from gateway.delivery.writes import MAX_CHUNK_BYTES, join_frames, split_messages
 from gateway.http.handshake import ClientCursors, HandshakeRequest, Ticket, TokenSources
 from gateway.transport.client_messages import (
     Auth,
@@ -260,7 +260,7 @@ def test_one_write_has_each_row_once_at_the_newest_place() -> None:
 
 
 def test_a_read_is_split_into_pieces_in_order() -> None:
-    half = MAX_PIECE_BYTES // 2
+    half = MAX_CHUNK_BYTES // 2
     sizes = [half, half, 1, 3 * half, 1, 1]
     messages = [(b"name", b"x" * size) for size in sizes]
     pieces = [[len(payload) for _, payload in piece] for piece in split_messages(messages)]
@@ -364,7 +364,7 @@ def test_an_age_that_is_none_is_refused(ages: list[str]) -> None:
 def ticks(*times: tuple[float, int]) -> Liveness:
     made = Liveness(0.0)
     for now, at in times:
-        made.heard(Tick("g", "gap", live=True, at=at), now)
+        made.record(Tick("g", "gap", live=True, at=at), now)
     return made
 
 
@@ -390,7 +390,7 @@ def test_without_ticks_nothing_is_live() -> None:
     made = Liveness(100.0)
     assert made.is_live(104.9)
     assert not made.is_live(105.0)
-    made.heard(Tick("g", "gap", live=True, at=1), 110.0)
+    made.record(Tick("g", "gap", live=True, at=1), 110.0)
     assert made.is_live(114.9)
-    made.heard(Tick("g", "gap", live=False, at=2), 111.0)
+    made.record(Tick("g", "gap", live=False, at=2), 111.0)
     assert not made.is_live(111.0)
