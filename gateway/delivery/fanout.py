@@ -26,7 +26,7 @@ from shared.links.redis_link import RedisLost
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.close_codes import CloseCode
 from shared.protocol.control_messages import Recheck, Tick
-from shared.protocol.events import Reason, cursor_of, membership_change_of
+from shared.protocol.events import Reason, access_change_of, cursor_of
 from shared.protocol.replay import Loaded, Since
 
 STATUS_SECONDS: Final = 0.5
@@ -194,7 +194,7 @@ class Fanout:
         for name, payload in messages:
             channel = self._channels.get(name)
             if channel is not None and channel.kind == "user":
-                named = membership_change_of(payload)
+                named = access_change_of(payload)
                 if named is not None:
                     rechecks[Recheck(named[0], channel.id)] = None
         return list(rechecks)

@@ -11,7 +11,7 @@ from gateway.limits.rates import RateLimiter
 from gateway.transport.connection import Connection, OpenSocket
 from shared.protocol.channels import Channel
 from shared.protocol.close_codes import CloseCode, Refusal
-from shared.protocol.events import Reason, membership_change_of
+from shared.protocol.events import Reason, access_change_of
 from shared.protocol.frames import (
     SUBPROTOCOL,
     connected_frame,
@@ -83,7 +83,7 @@ class PlainClient(Connection):
         may be a refusal, and a plain client does not derive that from the events.
         """
         for payload in payloads:
-            change = membership_change_of(payload)
+            change = access_change_of(payload)
             if change is not None and change[1]:
                 self.send(reconnect_frame("access_changed", project_id=change[0]))
 

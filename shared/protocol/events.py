@@ -126,7 +126,7 @@ def row_of(frame: bytes) -> bytes:
     return frame[: frame.find(b',"timestamp":"')]
 
 
-def membership_change_of(frame: bytes) -> tuple[str, bool] | None:
+def access_change_of(frame: bytes) -> tuple[str, bool] | None:
     """The project that a frame of a user's own channel names, and whether that user may have
     got or lost it; None: it names none, or is no such frame.
     """

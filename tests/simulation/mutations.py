@@ -530,7 +530,7 @@ if membership is not None and channel in membership.held:
     Mutant(
         "plain clients are not told that access changed",
         """\
-change = membership_change_of(payload)
+change = access_change_of(payload)
 if change is not None and change[1]:
     ...
 """,

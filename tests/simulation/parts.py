@@ -31,7 +31,8 @@ from gateway.limits.rates import Rate, SocketLimits
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import NO_IDENTITY, Connection, OpenSocket
 from gateway.transport.websocket_frames import encode_close_frame, encode_text_frame
-from listener.leader.leader import Leader, LeaderMetrics
+from listener.leader.leader import Leader
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher

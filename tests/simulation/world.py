@@ -54,7 +54,7 @@ _BOUNDS: Final = {
     "gateway.delivery.subscriptions.MAX_CHANNELS_PER_BATCH": 2,
     "gateway.delivery.subscriptions.MAX_FRAMES_PER_BATCH": 2,
     "listener.leader.publication.USER_MAX_ROWS": 2,
-    "listener.leader.leadership.MAX_ROWS_PER_READ": 6,
+    "listener.leader.leader_state.MAX_ROWS_PER_READ": 6,
     "listener.leader.leader.PRUNE_SECONDS": 1.0,
     "listener.leader.leader.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
 }

@@ -5,7 +5,7 @@ import pytest
 from gateway.access import access_cache as module
 from gateway.access.access_cache import AccessCache
 from shared.protocol.control_messages import Recheck, parse_recheck, recheck_message
-from shared.protocol.events import membership_change_of
+from shared.protocol.events import access_change_of
 
 P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
 
@@ -166,4 +166,4 @@ OWN = (
 def test_a_users_own_frame_names_a_project(
     frame: bytes, named: tuple[str, bool] | None
 ) -> None:
-    assert membership_change_of(frame) == named
+    assert access_change_of(frame) == named
