@@ -22,14 +22,15 @@ from playwright.async_api import (
 
 from deploy.dev.servers import free_port
 from tests.browser.proxy import Proxy, proxied
-from tests.integration.conftest import Servers, World, make_world, servers
-from tests.integration.processes import HANG_SECONDS, ROOT, Part, eventually
+from tests.support.fixtures import servers
+from tests.support.processes import HANG_SECONDS, ROOT, Part, eventually
+from tests.support.servers import Servers
+from tests.support.world import World, make_world
 
 __all__ = ["servers"]
 
 PAGE: Final = ROOT / "demo/web/dist"
 CHROMIUM: Final = shutil.which("chromium")
-KATHERINE: Final = "0000ca70-0000-4000-8000-000000000004"
 _ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
 expect.set_options(timeout=HANG_SECONDS * 1000)

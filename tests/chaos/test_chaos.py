@@ -9,7 +9,7 @@ from tests.chaos.oracle import shorten
 from tests.chaos.parts import ROOT
 from tests.chaos.plan import plan_scenario
 from tests.chaos.scenario import play
-from tests.planting import find
+from tests.support.planting import find
 
 
 def test_a_seed_decides_the_whole_schedule() -> None:

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import asyncpg
 
 from deploy.dev.servers import PostgresServer
-from tests.chaos.background import background
-from tests.chaos.proxy import Proxy
-from tests.integration.conftest import World
-from tests.integration.processes import HANG_SECONDS, connected, eventually
-from tests.integration.test_failover import (
+from tests.support.background import background
+from tests.support.changes import (
     assert_consistent_after,
     assert_flows,
     change,
     insert_tasks,
     is_reset,
 )
+from tests.support.processes import HANG_SECONDS, connected, eventually
+from tests.support.tcp_proxy import Proxy
+from tests.support.world import World
 
 
 @dataclass

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.planting import find
 from tests.simulation.mutants import ROOT
 from tests.simulation.mutations import MUTANTS, Mutant
+from tests.support.planting import find
 
 README = Path(__file__).with_name("README.md").read_text()
 
