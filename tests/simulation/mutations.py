@@ -502,8 +502,8 @@ pass
     Mutant(
         "who joins does not ask again",
         """\
-if channel.kind == "project" and not self._access.is_known(pair):
-    self._guard.doubt(Recheck(*pair))
+if not self._checker.has_cached_access(pair):
+    self._revalidator.recheck(Recheck(*pair))
 """,
         """\
 pass

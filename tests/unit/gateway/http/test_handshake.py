@@ -347,16 +347,17 @@ def test_a_v1_client_may_leave_the_project_out() -> None:
 def test_a_returning_client_says_what_it_holds() -> None:
     seven, user = Channel("project", "7"), Channel("user", "u")
     held = offer(**AS_V1, cursors=["project:7.g.r.5", "forged", "user:u.g.r.6"], ages=["1500"])
-    assert held.held() == ClientCursors(
+    assert held.client_cursors() == ClientCursors(
         {seven: Cursor(seven, "g.r", 5), user: Cursor(user, "g.r", 6)}, 1.5
     )
-    assert offer(**AS_V1).held() == ClientCursors({}, None)
-    assert offer(cursors=["project:7.g.r.5"], ages=["x"]).held() == ClientCursors({}, None)
+    assert offer(**AS_V1).client_cursors() == ClientCursors({}, None)
+    plain = offer(cursors=["project:7.g.r.5"], ages=["x"])
+    assert plain.client_cursors() == ClientCursors({}, None)
 
 
 @pytest.mark.parametrize("ages", [["x"], ["-1"], ["1.5"], ["1", "2"], [""], ["1" * 16]])
 def test_an_age_that_is_none_is_refused(ages: list[str]) -> None:
-    refusal = offer(**AS_V1, ages=ages).held()
+    refusal = offer(**AS_V1, ages=ages).client_cursors()
     assert isinstance(refusal, Refusal)
     assert refusal.code == "bad_request"
 
