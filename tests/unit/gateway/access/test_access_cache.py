@@ -155,6 +155,15 @@ OWN = (
         (OWN % (b"project", b"INSERT"), ("p", True)),
         (OWN % (b"project", b"DELETE"), ("p", True)),
         (OWN % (b"project", b"UPDATE"), ("p", False)),
+        (OWN % (b"team_members", b"INSERT"), ("p", False)),
+        (
+            (OWN % (b"team_members", b"INSERT")).replace(b',"c', b',"access":true,"c'),
+            ("p", True),
+        ),
+        (
+            (OWN % (b"workspace", b"UPDATE")).replace(b',"c', b',"access":false,"c'),
+            ("p", False),
+        ),
         ((OWN % (b"project", b"DELETE")).replace(b"user:", b"project:"), None),
         ((OWN % (b"note", b"UPDATE")).replace(b'"p"', b"null"), None),
         (b'{"type":"reconnect","data":{"reason":"bulk_change"}}', None),
