@@ -466,14 +466,9 @@ return was_silent
         (REVOCATION, SIMULATION),
     ),
     Mutant(
-        "what is doubtful is not held",
-        """\
-self._fanout.hold(pair)
-self._overtaken.add(pair)
-""",
-        """\
-self._overtaken.add(pair)
-""",
+        "a recheck suspends nothing",
+        "{Event.RECHECK: (State.CHECKING, (Effect.SUSPEND, Effect.CHECK))}",
+        "{Event.RECHECK: (State.CHECKING, (Effect.CHECK,))}",
     ),
     Mutant(
         "what was remembered survives a recheck",

@@ -47,7 +47,7 @@ FAULTS: Final = (
 _BOUNDS: Final = {
     # never reached: that nothing is told while in doubt is checked to the letter
     "gateway.access.access_cache.STARVING_SECONDS": math.inf,
-    "gateway.access.revalidation.STARVING_SECONDS": math.inf,
+    "gateway.access.revalidation_rules.STARVING_SECONDS": math.inf,
     "gateway.delivery.channel_logs.MAX_ROWS_PER_READ": 1,
     "gateway.delivery.channel_logs.MIN_ROWS_PER_READ": 1,
     "gateway.delivery.subscriptions.MAX_BYTES_PER_BATCH": 1,
