@@ -1,4 +1,4 @@
-"""A page that was away gets exactly what it missed."""
+"""A page that was offline refetches exactly what it missed."""
 
 import asyncio
 import signal
@@ -23,9 +23,9 @@ OFF_SECONDS = 30.0
 
 
 async def settled(stage: Stage, page: Page) -> Counter[str]:
-    """What was read so far; whatever an earlier event asked for is among it.
+    """Return the API reads so far, including those caused by all earlier events.
 
-    Events come in order: once the page shows a change made now, earlier ones are dealt with.
+    Events arrive in order: once the page shows a change made now, earlier ones are handled.
     """
     sprints = page.get_by_label("Sprints")
     await stage.sql("update sprints set name = name || '!' where name = 'Second stage'")
@@ -52,18 +52,20 @@ async def assert_only_these_were_refetched(
     assert after - before == Counter(paths)
 
 
-async def test_after_the_network_was_off_exactly_what_was_missed_is_refetched(
+async def test_after_a_network_outage_exactly_the_missed_rows_are_refetched(
     stage: Stage,
 ) -> None:
     page = await stage.tab(stage.world.grace)
     before = await settled(stage, page)
-    await stage.proxy.off()
+    await stage.proxy.close()
     await expect(page.get_by_role("status")).to_have_text("Not live: trying again")
     async with asyncio.TaskGroup() as meanwhile:
         meanwhile.create_task(asyncio.sleep(OFF_SECONDS))
         await miss_some(stage)
-    await stage.proxy.on()
-    await page.evaluate("dispatchEvent(new Event('online'))")  # what a browser tells its pages
+    await stage.proxy.start()
+    await page.evaluate(
+        "dispatchEvent(new Event('online'))"
+    )  # the event that a browser sends to its pages
     await assert_only_these_were_refetched(
         stage, page, before, "project/tasks", "project/messages"
     )
@@ -75,7 +77,7 @@ async def test_the_switch_cuts_the_socket_and_shows_the_catch_up(stage: Stage) -
     switch = page.get_by_role("switch", name="Cut the socket")
     await switch.click()
     await expect(page.get_by_role("status")).to_have_text("Offline")
-    await eventually(lambda: not stage.proxy.links, "no socket")
+    await eventually(lambda: not stage.proxy.connected_ports, "no socket")
     await miss_some(stage)
     await switch.click()
     await assert_only_these_were_refetched(
@@ -83,7 +85,7 @@ async def test_the_switch_cuts_the_socket_and_shows_the_catch_up(stage: Stage) -
     )
 
 
-async def test_after_a_reload_only_what_was_missed_is_fetched(stage: Stage) -> None:
+async def test_after_a_reload_only_missed_rows_are_fetched(stage: Stage) -> None:
     page = await stage.tab(stage.world.grace)
     await settled(stage, page)
     await stage.sql("update sprints set name = 'Kept' where name = 'First stage'")
@@ -102,32 +104,32 @@ async def test_after_a_reload_only_what_was_missed_is_fetched(stage: Stage) -> N
     )
 
 
-async def test_when_the_gateway_of_a_tab_is_killed_another_goes_on(stage: Stage) -> None:
+async def test_when_the_gateway_of_a_tab_is_killed_another_takes_over(stage: Stage) -> None:
     page = await stage.tab(stage.world.grace)
     before = await settled(stage, page)
     other = await stage.world.gateway()
-    stage.proxy.gateway_ports.append(other.port)
+    stage.proxy.target_ports.append(other.port)
     await stage.gateway.end(signal.SIGKILL)
     stage.gateway = other
     await miss_some(stage)
     await assert_only_these_were_refetched(
         stage, page, before, "project/tasks", "project/messages"
     )
-    assert list(stage.proxy.links.values()) == [other.port]
+    assert stage.proxy.connected_ports == [other.port]
 
 
 async def test_ten_tabs_of_a_user_hold_one_socket(stage: Stage) -> None:
     ada = stage.world.ada
     pages = [await stage.tab(ada) for _ in range(10)]
-    assert len(stage.proxy.links) == 1
+    assert len(stage.proxy.connected_ports) == 1
     await stage.sql("update tasks set title = 'Lift off' where id = $1", TASK)
     for page in pages:
         await expect(card(page, "Lift off")).to_be_visible()
 
-    first, *others = pages  # whoever came first holds it
+    first, *others = pages  # the first tab holds it
     await first.close()
     await stage.sql("update tasks set title = 'Land' where id = $1", TASK)
     for page in others:
         await expect(card(page, "Land")).to_be_visible()
         await expect(page.get_by_role("status")).to_have_text("Live")
-    assert len(stage.proxy.links) == 1
+    assert len(stage.proxy.connected_ports) == 1

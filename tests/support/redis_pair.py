@@ -1,4 +1,4 @@
-"""A primary of Redis and its replica behind one address, as failovers leave them."""
+"""A Redis primary and its replica behind one address that can be moved, as in a failover."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,6 @@ from typing import Any
 import redis.asyncio
 
 from deploy.dev.servers import ValkeyServer
-from tests.support.background import background
 from tests.support.processes import HANG_SECONDS
 from tests.support.tcp_proxy import Proxy
 from tests.support.world import World
@@ -20,15 +19,13 @@ async def command(server: ValkeyServer, *words: str | int) -> Any:
 
 
 class RedisPair:
-    """New connections to the address lead to where it points; older ones stay."""
+    """Two servers behind one address. Moving it affects new connections only."""
 
-    def __init__(
-        self, primary: ValkeyServer, replica: ValkeyServer, tasks: asyncio.TaskGroup
-    ) -> None:
+    def __init__(self, primary: ValkeyServer, replica: ValkeyServer) -> None:
         self.primary = primary
         self.replica = replica
-        self.address = Proxy(primary.port, tasks)
-        self.replication = Proxy(primary.port, tasks)
+        self.address = Proxy(primary.port)
+        self.replication = Proxy(primary.port)
 
     async def start(self) -> None:
         await self.address.start()
@@ -38,9 +35,9 @@ class RedisPair:
         await self.follow()
 
     async def follow(self) -> None:
-        """Have the replica follow the primary; returns once it has all that this has."""
+        """Make the replica follow the primary, and return once it is in sync."""
         self.replication.heal()
-        self.replication.target_port = self.primary.port
+        self.replication.target_ports = [self.primary.port]
         self.replication.cut()
         await command(self.replica, "REPLICAOF", "127.0.0.1", self.replication.port)
         async with asyncio.timeout(HANG_SECONDS):
@@ -48,32 +45,29 @@ class RedisPair:
                 await asyncio.sleep(0.02)
 
     async def promote(self) -> None:
-        """Make the replica a primary; nothing of the other changes, nor where the address
-        leads.
-        """
+        """Make the replica a primary. Neither the other server nor the address changes."""
         await command(self.replica, "REPLICAOF", "NO", "ONE")
         self.primary, self.replica = self.replica, self.primary
 
     def move_address(self) -> None:
-        """New connections lead to the primary."""
-        self.address.target_port = self.primary.port
+        """Direct new connections to the current primary."""
+        self.address.target_ports = [self.primary.port]
 
 
 @asynccontextmanager
 async def redis_pair(world: World) -> AsyncIterator[RedisPair]:
-    """The world's parts, started from now on, use this pair."""
+    """Yield a pair that all parts of the world use which are started from now on."""
     first = world.servers.valkey
     second = ValkeyServer(first.folder.with_name("valkey2"))
     await asyncio.to_thread(second.start)
     try:
-        async with background() as tasks:
-            pair = RedisPair(first, second, tasks)
-            try:
-                await pair.start()
-                world.more["REDIS_URL"] = f"redis://127.0.0.1:{pair.address.port}"
-                yield pair
-            finally:
-                await pair.address.close()
-                await pair.replication.close()
+        pair = RedisPair(first, second)
+        try:
+            await pair.start()
+            world.more["REDIS_URL"] = f"redis://127.0.0.1:{pair.address.port}"
+            yield pair
+        finally:
+            await pair.address.close()
+            await pair.replication.close()
     finally:
         second.kill()

@@ -1,4 +1,4 @@
-"""The link that faults are made with: it passes, cuts, swallows, and heals."""
+"""The TCP proxy that tests break networks with: it forwards, cuts, swallows and heals."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from deploy.dev.servers import free_port
-from tests.support.background import background
 from tests.support.tcp_proxy import Proxy
 
 HANG_SECONDS = 10.0
@@ -29,8 +28,8 @@ async def proxied_echo() -> AsyncIterator[Proxy]:
         served.discard(writer)
 
     server = await asyncio.start_server(echo, "127.0.0.1", free_port())
-    async with asyncio.timeout(HANG_SECONDS), background() as tasks:
-        proxy = Proxy(server.sockets[0].getsockname()[1], tasks)
+    async with asyncio.timeout(HANG_SECONDS):
+        proxy = Proxy(server.sockets[0].getsockname()[1])
         await proxy.start()
         yield proxy
         await proxy.close()
@@ -103,3 +102,20 @@ async def test_who_does_not_read_is_felt_by_who_writes() -> None:
                 await writer.drain()
         writer.transport.abort()
         await close(writer)
+
+
+async def test_a_target_that_refuses_is_passed_over_and_a_closed_proxy_refuses() -> None:
+    async with proxied_echo() as proxy:
+        [target] = proxy.target_ports
+        proxy.target_ports = [free_port(), target]
+        _, writer = await connect(proxy)
+        writer.write(b"a")
+        assert await say(proxy, b"b") == b"b"
+        assert target in proxy.connected_ports
+        await proxy.close()
+        assert not proxy.connected_ports
+        with pytest.raises(ConnectionError):
+            await connect(proxy)
+        await close(writer)
+        await proxy.start()
+        assert await say(proxy, b"c") == b"c"
