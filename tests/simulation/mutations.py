@@ -239,7 +239,7 @@ pass
         "replay does not look at the floor",
         "return offset if head.floor <= offset <= head.last else None",
         "return offset if offset <= head.last else None",
-        (SIMULATION, "tests/unit/shared/protocol/test_messages.py", *UNIT_REGISTRY),
+        (SIMULATION, "tests/unit/shared/protocol/test_replay.py", *UNIT_REGISTRY),
     ),
     Mutant(
         "replay takes a cursor of another epoch",
@@ -257,7 +257,7 @@ match since:
     case Cursor(_, epoch, offset) if epoch:
         ...
 """,
-        (SIMULATION, "tests/unit/shared/protocol/test_messages.py"),
+        (SIMULATION, "tests/unit/shared/protocol/test_replay.py"),
     ),
     Mutant(
         "a page's age is believed though the log begins later",
@@ -293,7 +293,7 @@ newest[row] = payload
 row = row_of(payload)
 newest.setdefault(row, payload)
 """,
-        (SIMULATION, "tests/unit/gateway/http/test_handshake.py"),
+        (SIMULATION, "tests/unit/gateway/delivery/test_writes.py"),
     ),
     # --- the gateway
     Mutant(
