@@ -14,7 +14,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from gateway.access.pairs import Pair, PairMap
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 CACHED_SECONDS: Final = 5.0
 MAX_PAIRS_PER_QUERY: Final = 1000

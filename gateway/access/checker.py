@@ -18,7 +18,7 @@ from gateway.access.database import (
 )
 from gateway.access.pairs import Pair
 from shared.config.access_rules import AccessRules
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 from shared.runtime.log_throttle import LogThrottle
 
 QUERY_SECONDS: Final = 2.0  # for a query of all requested pairs

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Generic, TypeAlias, TypeVar
 
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 Pair: TypeAlias = tuple[str, str]
 Value = TypeVar("Value")

@@ -17,7 +17,7 @@ from gateway.access.revalidation_rules import (
     Revalidations,
     UserPasses,
 )
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 from shared.runtime.log_throttle import LogThrottle
 
 EVERYTHING: Final = Recheck(None, None)

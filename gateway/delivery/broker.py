@@ -18,7 +18,8 @@ from shared.links.redis_link import (
     telling_loss,
 )
 from shared.protocol.channels import RedisNames
-from shared.protocol.messages import as_reason, parse_disconnect, parse_recheck, parse_tick
+from shared.protocol.control_messages import parse_disconnect, parse_recheck, parse_tick
+from shared.protocol.events import as_reason
 from shared.runtime.backoff import Backoff
 
 PING_SECONDS: Final = 1.0

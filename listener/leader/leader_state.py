@@ -8,7 +8,7 @@ import orjson
 
 from listener.leader.log_row import LogRow
 from listener.leader.publication import Reset
-from shared.protocol.messages import Reason, as_reason
+from shared.protocol.events import Reason, as_reason
 
 MAX_ROWS_PER_READ: Final = 100_000
 

@@ -9,12 +9,12 @@ from listener.leader.log_row import LogRow, row_canonicalizer
 from listener.leader.recipients import Members, UserRecipients, as_update
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import MAX_ID_BYTES, Channel, ChannelKind
-from shared.protocol.messages import (
+from shared.protocol.control_messages import Recheck
+from shared.protocol.events import (
     ACTIONS,
     Event,
     Publishable,
     Reason,
-    Recheck,
     as_reason,
     publishable_event,
     publishable_reconnect,

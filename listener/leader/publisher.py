@@ -21,14 +21,8 @@ from shared.links.redis_link import (
 )
 from shared.links.redis_server import RedisServer
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import (
-    Publishable,
-    Recheck,
-    Tick,
-    publishable_reconnect,
-    recheck_message,
-    tick_around_time,
-)
+from shared.protocol.control_messages import Recheck, Tick, recheck_message, tick_around_time
+from shared.protocol.events import Publishable, publishable_reconnect
 
 _LUA: Final = Path(__file__).parent / "lua"
 _PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()

@@ -257,7 +257,7 @@ pass
         "replay does not look at the floor",
         "return offset if head.floor <= offset <= head.last else None",
         "return offset if offset <= head.last else None",
-        (SIMULATION, "tests/unit/shared/protocol/test_messages.py", *UNIT_REGISTRY),
+        (SIMULATION, "tests/unit/shared/protocol/test_replay.py", *UNIT_REGISTRY),
     ),
     Mutant(
         "replay takes a cursor of another epoch",
@@ -275,7 +275,7 @@ match since:
     case Cursor(_, epoch, offset) if epoch:
         ...
 """,
-        (SIMULATION, "tests/unit/shared/protocol/test_messages.py"),
+        (SIMULATION, "tests/unit/shared/protocol/test_replay.py"),
     ),
     Mutant(
         "a page's age is believed though the log begins later",
@@ -311,7 +311,7 @@ newest[row] = payload
 row = row_of(payload)
 newest.setdefault(row, payload)
 """,
-        (SIMULATION, "tests/unit/gateway/http/test_handshake.py"),
+        (SIMULATION, "tests/unit/gateway/delivery/test_writes.py"),
     ),
     # --- the gateway
     Mutant(
@@ -516,8 +516,8 @@ pass
     Mutant(
         "who joins does not ask again",
         """\
-if channel.kind == "project" and not self._access.is_known(pair):
-    self._guard.doubt(Recheck(*pair))
+if not self._checker.has_cached_access(pair):
+    self._revalidator.recheck(Recheck(*pair))
 """,
         """\
 pass
@@ -547,14 +547,11 @@ if state is not None and channel in state.suspended:
     Mutant(
         "plain clients are not told that access changed",
         """\
-if not connection.is_v1:
-    for project_id in project_ids:
-        ...
+for project_id in project_ids:
+    self.send(reconnect_frame("access_changed", project_id=project_id))
 """,
         """\
-if connection.is_v1:
-    for project_id in project_ids:
-        ...
+pass
 """,
         (REVOCATION,),
     ),

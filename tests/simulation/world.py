@@ -10,6 +10,7 @@ from itertools import count
 from typing import Final
 from unittest import mock
 
+from gateway.transport.connection import Connection
 from shared.runtime.backoff import Backoff
 from tests.simulation.client import Browser
 from tests.simulation.database import MAX_ROWS_PER_PRUNE, Change
@@ -71,7 +72,7 @@ def small_and_predictable() -> Iterator[None]:
         stack.enter_context(mock.patch("secrets.token_hex", side_effect=numbers))
         stack.enter_context(mock.patch("gateway.delivery.broker.Backoff", chance))
         stack.enter_context(mock.patch("listener.leader.leader.Backoff", chance))
-        stack.enter_context(mock.patch("gateway.http.websockets.Connection.accept", accept))
+        stack.enter_context(mock.patch.object(Connection, "accept", classmethod(accept)))
         logging.disable(logging.CRITICAL)
         stack.callback(logging.disable, logging.NOTSET)
         yield

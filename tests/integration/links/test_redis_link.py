@@ -15,7 +15,7 @@ from listener.leader.publisher import Publisher
 from shared.config.access_rules import AccessRules
 from shared.links.redis_link import Client, RedisLost, Script, connect, telling_loss
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import Event, cursor_of, publishable_event, publishable_reconnect
+from shared.protocol.events import Event, cursor_of, publishable_event, publishable_reconnect
 from shared.protocol.replay import Cursor, LogHead
 from tests.support.processes import ROOT
 from tests.support.servers import Servers

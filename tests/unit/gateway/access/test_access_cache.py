@@ -4,12 +4,8 @@ import pytest
 
 from gateway.access import access_cache as module
 from gateway.access.access_cache import AccessCache
-from shared.protocol.messages import (
-    Recheck,
-    access_change_of,
-    parse_recheck,
-    recheck_message,
-)
+from shared.protocol.control_messages import Recheck, parse_recheck, recheck_message
+from shared.protocol.events import access_change_of
 
 P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
 

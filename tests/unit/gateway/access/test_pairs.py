@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.access.access_cache import AccessCache
 from gateway.access.pairs import Pair, PairMap
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
 

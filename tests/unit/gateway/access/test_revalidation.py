@@ -13,7 +13,7 @@ from gateway.access import revalidation_rules as rules
 from gateway.access.checker import AccessUnavailable
 from gateway.access.pairs import Pair
 from gateway.access.revalidation import Revalidator
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 PAIRS = [(f"p{number}", "u") for number in range(250)]
 

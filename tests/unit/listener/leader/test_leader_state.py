@@ -14,7 +14,7 @@ from listener.leader.leader_state import (
 )
 from listener.leader.log_row import LogRow
 from listener.leader.publication import Reset
-from shared.protocol.messages import Reason
+from shared.protocol.events import Reason
 
 CURSOR = SnapshotCursor("1.2.3.4.incarnation", "10:20:11,12")
 STATE = {

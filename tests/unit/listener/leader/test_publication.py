@@ -17,13 +17,8 @@ from listener.leader.publication import (
 from listener.leader.recipients import Members, changed_projects, group_members
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import Channel, IdType
-from shared.protocol.messages import (
-    ACTIONS,
-    Publishable,
-    Recheck,
-    access_change_of,
-    recheck_message,
-)
+from shared.protocol.control_messages import Recheck, recheck_message
+from shared.protocol.events import ACTIONS, Publishable, access_change_of
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 EARLIEST = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))
