@@ -16,7 +16,7 @@ _BOOKKEEPING: Final = re.compile(r"(updated|modified|touched|synced|changed)_(at
 _HEADER: Final = """\
 # What Neverstale watches: a first version, made from the tables of the database.
 # Review it, then apply it with: python -m listener install
-# Every key is explained in docs/operations.md."""
+# Every key is explained in docs/reference/invalidation-toml.md."""
 _LOOKED_UP: Final = (
     "A project that is looked up through a parent is not found once the parent is gone (a "
     "cascade deletes both): everybody is told to refetch everything then."

@@ -69,8 +69,8 @@ class Hidden:
         if self.is_filtered:
             return (
                 f"row-level security of {self.relation} would hide rows from {self.role}: "
-                f"alter role {role} bypassrls (a superuser may), or see docs/operations.md; "
-                "no policy is enough"
+                f"alter role {role} bypassrls (a superuser may), or see "
+                "docs/how-to/postgresql-roles.md; no policy is enough"
             )
         return (
             f"{self.role} may not read what is needed of {self.relation}: "

@@ -121,7 +121,7 @@ async def telling_loss() -> AsyncIterator[None]:
             "run python -m listener install"
         ) from exc
     except asyncpg.InsufficientPrivilegeError as exc:
-        raise FatalError(f"{exc}: see the grants in docs/operations.md") from exc
+        raise FatalError(f"{exc}: see the grants in docs/how-to/postgresql-roles.md") from exc
     except (
         asyncpg.InvalidAuthorizationSpecificationError,
         asyncpg.InvalidCatalogNameError,

@@ -101,7 +101,7 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
 
 
 async def _find_rights(connection: Connection, plan: Plan) -> list[str]:
-    """Who could do more by our objects than docs/operations.md says."""
+    """Who could do more by our objects than docs/how-to/postgresql-roles.md says."""
     problems = [
         f"{row['role']} has {row['privileges']} on {row['object']}, which it does not need: "
         f"{row['statement']}"

@@ -237,7 +237,7 @@ async def _in_one_transaction(
         ) from exc
     except asyncpg.InsufficientPrivilegeError as exc:
         raise InstallError(
-            f"{exc}: see the grants in docs/operations.md; nothing was changed"
+            f"{exc}: see the grants in docs/how-to/postgresql-roles.md; nothing was changed"
         ) from exc
     except asyncpg.ReadOnlySQLTransactionError as exc:
         raise InstallError(f"DATABASE_URL leads to a read-only server ({exc})") from exc

@@ -9,8 +9,8 @@ from tests.integration.test_failover import assert_flows
 
 
 def documented_grants(listener: str, gateway: str) -> str:
-    """The grants of docs/operations.md, for roles of a test's own."""
-    text = (ROOT / "docs" / "operations.md").read_text()
+    """The grants of docs/how-to/postgresql-roles.md, for roles of a test's own."""
+    text = (ROOT / "docs" / "how-to" / "postgresql-roles.md").read_text()
     blocks = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     [grants] = [block for block in blocks if "grant " in block]
     grants = grants.replace("neverstale_listener", listener)
@@ -38,7 +38,7 @@ async def test_the_documented_grants_are_enough(world: World) -> None:
     assert (code, errors) == (0, "")
     refused = await world.listener(role=None, DATABASE_URL=as_role(listener))
     assert await refused.exited() == 1
-    assert "see the grants in docs/operations.md" in refused.raw_lines[-1]
+    assert "see the grants in docs/how-to/postgresql-roles.md" in refused.raw_lines[-1]
     await world.database.execute(documented_grants(listener, gateway))
     await world.listener(DATABASE_URL=as_role(listener))
     serving = await world.gateway(DATABASE_URL=as_role(gateway))

@@ -1,4 +1,4 @@
-"""The rights in Redis that docs/operations.md asks for are enough, and none is left out."""
+"""The rights in Redis that docs/how-to/redis.md asks for are enough, and none is left out."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ PASSWORD = "x" * 40
 
 
 def documented_rights() -> list[str]:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "redis.md").read_text()
     [block] = re.findall(r"```\n(~\* [^`]+)```", text)
     return str(block).split()
 

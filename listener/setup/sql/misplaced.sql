@@ -1,4 +1,4 @@
--- Rights on our objects beyond those of docs/operations.md, and the statement that takes each back. Who may execute
+-- Rights on our objects beyond those of docs/how-to/postgresql-roles.md, and the statement that takes each back. Who may execute
 -- try_lead() is a listener.
 with documented (name, privileges) as (
     values ('change_log', '{SELECT,INSERT,DELETE,MAINTAIN}'::text[]), ('incarnation', '{SELECT,INSERT}'),
