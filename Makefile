@@ -55,7 +55,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include="$$($(BIN)/python -m tests.support.pure_modules)" --fail-under=100
 	$(BIN)/python -m pytest tests/simulation -q -n 2
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
-	$(BIN)/python -m pytest tests/integration -q -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests/integration tests/load -q -n 4 --dist loadfile
 	$(BIN)/python -m pytest tests/chaos -q
 	$(BIN)/python -m pytest tests/attack -q
 	$(BIN)/python -m pytest tests/corpus -q
@@ -64,7 +64,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 coverage: install ## Branch coverage of everything by unit tests and tests on real servers: 90 % at least
 	@rm -f .coverage .coverage.*
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
-	$(BIN)/coverage run -m pytest tests/unit tests/integration -q -n 4 --dist loadfile
+	$(BIN)/coverage run -m pytest tests/unit tests/integration tests/load -q -n 4 --dist loadfile
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --fail-under=90
 
 test-client: ## The browser side's tests (where there is Node)
@@ -106,7 +106,7 @@ chaos: install ## Faults at random on real servers, and nobody may stay stale (S
 	@$(BIN)/python -m tests.chaos --total $(SECONDS) $(CHAOS)
 
 corpus: install ## Schemas shaped like real applications: a day and migrations of each (CORPUS="ledger")
-	@INIT_CORPUS=all $(BIN)/python -m pytest tests/integration/test_init_corpus.py -q -s
+	@INIT_CORPUS=all $(BIN)/python -m pytest tests/integration/bootstrap/test_init_corpus.py -q -s
 	@$(BIN)/python -m tests.corpus $(CORPUS)
 
 races: install ## A thousand races of who may see a project with who looks on (RACES="--seed 7 --races 50")

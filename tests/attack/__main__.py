@@ -13,8 +13,8 @@ from typing import Final
 from tests.attack.catalog import ATTACKS
 from tests.attack.measurement import Outcome, play
 from tests.attack.registry import Attack
-from tests.integration.conftest import running_servers
-from tests.load.machine import allow_many_files
+from tests.support.machine import allow_many_files
+from tests.support.servers import running_servers
 
 SECONDS: Final = 8.0
 BASELINE_SECONDS: Final = 4.0

@@ -9,9 +9,9 @@ from typing import Final
 from gateway.http.ticket_api import TICKET_PATH
 from tests.attack.peer import Link, Peer, request
 from tests.attack.registry import ANONYMOUS, Bounds, attack
-from tests.frames import frame
-from tests.integration.processes import WS_PATH
-from tests.integration.test_refusals import UPGRADE
+from tests.support.frames import frame
+from tests.support.handshakes import UPGRADE
+from tests.support.processes import WS_PATH
 
 PATHS: Final = (WS_PATH, TICKET_PATH, "/healthz", "/readyz", "/metrics", "/", "/nowhere")
 DRIBBLE_SECONDS: Final = 0.3

@@ -15,7 +15,7 @@ import uvloop
 
 from tests.attack.catalog import ATTACKS
 from tests.attack.peer import Peer, Target
-from tests.load.machine import allow_many_files
+from tests.support.machine import allow_many_files
 
 NICENESS: Final = 15
 LOOK_SECONDS: Final = 0.05

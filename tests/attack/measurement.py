@@ -15,8 +15,9 @@ from deploy.dev.servers import die_with_parent
 from tests.attack.registry import Attack
 from tests.attack.scene import Scene, build_scene
 from tests.attack.victim import App, Change, Logins, Memory, Victim, is_running, running
-from tests.integration.conftest import Servers, make_world
-from tests.integration.processes import HANG_SECONDS, ROOT
+from tests.support.processes import HANG_SECONDS, ROOT
+from tests.support.servers import Servers
+from tests.support.world import make_world
 
 FLOOR_MS: Final = 5.0
 WARM_UP_SECONDS: Final = 1.0

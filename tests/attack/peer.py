@@ -8,17 +8,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from shared.runtime.lifecycle import raise_if_cancelled
-from tests.frames import frame
-from tests.integration.processes import WS_PATH, token
-from tests.integration.test_refusals import UPGRADE
-
-Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.database import Database
+from tests.support.frames import frame
+from tests.support.handshakes import UPGRADE
+from tests.support.processes import WS_PATH, token
 
 ADDRESS: Final = "127.0.0.2"  # not the victim's: limits by address apply to the attacker alone
 CONNECTIONS: Final = 50

@@ -5,9 +5,10 @@ import signal
 from functools import partial
 from typing import Final
 
-from tests.attack.peer import Database, Peer
+from tests.attack.peer import Peer
 from tests.attack.registry import CONNECT, MANY_EVENTS, USAGE, Bounds, attack
 from tests.attack.scene import Scene
+from tests.support.database import Database
 
 _CONNECT: Final = "attack_connect"
 _USAGE: Final = "attack_usage"

@@ -9,9 +9,9 @@ from deploy.dev.servers import free_port
 from listener.setup.install import Config, install
 from shared.config.config_file import read_config
 from tests.attack.peer import Target
-from tests.integration.conftest import World
-from tests.integration.processes import ROOT, Part
-from tests.integration.test_grants import documented_grants
+from tests.support.documented import documented_grants
+from tests.support.processes import ROOT, Part
+from tests.support.world import World
 
 PROJECTS: Final = 100  # as many as a socket may subscribe to
 ATTACKER: Final = "00000bad-0000-4000-8000-000000000003"

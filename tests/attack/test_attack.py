@@ -12,7 +12,8 @@ import pytest
 from tests.attack.catalog import ATTACKS
 from tests.attack.measurement import Outcome, play, play_on
 from tests.attack.scene import build_scene
-from tests.integration.conftest import make_world, running_servers
+from tests.support.servers import running_servers
+from tests.support.world import make_world
 
 SECONDS: Final = 1.5
 BASELINE_SECONDS: Final = 0.2

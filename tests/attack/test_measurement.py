@@ -9,8 +9,8 @@ from tests.attack.catalog import ATTACKS
 from tests.attack.measurement import LOST_MS, Outcome, _latencies, _percentiles
 from tests.attack.registry import Attack, Bounds, attack
 from tests.attack.victim import Change, Victim
-from tests.integration.processes import Part
-from tests.load.page import Page
+from tests.support.processes import Part
+from tests.support.resuming_client import Page
 
 
 async def _play(_: object) -> None:

@@ -8,8 +8,8 @@ from gateway.http.ticket_api import TICKET_PATH
 from tests.attack.peer import Link, Peer, message, request
 from tests.attack.registry import USER, Bounds, attack
 from tests.attack.scene import ATTACKER, PROJECTS, Scene
-from tests.frames import frame
-from tests.integration.processes import connected
+from tests.support.frames import frame
+from tests.support.processes import connected
 
 SOCKETS: Final = 40
 # frames a second, by pauses: the most that a socket may send without being slowed down

@@ -13,9 +13,9 @@ import aiohttp
 import asyncpg
 
 from tests.attack.scene import Scene
-from tests.integration.processes import WS_PATH, Part, token
-from tests.load.memory import rss_mib
-from tests.load.page import Page
+from tests.support.inspection import rss_mib
+from tests.support.processes import WS_PATH, Part, token
+from tests.support.resuming_client import Page
 
 WRITES_PER_SECOND: Final = 50.0
 LOGIN_SECONDS: Final = 0.2

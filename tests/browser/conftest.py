@@ -21,15 +21,16 @@ from playwright.async_api import (
 )
 
 from deploy.dev.servers import free_port
-from tests.browser.proxy import Proxy, proxied
-from tests.integration.conftest import Servers, World, make_world, servers
-from tests.integration.processes import HANG_SECONDS, ROOT, Part, eventually
+from tests.support.fixtures import servers
+from tests.support.processes import HANG_SECONDS, ROOT, Part, eventually
+from tests.support.servers import Servers
+from tests.support.tcp_proxy import Proxy
+from tests.support.world import World, make_world
 
 __all__ = ["servers"]
 
 PAGE: Final = ROOT / "demo/web/dist"
 CHROMIUM: Final = shutil.which("chromium")
-KATHERINE: Final = "0000ca70-0000-4000-8000-000000000004"
 _ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
 expect.set_options(timeout=HANG_SECONDS * 1000)
@@ -112,7 +113,9 @@ async def theatre(servers: Servers) -> AsyncIterator[Stage]:
             starting.create_task(world.listener())
             gateway = starting.create_task(world.gateway())
             browser = starting.create_task(_browser(stack))
-        proxy = await stack.enter_async_context(proxied([gateway.result().port]))
+        proxy = Proxy(gateway.result().port)
+        await proxy.start()
+        stack.push_async_callback(proxy.close)
         demo.environment = world.environment(
             PORT=str(demo.port),
             GATEWAY_PORT=str(proxy.port),

@@ -6,7 +6,7 @@ from playwright.async_api import expect
 
 from deploy.dev.servers import free_port
 from tests.browser.conftest import PAGE, Stage, card, live
-from tests.integration.processes import Part
+from tests.support.processes import Part
 
 
 async def test_a_removed_member_is_told_so_and_an_invitation_brings_it_back(

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import asyncpg
 
 from tests.chaos.pages import Row, load_list, load_page, load_row
-from tests.chaos.stack import GONE
+from tests.support.database import GONE
 
 RETRY_SECONDS: Final = 0.2
 ANSWER_SECONDS: Final = 10.0

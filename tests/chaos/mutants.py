@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos.parts import ROOT
-from tests.planting import Edit, Language, plant
 from tests.simulation import mutations as simulation
+from tests.support.planting import Edit, Language, plant
 
 MOST_SECONDS: Final = 300.0
 _LEFT_OUT: Final = (".*", "node_modules", "build", "dist", "__pycache__", "*.egg-info")
@@ -46,7 +46,7 @@ _TESTS: Final = "pytest -q -x tests/integration/"
 MUTANTS: Final = (
     _one(
         "forget the old project of a row that moves",
-        f"{_TESTS}test_spine.py -k every_change_of_every_table",
+        f"{_TESTS}delivery/test_committed_changes.py -k every_change_of_every_table",
         """\
 if row.placing:
     when = f" when ({differ(row.placing, table)})"
@@ -60,13 +60,13 @@ if not row.placing:
     ),
     _one(
         "log only the new image of a row in a partitioned table",
-        f"{_TESTS}test_capture.py -k every_path",
+        f"{_TESTS}capture/test_every_row_change.py -k every_path",
         'every = "(select * from before union all select * from changed) as changed"',
         'every = "changed"',
     ),
     _one(
         "drop rows that name a user when a backlog is widened",
-        f"{_TESTS}test_backlog.py",
+        f"{_TESTS}leader/test_backlog.py",
         """\
 and ((newest.user_id is null and newest.project_id is not null)
      or heavy_users.user_id is not null) as is_covered
@@ -76,7 +76,7 @@ and ((newest.user_id is null and newest.project_id is not null)
     ),
     _one(
         "read only what began after the cursor",
-        f"{_TESTS}test_listener.py -k hides_nothing",
+        f"{_TESTS}leader/test_listener.py -k hides_nothing",
         """\
     or xid = any (array(select pg_snapshot_xip($1::text::pg_snapshot)))
     order by l.at
@@ -89,7 +89,7 @@ and ((newest.user_id is null and newest.project_id is not null)
     ),
     _one(
         "take a log that a crash has emptied for the former one",
-        f"{_TESTS}test_backlog.py -k crash_of_a_backend",
+        f"{_TESTS}leader/test_backlog.py -k crash_of_a_backend",
         "(select id from neverstale.incarnation)::text as identity",
         "'same' as identity",
         "sql",
@@ -101,12 +101,12 @@ and ((newest.user_id is null and newest.project_id is not null)
     ),
     Mutant(
         "save the cursor before publishing",
-        f"{_TESTS}test_failover.py -k could_not_be_published",
+        f"{_TESTS}leader/test_failover.py -k could_not_be_published",
         (_SIMULATED["the cursor is saved before the rows are published"],),
     ),
     Mutant(
         "never compare Redis's identity",
-        f"{_TESTS}test_failover.py -k comes_back_older",
+        f"{_TESTS}leader/test_failover.py -k comes_back_older",
         (
             _SIMULATED["Redis's identity is not compared on taking over"],
             _SIMULATED["Redis's identity is not compared with the ticks"],
@@ -114,7 +114,7 @@ and ((newest.user_id is null and newest.project_id is not null)
     ),
     _one(
         "let a frozen leader be",
-        f"{_TESTS}test_frozen_leader.py -k is_replaced",
+        f"{_TESTS}leader/test_frozen_leader.py -k is_replaced",
         """\
 ended = await self._session.end_leader(pid)
 log.warning(..., extra={"pid": pid, "ended": ended})
@@ -126,22 +126,22 @@ log.warning(..., extra={"pid": pid, "ended": ended})
     ),
     Mutant(
         "save whatever generation is stored",
-        f"{_TESTS}test_redis_link.py -k only_under_the_stored",
+        f"{_TESTS}links/test_redis_link.py -k only_under_the_stored",
         (_SIMULATED["save does not compare the generation"],),
     ),
     Mutant(
         "trim a log without raising its floor",
-        f"{_TESTS}test_resume.py -k older_place",
+        f"{_TESTS}delivery/test_resume.py -k older_place",
         (_SIMULATED["trim does not raise the floor"],),
     ),
     Mutant(
         "do not ask anew after a gap of Redis",
-        f"{_TESTS}test_revocation.py -k in_a_gap_of_redis",
+        f"{_TESTS}access/test_revocation.py -k in_a_gap_of_redis",
         (_SIMULATED["no re-check after a gap of Redis"],),
     ),
     _one(
         "take a Redis that answers no PING for alive",
-        f"{_TESTS}test_failover.py -k frozen_redis",
+        f"{_TESTS}leader/test_failover.py -k frozen_redis",
         "unanswered * HEARTBEAT_SECONDS >= TIMEOUT_SECONDS",
         "unanswered < 0",
     ),
@@ -159,7 +159,7 @@ pass
     ),
     _one(
         "replay although the log does not reach back",
-        f"{_TESTS}test_redis_link.py -k would_be_incomplete",
+        f"{_TESTS}links/test_redis_link.py -k would_be_incomplete",
         "if since and since >= floor and",
         "if since and",
         "lua",

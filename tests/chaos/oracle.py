@@ -11,7 +11,7 @@ from tests.chaos.cache import Loads
 from tests.chaos.following import V1Follower
 from tests.chaos.pages import load_access, load_list, load_page
 from tests.chaos.record import Change, Place, Record
-from tests.chaos.stack import Database
+from tests.support.database import Database
 
 GRACE_SECONDS: Final = 3.0
 _SHOWN: Final = 4

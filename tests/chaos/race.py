@@ -12,8 +12,9 @@ import asyncpg
 from tests.chaos.kinds import GATEWAYS
 from tests.chaos.record import Record
 from tests.chaos.seat import ANSWER_SECONDS, Seat
-from tests.chaos.stack import GONE, Database, Stack
+from tests.chaos.stack import Stack
 from tests.chaos.world import made_id
+from tests.support.database import GONE, Database
 
 RETRY_SECONDS: Final = 0.2
 Kind: TypeAlias = Literal[

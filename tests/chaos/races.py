@@ -18,16 +18,17 @@ from typing import Final
 
 import asyncpg
 
-from tests.chaos.background import background
 from tests.chaos.faults import Breaker
 from tests.chaos.kinds import GATEWAYS, Fault
 from tests.chaos.oracle import find_leaks, shorten
 from tests.chaos.pages import load_access
 from tests.chaos.race import Race, plan_race
 from tests.chaos.seat import Seat
-from tests.chaos.stack import GONE, LISTENERS, Stack, running_stack
+from tests.chaos.stack import LISTENERS, Stack, running_stack
 from tests.chaos.timeline import Timeline
 from tests.chaos.world import made_id
+from tests.support.background import background
+from tests.support.database import GONE
 
 FOLDER: Final = Path("build") / "chaos"
 QUIET_SECONDS: Final = 45.0

@@ -9,17 +9,18 @@ from typing import Final
 
 import asyncpg
 
-from tests.chaos.background import background
 from tests.chaos.browser import Browser
 from tests.chaos.faults import Breaker
 from tests.chaos.oracle import Share, find_leaks, find_stale, find_untold
 from tests.chaos.pages import load_access
 from tests.chaos.plan import Round, Scenario
 from tests.chaos.record import Record
-from tests.chaos.stack import GONE, Stack, running_stack
+from tests.chaos.stack import Stack, running_stack
 from tests.chaos.timeline import Timeline
 from tests.chaos.world import World, make_world
 from tests.chaos.writers import Writer
+from tests.support.background import background
+from tests.support.database import GONE
 
 QUIET_SECONDS: Final = 45.0
 POLL_SECONDS: Final = 0.25

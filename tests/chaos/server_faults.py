@@ -12,7 +12,8 @@ from typing import Final
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from tests.chaos.stack import Stack, start_again
+from tests.chaos.stack import Stack
+from tests.support.servers import start_again
 
 ANSWER_SECONDS: Final = 2.0
 

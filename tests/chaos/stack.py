@@ -8,49 +8,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import aiohttp
 import asyncpg
 
-from deploy.dev.servers import PostgresServer, Server, ServerFailed, ValkeyServer
+from deploy.dev.servers import PostgresServer, ValkeyServer
 from listener.setup.install import Config, install
 from shared.config.config_file import read_config
 from tests.chaos.kinds import GATEWAYS
 from tests.chaos.parts import ROOT, Part
-from tests.chaos.proxy import Proxy
 from tests.chaos.timeline import Timeline
-
-Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+from tests.support.tcp_proxy import Proxy
 
 # How a session of the app's own ends; asyncpg is left in a bad state by a cancelled query.
-GONE: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-)
 SECRET: Final = "a secret for tests that is long enough"
 LISTENERS: Final = ("listener1", "listener2")
 ASK_SECONDS: Final = 1.0
 READY_SECONDS: Final = 30.0
-_STARTS: Final = 20
 _SCHEMA: Final = (ROOT / "demo" / "schema.sql").read_text()
-
-
-async def start_again(server: Server) -> None:
-    """Start it, which may take a few tries while the former one is still dying."""
-    for left in reversed(range(_STARTS)):
-        try:
-            await asyncio.to_thread(server.start)
-        except ServerFailed:
-            if not left:
-                raise
-            await asyncio.sleep(0.2)
-        else:
-            return
 
 
 @dataclass
@@ -106,10 +82,10 @@ class Stack:
         """Start it, again or for the first time."""
         self.parts[name].start()
         if name in GATEWAYS:
-            self.links[f"clients->{name}"].target_port = self.parts[name].port
+            self.links[f"clients->{name}"].target_ports = [self.parts[name].port]
 
     async def _link(self, name: str, target_port: int) -> Proxy:
-        self.links[name] = Proxy(target_port, self.tasks)
+        self.links[name] = Proxy(target_port)
         await self.links[name].start()
         return self.links[name]
 

@@ -1,5 +1,6 @@
 """A few fixed scenarios of the stale oracle; ``make chaos`` plays as many as there is time."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.chaos.oracle import shorten
 from tests.chaos.parts import ROOT
 from tests.chaos.plan import plan_scenario
 from tests.chaos.scenario import play
-from tests.planting import find
+from tests.support.planting import find
 
 
 def test_a_seed_decides_the_whole_schedule() -> None:
@@ -36,3 +37,15 @@ async def test_no_browser_stays_stale_and_none_is_told_too_much(
 def test_every_mutant_fits_the_code(mutant: Mutant) -> None:
     for edit in mutant.edits:
         find(edit, ROOT)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_command_that_finds_a_mutant_fits_the_tests(mutant: Mutant) -> None:
+    """Its file exists, and has a test that ``-k`` selects."""
+    module, *arguments = mutant.found_by.split()
+    if module != "pytest":
+        return
+    [path] = [one for one in arguments if one.startswith("tests/")]
+    word = arguments[arguments.index("-k") + 1] if "-k" in arguments else ""
+    names = re.findall(r"def (test_\w+)", (ROOT / path).read_text())
+    assert any(word in name for name in names)

@@ -1,10 +1,10 @@
 """A few fixed races; ``make races`` runs a thousand."""
 
-from tests.chaos.background import background
 from tests.chaos.race import plan_race
 from tests.chaos.races import play_wave
 from tests.chaos.stack import running_stack
 from tests.chaos.timeline import Timeline
+from tests.support.background import background
 
 
 def test_a_seed_decides_the_steps() -> None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from tests.chaos.record import Place
-from tests.chaos.stack import Database
 from tests.chaos.world import World
+from tests.support.database import Database
 
 
 class RolledBack(Exception):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.chaos.plan import USERS, Scenario
-from tests.chaos.stack import Database
+from tests.support.database import Database
 
 GUESTS: Final = 4
 TASKS: Final = 70  # more than bulk_threshold, so that a bulk update is one

@@ -13,9 +13,10 @@ from tests.chaos.kinds import ACCESS_WRITES
 from tests.chaos.pages import load_access
 from tests.chaos.plan import Write
 from tests.chaos.record import Place, Record
-from tests.chaos.stack import GONE, Database, Stack
+from tests.chaos.stack import Stack
 from tests.chaos.transaction import RolledBack, Transaction
 from tests.chaos.world import World
+from tests.support.database import GONE, Database
 
 WRITE_SECONDS: Final = 12.0
 RETRY_SECONDS: Final = 0.2

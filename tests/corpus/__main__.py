@@ -16,7 +16,7 @@ import asyncpg
 
 from tests.corpus.play import Result, play
 from tests.corpus.schemas import load_schemas
-from tests.integration.conftest import Servers, running_servers
+from tests.support.servers import Servers, running_servers
 
 _INSTALLED: Final = Path("/usr/lib/postgresql")
 

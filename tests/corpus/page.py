@@ -9,7 +9,7 @@ import aiohttp
 import asyncpg
 
 from tests.corpus.schemas import EVERYBODY, ClientPlan, Schema
-from tests.integration.processes import WS_PATH, Part, token
+from tests.support.processes import WS_PATH, Part, token
 
 RETRY_SECONDS: Final = 0.05
 MARK: Final = "mark"

@@ -14,7 +14,7 @@ from tests.corpus.page import Page
 from tests.corpus.schemas import EVERYBODY, Migration, Schema, Step
 from tests.corpus.stage import Stage, missing_extensions, staged
 from tests.corpus.writers import Writers, is_ours
-from tests.integration.conftest import Servers
+from tests.support.servers import Servers
 
 MIGRATION_TRIES: Final = 5
 

@@ -23,8 +23,10 @@ from shared.config.access_rules import parse_access
 from shared.protocol.channels import RedisNames
 from tests.corpus.page import MARK, Page, Row, Rows
 from tests.corpus.schemas import Schema
-from tests.integration.conftest import Database, Servers, World
-from tests.integration.processes import HANG_SECONDS
+from tests.support.database import Database
+from tests.support.processes import HANG_SECONDS
+from tests.support.servers import Servers
+from tests.support.world import World
 
 # So soon a client must have been told that it may be stale.
 NOTICE_SECONDS: Final = 8.0

@@ -4,9 +4,7 @@ import pytest
 
 from tests.corpus.play import play
 from tests.corpus.schemas import EVERYBODY, load_schemas
-from tests.integration.conftest import Servers, servers
-
-__all__ = ["servers"]  # a fixture
+from tests.support.servers import Servers
 
 
 @pytest.mark.parametrize("name", ["go_service", "telemetry"])

@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from tests.integration.processes import HANG_SECONDS
+from tests.support.processes import HANG_SECONDS
 
 PAUSE_SECONDS: Final = 0.03
 _NUMBERS: Final = count(1)

@@ -7,9 +7,9 @@ from typing import Final
 
 import pytest
 
-from tests.integration.conftest import Servers
-from tests.integration.harness import serving
-from tests.integration.processes import ROOT
+from tests.support.harness import serving
+from tests.support.processes import ROOT
+from tests.support.servers import Servers
 
 CLIENT: Final = ROOT / "client"
 VITEST: Final = CLIENT / "node_modules" / ".bin" / "vitest"

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from deploy.dev.servers import free_port
-from tests.integration.conftest import World
-from tests.integration.processes import Part, token
+from tests.support.demo_data import TASK
+from tests.support.processes import Part, token
+from tests.support.world import World
 
-TASK = "7a500000-0000-4000-8000-000000000001"
 SPRINT = "59000000-0000-4000-8000-000000000001"
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 

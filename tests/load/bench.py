@@ -10,9 +10,10 @@ from typing import Any, Final
 import aiohttp
 import asyncpg
 
-from tests.integration.conftest import World, make_world, running_servers
-from tests.integration.processes import Part
-from tests.load.page import Page
+from tests.support.processes import Part
+from tests.support.resuming_client import Page
+from tests.support.servers import running_servers
+from tests.support.world import World, make_world
 
 NOTIFY: Final = "select neverstale.notify('task', 'UPDATE', $1, $2)"
 HANG_SECONDS: Final = 60.0

@@ -21,7 +21,6 @@ import jwt
 import uvloop
 
 from tests.load.accounting import BROKEN, Microseconds, histogram, judge
-from tests.load.machine import allow_many_files
 from tests.load.subscriber import ForgetfulSubscriber, Place, Subscriber, Tally
 from tests.load.wire import (
     CLOSE,
@@ -36,6 +35,7 @@ from tests.load.wire import (
     upgrade_request,
     uuid_of,
 )
+from tests.support.machine import allow_many_files
 
 CONNECTING_AT_ONCE: Final = 64
 OPEN_SECONDS: Final = 20.0

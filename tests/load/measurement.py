@@ -18,10 +18,10 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from tests.load.accounting import Microseconds
 from tests.load.client import Findings, Plan, Reading, run_client
-from tests.load.machine import cpu_seconds, own_cpu_seconds, resident_kib
 from tests.load.stack import SECRET, Stack, StackFailed
 from tests.load.subscriber import Place
 from tests.load.wire import row_id, uuid_of
+from tests.support.machine import cpu_seconds, own_cpu_seconds, resident_kib
 
 WRITERS: Final = 16
 FIRST_SOCKETS: Final = 20  # connected before memory is measured: what is loaded once is loaded

@@ -7,26 +7,19 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
-from tests.integration.conftest import World
-from tests.integration.processes import WS_PATH, Part, token
 from tests.load.bench import change, fresh_world, leave_when_live, make_projects
-from tests.load.page import Page
+from tests.support.inspection import rss_mib
+from tests.support.processes import WS_PATH, Part, token
+from tests.support.resuming_client import Page
+from tests.support.world import World
 
 MIB: Final = 1024 * 1024
 _LOG_MANY: Final = (
     "select neverstale.notify('task', 'UPDATE', ($1::text[])[1 + n % cardinality($1::text[])],"
     " (n % $3)::text) from generate_series(1, $2::int) as n"
 )
-
-
-def rss_mib(part: Part) -> float:
-    assert part.process is not None
-    status = Path(f"/proc/{part.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
 
 
 class Curve:

@@ -6,7 +6,6 @@ import time
 
 import asyncpg
 
-from tests.integration.conftest import World
 from tests.load.bench import (
     HANG_SECONDS,
     change,
@@ -16,7 +15,8 @@ from tests.load.bench import (
     open_pages,
     writing,
 )
-from tests.load.page import Page
+from tests.support.resuming_client import Page
+from tests.support.world import World
 
 
 async def rolling_restart(world: World) -> str:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from tests.integration.conftest import World
 from tests.load.bench import fresh_world
 from tests.load.precision import hot_row, leader_killed, page_loads, redis_lost, rolling_restart
 from tests.load.times import (
@@ -21,6 +20,7 @@ from tests.load.times import (
     resume_storm,
     revocation_times,
 )
+from tests.support.world import World
 
 SCENARIOS: Final[dict[str, Callable[[World], Awaitable[str]]]] = {
     function.__name__.replace("_", "-"): function

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.dev.servers import ServerFailed, ServerMissing
-from tests.load.machine import allow_many_files
 from tests.load.measurement import Options, Run, Writer, client_processes
 from tests.load.report import figures_of, summary, write_report
 from tests.load.scenarios import SCENARIOS, Scenario
 from tests.load.stack import Stack, StackFailed, running
 from tests.load.wire import ID_SQL
+from tests.support.machine import allow_many_files
 
 LONGEST_SECONDS: Final = 1000  # a row's id holds its time in 32 bits of microseconds
 MOST_PROJECTS: Final = 2**16

@@ -6,8 +6,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 from shared.config.access_rules import parse_access
-from tests.integration.conftest import World
-from tests.integration.processes import Part
 from tests.load.bench import (
     HANG_SECONDS,
     change,
@@ -18,7 +16,9 @@ from tests.load.bench import (
     open_pages,
     spread_of,
 )
-from tests.load.page import Page
+from tests.support.processes import Part
+from tests.support.resuming_client import Page
+from tests.support.world import World
 
 
 async def leader_killed_times(world: World) -> str:

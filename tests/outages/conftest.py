@@ -1,5 +1,5 @@
-"""The fixtures of the tests on real servers serve here, too."""
+"""Real servers, as in the tests of ``tests/integration``."""
 
-from tests.integration.conftest import own_servers, own_world, servers, world
+from tests.support.fixtures import own_servers, own_world, servers, world
 
 __all__ = ["own_servers", "own_world", "servers", "world"]

@@ -12,11 +12,13 @@ import asyncpg
 import pytest
 
 from deploy.dev.servers import PostgresServer, free_port
-from tests.integration.conftest import Servers, World
-from tests.integration.processes import HANG_SECONDS, Part
-from tests.integration.test_bounds import until_state
-from tests.integration.test_failover import TASK, assert_flows, change
 from tests.outages.programs import run
+from tests.support.changes import assert_flows, change
+from tests.support.demo_data import TASK
+from tests.support.inspection import until_state
+from tests.support.processes import HANG_SECONDS, Part
+from tests.support.servers import Servers
+from tests.support.world import World
 
 _USE_XIDS: Final = """
 do $$begin

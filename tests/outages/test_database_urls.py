@@ -18,7 +18,7 @@ from deploy.dev.servers import PostgresServer, find_postgres_programs, free_port
 from gateway.access.checker import open_pool
 from listener.links.pg_link import PgLost, connect
 from shared.runtime.lifecycle import FatalError
-from tests.integration.tls import Authority, terminating_tls
+from tests.support.tls import Authority, terminating_tls
 
 ENCODED = "p%C3%A4ssword%2F%40%3A%3F%23%25"
 PROGRAMS = (

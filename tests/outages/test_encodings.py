@@ -7,9 +7,11 @@ from typing import Final
 
 import asyncpg
 
-from tests.integration.conftest import Database, World, metric
-from tests.integration.processes import Part, eventually
-from tests.integration.subscriber import Subscriber, subscribed
+from tests.support.database import Database
+from tests.support.inspection import metric
+from tests.support.processes import Part, eventually
+from tests.support.subscriber import Subscriber, subscribed
+from tests.support.world import World
 
 _TABLES: Final = """
 create table projects (id text, owner_id text);

@@ -13,9 +13,10 @@ import asyncpg
 import pytest
 
 from deploy.dev.servers import PostgresServer, ValkeyServer
-from tests.chaos.stack import GONE
-from tests.integration.conftest import Servers, World, make_world
-from tests.integration.test_failover import assert_consistent_after, assert_flows
+from tests.support.changes import assert_consistent_after, assert_flows
+from tests.support.database import GONE
+from tests.support.servers import Servers
+from tests.support.world import World, make_world
 
 _DISK_BYTES = 256 * 1024 * 1024
 _LEFT_BYTES = 1024 * 1024

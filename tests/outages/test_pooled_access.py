@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from gateway.access.checker import AccessChecker, AccessUnavailable, open_pool
 from shared.config.access_rules import AccessRules
 from shared.links.database_url import parse_database_url
-from tests.integration.conftest import World
-from tests.integration.pooler import running_pooler
-from tests.integration.processes import HANG_SECONDS
+from tests.support.pooler import running_pooler
+from tests.support.processes import HANG_SECONDS
+from tests.support.world import World
 
 QUERY = (
     "select g.p, g.u from unnest($1::text[], $2::text[]) as asked (p, u)"

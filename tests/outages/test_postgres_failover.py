@@ -8,17 +8,16 @@ from dataclasses import dataclass
 import asyncpg
 
 from deploy.dev.servers import PostgresServer
-from tests.chaos.background import background
-from tests.chaos.proxy import Proxy
-from tests.integration.conftest import World
-from tests.integration.processes import HANG_SECONDS, connected, eventually
-from tests.integration.test_failover import (
+from tests.support.changes import (
     assert_consistent_after,
     assert_flows,
     change,
     insert_tasks,
     is_reset,
 )
+from tests.support.processes import HANG_SECONDS, connected, eventually
+from tests.support.tcp_proxy import Proxy
+from tests.support.world import World
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Pair:
 
     def move(self, address: Proxy, server: PostgresServer) -> None:
         """The address leads to another server; connections to the former one are cut."""
-        address.target_port = server.port
+        address.target_ports = [server.port]
         address.cut()
 
     async def caught_up(self) -> None:
@@ -66,16 +65,15 @@ async def postgres_pair(world: World) -> AsyncIterator[Pair]:
     )
     await asyncio.to_thread(standby.start)
     try:
-        async with background() as tasks:
-            of_listener = Proxy(primary.port, tasks)
-            of_gateway = Proxy(primary.port, tasks)
+        of_listener = Proxy(primary.port)
+        of_gateway = Proxy(primary.port)
+        for address in (of_listener, of_gateway):
+            await address.start()
+        try:
+            yield Pair(world, primary, standby, of_listener, of_gateway)
+        finally:
             for address in (of_listener, of_gateway):
-                await address.start()
-            try:
-                yield Pair(world, primary, standby, of_listener, of_gateway)
-            finally:
-                for address in (of_listener, of_gateway):
-                    await address.close()
+                await address.close()
     finally:
         standby.kill()
 

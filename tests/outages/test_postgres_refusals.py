@@ -7,9 +7,9 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.integration.conftest import World
-from tests.integration.processes import Part, connected, eventually
-from tests.integration.test_failover import assert_consistent_after, assert_flows, insert_tasks
+from tests.support.changes import assert_consistent_after, assert_flows, insert_tasks
+from tests.support.processes import Part, connected, eventually
+from tests.support.world import World
 
 ROLE = "neverstale_changing"
 CUT = """\

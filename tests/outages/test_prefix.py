@@ -1,7 +1,7 @@
 """Whose channels and keys those behind a prefix are, when databases come and go."""
 
-from tests.integration.conftest import World, make_world
-from tests.integration.test_failover import assert_flows
+from tests.support.changes import assert_flows
+from tests.support.world import World, make_world
 
 
 async def test_the_place_of_a_database_without_listeners_is_free(world: World) -> None:

@@ -7,12 +7,14 @@ import asyncpg
 
 from listener.leader.leader import TICK_SECONDS
 from listener.setup.install import SCHEMA_SQL
-from tests.integration.conftest import Database, World
-from tests.integration.processes import HANG_SECONDS, ROOT
-from tests.integration.roles import NOTIFY
-from tests.integration.test_failover import TASK, assert_flows
+from tests.support.changes import assert_flows
+from tests.support.database import Database
+from tests.support.demo_data import TASK
+from tests.support.processes import HANG_SECONDS, ROOT
+from tests.support.roles import NOTIFY
+from tests.support.world import World
 
-VERSION_4: Final = (ROOT / "tests/integration/sql/schema_version_4.sql").read_text()
+VERSION_4: Final = (ROOT / "tests/support/sql/schema_version_4.sql").read_text()
 _WAITING: Final = """\
 select count(*) from pg_locks
  where not granted and relation = 'neverstale.installation'::regclass"""

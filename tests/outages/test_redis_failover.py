@@ -5,17 +5,17 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from deploy.dev.servers import ValkeyServer, free_port
-from tests.integration.conftest import World
-from tests.integration.processes import WS_PATH, Client, Part, token
-from tests.integration.redis_pair import RedisPair, command, redis_pair
-from tests.integration.test_failover import (
+from tests.support.changes import (
     assert_consistent_after,
     assert_flows,
     change,
     insert_tasks,
     is_reset,
 )
-from tests.integration.test_wrong_server import resets
+from tests.support.inspection import resets
+from tests.support.processes import WS_PATH, Client, Part, token
+from tests.support.redis_pair import RedisPair, command, redis_pair
+from tests.support.world import World
 
 RIGHTS: Final = ("-evalsha", "-hset")
 

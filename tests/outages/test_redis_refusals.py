@@ -3,18 +3,18 @@
 import asyncio
 from typing import Any, Final
 
-from tests.chaos.background import background
-from tests.integration.conftest import World
-from tests.integration.processes import HANG_SECONDS
-from tests.integration.redis_pair import command
-from tests.integration.test_failover import (
+from tests.support.background import background
+from tests.support.changes import (
     assert_consistent_after,
     assert_flows,
     change,
     insert_tasks,
     is_reset,
 )
-from tests.integration.test_redis_rights import PASSWORD, documented_rights
+from tests.support.documented import PASSWORD, documented_rights
+from tests.support.processes import HANG_SECONDS
+from tests.support.redis_pair import command
+from tests.support.world import World
 
 USER: Final = "neverstale"
 OTHER_PASSWORD: Final = "y" * 40

@@ -12,8 +12,8 @@ import pytest
 from deploy.dev.servers import ValkeyServer
 from gateway.delivery.pubsub import PubSub
 from shared.links.redis_link import RedisLost, connect, telling_loss
-from tests.integration.processes import HANG_SECONDS, eventually
-from tests.integration.tls import Authority, terminating_tls
+from tests.support.processes import HANG_SECONDS, eventually
+from tests.support.tls import Authority, terminating_tls
 
 PASSWORD = "pässword/@:?#%"
 ENCODED = "p%C3%A4ssword%2F%40%3A%3F%23%25"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from shared.config.settings import InvalidSettings, Settings, load_settings
-from tests.integration.conftest import World
-from tests.integration.test_failover import assert_flows
-from tests.integration.tls import Authority, terminating_tls
+from tests.support.changes import assert_flows
+from tests.support.tls import Authority, terminating_tls
+from tests.support.world import World
 
 COMMANDS = (["gateway"], ["listener"], ["listener", "check"])
 

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from tests.planting import plant
 from tests.simulation.mutations import MUTANTS, Mutant
+from tests.support.planting import plant
 
 ROOT: Final = Path(__file__).parents[2]
 PARTS: Final = ("shared", "listener", "gateway", "tests", "deploy", "demo")

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tests.planting import Edit, Language
+from tests.support.planting import Edit, Language
 
 SIMULATION: Final = "tests/simulation"
-LUA: Final = "tests/integration/test_lua_model.py"
+LUA: Final = "tests/integration/links/test_redis_scripts.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,11 @@ class Mutant:
         return Edit(self.before, self.after, self.language)
 
 
-REVOCATION: Final = "tests/integration/test_revocation.py"
-UNIT_REGISTRY: Final = ("tests/unit/test_registry.py", "tests/unit/test_registry_machine.py")
+REVOCATION: Final = "tests/integration/access/test_revocation.py"
+UNIT_REGISTRY: Final = (
+    "tests/unit/gateway/delivery/test_subscriptions.py",
+    "tests/unit/gateway/delivery/test_subscriptions_model.py",
+)
 
 MUTANTS: Final = (
     # --- the leader
@@ -49,7 +52,7 @@ if batch.rows:
         "the cursor is saved whatever generation is stored",
         "return await self._write(place, place.generation, _saved(place), tick_lag_ms)",
         'return await self._write(place, "", _saved(place), tick_lag_ms)',
-        ("tests/integration/test_redis_link.py", SIMULATION),
+        ("tests/integration/links/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "an old leader writes its generation back",
@@ -60,7 +63,7 @@ return await self._write(place, place.generation, _saved(place), tick_lag_ms)
 await self.reset(place)
 return place.generation
 """,
-        ("tests/integration/test_redis_link.py", SIMULATION),
+        ("tests/integration/links/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "a refused save is taken for done",
@@ -105,7 +108,7 @@ if cause.reason == "log_full":
         "Redis's identity is not compared on taking over",
         "not generation or cursor is None or stored_in != redis_identity",
         "not generation or cursor is None",
-        (SIMULATION, "tests/unit/test_listener_core.py"),
+        (SIMULATION, "tests/unit/listener/leader/test_leadership.py"),
     ),
     Mutant(
         "Redis's identity is not compared with the ticks",
@@ -177,7 +180,7 @@ draft.told[key] = event
 key = (event.resource, event.id, event.action, project_id)
 draft.told.setdefault(key, event)
 """,
-        ("tests/unit/test_publication.py",),
+        ("tests/unit/listener/leader/test_publication.py",),
     ),
     Mutant(
         "a widened project is told its rows only",
@@ -229,14 +232,14 @@ if audience.is_project(named):
         """\
 pass
 """,
-        ("tests/unit/test_publication.py",),
+        ("tests/unit/listener/leader/test_publication.py",),
     ),
     # --- cursors and replay
     Mutant(
         "replay does not look at the floor",
         "return offset if head.floor <= offset <= head.last else None",
         "return offset if offset <= head.last else None",
-        (SIMULATION, "tests/unit/test_protocol.py", *UNIT_REGISTRY),
+        (SIMULATION, "tests/unit/shared/protocol/test_messages.py", *UNIT_REGISTRY),
     ),
     Mutant(
         "replay takes a cursor of another epoch",
@@ -254,7 +257,7 @@ match since:
     case Cursor(_, epoch, offset) if epoch:
         ...
 """,
-        (SIMULATION, "tests/unit/test_protocol.py"),
+        (SIMULATION, "tests/unit/shared/protocol/test_messages.py"),
     ),
     Mutant(
         "a page's age is believed though the log begins later",
@@ -290,7 +293,7 @@ newest[row] = payload
 row = row_of(payload)
 newest.setdefault(row, payload)
 """,
-        (SIMULATION, "tests/unit/test_gateway_core.py"),
+        (SIMULATION, "tests/unit/gateway/http/test_handshake.py"),
     ),
     # --- the gateway
     Mutant(
@@ -482,7 +485,7 @@ is_named = recheck.user_id is not None
         """\
 is_named = recheck.user_id is not None
 """,
-        (SIMULATION, "tests/unit/test_membership.py"),
+        (SIMULATION, "tests/unit/gateway/access/test_access_cache.py"),
     ),
     Mutant(
         "an answer counts though it was asked before the recheck",
@@ -494,7 +497,7 @@ for pair in self._asked.concerned(recheck):
         """\
 pass
 """,
-        (SIMULATION, "tests/unit/test_membership.py"),
+        (SIMULATION, "tests/unit/gateway/access/test_access_cache.py"),
     ),
     Mutant(
         "who joins does not ask again",

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import hiredis
@@ -11,17 +10,8 @@ from redis.exceptions import NoScriptError
 
 from tests.simulation.clockwork import Calls, Loop
 from tests.simulation.published import Published
-from tests.simulation.redis_model import Store
+from tests.support.redis_model import SCRIPTS, Store
 
-ROOT: Final = Path(__file__).parents[2]
-SCRIPTS: Final = {
-    (ROOT / f"{path}.lua").read_text(): path.rpartition("/")[2]
-    for path in (
-        "listener/leader/lua/publish",
-        "listener/leader/lua/save",
-        "gateway/delivery/lua/replay",
-    )
-}
 _STARTED: Final = 1_700_000_000_000_000
 _INFO: Final = {"server": "run_id", "replication": "master_replid"}  # what each section tells
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.planting import find
 from tests.simulation.mutants import ROOT
 from tests.simulation.mutations import MUTANTS, Mutant
+from tests.support.planting import find
 
 README = Path(__file__).with_name("README.md").read_text()
 
@@ -20,3 +20,8 @@ def test_the_documented_list_is_the_list() -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_it_fits_the_code(mutant: Mutant) -> None:
     find(mutant.edit, ROOT)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_its_tests_fit_the_tree(mutant: Mutant) -> None:
+    assert [test for test in mutant.tests if not (ROOT / test).exists()] == []

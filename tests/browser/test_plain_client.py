@@ -1,0 +1,54 @@
+"""The hand-written client: by cookie in a browser, by header in Node."""
+
+import asyncio
+import json
+
+from playwright.async_api import expect
+
+from tests.browser.conftest import Stage
+from tests.support.demo_data import TASK
+from tests.support.processes import HANG_SECONDS, ROOT, token
+
+RENAME = "update tasks set title = 'Lift off' where id = $1"
+
+
+async def test_in_a_browser_the_cookie_says_who_it_is(stage: Stage) -> None:
+    world = stage.world
+    signed_in = await stage.tab(world.ada)
+    page = await signed_in.context.new_page()
+    await page.goto(f"{stage.url}/plain/?project={world.apollo}")
+    await expect(page.get_by_role("status")).to_have_text("live")
+    await expect(page.locator("#tasks")).to_contain_text("Fuel the rocket: todo")
+    await stage.sql(RENAME, TASK)
+    await expect(page.locator("#tasks")).to_contain_text("Lift off: todo")
+    await expect(page.locator("#events li").first).to_have_text(
+        f"tasks detail {TASK}, tasks list {world.apollo}, tasks sprint"
+    )
+
+
+async def test_a_browser_without_the_cookie_is_told_to_sign_in(stage: Stage) -> None:
+    page = await (await stage.context(stage.world.ada)).new_page()
+    await page.goto(f"{stage.url}/plain/")
+    await expect(page.get_by_role("status")).to_contain_text("Sign in on the board first")
+
+
+async def test_in_node_the_same_file_sends_a_header(stage: Stage) -> None:
+    world = stage.world
+    process = await asyncio.create_subprocess_exec(
+        *("node", "demo/web/plain/node.js", stage.gateway.url, world.apollo, token(world.ada)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(HANG_SECONDS):
+        assert json.loads(await process.stdout.readline()) == "live"
+        assert json.loads(await process.stdout.readline()) == "everything"
+        await stage.sql(RENAME, TASK)
+        assert json.loads(await process.stdout.readline()) == [
+            ["tasks", "detail", TASK],
+            ["tasks", "list", world.apollo],
+            ["tasks", "sprint"],
+        ]
+        process.terminate()
+        assert json.loads(await process.stdout.readline()) == "closed with 1000"
+        assert await process.wait() == 0

@@ -1,0 +1,133 @@
+"""A page that was away gets exactly what it missed."""
+
+import asyncio
+import signal
+from collections import Counter
+
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import Stage, card
+from tests.support.demo_data import TASK
+from tests.support.processes import HANG_SECONDS, eventually
+
+STORED = """() => new Promise((resolve) => {
+    indexedDB.open('neverstale').onsuccess = ({ target: { result: database } }) => {
+        const reading = database.transaction('entries').objectStore('entries').getAll();
+        reading.onsuccess = () => {
+            database.close();
+            resolve(reading.result.join());
+        };
+    };
+})"""
+OFF_SECONDS = 30.0
+
+
+async def settled(stage: Stage, page: Page) -> Counter[str]:
+    """What was read so far; whatever an earlier event asked for is among it.
+
+    Events come in order: once the page shows a change made now, earlier ones are dealt with.
+    """
+    sprints = page.get_by_label("Sprints")
+    await stage.sql("update sprints set name = name || '!' where name = 'Second stage'")
+    await expect(sprints).to_contain_text("!")
+    await stage.sql("update sprints set name = 'Second stage' where name = 'Second stage!'")
+    await expect(sprints).not_to_contain_text("!")
+    reads = await stage.reads()
+    del reads["project/sprints"]
+    return reads
+
+
+async def miss_some(stage: Stage) -> None:
+    await stage.sql("update tasks set title = 'Lift off' where id = $1", TASK)
+    await stage.sql("update tasks set status = 'done' where title = 'Pack lunch'")
+    await stage.sql("update messages set body = 'Who is there?'")
+
+
+async def assert_only_these_were_refetched(
+    stage: Stage, page: Page, before: Counter[str], *paths: str
+) -> None:
+    await expect(card(page, "Lift off")).to_be_visible()
+    await expect(page.get_by_label("Newest messages")).to_contain_text("Who is there?")
+    after = await settled(stage, page)
+    assert after - before == Counter(paths)
+
+
+async def test_after_the_network_was_off_exactly_what_was_missed_is_refetched(
+    stage: Stage,
+) -> None:
+    page = await stage.tab(stage.world.grace)
+    before = await settled(stage, page)
+    await stage.proxy.close()
+    await expect(page.get_by_role("status")).to_have_text("Not live: trying again")
+    async with asyncio.TaskGroup() as meanwhile:
+        meanwhile.create_task(asyncio.sleep(OFF_SECONDS))
+        await miss_some(stage)
+    await stage.proxy.start()
+    await page.evaluate("dispatchEvent(new Event('online'))")  # what a browser tells its pages
+    await assert_only_these_were_refetched(
+        stage, page, before, "project/tasks", "project/messages"
+    )
+
+
+async def test_the_switch_cuts_the_socket_and_shows_the_catch_up(stage: Stage) -> None:
+    page = await stage.tab(stage.world.grace)
+    before = await settled(stage, page)
+    switch = page.get_by_role("switch", name="Cut the socket")
+    await switch.click()
+    await expect(page.get_by_role("status")).to_have_text("Offline")
+    await eventually(lambda: not stage.proxy.connected_ports, "no socket")
+    await miss_some(stage)
+    await switch.click()
+    await assert_only_these_were_refetched(
+        stage, page, before, "project/tasks", "project/messages"
+    )
+
+
+async def test_after_a_reload_only_what_was_missed_is_fetched(stage: Stage) -> None:
+    page = await stage.tab(stage.world.grace)
+    await settled(stage, page)
+    await stage.sql("update sprints set name = 'Kept' where name = 'First stage'")
+    await expect(page.get_by_role("button", name="Kept")).to_be_visible()
+    async with asyncio.timeout(HANG_SECONDS):
+        while "Kept" not in await page.evaluate(STORED):
+            await asyncio.sleep(0.05)
+    before = await settled(stage, page)
+    await page.goto("about:blank")
+    await miss_some(stage)
+    await page.goto(f"{stage.url}/#/{stage.world.apollo}")
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    await expect(page.get_by_role("button", name="Kept")).to_be_visible()
+    await assert_only_these_were_refetched(
+        stage, page, before, "project/tasks", "project/messages"
+    )
+
+
+async def test_when_the_gateway_of_a_tab_is_killed_another_goes_on(stage: Stage) -> None:
+    page = await stage.tab(stage.world.grace)
+    before = await settled(stage, page)
+    other = await stage.world.gateway()
+    stage.proxy.target_ports.append(other.port)
+    await stage.gateway.end(signal.SIGKILL)
+    stage.gateway = other
+    await miss_some(stage)
+    await assert_only_these_were_refetched(
+        stage, page, before, "project/tasks", "project/messages"
+    )
+    assert stage.proxy.connected_ports == [other.port]
+
+
+async def test_ten_tabs_of_a_user_hold_one_socket(stage: Stage) -> None:
+    ada = stage.world.ada
+    pages = [await stage.tab(ada) for _ in range(10)]
+    assert len(stage.proxy.connected_ports) == 1
+    await stage.sql("update tasks set title = 'Lift off' where id = $1", TASK)
+    for page in pages:
+        await expect(card(page, "Lift off")).to_be_visible()
+
+    first, *others = pages  # whoever came first holds it
+    await first.close()
+    await stage.sql("update tasks set title = 'Land' where id = $1", TASK)
+    for page in others:
+        await expect(card(page, "Land")).to_be_visible()
+        await expect(page.get_by_role("status")).to_have_text("Live")
+    assert len(stage.proxy.connected_ports) == 1

@@ -1,0 +1,5 @@
+"""Real servers, started once for the session."""
+
+from tests.support.fixtures import servers
+
+__all__ = ["servers"]

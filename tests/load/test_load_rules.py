@@ -1,0 +1,251 @@
+"""The load test's own rules: frames, who was told, percentiles, when the client is at fault."""
+
+import random
+import subprocess
+import sys
+import time
+
+import orjson
+import pytest
+
+from shared.protocol.messages import encode_text_frame
+from tests.load import wire
+from tests.load.accounting import (
+    BROKEN,
+    OF_ANOTHER_PROJECT,
+    Verdict,
+    find_bottleneck,
+    find_problems,
+    histogram,
+    judge,
+    merge,
+    percentiles_us,
+)
+from tests.load.plots import Line, line_chart
+from tests.load.subscriber import ForgetfulSubscriber, Place, Subscriber, Tally
+from tests.support.machine import cpu_seconds, own_cpu_seconds, resident_kib
+
+EVENT = (
+    b'{"type":"cache_invalidate","resource":"task","data":{"resource":"task","id":"%s",'
+    b'"action":"INSERT"},"channel":"project:p","cursor":"newest"}'
+)
+PROJECT = wire.uuid_of(3)
+
+
+def _subscriber(
+    kind: type[Subscriber] = Subscriber, *, is_v1: bool = True
+) -> tuple[Subscriber, Tally]:
+    tally = Tally(base_ns=time.monotonic_ns() - 10**9)
+    place = Place(number=0, project=3, port=1, is_slow=False)
+    return kind(place, tally, "token", is_v1=is_v1), tally
+
+
+def _event(change: int, *, project: int = 3) -> bytes:
+    return EVENT % wire.row_id(1, project, change).encode()
+
+
+def _connected(*resumed: str) -> bytes:
+    cursors = {f"project:{PROJECT}": "first"}
+    return orjson.dumps({"type": "connected", "cursors": cursors, "resumed": resumed})
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536], ids=str)
+def test_a_frame_of_any_size_is_found_whole(size: int) -> None:
+    frame = encode_text_frame(b"x" * size)
+    frames, rest = wire.split_frames(frame + frame)
+    assert [(code, len(payload)) for code, payload in frames] == [(wire.TEXT, size)] * 2
+    assert rest == b""
+
+
+def test_frames_cut_anywhere_are_the_same_frames() -> None:
+    ping = bytes((0x80 | wire.PING, 2)) + b"hi"
+    data = encode_text_frame(b"y" * 300) + ping + encode_text_frame(b"z")
+    for cut in range(len(data) + 1):
+        first, rest = wire.split_frames(data[:cut])
+        second, left = wire.split_frames(rest + data[cut:])
+        assert first + second == [
+            (wire.TEXT, b"y" * 300),
+            (wire.PING, b"hi"),
+            (wire.TEXT, b"z"),
+        ]
+        assert left == b""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x01\x00", b"\x80\x00", b"\xc1\x00", b"\x81\x80"],
+    ids=["not final", "continuation", "compressed", "masked"],
+)
+def test_what_a_server_may_not_send_is_an_error(data: bytes) -> None:
+    with pytest.raises(wire.ServerBroke):
+        wire.split_frames(data)
+
+
+def test_an_event_says_which_write_it_is() -> None:
+    padded = wire.row_id(4_000_000_000, 999, 123456) + "x" * 400
+    assert wire.read_row(EVENT % padded.encode()) == (4_000_000_000, 999, 123456)
+
+
+def test_an_event_of_a_foreign_row_is_an_error() -> None:
+    with pytest.raises(wire.ServerBroke):
+        wire.read_row(EVENT % b"task 7")
+
+
+def test_an_upgrade_is_checked() -> None:
+    answer = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: "
+    with pytest.raises(wire.ServerBroke):
+        wire.check_upgraded(answer + b"nonsense")
+    with pytest.raises(wire.Refused, match="403"):
+        wire.check_upgraded(b"HTTP/1.1 403 Forbidden\r\nX: y")
+
+
+@pytest.mark.parametrize(
+    ("seen", "acknowledged_us", "reset_us", "verdict"),
+    [
+        (b"", [], 0, Verdict(0, 0, [])),
+        (b"\1\1", [10, 20], 0, Verdict(2, 0, [])),
+        (b"\1", [10, 20], 0, Verdict(1, 0, [1])),
+        (b"\0\1", [10, 20], 0, Verdict(1, 0, [0])),
+        (b"\0\1", [10, 20], 10, Verdict(1, 1, [])),
+        (b"", [10, 20], 15, Verdict(0, 1, [1])),
+    ],
+    ids=[
+        "nothing written",
+        "all told",
+        "the last is lost",
+        "an earlier one is lost",
+        "a reset came after the commit",
+        "a reset covers only what was committed before it",
+    ],
+)
+def test_each_change_needs_its_event_or_a_later_reset(
+    seen: bytes, acknowledged_us: list[int], reset_us: int, verdict: Verdict
+) -> None:
+    assert judge(bytearray(seen), acknowledged_us, reset_us) == verdict
+
+
+def test_each_event_counts_once() -> None:
+    subscriber, tally = _subscriber()
+    for change in (0, 2, 2):
+        subscriber.hear(_event(change))
+    assert subscriber.seen == b"\1\0\1"
+    assert tally.delivered == 2
+    assert tally.counts == {"told twice": 1}
+
+
+def test_an_event_of_another_project_is_noticed() -> None:
+    subscriber, tally = _subscriber()
+    subscriber.hear(_event(0, project=4))
+    assert tally.counts == {OF_ANOTHER_PROJECT: 1}
+    assert subscriber.seen == b""
+
+
+def test_a_forgetful_subscriber_misses_one_change() -> None:
+    subscriber, _ = _subscriber(ForgetfulSubscriber)
+    for change in range(3):
+        subscriber.hear(_event(change))
+    assert subscriber.seen == b"\1\0\1"
+
+
+def test_a_subscriber_comes_back_with_its_newest_cursor() -> None:
+    subscriber, _ = _subscriber()
+    subscriber.hear(_connected())
+    assert subscriber.cursors == ["first"]
+    subscriber.hear(_event(0))
+    assert subscriber.cursors == ["first", "newest"]  # of two channels
+
+
+@pytest.mark.parametrize(
+    ("resumed", "counted"),
+    [([f"project:{PROJECT}"], "returned, resumed"), ([], "returned, reset")],
+    ids=["resumed", "reset"],
+)
+def test_who_comes_back_is_reset_unless_resumed(resumed: list[str], counted: str) -> None:
+    subscriber, tally = _subscriber()
+    subscriber.left_us = 1
+    subscriber.hear(_connected(*resumed))
+    assert tally.counts == {counted: 1}
+    assert (subscriber.reset_us > 0) == (not resumed)
+
+
+@pytest.mark.parametrize(
+    ("project_id", "is_reset"),
+    [({}, True), ({"project_id": PROJECT}, True), ({"project_id": "another"}, False)],
+    ids=["everything", "its project", "another project"],
+)
+def test_a_reconnect_resets_whom_it_names(project_id: dict[str, str], is_reset: bool) -> None:
+    subscriber, tally = _subscriber()
+    frame = {"type": "reconnect", "data": {"reason": "gap"}, **project_id}
+    subscriber.hear(orjson.dumps(frame))
+    assert (subscriber.reset_us > 0) is is_reset
+    assert tally.resets == is_reset
+
+
+def test_a_plain_client_is_greeted_by_a_reconnect() -> None:
+    subscriber, tally = _subscriber(is_v1=False)
+    subscriber.hear(b'{"type":"reconnect","data":{"reason":"connected"}}')
+    assert subscriber.reset_us > 0
+    assert tally.resets == 0
+
+
+def test_what_a_process_uses_includes_its_children() -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10**7))'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code}; print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert cpu_seconds(process.pid) > own_cpu_seconds(process.pid)
+        assert resident_kib(process.pid) > 0
+        process.communicate(b"\n")
+    assert cpu_seconds(process.pid) == 0
+
+
+def test_percentiles_are_exact_to_a_thousandth() -> None:
+    generator = random.Random(1)
+    values = sorted(int(10 ** generator.uniform(1, 7)) for _ in range(10_000))
+    halves = merge([histogram(values[::2]), histogram(values[1::2])])
+    found = percentiles_us(halves)
+    assert found is not None
+    for name, rank in {
+        "p50": 5000,
+        "p90": 9000,
+        "p99": 9900,
+        "p99.9": 9990,
+        "max": 10_000,
+    }.items():
+        assert found[name] == pytest.approx(values[rank - 1], rel=0.001, abs=1)
+
+
+def test_nothing_has_no_percentiles() -> None:
+    assert percentiles_us(histogram()) is None
+
+
+def test_a_client_that_is_busy_or_late_is_named() -> None:
+    assert find_bottleneck({"client 1": 0.5, "writer": 0.2}, 3.0) == []
+    assert find_bottleneck({"client 1": 0.97}, 3.0) == ["client 1 used 0.97 of a core"]
+    assert find_bottleneck({}, 25.0) == ["its event loop was late by 25.0 ms (p99)"]
+
+
+def test_losses_leaks_and_broken_frames_fail_a_run() -> None:
+    assert find_problems(0, {"told twice": 3, "reset: gap": 1}) == []
+    assert find_problems(2, {OF_ANOTHER_PROJECT: 1, f"{BROKEN}bad frame": 1}) == [
+        "2 lost",
+        f"1 {OF_ANOTHER_PROJECT}",
+        f"1 {BROKEN}bad frame",
+    ]
+
+
+def test_a_chart_draws_what_a_log_axis_can_show() -> None:
+    chart = line_chart(
+        "<p99>",
+        [Line("a", [(1, 0.0), (2, 5.0), (3, 50.0)]), Line("b", [(1, 0.0)])],
+        unit="ms",
+        x_label="second",
+        is_log=True,
+    )
+    assert chart.count("<polyline") == 1
+    assert "&lt;p99&gt;" in chart
+    assert line_chart("none", [], unit="", x_label="") == ""

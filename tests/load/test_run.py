@@ -1,0 +1,42 @@
+"""``make load`` on a very small scale: it finds what is lost, and only that."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support.processes import ROOT
+
+SMALL = "--scenario pipeline --sockets 20 --projects 4 --rate 50 --seconds 2 --gateways 1"
+
+
+async def _load(folder: Path, *more: str) -> tuple[int, dict[str, Any], str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.load.run", *SMALL.split(), "--output", str(folder), *more),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    told = output.decode()
+    assert process.returncode in (0, 1), told
+    (result,) = json.loads((folder / "report.json").read_text())
+    return process.returncode, result, told
+
+
+async def test_a_small_run_finds_the_one_event_that_was_lost(tmp_path: Path) -> None:
+    code, result, told = await _load(tmp_path, "--lose-one")
+    assert code == 1, told
+    accounting = result["accounting"]
+    assert (
+        0 < accounting["told_by_event"] + accounting["told_by_reset"] == accounting["owed"] - 1
+    )
+    assert accounting["lost"] == 1
+    assert accounting["examples_of_lost"] == [{"subscriber": 0, "project": 0, "change": 1}]
+    assert "1 lost" in told
+    assert result["windows"][0]["latency_us"]["p50"] > 0
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 5
+    assert "src=" not in page

@@ -1,0 +1,47 @@
+"""Changes of the demo's rows, and what clients must receive for them."""
+
+from typing import Any
+
+from tests.support.demo_data import TASK
+from tests.support.processes import Client
+from tests.support.world import World
+
+
+def is_reset(frame: dict[str, Any]) -> bool:
+    return bool(frame["type"] == "reconnect")
+
+
+async def change(world: World, title: str = "changed") -> None:
+    await world.database.execute("update tasks set title = $1 where id = $2", title, TASK)
+
+
+async def insert_tasks(world: World, number: int) -> set[str]:
+    """As many changes, each in a transaction of its own."""
+    ids = set()
+    for _ in range(number):
+        row = await world.database.fetchval(
+            "insert into tasks (project_id, title) values ($1, 'new') returning id",
+            world.apollo,
+        )
+        ids.add(str(row))
+    return ids
+
+
+async def assert_flows(world: World, client: Client) -> None:
+    """Each change is followed by its event or by a reset, and at last by events."""
+    await change(world, "after")
+    while is_reset(await client.next()):
+        await change(world, "after")
+
+
+async def assert_consistent_after(client: Client, changed: set[str]) -> list[dict[str, Any]]:
+    """All changes were told, or a reset came that covers those that were not."""
+    missing = set(changed)
+    frames: list[dict[str, Any]] = []
+    while missing:
+        frames.append(await client.next())
+        if is_reset(frames[-1]):
+            missing.clear()
+        else:
+            missing.discard(frames[-1].get("data", {}).get("id"))
+    return frames

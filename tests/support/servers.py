@@ -1,0 +1,54 @@
+"""PostgreSQL and Valkey servers for tests, with data that is thrown away."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from deploy.dev.servers import PostgresServer, Server, ServerFailed, ValkeyServer
+
+_STARTS: Final = 20
+
+
+@dataclass
+class Servers:
+    postgres: PostgresServer
+    valkey: ValkeyServer
+
+    def kill(self) -> None:
+        """End them at once: nobody needs their data any more."""
+        self.postgres.kill()
+        self.valkey.kill()
+
+
+@contextmanager
+def running_servers() -> Iterator[Servers]:
+    # not pytest's tmp_path: as root, PostgreSQL runs as another user, who may not enter it
+    with tempfile.TemporaryDirectory(prefix="neverstale-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        # POSTGRES_BIN: the tests on another version of PostgreSQL than the wheel's
+        programs = Path(os.environ["POSTGRES_BIN"]) if "POSTGRES_BIN" in os.environ else None
+        postgres = PostgresServer(folder / "postgres", programs=programs, fsync=False)
+        servers = Servers(postgres, ValkeyServer(folder / "valkey"))
+        servers.postgres.start()
+        servers.valkey.start()
+        yield servers
+        servers.kill()
+
+
+async def start_again(server: Server) -> None:
+    """Start it, which may take a few tries while the former one is still dying."""
+    for left in reversed(range(_STARTS)):
+        try:
+            await asyncio.to_thread(server.start)
+        except ServerFailed:
+            if not left:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return

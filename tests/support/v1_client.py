@@ -1,0 +1,39 @@
+"""v1 clients that resume, events by name, and the rows that clients are sent."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.support.processes import WS_PATH, Client, Part, token
+from tests.support.world import World
+
+
+@asynccontextmanager
+async def v1(
+    world: World, gateway: Part, project_id: str | None = None, **query: Any
+) -> AsyncIterator[Client]:
+    """A v1 client with these query parameters, not greeted yet."""
+    if project_id is not None:
+        query["project_id"] = project_id
+    async with world.http.ws_connect(
+        f"{gateway.url}{WS_PATH}?{urlencode(query, doseq=True)}",
+        protocols=("neverstale.v1", f"bearer.{token(world.ada)}"),
+    ) as websocket:
+        yield Client(websocket)
+
+
+async def change(world: World, *names: str, project_id: str | None = None) -> None:
+    for name in names:
+        await world.database.execute(
+            "select neverstale.notify('task', 'UPDATE', $1, $2)",
+            project_id or world.apollo,
+            name,
+        )
+
+
+async def rows(client: Client, last: str) -> list[str]:
+    """The ids of the rows told, up to this one; nothing else may be told."""
+    frames = await client.until(lambda frame: frame.get("data", {}).get("id") == last)
+    assert {frame["type"] for frame in frames} == {"cache_invalidate"}, frames
+    return [frame["data"]["id"] for frame in frames]

@@ -1,0 +1,136 @@
+"""A database of a test's own on running servers, with the demo's schema and our triggers."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import asyncpg
+import redis.asyncio
+
+from deploy.dev.servers import free_port
+from listener.setup.install import Config, install
+from shared.config.config_file import read_config
+from tests.support.database import Database
+from tests.support.preforked import start_program
+from tests.support.processes import ROOT, SECRET, Client, Part, connected
+from tests.support.servers import Servers
+
+
+@dataclass
+class World:
+    """A database with the demo schema and our triggers, and how to run parts on it."""
+
+    servers: Servers
+    database_url: str
+    prefix: str
+    http: aiohttp.ClientSession
+    database: Database
+    parts: list[Part]
+    more: dict[str, str]  # settings of a test's own
+    ada: str
+    grace: str
+    apollo: str
+    gemini: str
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self.servers.valkey.url,
+            "REDIS_PREFIX": self.prefix,
+            "JWT_SECRET": SECRET,
+            "LOG_FORMAT": "json",
+            "HOST": "127.0.0.1",
+            **self.more,
+            **more,
+        }
+
+    async def listener(self, *, role: str | None = "leader", **more: str) -> Part:
+        port = free_port()
+        part = Part("listener", self.environment(HEALTH_PORT=str(port), **more), port)
+        self.parts.append(part)
+        await part.start()
+        if role is not None:
+            await part.ready(self.http, role=role)
+        return part
+
+    async def gateway(self, *, ready: bool = True, **more: str) -> Part:
+        port = free_port()
+        part = Part("gateway", self.environment(PORT=str(port), **more), port)
+        self.parts.append(part)
+        await part.start()
+        if ready:
+            await part.ready(self.http)
+        return part
+
+    @asynccontextmanager
+    async def client(
+        self, gateway: Part, project_id: str, user_id: str, *, v1: bool = False
+    ) -> AsyncIterator[Client]:
+        """A client that has been greeted."""
+        async with connected(self.http, gateway, project_id, user_id, v1=v1) as client:
+            greeting = await client.next()
+            assert greeting["type"] == ("connected" if v1 else "reconnect")
+            yield client
+
+    def redis(self) -> "redis.asyncio.Redis":
+        return redis.asyncio.Redis.from_url(self.servers.valkey.url)
+
+    async def command(self, *words: str, **more: str) -> tuple[int, str, str]:
+        """Run a command of ours: its exit code, standard output and standard error."""
+        process = await start_program(
+            *words, cwd=ROOT, env={**os.environ, **self.environment(**more)}
+        )
+        output, errors = await process.communicate()
+        return process.returncode or 0, output.decode(), errors.decode()
+
+    async def install(self) -> int:
+        return (await self.command("listener", "install"))[0]
+
+    async def reconnect_database(self) -> None:
+        await self.database.close(timeout=1) if not self.database.is_closed() else None
+        self.database = await asyncpg.connect(self.database_url)
+
+
+@asynccontextmanager
+async def make_world(servers: Servers) -> AsyncIterator[World]:
+    """A world of one's own, ended in order."""
+    name = f"test_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(servers.postgres.url)
+    await admin.execute(f"create database {name}")
+    await admin.close()
+    url = servers.postgres.database_url(name)
+    database = await asyncpg.connect(url)
+    for script in ("schema.sql", "data.sql"):
+        await database.execute((ROOT / "demo" / script).read_text())
+    document = read_config(ROOT / "invalidation.toml")
+    await install(database, Config.parse(document, log_max_bytes=2**30))
+    async with aiohttp.ClientSession() as http:
+        world = World(
+            servers,
+            url,
+            f"{name}:",
+            http,
+            database,
+            [],
+            {},
+            ada="0000ada0-0000-4000-8000-000000000001",
+            grace="0000ace0-0000-4000-8000-000000000002",
+            apollo="a9011000-0000-4000-8000-000000000001",
+            gemini="9e313100-0000-4000-8000-000000000002",
+        )
+        try:
+            yield world
+        finally:
+            async with asyncio.TaskGroup() as ending:
+                for part in world.parts:
+                    ending.create_task(part.end())
+            world.database.terminate()
+    for part in world.parts:
+        told = "".join(part.raw_lines)
+        assert "Traceback" not in told, told
+        assert SECRET not in told
+        assert "eyJ" not in told, "a token was logged"
