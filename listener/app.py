@@ -10,12 +10,13 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from listener.leader.change_log import ChangeLog
-from listener.leader.leader import Leader, LeaderMetrics
+from listener.leader.leader import Leader
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.project_members import ProjectMembers
 from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher
-from listener.leader.standby import SignOfLife, Standby, show_life
+from listener.leader.standby import LeaderHeartbeat, Standby, send_heartbeats
 from listener.links.pg_link import Connection, NotAdmitted, PgLost, open_links
 from listener.settings import ListenerSettings
 from shared.http.server import health_routes, serve
@@ -108,7 +109,7 @@ class Listener:
             self._was_admitted = True  # if that ends, the password is being changed, say
             database = await session.database()
             names = RedisNames(self._settings.redis_prefix)
-            sign = SignOfLife(client, names.state, name=self._name)
+            sign = LeaderHeartbeat(client, names.state, name=self._name)
             standby = Standby(session, sign, database=database)
             self._become("standby", standby)
             async with asyncio.TaskGroup() as tasks:
@@ -116,7 +117,7 @@ class Listener:
                 await standby.take_lead()
                 leader = self._make_leader(connection, membership, client, names, database)
                 self._become("leader", leader)
-                tasks.create_task(show_life(session, sign, lambda: not leader.is_refused))
+                tasks.create_task(send_heartbeats(session, sign, lambda: not leader.is_refused))
                 await leader.lead()
 
     def _make_leader(

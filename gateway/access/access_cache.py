@@ -13,7 +13,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from gateway.access.pairs import Pair, PairMap
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 REMEMBERED_SECONDS: Final = 5.0
 MAX_PAIRS_PER_QUERY: Final = 1000
@@ -23,7 +23,7 @@ FRESH_SECONDS: Final = 2.0  # since it was asked; nobody may hear for over 3 s a
 
 
 @dataclass(eq=False, slots=True)
-class AccessQuestion:
+class AccessQuery:
     """Pairs that are asked in one query, each with the time since when it is wanted.
 
     ``doubtful`` are those that became so since it was sent: whether the user was named.
@@ -40,13 +40,13 @@ class AccessCache:
     def __init__(self) -> None:
         self._known: PairMap[float] = PairMap()  # until when
         self._wanted: dict[Pair, float] = {}  # since when
-        self._asked: PairMap[list[AccessQuestion]] = PairMap()
+        self._asked: PairMap[list[AccessQuery]] = PairMap()
 
     @property
     def is_wanted(self) -> bool:
         return bool(self._wanted)
 
-    def is_known(self, pair: Pair, now: float) -> bool:
+    def allows(self, pair: Pair, now: float) -> bool:
         """Whether the answer was yes a short while ago, and nothing happened since."""
         until = self._known.get(pair)
         return until is not None and until > now
@@ -55,19 +55,19 @@ class AccessCache:
         """Ask for it in the next query; one that was sent may be older than the reason."""
         self._wanted[pair] = min(since, self._wanted.get(pair, since))
 
-    def ask(self, now: float) -> AccessQuestion:
+    def ask(self, now: float) -> AccessQuery:
         """What to ask now."""
         pairs = list(islice(self._wanted, MAX_PAIRS_PER_QUERY))
-        question = AccessQuestion({pair: self._wanted.pop(pair) for pair in pairs}, now)
+        question = AccessQuery({pair: self._wanted.pop(pair) for pair in pairs}, now)
         self._note(question)
         return question
 
-    def _note(self, question: AccessQuestion) -> None:
+    def _note(self, question: AccessQuery) -> None:
         for pair in question.pairs:
             self._asked.put(pair, [*(self._asked.get(pair) or ()), question])
 
     def answered(
-        self, question: AccessQuestion, yes: Set[Pair], now: float
+        self, question: AccessQuery, yes: Set[Pair], now: float
     ) -> dict[Pair, bool | None]:
         """The answers that count; what became doubtful meanwhile is wanted again.
 
@@ -90,16 +90,16 @@ class AccessCache:
             answers[pair] = allowed
         return answers
 
-    def failed(self, question: AccessQuestion) -> None:
+    def failed(self, question: AccessQuery) -> None:
         """It could not be asked."""
         self._settle(question)
 
-    def split(self, question: AccessQuestion, size: int) -> list[AccessQuestion]:
+    def split(self, question: AccessQuery, size: int) -> list[AccessQuery]:
         """The same question in pieces of so many pairs, each to be answered by itself."""
         self._settle(question)
         pairs = list(question.pairs.items())
         pieces = [
-            AccessQuestion(
+            AccessQuery(
                 dict(part := pairs[start : start + size]),
                 question.asked_at,
                 {
@@ -114,28 +114,28 @@ class AccessCache:
             self._note(piece)
         return pieces
 
-    def doubt(self, recheck: Recheck) -> None:
+    def invalidate(self, recheck: Recheck) -> None:
         """Something changed: nothing that is known or asked of these pairs counts any more."""
-        for pair in self._known.concerned(recheck):
+        for pair in self._known.matching(recheck):
             self._known.pop(pair)
         is_named = recheck.user_id is not None
-        for pair in self._asked.concerned(recheck):
+        for pair in self._asked.matching(recheck):
             for question in self._asked.get(pair) or ():
                 question.doubtful[pair] = is_named or question.doubtful.get(pair, False)
 
-    def _settle(self, question: AccessQuestion) -> None:
+    def _settle(self, question: AccessQuery) -> None:
         for pair in question.pairs:
             others = [one for one in self._asked.pop(pair) or () if one is not question]
             if others:
                 self._asked.put(pair, others)
 
     def _forget_old(self, now: float) -> None:
-        old = list(takewhile(lambda pair: not self.is_known(pair, now), self._known))
+        old = list(takewhile(lambda pair: not self.allows(pair, now), self._known))
         for pair in old:
             self._known.pop(pair)
 
 
-def _counts_even_so(question: AccessQuestion, pair: Pair, now: float, *, allowed: bool) -> bool:
+def _counts_even_so(question: AccessQuery, pair: Pair, now: float, *, allowed: bool) -> bool:
     """Whether an answer that doubts have overtaken counts, lest the user hear nothing at all.
 
     A no does not where the user was named meanwhile: they may just have been let in.

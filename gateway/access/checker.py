@@ -3,26 +3,24 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Set
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Collection, Set
+from contextlib import suppress
 from math import inf
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.access.access_cache import AccessCache, AccessQuestion
+from gateway.access.access_cache import AccessCache, AccessQuery
+from gateway.access.database import TIMEOUT_SECONDS, Pool
 from gateway.access.pairs import Pair
 from shared.config.access_rules import AccessRules, bounded_sql, name_pairs
 from shared.links.database_id import DATABASE_ID_SQL
-from shared.links.postgres import connect_any, connect_arguments
 from shared.links.search_path import OWN_SCHEMAS_SQL, safe_search_path
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 from shared.runtime.log_throttle import LogThrottle
 
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PoolConnectionProxy: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-TIMEOUT_SECONDS: Final = 5.0
 BATCH_SECONDS: Final = 2.0  # of a query of all that is wanted
 PIECE_SECONDS: Final = 0.5  # of one that looks for what is slow
 SLOW_SECONDS: Final = 10.0
@@ -67,23 +65,6 @@ _OF_SOME_PAIRS: Final = (
 log = logging.getLogger(__name__)
 
 
-@asynccontextmanager
-async def open_pool(url: str) -> AsyncIterator[Pool]:
-    """A pool that connects when it is first asked: the database may be away at start."""
-    where: dict[str, Any] = connect_arguments(url, "neverstale gateway", may_be_pooled=True)
-    pool = await asyncpg.create_pool(
-        **where | {"connect": connect_any},
-        min_size=0,
-        max_size=2,
-        timeout=TIMEOUT_SECONDS,
-        command_timeout=TIMEOUT_SECONDS,
-    )
-    try:
-        yield pool
-    finally:
-        pool.terminate()
-
-
 class AccessUnavailable(Exception):
     """The database could not be asked."""
 
@@ -110,7 +91,7 @@ class AccessChecker:
         self._path_until = -inf  # a migration may make or drop a schema of it
         self._database = ""  # which one was asked last, if it tells
         self._is_doubtful = False
-        self.is_answered = True  # the last query
+        self.is_available = True  # the last query
         self._slow: dict[Pair, float] = {}  # until when they are not asked
         self._pace = LogThrottle()
         self._membership = AccessCache()
@@ -124,13 +105,13 @@ class AccessChecker:
             "neverstale_access_pairs_total", "Projects and users asked for", registry=registry
         )
 
-    def is_known(self, pair: Pair) -> bool:
+    def has_cached_access(self, pair: Pair) -> bool:
         """Whether the answer was yes a moment ago, and nothing happened since."""
-        return self._membership.is_known(pair, asyncio.get_running_loop().time())
+        return self._membership.allows(pair, asyncio.get_running_loop().time())
 
-    def doubt(self, recheck: Recheck) -> None:
+    def invalidate(self, recheck: Recheck) -> None:
         """Whatever was answered, or is being asked, may not be so any more."""
-        self._membership.doubt(recheck)
+        self._membership.invalidate(recheck)
         # all of it: after a failover of the database, too, which old connections may not notice
         self._is_doubtful |= recheck.project_id is None and recheck.user_id is None
 
@@ -152,15 +133,15 @@ class AccessChecker:
         """Whether that is known to be another database than the one that is asked here."""
         return "" not in (database, self._database) and database != self._database
 
-    async def may_hear(self, pair: Pair) -> bool:
+    async def has_access(self, pair: Pair) -> bool:
         """Whether the user may hear of the project; both ids canonical.
 
         Raises:
             AccessUnavailable: the database is away or refused the query.
         """
-        return self.is_known(pair) or await self.ask(pair)
+        return self.has_cached_access(pair) or await self.check(pair)
 
-    async def ask(self, pair: Pair) -> bool:
+    async def check(self, pair: Pair) -> bool:
         """The same, asked anew. Raises ``AccessUnavailable``."""
         if self.has_ended:
             raise AccessUnavailable(_ENDED)
@@ -226,11 +207,11 @@ class AccessChecker:
                     slow += question.pairs
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             except _UNANSWERED as exc:
-                self.is_answered = False
+                self.is_available = False
                 await self._connect_anew()
                 self._failed(question, f"{type(exc).__name__}: {exc}")
             else:
-                has_answered = self.is_answered = True
+                has_answered = self.is_available = True
                 self._answered(question, yes)
         if has_answered:
             self._slow |= dict.fromkeys(slow, loop.time() + SLOW_SECONDS)
@@ -241,7 +222,7 @@ class AccessChecker:
         self._path_until = -inf
         await self._pool.expire_connections()
 
-    def _without_slow(self, question: AccessQuestion) -> list[AccessQuestion]:
+    def _without_slow(self, question: AccessQuery) -> list[AccessQuery]:
         """The question without the pairs that took too long a moment ago: they are refused."""
         now = asyncio.get_running_loop().time()
         self._slow = {pair: until for pair, until in self._slow.items() if until > now}
@@ -255,7 +236,7 @@ class AccessChecker:
                 others.append(single)
         return others
 
-    def _answered(self, question: AccessQuestion, yes: Set[Pair]) -> None:
+    def _answered(self, question: AccessQuery, yes: Set[Pair]) -> None:
         now = asyncio.get_running_loop().time()
         for pair, allowed in self._membership.answered(question, yes, now).items():
             if allowed is None:
@@ -265,7 +246,7 @@ class AccessChecker:
                 if not waiting.done():
                     waiting.set_result(allowed)
 
-    def _failed(self, question: AccessQuestion, reason: str) -> None:
+    def _failed(self, question: AccessQuery, reason: str) -> None:
         self._membership.failed(question)
         for pair in question.pairs:
             self._fail(pair, reason)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Generic, TypeAlias, TypeVar
 
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 Pair: TypeAlias = tuple[str, str]
 Value = TypeVar("Value")
@@ -44,7 +44,7 @@ class PairMap(Generic[Value]):
         _forget(self._projects, user, project)
         return self._values.pop(pair)
 
-    def concerned(self, recheck: Recheck) -> list[Pair]:
+    def matching(self, recheck: Recheck) -> list[Pair]:
         """The stored pairs that it concerns."""
         project, user = recheck.project_id, recheck.user_id
         if project is None:

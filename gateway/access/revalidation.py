@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from gateway.access.access_cache import STARVING_SECONDS
 from gateway.access.checker import AccessChecker, AccessUnavailable
 from gateway.access.pairs import Pair
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 from shared.runtime.log_throttle import LogThrottle
 
 EVERYTHING: Final = Recheck(None, None)
@@ -31,11 +31,11 @@ class Subscriptions(Protocol):
         """The project and user of each subscription that the recheck concerns."""
         ...
 
-    def hold(self, pair: Pair) -> None:
-        """Deliver nothing to the pair's subscriptions until ``release``."""
+    def suspend(self, pair: Pair) -> None:
+        """Deliver nothing to the pair's subscriptions until ``resume``."""
         ...
 
-    def release(self, pair: Pair) -> None:
+    def resume(self, pair: Pair) -> None:
         """Deliver again, beginning with what the pair's subscriptions missed."""
         ...
 
@@ -71,13 +71,13 @@ class Revalidator:
             registry=registry,
         )
 
-    def doubt(self, recheck: Recheck) -> None:
+    def recheck(self, recheck: Recheck) -> None:
         """Access may have changed: what it concerns is told nothing more before it was asked
         again. Whoever was joining meanwhile asks again by itself.
         """
-        self._access.doubt(recheck)
+        self._access.invalidate(recheck)
         for pair in self._subscriptions.pairs(recheck):
-            self._subscriptions.hold(pair)
+            self._subscriptions.suspend(pair)
             self._overtaken.add(pair)
             if pair not in self._asking:
                 self._asking.add(pair)
@@ -102,9 +102,9 @@ class Revalidator:
         while True:
             self._overtaken.discard(pair)
             try:
-                allowed = await self._access.ask(pair)
+                allowed = await self._access.check(pair)
             except AccessUnavailable as exc:
-                self._subscriptions.hold(pair)
+                self._subscriptions.suspend(pair)
                 is_patient = loop.time() < answered + UNAVAILABLE_SECONDS
                 if is_patient and not self._access.has_ended:
                     await asyncio.sleep(RETRY_SECONDS)
@@ -128,12 +128,12 @@ class Revalidator:
                 break
             if is_starving:
                 # the next doubt holds it again, and so does an answer that does not come soon
-                self._subscriptions.release(pair)
-                holding = loop.call_later(STARVING_SECONDS, self._subscriptions.hold, pair)
+                self._subscriptions.resume(pair)
+                holding = loop.call_later(STARVING_SECONDS, self._subscriptions.suspend, pair)
         self._asking.discard(pair)
         self._overtaken.discard(pair)
         if allowed:
-            self._subscriptions.release(pair)
+            self._subscriptions.resume(pair)
         else:
             self._revoke(pair)
 
@@ -141,7 +141,7 @@ class Revalidator:
         self._revoked.inc()
         self._subscriptions.revoke(pair)
 
-    def revalidate(self, user_id: str) -> None:
+    def revalidate_user(self, user_id: str) -> None:
         """Ask again for all that the user is subscribed to; nothing says that it changed, so
         nothing is held meanwhile.
 
@@ -161,7 +161,7 @@ class Revalidator:
                 return
             self._revalidating[user_id] = False
 
-    async def run_net(self) -> None:
+    async def run_safety_rechecks(self) -> None:
         """Ask for everything that is live now and then: the net under lost rechecks, and what
         changes access without changing a watched row. Never returns.
         """
@@ -174,7 +174,7 @@ class Revalidator:
 
         async def ask(pair: Pair) -> None:
             try:
-                if not await self._access.ask(pair):
+                if not await self._access.check(pair):
                     self._revoke(pair)
             except AccessUnavailable:
                 pass  # there is a next time

@@ -18,10 +18,11 @@ from shared.links.redis_link import (
     telling_loss,
 )
 from shared.protocol.channels import RedisNames
-from shared.protocol.messages import as_reason, parse_disconnect, parse_recheck, parse_tick
+from shared.protocol.control_messages import parse_disconnect, parse_recheck, parse_tick
+from shared.protocol.events import as_reason
 from shared.runtime.backoff import Backoff
 
-HEARTBEAT_SECONDS: Final = 1.0
+PING_SECONDS: Final = 1.0
 _FOREIGN: Final = "the listener of another database uses this REDIS_PREFIX: set another one"
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Broker:
             await self._guard.learn_database()
             await self._read_state()
             await self._fanout.link_up(link)
-            self._guard.doubt(EVERYTHING)  # rechecks were missed
+            self._guard.recheck(EVERYTHING)  # rechecks were missed
             log.info("redis linked")
             await self._check_heartbeat(link, backoff, refusals)
         finally:
@@ -97,7 +98,9 @@ class Broker:
             raise RedisLost(_FOREIGN)
         # a tick meanwhile is newer than this answer
         if "generation" in state and ticks == self._ticks:
-            self._fanout.learn(state["generation"], as_reason(state.get("reason", "")))
+            self._fanout.learn_generation(
+                state["generation"], as_reason(state.get("reason", ""))
+            )
 
     async def _check_heartbeat(self, link: PubSub, backoff: Backoff, refusals: int) -> None:
         """Raise ``RedisLost`` when the link ends, a frozen server answers no PING, or this is
@@ -108,13 +111,13 @@ class Broker:
         while True:
             pongs = link.pongs
             link.ping()
-            await asyncio.wait([link.lost], timeout=HEARTBEAT_SECONDS)
+            await asyncio.wait([link.lost], timeout=PING_SECONDS)
             if link.lost.done():
                 raise RedisLost(link.lost.result())
             if self._client.refusals != refusals:
                 raise RedisLost("the server refused a command")
             unanswered = unanswered + 1 if link.pongs == pongs else 0
-            if unanswered * HEARTBEAT_SECONDS >= TIMEOUT_SECONDS:
+            if unanswered * PING_SECONDS >= TIMEOUT_SECONDS:
                 raise RedisLost("the heartbeat was not answered")
             backoff.reset()  # not before: what was read first may have been refused
             if loop.time() >= next_look:
@@ -142,13 +145,13 @@ class Broker:
 
     def _deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         for recheck in self._fanout.deliver(messages):
-            self._guard.doubt(recheck)
+            self._guard.recheck(recheck)
 
     def _follow(self, name: bytes, payload: bytes) -> None:
         if name == self._recheck:
             recheck = parse_recheck(payload)
             if recheck is not None:
-                self._guard.doubt(recheck)
+                self._guard.recheck(recheck)
             user_id = parse_disconnect(payload)
             if user_id is not None:
                 self._disconnect(user_id)
@@ -159,8 +162,8 @@ class Broker:
                 self._link.fail(_FOREIGN)
         elif tick is not None:
             self._ticks += 1
-            if self._fanout.heard(tick):
-                self._guard.doubt(EVERYTHING)
+            if self._fanout.receive_tick(tick):
+                self._guard.recheck(EVERYTHING)
 
     def _acknowledged(self, names: Sequence[bytes]) -> None:
         if self._recheck in names:  # the later of the two

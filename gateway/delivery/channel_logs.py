@@ -9,12 +9,12 @@ from typing import Any, Final
 from gateway.delivery.effects import LogPage, ReadLogs
 from shared.links.redis_link import Client, Script, telling_loss
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import replayed_frame
+from shared.protocol.events import replayed_frame
 from shared.protocol.replay import Cursor, LogHead
 
 MAX_ROWS_PER_READ: Final = 250  # of one log
 MIN_ROWS_PER_READ: Final = 10
-ROWS_PER_ROUND: Final = 1000  # of all logs, as far as each may have ``MIN_ROWS_PER_READ``
+ROWS_PER_BATCH: Final = 1000  # of all logs, as far as each may have ``MIN_ROWS_PER_READ``
 _REPLAY_LUA: Final = (Path(__file__).parent / "lua" / "replay.lua").read_text()
 
 
@@ -37,7 +37,7 @@ class ChannelLogs:
 
         Whatever is waited for, others wait no longer than for some rows of it.
         """
-        rows = ROWS_PER_ROUND // len(read.wanted)
+        rows = ROWS_PER_BATCH // len(read.wanted)
         rows = max(MIN_ROWS_PER_READ, min(MAX_ROWS_PER_READ, rows))
         async with (
             telling_loss(self._client),

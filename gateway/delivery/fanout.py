@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from gateway.access.pairs import Pair, PairMap
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.effects import (
     ConfirmSubscription,
@@ -18,6 +17,7 @@ from gateway.delivery.effects import (
     WriteFrames,
 )
 from gateway.delivery.liveness import Liveness
+from gateway.delivery.project_subscriptions import ProjectSubscriptions
 from gateway.delivery.subscriptions import Subscriptions
 from gateway.delivery.writes import join_frames, split_messages
 from gateway.metrics import FanoutMetrics
@@ -25,13 +25,8 @@ from gateway.transport.connection import DRAIN_POLL_SECONDS, Connection
 from shared.links.redis_link import RedisLost
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.close_codes import CloseCode
-from shared.protocol.messages import (
-    Reason,
-    Recheck,
-    Tick,
-    cursor_of,
-    membership_change_of,
-)
+from shared.protocol.control_messages import Recheck, Tick
+from shared.protocol.events import Reason, access_change_of, cursor_of
 from shared.protocol.replay import Loaded, Since
 
 STATUS_SECONDS: Final = 0.5
@@ -72,7 +67,7 @@ class Fanout:
         self._link: Link | None = None
         self._channels: dict[bytes, Channel] = {}
         self._connections: dict[str, set[Connection]] = {}  # by user
-        self._subscribed: PairMap[dict[Connection, None]] = PairMap()
+        self.project_subscriptions = ProjectSubscriptions(self._registry, self._do)
         self._count = 0
         self._slow: dict[Connection, float] = {}
         self._some_slow = asyncio.Event()
@@ -96,9 +91,9 @@ class Fanout:
         self._metrics.connections.inc()
         self._count += 1
         self._connections.setdefault(connection.user_id, set()).add(connection)
-        connection.when_full = self._too_much
+        connection.on_backpressure = self._too_much
         for channel in wanted:
-            self._index(connection, channel)
+            self.project_subscriptions.add(connection, channel)
         self._do(self._registry.join(connection, wanted))
 
     def leave(self, connection: Connection) -> None:
@@ -108,72 +103,23 @@ class Fanout:
         of_user.discard(connection)
         if not of_user:
             del self._connections[connection.user_id]
-        connection.when_full = None
+        connection.on_backpressure = None
         self._slow.pop(connection, None)
         for channel in self._registry.channels_of(connection):
-            self._unindex(connection, channel)
+            self.project_subscriptions.discard(connection, channel)
         self._do(self._registry.leave(connection))
 
     def subscribe(self, connection: Connection, channel: Channel, since: Since) -> None:
         """One more channel; it is answered once that is live."""
-        self._index(connection, channel)
+        self.project_subscriptions.add(connection, channel)
         self._do(self._registry.subscribe(connection, channel, since))
 
     def unsubscribe(self, connection: Connection, channel: Channel) -> None:
-        self._unindex(connection, channel)
+        self.project_subscriptions.discard(connection, channel)
         self._do(self._registry.unsubscribe(connection, channel))
-
-    def _index(self, connection: Connection, channel: Channel) -> None:
-        if channel.kind == "project":
-            pair = (channel.id, connection.user_id)
-            subscribers = self._subscribed.get(pair)
-            if subscribers is None:
-                self._subscribed.put(pair, {connection: None})
-            else:
-                subscribers[connection] = None
-
-    def _unindex(self, connection: Connection, channel: Channel) -> None:
-        pair = (channel.id, connection.user_id)
-        subscribers = self._subscribed.get(pair)
-        if channel.kind == "project" and subscribers is not None:
-            subscribers.pop(connection, None)
-            if not subscribers:
-                self._subscribed.pop(pair)
 
     def channels_of(self, connection: Connection) -> Collection[Channel]:
         return self._registry.channels_of(connection)
-
-    def pairs(self, recheck: Recheck) -> list[Pair]:
-        """The projects and users subscribed to here that it concerns."""
-        return self._subscribed.concerned(recheck)
-
-    def hold(self, pair: Pair) -> None:
-        """Tell the user nothing more of the project, for now."""
-        for connection in self._subscribers(pair):
-            self._registry.hold(connection, Channel("project", pair[0]))
-
-    def release(self, pair: Pair) -> None:
-        """The user may hear of the project: go on from where it was held."""
-        for connection in self._subscribers(pair):
-            self._do(self._registry.release(connection, Channel("project", pair[0])))
-
-    def revoke(self, pair: Pair) -> None:
-        """The user may not hear of the project any more."""
-        for connection in self._subscribers(pair):
-            self.unsubscribe(connection, Channel("project", pair[0]))
-            others = any(held.kind == "project" for held in self.channels_of(connection))
-            if connection.is_v1 and others:
-                connection.tell_revoked(pair[0])
-            else:
-                connection.end(CloseCode.FORBIDDEN, "forbidden")
-
-    def give_up(self, pair: Pair) -> None:
-        """Whether the user may hear of the project can't be found out."""
-        for connection in self._subscribers(pair):
-            connection.end(CloseCode.UNAVAILABLE, "unavailable")
-
-    def _subscribers(self, pair: Pair) -> list[Connection]:
-        return list(self._subscribed.get(pair) or ())
 
     async def link_up(self, link: Link) -> None:
         """Use this subscriber connection from now on. Raises ``RedisLost``."""
@@ -185,20 +131,20 @@ class Fanout:
         self._link = None
         self._registry.link_lost()
 
-    def heard(self, tick: Tick) -> bool:
+    def receive_tick(self, tick: Tick) -> bool:
         """The leader ticked; whether rechecks may have been missed before it."""
         now = asyncio.get_running_loop().time()
         was_silent = self._ticks.is_missing(now)
-        is_new = self.learn(tick.generation, tick.reason)
-        self._ticks.heard(tick, now)
+        is_new = self.learn_generation(tick.generation, tick.reason)
+        self._ticks.record(tick, now)
         return was_silent or is_new
 
-    def learn(self, generation: str, reason: Reason) -> bool:
+    def learn_generation(self, generation: str, reason: Reason) -> bool:
         """A tick or the stored state told of this generation; whether it is another one."""
         is_new = generation != self._registry.generation
         if is_new:
             self._ticks.forget()
-        self._do(self._registry.learn(generation, reason))
+        self._do(self._registry.learn_generation(generation, reason))
         return is_new
 
     def acknowledged(self, names: Sequence[bytes]) -> None:
@@ -238,7 +184,7 @@ class Fanout:
             for connection in audiences[name]:
                 connection.write(joined)
                 if is_of_user:
-                    _tell_access(connection, frames)
+                    connection.send_access_changes(frames)
             self._metrics.delivered.inc(len(frames) * len(audiences[name]))
         self._do(effects)
 
@@ -248,12 +194,18 @@ class Fanout:
         for name, payload in messages:
             channel = self._channels.get(name)
             if channel is not None and channel.kind == "user":
-                named = membership_change_of(payload)
+                named = access_change_of(payload)
                 if named is not None:
                     rechecks[Recheck(named[0], channel.id)] = None
         return list(rechecks)
 
-    async def tell_status(self) -> None:
+    async def run(self) -> None:
+        """Follow liveness and slow consumers. Never returns."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._report_liveness())
+            tasks.create_task(self._watch_slow_consumers())
+
+    async def _report_liveness(self) -> None:
         """Tell v1 clients when changes are not told as they happen, and when they are again.
 
         Never returns.
@@ -267,17 +219,16 @@ class Fanout:
                 if is_silent and connection.greeted.is_set():
                     for channel in self._registry.channels_of(connection):
                         if channel.kind == "project":
-                            self._registry.hold(connection, channel)
+                            self._registry.suspend(connection, channel)
                 # after its greeting; back only once all that it missed was told
                 if (
-                    connection.is_v1
-                    and connection.greeted.is_set()
-                    and connection.told_live != live
+                    connection.greeted.is_set()
+                    and connection.reported_live != live
                     and (not live or self._registry.is_caught_up(connection))
                 ):
-                    connection.tell_live(live=live)
+                    connection.report_liveness(live=live)
 
-    async def watch_slow(self) -> None:
+    async def _watch_slow_consumers(self) -> None:
         """Catch up who has drained, and give up who does not. Never returns."""
         loop = asyncio.get_running_loop()
         while True:
@@ -329,7 +280,7 @@ class Fanout:
                     if by_client:
                         member.charge_replay(len(payloads))
                     member.write(joined[key])
-                    _tell_access(member, payloads)
+                    member.send_access_changes(payloads)
                 case _:
                     self._announce(effect)
         if subscribes and self._link is not None:
@@ -348,7 +299,7 @@ class Fanout:
                 member.greet(places, resumed)
             case ConfirmSubscription(member, place, resumed=is_resumed):
                 self._metrics.resumed.inc(is_resumed)
-                member.answer_subscribe(place, resumed=is_resumed)
+                member.confirm_subscription(place, resumed=is_resumed)
             case ResetSubscriber():
                 self._reset(effect)
 
@@ -374,15 +325,3 @@ class Fanout:
                 link.abort()
         else:
             self._do(self._registry.answered(read.round, answers))
-
-
-def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:
-    """What was fetched of a project while its user had no access may hold a refusal.
-
-    A v1 client knows that by the events themselves.
-    """
-    if not connection.is_v1:
-        for payload in payloads:
-            named = membership_change_of(payload)
-            if named is not None and named[1]:
-                connection.tell_access_changed(named[0])

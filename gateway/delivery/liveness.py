@@ -6,7 +6,7 @@ Whether changes are being told as they happen, and what the age of a page means 
 from collections import deque
 from typing import Final
 
-from shared.protocol.messages import Tick
+from shared.protocol.control_messages import Tick
 from shared.protocol.replay import Loaded
 
 MISSING_SECONDS: Final = 5.0
@@ -24,7 +24,7 @@ class Liveness:
         self._is_live = True
         self._times: deque[tuple[float, int]] = deque()
 
-    def heard(self, tick: Tick, now: float) -> None:
+    def record(self, tick: Tick, now: float) -> None:
         """A tick came. One whose time did not grow is another clock's, or another Redis's."""
         if self._times and tick.at <= self._times[-1][1]:
             self._times.clear()

@@ -29,15 +29,15 @@ from gateway.delivery.effects import (
 )
 from gateway.delivery.writes import fit_frames
 from shared.protocol.channels import Channel
-from shared.protocol.messages import Reason
+from shared.protocol.events import Reason
 from shared.protocol.replay import Cursor, Since, decide_replay
 
-MAX_CHANNELS_PER_ROUND: Final = 200
-MAX_SEATS_PER_ROUND: Final = (
+MAX_CHANNELS_PER_BATCH: Final = 200
+MAX_SUBSCRIPTIONS_PER_BATCH: Final = (
     200  # all are served at once: nobody else is told anything meanwhile
 )
-MAX_HEARD_PER_ROUND: Final = 10_000
-MAX_BYTES_PER_ROUND: Final = 128 * 1024  # to one member; the last frame may exceed it
+MAX_FRAMES_PER_BATCH: Final = 10_000
+MAX_BYTES_PER_BATCH: Final = 128 * 1024  # to one member; the last frame may exceed it
 
 
 @dataclass(slots=True)
@@ -179,7 +179,7 @@ class Subscriptions(Generic[Subscriber]):
                 self._entries[channel].acknowledged = True
         return self._next_round()
 
-    def learn(self, generation: str, reason: Reason) -> list[Effect[Subscriber]]:
+    def learn_generation(self, generation: str, reason: Reason) -> list[Effect[Subscriber]]:
         """A generation was seen in a tick or in the state.
 
         Another one than ours is a reset of everything, and voids what is being read. Places of
@@ -214,8 +214,8 @@ class Subscriptions(Generic[Subscriber]):
             self._sort(member, membership)
         return self._next_round()
 
-    def hold(self, member: Subscriber, channel: Channel) -> None:
-        """Tell it nothing of the channel, nor what it missed elsewhere, until ``release``."""
+    def suspend(self, member: Subscriber, channel: Channel) -> None:
+        """Tell it nothing of the channel, nor what it missed elsewhere, until ``resume``."""
         membership = self._members.get(member)
         if membership is None or channel not in membership.channels:
             return
@@ -226,7 +226,7 @@ class Subscriptions(Generic[Subscriber]):
             membership.held[channel] = membership.behind.pop(channel)
         self._sort(member, membership)
 
-    def release(self, member: Subscriber, channel: Channel) -> list[Effect[Subscriber]]:
+    def resume(self, member: Subscriber, channel: Channel) -> list[Effect[Subscriber]]:
         """It may hear: it is caught up from its own place."""
         membership = self._members.get(member)
         if membership is not None and channel in membership.held:
@@ -251,7 +251,7 @@ class Subscriptions(Generic[Subscriber]):
             return (), self._next_round()
         if self._round is not None and channel in self._round.wanted:
             self._round.heard_count += 1
-            if self._round.heard_count <= MAX_HEARD_PER_ROUND:
+            if self._round.heard_count <= MAX_FRAMES_PER_BATCH:
                 self._round.heard.setdefault(channel, []).append((cursor, payload))
         if not entry.live or (entry.place is not None and not cursor.is_above(entry.place)):
             return (), []
@@ -278,7 +278,7 @@ class Subscriptions(Generic[Subscriber]):
                 continue  # whoever is still there waits for the next round
             places, told = self._judge(member, membership, answers)
             effects += told
-            room = MAX_BYTES_PER_ROUND
+            room = MAX_BYTES_PER_BATCH
             for place in places:
                 write = self._serve(member, place, answers[place.channel], round_, room)
                 if write.payloads:
@@ -360,7 +360,7 @@ class Subscriptions(Generic[Subscriber]):
         frames = [frame for frame in answer.frames if frame[0].is_above(place)]
         end = answer.frames[-1][0] if answer.more else Cursor(channel, head.epoch, head.last)
         end = end if end.is_above(place) else place
-        is_all = end.offset == head.last and round_.heard_count <= MAX_HEARD_PER_ROUND
+        is_all = end.offset == head.last and round_.heard_count <= MAX_FRAMES_PER_BATCH
         if is_all:
             heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(end)]
             frames += heard
@@ -419,9 +419,9 @@ class Subscriptions(Generic[Subscriber]):
             if not all(self._entries[channel].acknowledged for channel in behind):
                 continue
             more = sum(channel not in wanted for channel in behind)
-            if wanted and len(wanted) + more > MAX_CHANNELS_PER_ROUND:
+            if wanted and len(wanted) + more > MAX_CHANNELS_PER_BATCH:
                 continue
-            if members and seats + len(behind) > MAX_SEATS_PER_ROUND:
+            if members and seats + len(behind) > MAX_SUBSCRIPTIONS_PER_BATCH:
                 continue
             seats += len(behind)
             for channel, seat in behind.items():

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gateway.delivery.effects import Frame
-from shared.protocol.messages import encode_text_frame, row_of
+from gateway.transport.websocket_frames import encode_text_frame
+from shared.protocol.events import row_of
 
-MAX_PIECE_BYTES: Final = 64 * 1024
+MAX_CHUNK_BYTES: Final = 64 * 1024
 
 
 def join_frames(payloads: Sequence[bytes]) -> bytes:
@@ -40,7 +41,7 @@ def split_messages(
     """In order, so many bytes at once as a client that fills up is told on top."""
     start = size = 0
     for end, (_, payload) in enumerate(messages):
-        if size and size + len(payload) > MAX_PIECE_BYTES:
+        if size and size + len(payload) > MAX_CHUNK_BYTES:
             yield messages[start:end]
             start, size = end, 0
         size += len(payload)

@@ -37,7 +37,7 @@ class ConnectionSlot:
         self.refusal = refusal
         self.user_id: str | None = None
 
-    def seat(self, user_id: str) -> Refusal | None:
+    def assign_user(self, user_id: str) -> Refusal | None:
         """Count it as the user's, or say why not."""
         if not self._users.take(user_id):
             return _FULL_USER
@@ -81,7 +81,7 @@ class ConnectionLimiter:
         )
 
     @contextmanager
-    def visit(self, address: str | None) -> Iterator[ConnectionSlot]:
+    def acquire(self, address: str | None) -> Iterator[ConnectionSlot]:
         """Holds the seats of one socket; who is refused holds none."""
         if not self._all.take(None):
             yield ConnectionSlot(self._users, _FULL)
@@ -91,12 +91,12 @@ class ConnectionLimiter:
                 yield ConnectionSlot(self._users, _FULL_ADDRESS)
                 return
             try:
-                visit = ConnectionSlot(self._users, None)
+                slot = ConnectionSlot(self._users, None)
                 try:
-                    yield visit
+                    yield slot
                 finally:
-                    if visit.user_id is not None:
-                        self._users.free(visit.user_id)
+                    if slot.user_id is not None:
+                        self._users.free(slot.user_id)
             finally:
                 if address is not None:
                     self._addresses.free(address)

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from aiohttp import WebSocketError, WSCloseCode, web
@@ -15,7 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.transport.frame_rules import FrameRules, ends_with_close
 from shared.http.connection import HttpConnection
-from shared.protocol.messages import HEARTBEAT_SECONDS, SUBPROTOCOL
+from shared.protocol.frames import PING_INTERVAL_SECONDS
 
 CLOSE_SECONDS: Final = 5.0
 # It warns with all subprotocols that a client offers, and a token may be among them.
@@ -99,15 +99,15 @@ class FrameReader:
 
 
 async def accept_socket(
-    request: web.Request, *, is_v1: bool, max_message_bytes: int
+    request: web.Request, *, subprotocols: Sequence[str], max_message_bytes: int
 ) -> tuple[web.WebSocketResponse, asyncio.Transport, FrameReader]:
     """Answer the handshake; what the client sends is read once the reader is started.
 
     Raises ``ConnectionResetError`` if the client has gone meanwhile.
     """
     websocket = web.WebSocketResponse(
-        protocols=(SUBPROTOCOL,) if is_v1 else (),
-        heartbeat=HEARTBEAT_SECONDS,
+        protocols=subprotocols,
+        heartbeat=PING_INTERVAL_SECONDS,
         compress=False,
         autoclose=False,  # who began to close is known by the connection
         autoping=False,  # pongs are written by the connection, within its bounds

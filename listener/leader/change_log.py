@@ -7,15 +7,11 @@ from typing import Final
 
 import asyncpg
 
-from listener.leader.leadership import (
-    MAX_ROWS_PER_READ,
-    Batch,
-    CaptureState,
-    LogCursor,
-    WakeUpHolder,
-)
+from listener.leader.completeness import CaptureState
+from listener.leader.leader_state import MAX_ROWS_PER_READ, Batch, SnapshotCursor
 from listener.leader.log_row import LogRow
 from listener.leader.publication import USER_MAX_ROWS, PublicationRules
+from listener.leader.read_schedule import WakeUpHolder
 from listener.links.pg_link import Connection, telling_loss
 
 _SQL: Final = Path(__file__).parent / "sql"
@@ -85,7 +81,7 @@ class ChangeLog:
         self._connection = connection
         self._rules = rules
 
-    async def read(self, cursor: LogCursor | None, *, ascii_only: bool = False) -> Batch:
+    async def read(self, cursor: SnapshotCursor | None, *, ascii_only: bool = False) -> Batch:
         """Everything committed that *cursor* has not seen, and the cursor that has.
 
         None: no rows, only that. A backlog is conflated, and comes in at most one row more than
@@ -108,7 +104,7 @@ class ChangeLog:
             if len(rows) > _PLAIN_ROWS:
                 seen, rows = await self._read_backlog(snapshot, source)
         return Batch(
-            LogCursor(head["identity"], seen),
+            SnapshotCursor(head["identity"], seen),
             cursor_ahead=head["cursor_ahead"],
             rows=[_log_row(row) for row in rows],
             oldest_age=oldest_age,
@@ -132,7 +128,7 @@ class ChangeLog:
         )
         return head["snapshot"], rows
 
-    async def prune(self, saved: LogCursor) -> int:
+    async def prune(self, saved: SnapshotCursor) -> int:
         """Remove what the cursor *saved in Redis* has seen, at most ``MAX_ROWS_PER_PRUNE``.
 
         The number of rows removed.
@@ -165,7 +161,7 @@ class ChangeLog:
         """Whether the triggers are as they were installed."""
         return await read_capture(self._connection)
 
-    async def tell_moved(self) -> None:
+    async def log_moved_projects(self) -> None:
         """Log what is below moved parents once more, if all that may have written there while
         they moved has ended; of those moved since, remember whom to wait for.
         """

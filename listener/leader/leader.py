@@ -8,35 +8,35 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
 from listener.leader.change_log import MAX_ROWS_PER_PRUNE, BadValue, ChangeLog
-from listener.leader.leadership import (
-    MAX_PUBLISH_TRIES,
-    Batch,
+from listener.leader.completeness import (
     CaptureState,
-    LogCursor,
-    OwnerWatch,
-    ReadSchedule,
-    ResetThrottle,
-    SnapshotCursor,
-    WakeUpWatch,
-    decide_adoption,
-    decide_batch,
     decide_liveness,
     needs_barrier,
     weigh_capture,
 )
+from listener.leader.leader_state import (
+    Batch,
+    LeaderState,
+    SnapshotCursor,
+    decide_adoption,
+    decide_batch,
+)
 from listener.leader.log_row import LogRow
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
-from listener.leader.project_members import MembersRefused, ProjectMembers
+from listener.leader.project_members import MembersQueryInvalid, ProjectMembers
 from listener.leader.publication import Publication, PublicationRules, Reset, plan_publication
-from listener.leader.publisher import Publisher, Refused
+from listener.leader.publisher import Publisher, PublishRefused
+from listener.leader.read_schedule import ReadSchedule, WakeUpWatch
 from listener.leader.recipients import changed_projects
+from listener.leader.reset_throttle import ResetThrottle
+from listener.leader.takeover import OwnerWatch
 from shared.links.redis_link import LOOK_SECONDS, RedisLost
 from shared.links.redis_server import RedisServer
 from shared.runtime.backoff import Backoff
 
+MAX_PUBLISH_TRIES: Final = 5  # of a batch, before it is a reset
 TICK_SECONDS: Final = 1.0
 CAPTURE_SECONDS: Final = 2.0
 RESET_SECONDS: Final = 1.0
@@ -47,48 +47,6 @@ PRUNE_BUDGET_SECONDS: Final = 1.0  # of a tick
 SHRINK_SECONDS: Final = 5.0
 
 log = logging.getLogger(__name__)
-
-
-class LeaderMetrics:
-    """What a leader counts."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.events = Counter(
-            "neverstale_events_published_total", "Events published", registry=registry
-        )
-        self.resets = Counter(
-            "neverstale_resets_total", "Resets", ["reason"], registry=registry
-        )
-        self.refused = Counter(
-            "neverstale_publish_refused_total",
-            "Channels whose events Redis refused, and that were reset instead",
-            registry=registry,
-        )
-        self.unreadable = Counter(
-            "neverstale_log_unreadable_total",
-            "Reads of the change log with a value that is not valid in UTF-8",
-            registry=registry,
-        )
-        self.redis_lost = Counter(
-            "neverstale_redis_lost_total", "Lost Redis links", registry=registry
-        )
-        self.lag = Histogram(
-            "neverstale_publish_lag_seconds",
-            "From the change (by the database's clock) until it was read, oldest of a batch",
-            registry=registry,
-            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300),
-        )
-        self.is_leader = Gauge(
-            "neverstale_is_leader", "1 while this process leads", registry=registry
-        )
-        self.capture_differences = Gauge(
-            "neverstale_capture_differences",
-            "Triggers, functions and partitions that are not as they were installed",
-            registry=registry,
-        )
-        self.pruned = Counter(
-            "neverstale_log_rows_pruned_total", "Change log rows pruned", registry=registry
-        )
 
 
 @dataclass(slots=True)
@@ -168,7 +126,7 @@ class Leader:
             redis_identity=self._server.identity,
             raw_notify_lost=self._mailbox.raw_lost,
         )
-        if isinstance(place, SnapshotCursor):
+        if isinstance(place, LeaderState):
             log.info("adopted", extra={"generation": place.generation})
         while True:
             if isinstance(place, Reset):
@@ -193,21 +151,21 @@ class Leader:
                 return state
             await asyncio.sleep(OWNER_SECONDS)
 
-    async def _step_or_reset(self, place: SnapshotCursor) -> SnapshotCursor | Reset:
+    async def _step_or_reset(self, place: LeaderState) -> LeaderState | Reset:
         try:
             return await self._step(place)
-        except MembersRefused as exc:
+        except MembersQueryInvalid as exc:
             # The rows are read again, and told, but not to members; a reset follows once these
             # can be asked for, and until then clients are not told that they are live.
             log.error("members can't be asked for", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
             self._lacks_members = True
             return place
-        except (BadValue, Refused) as exc:
+        except (BadValue, PublishRefused) as exc:
             # trying again would give the same, and hold everything after it
             log.error("changes can't be told one by one", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
             return Reset("bulk_change", place.live)
 
-    async def _step(self, place: SnapshotCursor) -> SnapshotCursor | Reset:
+    async def _step(self, place: LeaderState) -> LeaderState | Reset:
         """One read, with all that follows from it, up to the time of the next one."""
         read = await self._read(place.cursor)
         batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
@@ -237,7 +195,7 @@ class Leader:
             await self._watch_wake_up()
             await self._watch_schema(now)
             if batch.has_moved:
-                await self._log.tell_moved()
+                await self._log.log_moved_projects()
             await self._prune(place, now)
         elif batch.rows:
             await self._save(place, tick_lag_ms=None)
@@ -252,7 +210,7 @@ class Leader:
             if await self._publisher.has_moved_on(self._server):
                 raise RedisLost("the address leads to another server now")
 
-    async def _read(self, cursor: LogCursor) -> Batch:
+    async def _read(self, cursor: SnapshotCursor) -> Batch:
         try:
             return await self._log.read(cursor)
         except BadValue as exc:
@@ -275,10 +233,12 @@ class Leader:
             )
         self._schedule.is_unwoken = bool(self._wake_up.keeping)
 
-    async def _publish(self, publication: Publication, place: SnapshotCursor) -> None:
-        """Raises ``Refused`` where the reset of single channels is not enough."""
+    async def _publish(self, publication: Publication, place: LeaderState) -> None:
+        """Raises ``PublishRefused`` where the reset of single channels is not enough."""
         if self._publish_tries >= MAX_PUBLISH_TRIES:
-            raise Refused("redis answers, but its link is lost whenever this batch is sent")
+            raise PublishRefused(
+                "redis answers, but its link is lost whenever this batch is sent"
+            )
         self._publish_tries += 1
         refused = await self._publisher.publish(publication, place.generation)
         self._publish_tries = 0
@@ -300,7 +260,7 @@ class Leader:
         if self._capture.is_new or now - self._timers.capture >= CAPTURE_SECONDS:
             await self._look_at_capture()
         if self._lacks_members:
-            self._lacks_members = not await self._membership.can_be_asked()
+            self._lacks_members = not await self._membership.can_be_queried()
 
     async def _look_at_capture(self) -> None:
         """See whether the triggers are as they were installed, and tell of any change once."""
@@ -325,7 +285,7 @@ class Leader:
             return Reset("bulk_change")
         return plan_publication(rows, members, self._rules)
 
-    async def _prune(self, place: SnapshotCursor, now: float) -> None:
+    async def _prune(self, place: LeaderState, now: float) -> None:
         """Remove what the cursor that was just saved has seen.
 
         At once where the log is full.
@@ -342,7 +302,7 @@ class Leader:
         if not place.live:
             await self._log.shrink()
 
-    async def _save(self, place: SnapshotCursor, *, tick_lag_ms: int | None) -> None:
+    async def _save(self, place: LeaderState, *, tick_lag_ms: int | None) -> None:
         if self._mailbox.raw_lost:
             # Its reset may have to wait. Until then clients are not told that they are live,
             # and a successor that finds this stored resets, whatever becomes of this process.
@@ -354,7 +314,7 @@ class Leader:
             raise RedisLost("another generation is stored: another leader wrote it")
         self.is_linked = True
 
-    async def _wait(self, place: SnapshotCursor, *, found: bool) -> SnapshotCursor | Reset:
+    async def _wait(self, place: LeaderState, *, found: bool) -> LeaderState | Reset:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._schedule.next_wait(found=found)):
                 await self._mailbox.woken.wait()
@@ -382,7 +342,7 @@ class Leader:
             self._mailbox.losses += 1
             raise
 
-    async def _reset(self, cause: Reset) -> SnapshotCursor:
+    async def _reset(self, cause: Reset) -> LeaderState:
         """Tell everybody that everything may be stale, at most once a second.
 
         The cause waits for its turn.
@@ -396,7 +356,7 @@ class Leader:
             # change of the triggers is left for the next look, which takes a barrier first.
             await self._look_at_capture()
         batch = await self._log.read(None)
-        place = SnapshotCursor(
+        place = LeaderState(
             secrets.token_hex(8),
             batch.cursor,
             self._server.identity,
@@ -408,7 +368,7 @@ class Leader:
         self.is_linked = True
         if cause.reason == "log_full":
             await self._log.note_skipped(skipped=False)
-        self._mailbox.losses_told = losses
+        self._mailbox.losses_reset = losses
         self._publish_tries = 0
         self._timers.reset = self._timers.tick = loop.time()
         self._timers.prune = 0.0  # remove the rows of a restored dump at once

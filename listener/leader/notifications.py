@@ -5,9 +5,9 @@ import logging
 
 from prometheus_client import CollectorRegistry, Counter
 
-from listener.leader.notification import Malformed, parse_notification
 from listener.leader.publication import PublicationRules
 from listener.leader.raw_changes import RawChanges
+from listener.leader.raw_notify import Malformed, parse_notification
 from shared.runtime.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Notifications:
         self.woken = asyncio.Event()
         self.raw = RawChanges(rules)
         self.losses = 0
-        self.losses_told = 0
+        self.losses_reset = 0
         self._rules = rules
         self._reason = ""
         self._pace = LogThrottle()
@@ -44,7 +44,7 @@ class Notifications:
 
     @property
     def raw_lost(self) -> bool:
-        return self.losses != self.losses_told
+        return self.losses != self.losses_reset
 
     def receive(self, payload: str) -> None:
         if not payload:

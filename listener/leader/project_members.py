@@ -47,7 +47,7 @@ _NO_TEXT: Final = (
 log = logging.getLogger(__name__)
 
 
-class MembersRefused(FatalError):
+class MembersQueryInvalid(FatalError):
     """The query does not fit the schema, or a right is missing."""
 
 
@@ -58,7 +58,7 @@ class _Unanswered(Exception):
 class ProjectMembers:
     """The ``[access] members`` of ``invalidation.toml``, asked of the listener's own database.
 
-    Every method raises ``PgLost``, and ``MembersRefused`` where the query is to blame.
+    Every method raises ``PgLost``, and ``MembersQueryInvalid`` where the query is to blame.
     """
 
     def __init__(self, connection: Connection, rules: AccessRules) -> None:
@@ -106,11 +106,11 @@ class ProjectMembers:
             rows = await self._connection.fetch(HIDDEN_SQL, PROBE, roles)
         return [Hidden(*row) for row in rows]
 
-    async def can_be_asked(self) -> bool:
+    async def can_be_queried(self) -> bool:
         """Whether the query fits the schema (again)."""
         try:
             await self._ask([])
-        except MembersRefused:
+        except MembersQueryInvalid:
             return False
         except _Unanswered as exc:
             return isinstance(exc.__cause__, _NO_TEXT)
@@ -154,9 +154,9 @@ class ProjectMembers:
                     )
                     yield bounded_sql(self._rules.members, MAX_MEMBERS + 1)
             except asyncpg.InsufficientPrivilegeError as exc:
-                raise MembersRefused(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
+                raise MembersQueryInvalid(f"{_REFUSED}: {exc}: {_GRANTS}") from exc
             except asyncpg.SyntaxOrAccessError as exc:
-                raise MembersRefused(f"{_REFUSED}: {exc}") from exc
+                raise MembersQueryInvalid(f"{_REFUSED}: {exc}") from exc
             except _OF_THE_LINK:
                 raise
             except (asyncpg.PostgresError, ValueError) as exc:

@@ -8,12 +8,12 @@ from listener.leader.log_row import RECONNECT, LogRow, name_rows
 from listener.leader.recipients import Members, UserRecipients, as_update
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import MAX_ID_BYTES, Channel, ChannelKind
-from shared.protocol.messages import (
+from shared.protocol.control_messages import Recheck
+from shared.protocol.events import (
     ACTIONS,
     Event,
     Publishable,
     Reason,
-    Recheck,
     as_reason,
     publishable_event,
     publishable_reconnect,
@@ -34,7 +34,7 @@ class PublicationRules:
     project_resources: frozenset[str]
     max_rows: int
 
-    def most_rows(self, kind: ChannelKind) -> int:
+    def max_rows_of(self, kind: ChannelKind) -> int:
         return USER_MAX_ROWS if kind == "user" else self.max_rows
 
 
@@ -127,7 +127,7 @@ class _Drafts:
             draft.told[key] = event
         else:
             draft.widened = "bulk_change"
-        if len(draft.told) > self._rules.most_rows(kind):
+        if len(draft.told) > self._rules.max_rows_of(kind):
             draft.widened = draft.widened or "bulk_change"
 
     def of(self, kind: ChannelKind) -> dict[Channel, list[Publishable]]:

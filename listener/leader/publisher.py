@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from redis.exceptions import ResponseError
 
-from listener.leader.leadership import SnapshotCursor
+from listener.leader.leader_state import LeaderState
 from listener.leader.publication import Publication, PublicationRules
 from shared.links.redis_link import (
     Client,
@@ -21,14 +21,8 @@ from shared.links.redis_link import (
 )
 from shared.links.redis_server import RedisServer
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import (
-    Publishable,
-    Recheck,
-    Tick,
-    publishable_reconnect,
-    recheck_message,
-    tick_around_time,
-)
+from shared.protocol.control_messages import Recheck, Tick, recheck_message, tick_around_time
+from shared.protocol.events import Publishable, publishable_reconnect
 
 _LUA: Final = Path(__file__).parent / "lua"
 _PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
@@ -39,7 +33,7 @@ _OF_THE_SERVER: Final = ("MISCONF", "BUSY", "UNKILLABLE", "NOREPLICAS", "ACL fai
 _Step: TypeAlias = Recheck | tuple[Channel, list[Publishable]]
 
 
-class Refused(Exception):
+class PublishRefused(Exception):
     """Redis refuses something that no reset of a single channel covers."""
 
 
@@ -101,7 +95,7 @@ class Publisher:
 
         Returns when all are acknowledged: the channels whose events Redis refused, each with
         the reason. Their logs were removed (what is stored there is not ours), and their
-        clients reset. Raises ``Refused`` if that was refused too.
+        clients reset. Raises ``PublishRefused`` if that was refused too.
         """
         refused: dict[Channel, str] = {}
         steps: list[_Step] = [
@@ -121,7 +115,7 @@ class Publisher:
                 reasons = await _execute(pipeline)
             for step, reason in zip(piece, reasons, strict=True):
                 if reason is not None and isinstance(step, Recheck):
-                    raise Refused(reason)
+                    raise PublishRefused(reason)
                 if reason is not None and not isinstance(step, Recheck):
                     refused[step[0]] = reason
         for channel in refused:
@@ -135,7 +129,7 @@ class Publisher:
             self._queue(pipeline, channel, [reset], generation)
             reasons = await _execute(pipeline)
         for reason in filter(None, reasons):
-            raise Refused(reason)
+            raise PublishRefused(reason)
 
     @asynccontextmanager
     async def _pipeline(self) -> AsyncIterator[Pipeline]:
@@ -158,19 +152,19 @@ class Publisher:
             self._names.channel(channel),
             generation,
             secrets.token_hex(4),
-            self._rules.most_rows(channel.kind),
+            self._rules.max_rows_of(channel.kind),
             self._ttl_seconds,
             *(part for e in events for part in (e.member, e.head, e.tail)),
         )
 
-    async def save(self, place: SnapshotCursor, *, tick_lag_ms: int | None) -> str | None:
+    async def save(self, place: LeaderState, *, tick_lag_ms: int | None) -> str | None:
         """Save the cursor, and tick unless *tick_lag_ms* is None.
 
         Returns the generation that is stored: nothing was saved unless it is the place's.
         """
         return await self._write(place, place.generation, _saved(place), tick_lag_ms)
 
-    async def reset(self, place: SnapshotCursor) -> None:
+    async def reset(self, place: LeaderState) -> None:
         """Make *place* the state whatever was stored, and tick.
 
         Each gateway that sees its generation resets.
@@ -186,7 +180,7 @@ class Publisher:
 
     async def _write(
         self,
-        place: SnapshotCursor,
+        place: LeaderState,
         stored: str,
         fields: Mapping[str, str],
         tick_lag_ms: int | None,
@@ -222,7 +216,7 @@ def _refusal(answer: Any) -> str | None:
     return reason[:200]
 
 
-def _saved(place: SnapshotCursor) -> dict[str, str]:
+def _saved(place: LeaderState) -> dict[str, str]:
     """The fields of the state that each saving of a place writes."""
     return {
         "cursor": place.cursor.to_json(),

@@ -41,7 +41,7 @@ class RawChanges:
         key = (row.resource, None if _ALL in group else row.id, row.action)
         group.pop(key, None)
         group[key] = row
-        most = self._rules.most_rows("project" if row.user_id is None else "user")
+        most = self._rules.max_rows_of("project" if row.user_id is None else "user")
         if len(group) > most or self._count + len(group) > MAX_ROWS:
             self._reduce(group, row)
         self._count += len(group)

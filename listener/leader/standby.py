@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Final
 
-from listener.leader.leadership import LeaderWatch
+from listener.leader.takeover import LeaderWatch
 from listener.links.pg_link import Session
 from shared.links.redis_link import Client, RedisLost, telling_loss
 
@@ -23,7 +23,7 @@ REDIS_SECONDS: Final = 2.0
 log = logging.getLogger(__name__)
 
 
-class SignOfLife:
+class LeaderHeartbeat:
     """Fields of the leader's state in Redis, written and read within a deadline.
 
     Every method raises ``RedisLost``.
@@ -71,7 +71,7 @@ class Standby:
 
     is_refused = False
 
-    def __init__(self, session: Session, sign: SignOfLife, *, database: str) -> None:
+    def __init__(self, session: Session, sign: LeaderHeartbeat, *, database: str) -> None:
         self._session = session
         self._sign = sign
         self._database = database
@@ -112,7 +112,9 @@ class Standby:
         self._watch.start_anew()
 
 
-async def show_life(session: Session, sign: SignOfLife, may_show: Callable[[], bool]) -> None:
+async def send_heartbeats(
+    session: Session, sign: LeaderHeartbeat, may_show: Callable[[], bool]
+) -> None:
     """Show, each second, that this leader lives and both its links answer. Never returns.
 
     A leader that must not lead yet shows nothing. Raises ``PgLost``.

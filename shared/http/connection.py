@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from shared.http.body_rules import BodyHeaders, refuse_body
 from shared.http.connection_slots import ConnectionSlots
 from shared.http.errors import json_error
-from shared.protocol.messages import error_body
+from shared.protocol.frames import error_body
 
 REQUEST_SECONDS: Final = 10.0
 # A load balancer reuses its connections, and loses a request if it does so while the server

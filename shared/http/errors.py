@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from shared.protocol.close_codes import Refusal
-from shared.protocol.messages import error_body
+from shared.protocol.frames import error_body
 
 
 def json_error(

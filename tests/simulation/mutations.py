@@ -502,8 +502,8 @@ pass
     Mutant(
         "who joins does not ask again",
         """\
-if channel.kind == "project" and not self._access.is_known(pair):
-    self._guard.doubt(Recheck(*pair))
+if not self._checker.has_cached_access(pair):
+    self._revalidator.recheck(Recheck(*pair))
 """,
         """\
 pass
@@ -533,14 +533,12 @@ if membership is not None and channel in membership.held:
     Mutant(
         "plain clients are not told that access changed",
         """\
-if not connection.is_v1:
-    for payload in payloads:
-        ...
+change = access_change_of(payload)
+if change is not None and change[1]:
+    ...
 """,
         """\
-if connection.is_v1:
-    for payload in payloads:
-        ...
+pass
 """,
         (REVOCATION,),
     ),

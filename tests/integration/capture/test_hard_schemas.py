@@ -330,10 +330,10 @@ async def test_a_moved_parent_waits_for_whoever_began_after_it_and_looked_it_up_
         " where project_id = $1 and action = 'RECONNECT'"
     )
     for _ in range(3):
-        await log.tell_moved()
+        await log.log_moved_projects()
         assert await world.database.fetchval(retold, B) == 1
     await writer.execute("commit")
-    await log.tell_moved()
+    await log.log_moved_projects()
     assert await world.database.fetchval(retold, B) == 2
     assert not await world.database.fetchval("select count(*) from neverstale.moved")
     await mover.close()

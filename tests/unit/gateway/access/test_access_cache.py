@@ -4,12 +4,8 @@ import pytest
 
 from gateway.access import access_cache as module
 from gateway.access.access_cache import AccessCache
-from shared.protocol.messages import (
-    Recheck,
-    membership_change_of,
-    parse_recheck,
-    recheck_message,
-)
+from shared.protocol.control_messages import Recheck, parse_recheck, recheck_message
+from shared.protocol.events import access_change_of
 
 P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
 
@@ -28,9 +24,9 @@ def test_yes_is_known_for_a_short_while_and_no_never() -> None:
     assert question.pairs.keys() == {P_U, P_V}
     assert not made.is_wanted
     assert made.answered(question, {P_U}, 10.0) == {P_U: True, P_V: False}
-    assert made.is_known(P_U, 14.9)
-    assert not made.is_known(P_U, 15.0)
-    assert not made.is_known(P_V, 10.0)
+    assert made.allows(P_U, 14.9)
+    assert not made.allows(P_U, 15.0)
+    assert not made.allows(P_V, 10.0)
 
 
 def test_a_later_no_ends_what_was_known() -> None:
@@ -38,16 +34,16 @@ def test_a_later_no_ends_what_was_known() -> None:
     answered_yes(made)
     made.want(P_U, 0.0)
     assert made.answered(made.ask(0.0), set(), 1.0) == {P_U: False}
-    assert not made.is_known(P_U, 1.0)
+    assert not made.allows(P_U, 1.0)
 
 
 def test_a_doubt_drops_what_is_known() -> None:
     made = AccessCache()
     answered_yes(made)
-    made.doubt(Recheck("q", None))
-    assert made.is_known(P_U, 0.0)
-    made.doubt(Recheck("p", None))
-    assert not made.is_known(P_U, 0.0)
+    made.invalidate(Recheck("q", None))
+    assert made.allows(P_U, 0.0)
+    made.invalidate(Recheck("p", None))
+    assert not made.allows(P_U, 0.0)
 
 
 def test_an_answer_to_a_question_sent_before_the_doubt_is_asked_again() -> None:
@@ -55,9 +51,9 @@ def test_an_answer_to_a_question_sent_before_the_doubt_is_asked_again() -> None:
     made.want(P_U, 0.0)
     made.want(P_V, 0.0)
     question = made.ask(0.0)
-    made.doubt(Recheck("p", "u"))
+    made.invalidate(Recheck("p", "u"))
     assert made.answered(question, {P_U, P_V}, 0.0) == {P_V: True}
-    assert not made.is_known(P_U, 0.0)
+    assert not made.allows(P_U, 0.0)
     assert made.ask(0.0).pairs.keys() == {P_U}
 
 
@@ -68,7 +64,7 @@ def test_a_doubt_counts_for_each_question_under_way() -> None:
         made.want(P_U, 0.0)
         questions.append(made.ask(0.0))
     made.failed(questions[0])
-    made.doubt(Recheck("p", None))
+    made.invalidate(Recheck("p", None))
     assert made.answered(questions[1], {P_U}, 0.0) == {}
 
 
@@ -89,13 +85,13 @@ def test_after_a_while_an_overtaken_answer_counts(
     made = AccessCache()
     made.want(P_U, 0.0)
     first = made.ask(0.1)
-    made.doubt(recheck)
+    made.invalidate(recheck)
     assert made.answered(first, yes, 0.9) == {}, "it is not starving yet"
     again = made.ask(asked_at)
-    made.doubt(recheck)
-    made.doubt(Recheck("p", None))
+    made.invalidate(recheck)
+    made.invalidate(Recheck("p", None))
     assert made.answered(again, yes, 2.5) == ({P_U: P_U in yes} if counts else {})
-    assert not made.is_known(P_U, 2.5)
+    assert not made.allows(P_U, 2.5)
     assert made.is_wanted is not counts
 
 
@@ -104,7 +100,7 @@ def test_nobody_waits_without_end_for_an_answer_that_is_always_old() -> None:
     made.want(P_U, 0.0)
     for asked_at, answered_at, expected in ((0.0, 2.5, {}), (2.5, 5.0, {P_U: None})):
         question = made.ask(asked_at)
-        made.doubt(Recheck("p", None))
+        made.invalidate(Recheck("p", None))
         assert made.answered(question, {P_U}, answered_at) == expected
     assert not made.is_wanted
 
@@ -114,7 +110,7 @@ def test_what_failed_is_asked_only_if_it_is_wanted_again() -> None:
     made.want(P_U, 0.0)
     made.failed(made.ask(0.0))
     assert not made.is_wanted
-    made.doubt(Recheck(None, None))
+    made.invalidate(Recheck(None, None))
 
 
 def test_a_query_and_what_is_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,9 +122,9 @@ def test_a_query_and_what_is_remembered_are_bounded(monkeypatch: pytest.MonkeyPa
     first, second = made.ask(0.0), made.ask(0.0)
     assert (set(first.pairs), set(second.pairs)) == ({P_V}, {Q_U})
     made.answered(first, {P_V}, 4.0)
-    assert made.is_known(P_U, 4.0)
+    assert made.allows(P_U, 4.0)
     made.answered(second, {Q_U}, 6.0)
-    assert made.is_known(P_V, 6.0)
+    assert made.allows(P_V, 6.0)
     assert P_U not in made._known
 
 
@@ -170,4 +166,4 @@ OWN = (
 def test_a_users_own_frame_names_a_project(
     frame: bytes, named: tuple[str, bool] | None
 ) -> None:
-    assert membership_change_of(frame) == named
+    assert access_change_of(frame) == named

@@ -13,7 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.access import checker as access_module
-from gateway.access.checker import AccessChecker, AccessUnavailable, Pool
+from gateway.access.checker import AccessChecker, AccessUnavailable
+from gateway.access.database import Pool
 from gateway.access.pairs import Pair
 from shared.config.access_rules import bounded_sql, parse_access
 from shared.links.database_id import DATABASE_ID_SQL
@@ -69,7 +70,7 @@ async def _ask(access: AccessChecker, pairs: list[Pair]) -> list[bool | str]:
     """The answers to all of them, asked at once; a text where there is none."""
     running = asyncio.ensure_future(access.run())
     async with asyncio.timeout(10):
-        found = await asyncio.gather(*map(access.ask, pairs), return_exceptions=True)
+        found = await asyncio.gather(*map(access.check, pairs), return_exceptions=True)
     running.cancel()
     answers: list[bool | str] = []
     for one in found:
@@ -174,7 +175,7 @@ async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:
 
     access = _access(Never(lambda pairs: pairs))
     running = asyncio.ensure_future(access.run())
-    asking = asyncio.ensure_future(access.ask(PAIR))
+    asking = asyncio.ensure_future(access.check(PAIR))
     for _ in range(9):
         await asyncio.sleep(0)
     running.cancel()
@@ -182,7 +183,7 @@ async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:
         async with asyncio.timeout(5):
             await asking
     with pytest.raises(AccessUnavailable):
-        await access.ask(PAIR)
+        await access.check(PAIR)
 
 
 PAIRS = [(f"p{number}", "u") for number in range(100)]
@@ -239,16 +240,16 @@ async def test_a_pair_that_was_slow_is_not_asked_again_for_a_while(
     running = asyncio.ensure_future(access.run())
     for _ in range(2):  # alone: it may be the database that is slow
         with pytest.raises(AccessUnavailable, match="statement timeout"):
-            await access.ask(POISON)
-    others = asyncio.gather(*map(access.ask, PAIRS[:9]))
+            await access.check(POISON)
+    others = asyncio.gather(*map(access.check, PAIRS[:9]))
     with pytest.raises(AccessUnavailable, match="statement timeout"):
-        await access.ask(POISON)
+        await access.check(POISON)
     assert all(await others)
     asked = len(pool.asked)
     caplog.clear()
-    others = asyncio.gather(*map(access.ask, PAIRS[:9]))
+    others = asyncio.gather(*map(access.check, PAIRS[:9]))
     with pytest.raises(AccessUnavailable, match="takes too long"):
-        await access.ask(POISON)
+        await access.check(POISON)
     assert all(await others)
     assert all(POISON not in pairs for pairs in pool.asked[asked:])
     assert not [line for line in caplog.records if line.levelno >= logging.WARNING], (
@@ -257,7 +258,7 @@ async def test_a_pair_that_was_slow_is_not_asked_again_for_a_while(
     monkeypatch.setattr(access_module, "SLOW_SECONDS", 0.0)
     access._slow.clear()
     pool.answer = lambda pairs: pairs
-    assert await access.ask(POISON)
+    assert await access.check(POISON)
     running.cancel()
 
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from gateway.access import revalidation as module
 from gateway.access.pairs import Pair
 from gateway.access.revalidation import Revalidator
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 PAIRS = [(f"p{number}", "u") for number in range(250)]
 
@@ -27,10 +27,10 @@ class Access:
         self.may_answer.set()
         self.has_ended = False
 
-    def doubt(self, _: Recheck) -> None:
+    def invalidate(self, _: Recheck) -> None:
         pass
 
-    async def ask(self, pair: Pair) -> bool:
+    async def check(self, pair: Pair) -> bool:
         self.asked[pair] += 1
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -69,7 +69,7 @@ async def test_however_often_tokens_are_renewed_one_pass_runs_and_one_follows() 
         made, access, fanout = guard(tasks)
         access.may_answer.clear()
         for _ in range(1000):
-            made.revalidate("u")
+            made.revalidate_user("u")
             await asyncio.sleep(0)
         access.may_answer.set()
     assert access.asked == Counter(dict.fromkeys(PAIRS, 2))
@@ -82,7 +82,7 @@ async def test_after_a_rest_tokens_are_renewed_as_before() -> None:
         made, access, fanout = guard(tasks)
         access.lost = {PAIRS[7]}
         for _ in range(2):
-            made.revalidate("u")
+            made.revalidate_user("u")
             async with asyncio.timeout(10):
                 while made._revalidating:
                     await asyncio.sleep(0.001)
@@ -94,10 +94,10 @@ async def test_a_change_holds_at_once_what_it_concerns() -> None:
     async with asyncio.TaskGroup() as tasks:
         made, access, fanout = guard(tasks)
         access.may_answer.clear()
-        made.revalidate("u")
-        made.doubt(Recheck("p3", "u"))
-        assert fanout.done == [("hold", PAIRS[3])]
-        made.doubt(Recheck("p3", None))
+        made.revalidate_user("u")
+        made.recheck(Recheck("p3", "u"))
+        assert fanout.done == [("suspend", PAIRS[3])]
+        made.recheck(Recheck("p3", None))
         await asyncio.sleep(0)
         access.lost = {PAIRS[3]}
         access.may_answer.set()

@@ -10,12 +10,14 @@ from prometheus_client import CollectorRegistry
 
 from gateway.delivery.effects import LogPage, ReadLogs
 from gateway.delivery.fanout import Fanout
-from gateway.delivery.subscriptions import MAX_BYTES_PER_ROUND
-from gateway.delivery.writes import MAX_PIECE_BYTES
+from gateway.delivery.subscriptions import MAX_BYTES_PER_BATCH
+from gateway.delivery.writes import MAX_CHUNK_BYTES
 from gateway.metrics import FanoutMetrics
+from gateway.transport.clients import PlainClient, V1Client
 from gateway.transport.connection import HIGH_WATER_BYTES, Connection
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import Event, Recheck, Tick, publishable_event
+from shared.protocol.control_messages import Recheck, Tick
+from shared.protocol.events import Event, publishable_event
 from shared.protocol.replay import Cursor, LogHead, Since
 from tests.unit.gateway.transport.fake_socket import FakeTransport, connection
 
@@ -72,16 +74,16 @@ async def fanout(
         spread_seconds=0,
         slow_seconds=30,
     )
-    made.heard(Tick("g1", "gap", live=live, at=1))
+    made.receive_tick(Tick("g1", "gap", live=live, at=1))
     await made.link_up(LINK)
     return made
 
 
 def joined(
-    made: Fanout, tasks: asyncio.TaskGroup, *, is_v1: bool = True
+    made: Fanout, tasks: asyncio.TaskGroup, *, kind: type[Connection] = V1Client
 ) -> tuple[Connection, FakeTransport]:
     transport = FakeTransport()
-    made_connection = connection(tasks, transport, is_v1=is_v1)
+    made_connection = connection(tasks, transport, kind=kind)
     made.join(made_connection, {P: None, U: None})
     return made_connection, transport
 
@@ -120,7 +122,7 @@ async def test_whatever_is_written_fills_a_client_up() -> None:
         client.write(b"pong")
         made.deliver([(NAMES[0], frame(P, "first", 100))])
         assert b'"first"' not in transport.told
-        watching = tasks.create_task(made.watch_slow())
+        watching = tasks.create_task(made.run())
         transport.read_all()
         async with asyncio.timeout(10):
             while not made._registry.is_caught_up(client):
@@ -136,7 +138,7 @@ async def test_one_read_of_redis_exceeds_the_bound_by_a_piece_only() -> None:
         await client.greeted.wait()
         transport.reads = False
         made.deliver([(NAMES[0], frame(P, f"r{n}", 100 + n)) for n in range(5000)])
-        assert HIGH_WATER_BYTES < transport.unread < HIGH_WATER_BYTES + 2 * MAX_PIECE_BYTES
+        assert HIGH_WATER_BYTES < transport.unread < HIGH_WATER_BYTES + 2 * MAX_CHUNK_BYTES
         assert not transport.is_cut
 
 
@@ -153,16 +155,16 @@ async def test_a_hundred_old_places_of_a_client_that_never_reads_are_bounded() -
             made.subscribe(client, channel, Cursor(channel, "g1.x", 5))
         made.acknowledged([channel.name.encode() for channel in channels])
         async with asyncio.timeout(10):
-            while not client.is_full:
+            while not client.has_backpressure:
                 await asyncio.sleep(0)
         reads = logs.reads
         for _ in range(100):
             await asyncio.sleep(0)
         assert logs.reads <= reads + 1, "but for the read under way none that can't be told"
-        bound = HIGH_WATER_BYTES + MAX_BYTES_PER_ROUND + 100 * 1024
+        bound = HIGH_WATER_BYTES + MAX_BYTES_PER_BATCH + 100 * 1024
         assert HIGH_WATER_BYTES < transport.most_unread < bound
         assert not transport.is_cut
-        watching = tasks.create_task(made.watch_slow())
+        watching = tasks.create_task(made.run())
         transport.read_all()
         async with asyncio.timeout(10):
             while not made._registry.is_caught_up(client):
@@ -176,7 +178,7 @@ async def test_a_plain_client_is_told_of_its_access_with_the_event_only() -> Non
     """Not while it is behind: it is told of both as it is caught up."""
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
-        client, transport = joined(made, tasks, is_v1=False)
+        client, transport = joined(made, tasks, kind=PlainClient)
         made.acknowledged(NAMES)
         await client.greeted.wait()
         event = Event("project_members", "p:u", "INSERT", "p", datetime.now(UTC))
@@ -194,7 +196,7 @@ async def test_nothing_is_said_before_the_greeting() -> None:
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks, live=False)
         _, transport = joined(made, tasks)
-        telling = tasks.create_task(made.tell_status())
+        telling = tasks.create_task(made.run())
         await asyncio.sleep(0.6)  # longer than between two looks
         assert transport.told == b""
         made.acknowledged(NAMES)

@@ -50,7 +50,7 @@ def answer(
 @pytest.fixture
 def registry() -> Subscriptions[str]:
     made: Subscriptions[str] = Subscriptions()
-    assert made.learn("g1", "gap") == []
+    assert made.learn_generation("g1", "gap") == []
     assert made.link_up() == []
     return made
 
@@ -290,8 +290,8 @@ def test_another_generation_resets_everything_for_everybody(
     registry: Subscriptions[str],
 ) -> None:
     go_live(registry)
-    assert registry.learn("g1", "gap") == []
-    read = reading(registry.learn("g2", "truncate"))
+    assert registry.learn_generation("g1", "gap") == []
+    read = reading(registry.learn_generation("g2", "truncate"))
     assert read == ReadLogs(2, "g2", {A: None})
     new = answer(last=40, epoch="g2.y")
     assert registry.answered(read.round, {A: new}) == [
@@ -304,7 +304,7 @@ def test_a_reset_voids_what_is_being_read_and_reaches_who_is_joining(
 ) -> None:
     registry.join("one", {A: at(6)})
     first = reading(registry.acknowledged(A))
-    second = reading(registry.learn("g2", "log_lost"))
+    second = reading(registry.learn_generation("g2", "log_lost"))
     assert registry.answered(first.round, {A: answer(7)}) == []
     place = at(7, epoch="g2.y")
     assert registry.answered(second.round, {A: answer(last=7, epoch="g2.y")}) == [
@@ -315,7 +315,7 @@ def test_a_reset_voids_what_is_being_read_and_reaches_who_is_joining(
 def test_a_reset_is_not_forgotten_over_a_lost_link(registry: Subscriptions[str]) -> None:
     go_live(registry)
     registry.link_lost()
-    assert registry.learn("g2", "log_lost") == []
+    assert registry.learn_generation("g2", "log_lost") == []
     registry.link_up()
     registry.link_lost()
     registry.link_up()
@@ -354,7 +354,7 @@ def test_without_a_generation_all_wait_for_it() -> None:
     registry.link_up()
     registry.join("one", {A: None})
     assert registry.acknowledged(A) == []
-    assert reading(registry.learn("g1", "gap")).generation == "g1"
+    assert reading(registry.learn_generation("g1", "gap")).generation == "g1"
 
 
 def test_a_slow_member_gets_nothing_more_until_it_has_drained(
@@ -379,27 +379,27 @@ def test_a_slow_member_gets_nothing_more_until_it_has_drained(
 
 def test_a_held_seat_is_told_nothing_until_it_is_released(registry: Subscriptions[str]) -> None:
     go_live(registry)
-    registry.hold("one", A)
+    registry.suspend("one", A)
     assert not registry.is_caught_up("one")
     assert hear(registry, at(11)) == []
-    registry.hold("one", A)
-    registry.hold("one", B)
-    registry.hold("two", A)
-    read = reading(registry.release("one", A))
+    registry.suspend("one", A)
+    registry.suspend("one", B)
+    registry.suspend("two", A)
+    read = reading(registry.resume("one", A))
     assert read.wanted == {A: at(10)}
-    registry.hold("one", A)
+    registry.suspend("one", A)
     assert registry.answered(read.round, {A: answer(11)}) == []
-    read = reading(registry.release("one", A))
+    read = reading(registry.resume("one", A))
     assert registry.answered(read.round, {A: answer(11)}) == [WriteFrames("one", [b"11"])]
-    registry.hold("one", A)
-    registry.learn("g2", "truncate")
+    registry.suspend("one", A)
+    registry.learn_generation("g2", "truncate")
     members, effects = registry.received(at(50, epoch="g3.y"), b"")
     assert (list(members), effects) == ([], [])
-    assert reading(registry.release("one", A)).wanted == {A: None}
-    registry.hold("one", A)
+    assert reading(registry.resume("one", A)).wanted == {A: None}
+    registry.suspend("one", A)
     assert registry.unsubscribe("one", A) == [UnsubscribeChannel(A)]
     assert registry.is_caught_up("one")
-    assert registry.release("one", A) == []
+    assert registry.resume("one", A) == []
 
 
 def test_whoever_became_slow_meanwhile_waits_for_the_next_round(
@@ -466,7 +466,7 @@ def test_a_channel_asked_for_during_a_round_waits_for_the_next(
 def test_a_round_is_bounded(
     registry: Subscriptions[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_CHANNELS_PER_ROUND", 1)
+    monkeypatch.setattr(module, "MAX_CHANNELS_PER_BATCH", 1)
     registry.join("one", {A: None})
     registry.join("two", {B: None})
     read = reading(registry.acknowledged(A))
@@ -481,7 +481,7 @@ def test_a_round_is_bounded(
 def test_a_round_serves_so_many_at_once_and_the_others_next(
     registry: Subscriptions[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_SEATS_PER_ROUND", 1)
+    monkeypatch.setattr(module, "MAX_SUBSCRIPTIONS_PER_BATCH", 1)
     registry.join("one", {A: None})
     registry.join("two", {A: None})
     first = reading(registry.acknowledged(A))
@@ -494,7 +494,7 @@ def test_a_round_serves_so_many_at_once_and_the_others_next(
 def test_too_much_that_is_heard_during_a_round_is_read_again(
     registry: Subscriptions[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_HEARD_PER_ROUND", 1)
+    monkeypatch.setattr(module, "MAX_FRAMES_PER_BATCH", 1)
     registry.join("one", {A: None})
     read = reading(registry.acknowledged(A))
     hear(registry, at(11))
@@ -510,7 +510,7 @@ def test_a_member_is_told_so_much_in_a_round(
     registry: Subscriptions[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has no room, in one channel or in several, follows in further rounds."""
-    monkeypatch.setattr(module, "MAX_BYTES_PER_ROUND", 3)
+    monkeypatch.setattr(module, "MAX_BYTES_PER_BATCH", 3)
     registry.join("one", {A: at(5), B: at(5, channel=B)})
     registry.acknowledged(A)
     read = reading(registry.acknowledged(B))
@@ -538,7 +538,7 @@ def test_a_member_is_told_so_much_in_a_round(
 def test_who_waits_for_more_does_not_hold_up_the_others(
     registry: Subscriptions[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_CHANNELS_PER_ROUND", 1)
+    monkeypatch.setattr(module, "MAX_CHANNELS_PER_BATCH", 1)
     registry.join("one", {A: at(5)})
     first = reading(registry.acknowledged(A))
     registry.join("two", {B: None})

@@ -240,12 +240,12 @@ class RegistryMachine(RuleBasedStateMachine):
     def doubt(self, member: str, channel: Channel) -> None:
         if channel in self.registry.channels_of(member):
             self.held.add((member, channel))
-            self.registry.hold(member, channel)
+            self.registry.suspend(member, channel)
 
     @precondition(lambda self: self.held)
     @rule()
     def release(self) -> None:
-        self.do(self.registry.release(*self.held.pop()))
+        self.do(self.registry.resume(*self.held.pop()))
 
     @rule(kind=st.sampled_from(["link", "link", "evict", "reset"]), channel=CHANNELS)
     def fault(self, kind: str, channel: Channel) -> None:
@@ -266,7 +266,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def reset(self) -> None:
         self.generation += 1
-        self.do(self.registry.learn(f"g{self.generation}", "truncate"))
+        self.do(self.registry.learn_generation(f"g{self.generation}", "truncate"))
 
     @rule()
     def settle(self) -> None:  # noqa: C901 one step an action
@@ -305,7 +305,7 @@ class TightRegistryMachine(RegistryMachine):
 
     def __init__(self) -> None:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(module, "MAX_BYTES_PER_ROUND", 1)
+        self.patch.setattr(module, "MAX_BYTES_PER_BATCH", 1)
         super().__init__()
 
     def teardown(self) -> None:

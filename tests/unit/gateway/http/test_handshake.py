@@ -4,21 +4,22 @@ import pytest
 
 from gateway.auth.origins import is_origin_allowed, parse_origin, parse_rule
 from gateway.delivery.liveness import Liveness
-from gateway.delivery.writes import MAX_PIECE_BYTES, join_frames, split_messages
+from gateway.delivery.writes import MAX_CHUNK_BYTES, join_frames, split_messages
 from gateway.http.handshake import ClientCursors, HandshakeRequest, Ticket, TokenSources
 from gateway.transport.client_messages import (
     Auth,
+    ClientMessage,
     InvalidMessage,
-    Message,
     Ping,
     Subscribe,
     Unsubscribe,
     cost_of,
     parse_message,
 )
+from gateway.transport.websocket_frames import encode_text_frame
 from shared.protocol.channels import Channel
 from shared.protocol.close_codes import Refusal
-from shared.protocol.messages import Tick, encode_text_frame
+from shared.protocol.control_messages import Tick
 from shared.protocol.replay import Cursor, Loaded
 
 
@@ -259,7 +260,7 @@ def test_one_write_has_each_row_once_at_the_newest_place() -> None:
 
 
 def test_a_read_is_split_into_pieces_in_order() -> None:
-    half = MAX_PIECE_BYTES // 2
+    half = MAX_CHUNK_BYTES // 2
     sizes = [half, half, 1, 3 * half, 1, 1]
     messages = [(b"name", b"x" * size) for size in sizes]
     pieces = [[len(payload) for _, payload in piece] for piece in split_messages(messages)]
@@ -287,7 +288,7 @@ def test_reconnects_are_never_merged_with_others() -> None:
         ('{"type":"auth","token":"a.b.c"}', Auth("a.b.c")),
     ],
 )
-def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
+def test_a_message_is_taken_as_it_was_meant(text: str, meant: ClientMessage) -> None:
     assert parse_message(text, "bigint") == meant
 
 
@@ -303,7 +304,7 @@ def test_a_message_is_taken_as_it_was_meant(text: str, meant: Message) -> None:
     ids=["ping", "unsubscribe", "subscribe", "auth", "garbage"],
 )
 def test_a_message_costs_what_following_it_takes(
-    message: Message, size: int, cost: int
+    message: ClientMessage, size: int, cost: int
 ) -> None:
     assert cost_of(message, size) == cost
 
@@ -346,16 +347,17 @@ def test_a_v1_client_may_leave_the_project_out() -> None:
 def test_a_returning_client_says_what_it_holds() -> None:
     seven, user = Channel("project", "7"), Channel("user", "u")
     held = offer(**AS_V1, cursors=["project:7.g.r.5", "forged", "user:u.g.r.6"], ages=["1500"])
-    assert held.held() == ClientCursors(
+    assert held.client_cursors() == ClientCursors(
         {seven: Cursor(seven, "g.r", 5), user: Cursor(user, "g.r", 6)}, 1.5
     )
-    assert offer(**AS_V1).held() == ClientCursors({}, None)
-    assert offer(cursors=["project:7.g.r.5"], ages=["x"]).held() == ClientCursors({}, None)
+    assert offer(**AS_V1).client_cursors() == ClientCursors({}, None)
+    plain = offer(cursors=["project:7.g.r.5"], ages=["x"])
+    assert plain.client_cursors() == ClientCursors({}, None)
 
 
 @pytest.mark.parametrize("ages", [["x"], ["-1"], ["1.5"], ["1", "2"], [""], ["1" * 16]])
 def test_an_age_that_is_none_is_refused(ages: list[str]) -> None:
-    refusal = offer(**AS_V1, ages=ages).held()
+    refusal = offer(**AS_V1, ages=ages).client_cursors()
     assert isinstance(refusal, Refusal)
     assert refusal.code == "bad_request"
 
@@ -363,7 +365,7 @@ def test_an_age_that_is_none_is_refused(ages: list[str]) -> None:
 def ticks(*times: tuple[float, int]) -> Liveness:
     made = Liveness(0.0)
     for now, at in times:
-        made.heard(Tick("g", "gap", live=True, at=at), now)
+        made.record(Tick("g", "gap", live=True, at=at), now)
     return made
 
 
@@ -389,7 +391,7 @@ def test_without_ticks_nothing_is_live() -> None:
     made = Liveness(100.0)
     assert made.is_live(104.9)
     assert not made.is_live(105.0)
-    made.heard(Tick("g", "gap", live=True, at=1), 110.0)
+    made.record(Tick("g", "gap", live=True, at=1), 110.0)
     assert made.is_live(114.9)
-    made.heard(Tick("g", "gap", live=False, at=2), 111.0)
+    made.record(Tick("g", "gap", live=False, at=2), 111.0)
     assert not made.is_live(111.0)

@@ -251,12 +251,12 @@ def test_a_seat_is_held_until_its_visit_ends(
     entrance, _ = door(**limits)
 
     def come(address: str | None, user: str) -> str | None:
-        with entrance.visit(address) as visit:
-            refusal = visit.refusal or visit.seat(user)
+        with entrance.acquire(address) as slot:
+            refusal = slot.refusal or slot.assign_user(user)
             return None if refusal is None else refusal.message
 
-    with entrance.visit("a") as first:
-        assert (first.refusal or first.seat("u")) is None
+    with entrance.acquire("a") as first:
+        assert (first.refusal or first.assign_user("u")) is None
         told = come("a", "u")
         assert told == same if same is None else same in (told or "")
         told = come("b", "v")

@@ -16,20 +16,16 @@ from redis.exceptions import (
 )
 
 from listener.leader.change_log import BadValue, ChangeLog
-from listener.leader.leader import Leader, LeaderMetrics
-from listener.leader.leadership import (
-    MAX_PUBLISH_TRIES,
-    Batch,
-    CaptureState,
-    LogCursor,
-    SnapshotCursor,
-    WakeUpHolder,
-)
+from listener.leader.completeness import CaptureState
+from listener.leader.leader import MAX_PUBLISH_TRIES, Leader
+from listener.leader.leader_state import Batch, LeaderState, SnapshotCursor
 from listener.leader.log_row import LogRow
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.project_members import ProjectMembers
 from listener.leader.publication import Publication, PublicationRules
-from listener.leader.publisher import Publisher, Refused, _refusal
+from listener.leader.publisher import Publisher, PublishRefused, _refusal
+from listener.leader.read_schedule import WakeUpHolder
 from shared.config.access_rules import AccessRules
 from shared.links.redis_link import RedisLost
 from shared.links.redis_server import RedisServer
@@ -50,16 +46,19 @@ class Log:
         self.rows: list[LogRow] = [ROW]
         self.is_seen = False
         self.capture_state = CaptureState()
-        self.on_read: Callable[[LogCursor], None] = lambda _: None
+        self.on_read: Callable[[SnapshotCursor], None] = lambda _: None
         self.on_write: Callable[[], None] = lambda: None
 
-    async def read(self, cursor: LogCursor | None, *, ascii_only: bool = False) -> Batch:
+    async def read(self, cursor: SnapshotCursor | None, *, ascii_only: bool = False) -> Batch:
         _ = ascii_only
         self.reads += 1
         if cursor is not None:
             self.on_read(cursor)
         return Batch(
-            LogCursor("i", f"{self.reads}:"), cursor_ahead=False, rows=self.rows, oldest_age=0.0
+            SnapshotCursor("i", f"{self.reads}:"),
+            cursor_ahead=False,
+            rows=self.rows,
+            oldest_age=0.0,
         )
 
     async def write(self, rows: list[LogRow]) -> None:
@@ -69,7 +68,7 @@ class Log:
     async def raw_notify_seen(self) -> bool:
         return self.is_seen
 
-    async def prune(self, _saved: LogCursor) -> int:
+    async def prune(self, _saved: SnapshotCursor) -> int:
         return 0
 
     async def capture(self) -> CaptureState:
@@ -90,12 +89,12 @@ class Redis:
     def __init__(self) -> None:
         self.tries = 0
         self.resets: list[str] = []
-        self.on_save: Callable[[SnapshotCursor], None] = lambda _: None
+        self.on_save: Callable[[LeaderState], None] = lambda _: None
         self.was_reset = asyncio.Event()
         self.on_publish: Callable[[], dict[Channel, str]] = dict
 
     async def adopt(self) -> tuple[dict[str, str], RedisServer]:
-        cursor = LogCursor("i", "0:").to_json()
+        cursor = SnapshotCursor("i", "0:").to_json()
         return {"generation": "g", "cursor": cursor, "redis": SERVER.identity}, SERVER
 
     async def server(self) -> RedisServer:
@@ -108,12 +107,12 @@ class Redis:
         self.tries += 1
         return self.on_publish()
 
-    async def save(self, place: SnapshotCursor, *, tick_lag_ms: int | None) -> str:
+    async def save(self, place: LeaderState, *, tick_lag_ms: int | None) -> str:
         _ = tick_lag_ms
         self.on_save(place)
         return place.generation
 
-    async def reset(self, place: SnapshotCursor) -> None:
+    async def reset(self, place: LeaderState) -> None:
         self.resets.append(place.reason)
         self.was_reset.set()
 
@@ -149,7 +148,7 @@ class Led:
 async def test_a_row_that_cannot_be_read_is_a_reset_and_the_next_read_begins_after_it() -> None:
     led = Led()
 
-    def fail(cursor: LogCursor) -> None:
+    def fail(cursor: SnapshotCursor) -> None:
         if cursor.snapshot == "0:":
             raise BadValue("UnicodeDecodeError")
 
@@ -162,7 +161,7 @@ async def test_what_can_be_read_beside_a_row_that_cannot_is_told_without_a_reset
     led = Led()
     was_read = asyncio.Event()
 
-    def fail_once(_cursor: LogCursor) -> None:
+    def fail_once(_cursor: SnapshotCursor) -> None:
         if led.log.reads == 1:
             raise BadValue("invalid byte sequence")
 
@@ -212,7 +211,7 @@ async def test_what_no_channels_reset_covers_is_a_reset_of_everybody() -> None:
     led = Led()
 
     def refuse() -> dict[Channel, str]:
-        raise Refused("ERR")
+        raise PublishRefused("ERR")
 
     led.redis.on_publish = refuse
     await led.until(led.redis.was_reset.wait())
@@ -238,7 +237,7 @@ async def test_wake_ups_that_bring_nothing_do_not_make_it_read_all_the_time() ->
     led.log.rows = []
     enough = asyncio.Event()
 
-    def wake(_cursor: LogCursor) -> None:
+    def wake(_cursor: SnapshotCursor) -> None:
         led.mailbox.receive("")
         if led.log.reads > 60:
             enough.set()
@@ -254,7 +253,7 @@ async def test_clients_are_not_live_while_the_reset_for_a_lost_notification_wait
     saved: list[tuple[int, bool]] = []  # resets so far, and whether it was live
     has_waited = asyncio.Event()
 
-    def note(place: SnapshotCursor) -> None:
+    def note(place: LeaderState) -> None:
         saved.append((len(led.redis.resets), place.live))
         if len(saved) == 1 or saved[-1] == (1, True):
             led.mailbox.losses += 1  # the second comes while the first's pause still lasts

@@ -5,31 +5,29 @@ from typing import Any, cast
 
 import pytest
 
-from listener.leader.leadership import (
-    MAX_ROWS_PER_READ,
-    Batch,
+from listener.leader.completeness import (
     CaptureState,
-    LeaderWatch,
-    LogCursor,
-    OwnerWatch,
-    ReadSchedule,
-    ResetThrottle,
-    SnapshotCursor,
-    WakeUpHolder,
-    WakeUpWatch,
-    decide_adoption,
-    decide_batch,
     decide_liveness,
     needs_barrier,
-    parse_log_cursor,
-    rest_after,
     weigh_capture,
 )
+from listener.leader.leader_state import (
+    MAX_ROWS_PER_READ,
+    Batch,
+    LeaderState,
+    SnapshotCursor,
+    decide_adoption,
+    decide_batch,
+    parse_snapshot_cursor,
+)
 from listener.leader.log_row import LogRow
-from listener.leader.notification import Malformed, parse_notification
 from listener.leader.publication import Reset
+from listener.leader.raw_notify import Malformed, parse_notification
+from listener.leader.read_schedule import ReadSchedule, WakeUpHolder, WakeUpWatch, rest_after
+from listener.leader.reset_throttle import ResetThrottle
+from listener.leader.takeover import LeaderWatch, OwnerWatch
 from shared.config.access_rules import AccessRules
-from shared.protocol.messages import Reason
+from shared.protocol.events import Reason
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 RULES = AccessRules("text", "text", "", "")
@@ -96,7 +94,7 @@ def test_a_payload_that_is_no_object_is_malformed(payload: str) -> None:
     assert isinstance(parse_notification(payload, RULES), Malformed)
 
 
-CURSOR = LogCursor("1.2.3.4.incarnation", "10:20:11,12")
+CURSOR = SnapshotCursor("1.2.3.4.incarnation", "10:20:11,12")
 STATE = {
     "generation": "g",
     "cursor": CURSOR.to_json(),
@@ -109,7 +107,7 @@ STATE = {
 def test_a_leader_goes_on_from_the_stored_place() -> None:
     assert decide_adoption(
         STATE, redis_identity="run.repl", raw_notify_lost=False
-    ) == SnapshotCursor("g", CURSOR, "run.repl", "truncate")
+    ) == LeaderState("g", CURSOR, "run.repl", "truncate")
     assert CURSOR.incarnation == "incarnation"
 
 
@@ -134,10 +132,10 @@ def test_a_leader_that_can_prove_nothing_resets(
 
 
 def test_a_log_cursor_is_read_back() -> None:
-    assert parse_log_cursor(CURSOR.to_json()) == CURSOR
+    assert parse_snapshot_cursor(CURSOR.to_json()) == CURSOR
 
 
-def batch(*rows: LogRow, cursor: LogCursor = CURSOR, ahead: bool = False) -> Batch:
+def batch(*rows: LogRow, cursor: SnapshotCursor = CURSOR, ahead: bool = False) -> Batch:
     return Batch(cursor, cursor_ahead=ahead, rows=rows, oldest_age=0.0)
 
 
@@ -148,7 +146,7 @@ def test_a_read_of_the_same_log_is_told_row_by_row() -> None:
 @pytest.mark.parametrize(
     ("read", "reason"),
     [
-        (batch(row(), cursor=LogCursor("another", "10:20:")), "log_lost"),
+        (batch(row(), cursor=SnapshotCursor("another", "10:20:")), "log_lost"),
         (batch(row(), ahead=True), "log_lost"),
         (batch(*[row()] * (MAX_ROWS_PER_READ + 1)), "bulk_change"),
     ],
@@ -231,12 +229,12 @@ def test_a_cause_that_persists_resets_ever_more_rarely() -> None:
     assert pace.is_due(at + 63), "it had ended: the next is the first again"
 
 
-HERE = SnapshotCursor("g", CURSOR, "run.repl", "gap")
+HERE = LeaderState("g", CURSOR, "run.repl", "gap")
 
 
 def liveness(
-    place: SnapshotCursor, *, skipping: bool, noted: bool = False, oldest: int = 5
-) -> SnapshotCursor | Reset:
+    place: LeaderState, *, skipping: bool, noted: bool = False, oldest: int = 5
+) -> LeaderState | Reset:
     read = Batch(
         CURSOR,
         cursor_ahead=False,
@@ -247,7 +245,7 @@ def liveness(
         oldest_xid=oldest,
     )
     judged = decide_liveness(place, read)
-    if isinstance(judged, SnapshotCursor) and needs_barrier(judged, read):
+    if isinstance(judged, LeaderState) and needs_barrier(judged, read):
         return replace(judged, barrier=9)
     return judged
 
@@ -256,11 +254,11 @@ def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() ->
     assert liveness(HERE, skipping=False) == HERE
     full = liveness(HERE, skipping=True)
     assert full == replace(HERE, live=False)
-    assert isinstance(full, SnapshotCursor)
+    assert isinstance(full, LeaderState)
     assert liveness(full, skipping=True) == full
     waiting = liveness(full, skipping=False)
     assert waiting == replace(full, barrier=9)
-    assert isinstance(waiting, SnapshotCursor)
+    assert isinstance(waiting, LeaderState)
     assert liveness(waiting, skipping=False, oldest=8) == waiting
     assert liveness(waiting, skipping=True) == full, "a barrier is void once more is skipped"
     assert liveness(waiting, skipping=False, oldest=9) == Reset("log_full")
@@ -269,7 +267,7 @@ def test_what_was_skipped_is_reset_once_all_that_may_have_skipped_has_ended() ->
 def test_what_was_noted_in_the_database_outlives_the_state_in_redis() -> None:
     fresh = liveness(HERE, skipping=False, noted=True)
     assert fresh == replace(HERE, live=False, barrier=9)
-    assert isinstance(fresh, SnapshotCursor)
+    assert isinstance(fresh, LeaderState)
     assert liveness(fresh, skipping=False, noted=True, oldest=9) == Reset("log_full")
 
 
@@ -292,14 +290,14 @@ def test_triggers_that_were_changed_are_like_a_log_that_was_skipped(
     place = replace(HERE, capture="f")
     read = weigh_capture(batch(), place, capture, lacks_members=lacks_members)
     assert (read.is_skipping, read.has_skipped) == weighed
-    installed = batch(cursor=LogCursor("another", "10:20:"))
+    installed = batch(cursor=SnapshotCursor("another", "10:20:"))
     assert weigh_capture(installed, place, capture, lacks_members=True) == installed
 
 
 def test_a_successor_is_not_live_where_the_state_is_not() -> None:
     state = {**STATE, "live": "0"}
     adopted = decide_adoption(state, redis_identity="run.repl", raw_notify_lost=False)
-    assert adopted == SnapshotCursor("g", CURSOR, "run.repl", "truncate", live=False)
+    assert adopted == LeaderState("g", CURSOR, "run.repl", "truncate", live=False)
     reset = decide_adoption(state, redis_identity="another", raw_notify_lost=False)
     assert reset == Reset("gap", live=False)
 
@@ -371,4 +369,4 @@ def test_a_leader_waits_while_that_of_another_database_is_alive(
 
 
 def test_a_cursor_names_its_database_whatever_starts_and_logs_follow() -> None:
-    assert LogCursor("7.16384.99.1.5.uuid", "1:1:").database == "7.16384"
+    assert SnapshotCursor("7.16384.99.1.5.uuid", "1:1:").database == "7.16384"

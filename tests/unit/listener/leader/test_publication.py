@@ -17,7 +17,8 @@ from listener.leader.publication import (
 from listener.leader.recipients import Members, changed_projects, group_members
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import Channel, IdType
-from shared.protocol.messages import Publishable, Recheck, recheck_message
+from shared.protocol.control_messages import Recheck, recheck_message
+from shared.protocol.events import Publishable
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 EARLIEST = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.transport.websocket_frames import encode_close_frame, encode_text_frame
 from shared.protocol.channels import Channel
 from shared.protocol.close_codes import (
     FORBIDDEN,
@@ -15,34 +16,36 @@ from shared.protocol.close_codes import (
     unauthorized,
     unavailable,
 )
-from shared.protocol.messages import (
-    ACTIONS,
-    Event,
-    Publishable,
+from shared.protocol.control_messages import (
     Recheck,
     Tick,
-    as_reason,
-    auth_ok_frame,
-    connected_frame,
-    cursor_of,
     disconnect_message,
-    encode_close_frame,
-    encode_text_frame,
-    error_body,
-    error_frame,
-    format_timestamp,
     parse_disconnect,
     parse_recheck,
     parse_tick,
+    recheck_message,
+    tick_around_time,
+)
+from shared.protocol.events import (
+    ACTIONS,
+    Event,
+    Publishable,
+    as_reason,
+    cursor_of,
+    format_timestamp,
     publishable_event,
     publishable_reconnect,
-    recheck_message,
-    reconnect_frame,
     replayed_frame,
     row_of,
+)
+from shared.protocol.frames import (
+    auth_ok_frame,
+    connected_frame,
+    error_body,
+    error_frame,
+    reconnect_frame,
     status_frame,
     subscribed_frame,
-    tick_around_time,
     token_expiring_frame,
     unsubscribed_frame,
 )

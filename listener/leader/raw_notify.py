@@ -10,7 +10,7 @@ from listener.capture.watches import MAX_RESOURCE_BYTES
 from listener.leader.log_row import LogRow
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import MAX_ID_BYTES, IdType, InvalidId, parse_id
-from shared.protocol.messages import ACTIONS
+from shared.protocol.events import ACTIONS
 
 
 @dataclass(frozen=True, slots=True)
