@@ -231,7 +231,7 @@ async def test_a_pooler_without_sessions_is_found_and_refused(
             world.parts.append(part)
             await part.start()
             assert await part.exited() == 1
-            [line] = [line for line in part.lines if line["message"] == "can't go on"]
+            [line] = [line for line in part.lines if line["message"] == "cannot continue"]
             assert told in line["reason"]
 
 
