@@ -3,7 +3,9 @@
 import ast
 import dataclasses
 import re
+import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from gateway.settings import GatewaySettings
 from listener.capture.watches import Watch
 from listener.settings import ListenerSettings
+from neverstale.cli import main
 from shared.config.access_rules import AccessRules
 from shared.config.settings import Settings
 from tests.unit.docs.markdown import ROOT, read_document, table_rows
@@ -98,6 +101,41 @@ def test_the_keys_of_the_configuration_file_are_documented() -> None:
     assert set(watch) == {field.name for field in dataclasses.fields(Watch)}
     access = {field.name for field in dataclasses.fields(AccessRules)}
     assert set(example["access"]) | {"user_type"} == access
+
+
+@pytest.fixture
+def help_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], str]:
+    """Return what ``neverstale WORDS --help`` prints."""
+
+    def help_of(words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["neverstale", *words.split(), "--help"])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    return help_of
+
+
+def test_the_command_line_reference_is_complete(help_of: Callable[[str], str]) -> None:
+    rows = table_rows(read_document("docs/reference/cli.md"))
+    documented = {
+        name for cells in rows for name in re.findall(r"^`neverstale (\w+)`$", cells[0])
+    }
+    commands = set(re.findall(r"^    (\w+) ", help_of(""), re.MULTILINE)) - {"COMMAND"}
+    assert documented == commands
+    for command in (*commands, "dev socket", "dev token"):
+        options = {
+            option
+            for cells in rows
+            if f"`{command}`" in cells[0]
+            for option in re.findall(r"`(--[a-z][a-z0-9-]+)", cells[1])
+        }
+        usage = help_of(command).partition("\n\n")[0]
+        assert options == set(re.findall(r"--[a-z][a-z0-9-]+", usage)), command
 
 
 def exported_names(entry: Path) -> set[str]:
