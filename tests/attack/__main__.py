@@ -1,4 +1,4 @@
-"""``make attack``: attacks on a real stack, and what they did to a victim beside them."""
+"""``make attack``: attacks on a real stack, and their effect on a victim beside them."""
 
 import argparse
 import asyncio
@@ -26,7 +26,7 @@ _HEAD: Final = (
 
 
 def main() -> int:
-    """The exit code: 0 all bounds hold, 1 some do not, 2 wrong usage."""
+    """Return the exit code: 0 all bounds hold, 1 some do not, 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__)
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=sorted(ATTACKS), help="these attacks"

@@ -1,4 +1,4 @@
-"""Attacks by whoever can connect to the gateway, without any token."""
+"""Attacks by peers that can connect to the gateway and have no token."""
 
 import asyncio
 import gzip
@@ -31,8 +31,8 @@ _attack_on_few_descriptors: Final = partial(
 
 @attack(ANONYMOUS, bounds=_SMALL)
 async def refused_pings(peer: Peer) -> None:
-    """v1 handshakes with a bad token, which are refused, go on sending small pings at full
-    bandwidth. Refused sockets are not read and end soon: the victim notices nothing.
+    """Refused v1 handshakes with a bad token that keep sending small pings at full bandwidth.
+    Refused sockets are not read and end soon, so the victim is not affected.
     """
 
     async def ping(link: Link) -> None:
@@ -73,7 +73,7 @@ async def bodies_on_get(peer: Peer) -> None:
 @attack(ANONYMOUS, bounds=_SMALL)
 async def chunk_extensions(peer: Peer) -> None:
     """A chunked body to the ticket endpoint in chunks of one byte, each with an extension of
-    some kB. Bodies are bounded in time and bytes, extensions counted.
+    some kB. Bodies are bounded in time and bytes, and extensions count.
     """
     chunk = b"1;x=" + b"y" * 4000 + b"\r\nz\r\n"
 
@@ -86,7 +86,7 @@ async def chunk_extensions(peer: Peer) -> None:
 
 @attack(ANONYMOUS, bounds=_SMALL)
 async def dribbled_headers(peer: Peer) -> None:
-    """Header blocks that never end, a line every 300 ms. They are cut off in time."""
+    """Header blocks that never end, one line every 300 ms. They are cut off in time."""
 
     async def dribble(link: Link) -> None:
         await link.send(f"GET {WS_PATH} HTTP/1.1\r\nHost: x\r\n".encode())
@@ -100,7 +100,7 @@ async def dribbled_headers(peer: Peer) -> None:
 @attack(ANONYMOUS, bounds=Bounds(growth_mib=12))
 async def large_headers(peer: Peer) -> None:
     """Header blocks that never end, at full bandwidth. Their bytes are bounded: each costs
-    some kB of memory, not all that is sent.
+    some kB of memory, not everything that is sent.
     """
     lines = b"".join(f"X-{number}: {'y' * 4000}\r\n".encode() for number in range(4))
 
@@ -114,7 +114,7 @@ async def large_headers(peer: Peer) -> None:
 @_attack_on_few_descriptors()
 async def idle_connections(peer: Peer) -> None:
     """300 keep-alive connections that stay idle after a request, to a gateway with 256
-    descriptors. They are counted by address and ended soon: others can log in.
+    descriptors. They are counted by address and ended soon, so others can log in.
     """
 
     async def idle(link: Link) -> None:
@@ -137,7 +137,7 @@ async def silent_connections(peer: Peer) -> None:
 
 @attack(ANONYMOUS, bounds=_SMALL)
 async def pipelined_requests(peer: Peer) -> None:
-    """Requests one after another without reading an answer: no answers pile up in memory."""
+    """Pipelined requests whose responses are not read: responses do not pile up in memory."""
     requests = request("GET", "/metrics") * 50
 
     async def pour(link: Link) -> None:
@@ -149,7 +149,7 @@ async def pipelined_requests(peer: Peer) -> None:
 
 @attack(ANONYMOUS, bounds=_SMALL)
 async def slow_bodies(peer: Peer) -> None:
-    """Bodies to the ticket endpoint that come byte by byte. They are not waited for long."""
+    """Bodies to the ticket endpoint that arrive byte by byte. They time out soon."""
 
     async def dribble(link: Link) -> None:
         await link.send(request("POST", TICKET_PATH, {"Content-Length": "1000"}))
@@ -162,7 +162,7 @@ async def slow_bodies(peer: Peer) -> None:
 
 @attack(ANONYMOUS, bounds=_SMALL)
 async def expected_continue(peer: Peer) -> None:
-    """Expect: 100-continue on every path, and then no body."""
+    """Expect: 100-continue on every path, followed by no body."""
     paths = cycle(PATHS)
 
     async def wait(link: Link) -> None:
@@ -175,7 +175,7 @@ async def expected_continue(peer: Peer) -> None:
 
 @attack(ANONYMOUS, bounds=_SMALL)
 async def old_upgrades(peer: Peer) -> None:
-    """Upgrades by HTTP/1.0 and by other methods, with frames right behind. No socket opens."""
+    """Upgrades by HTTP/1.0 and other methods, followed by frames. No socket opens."""
     kinds = cycle((("GET", "1.0"), ("POST", "1.1"), ("PUT", "1.1"), ("GET", "0.9")))
     headers = {**UPGRADE, "Sec-WebSocket-Protocol": "neverstale.v1, bearer.bad"}
 
@@ -215,7 +215,7 @@ async def churn(peer: Peer) -> None:
 
 @attack(ANONYMOUS, bounds=_SMALL)
 async def garbage_bytes(peer: Peer) -> None:
-    """What is no HTTP: a TLS hello, zeros, a WebSocket frame, an endless first line."""
+    """Bytes that are not HTTP: a TLS hello, zeros, a WebSocket frame, an endless first line."""
     kinds = cycle((b"\x16\x03\x01\x02\x00" * 100, bytes(4000), _PINGS, b"GET /" + b"x" * 4000))
 
     async def throw(link: Link) -> None:
@@ -226,15 +226,15 @@ async def garbage_bytes(peer: Peer) -> None:
 
 @attack(ANONYMOUS, bounds=_SMALL)
 async def bad_tokens(peer: Peer) -> None:
-    """Handshakes with bad tokens at full rate from an address that is counted: it is refused
-    before any token is looked at.
+    """Handshakes with bad tokens at full rate from an address that is rate-limited: it is
+    refused before its tokens are verified.
     """
     await _show_bad_tokens(peer)
 
 
 @attack(ANONYMOUS, bounds=_SMALL, settings={"TRUSTED_PROXIES": ""})
 async def bad_tokens_unnamed(peer: Peer) -> None:
-    """The same from an address of a private network, which is not counted."""
+    """The same from a private network's address, which is not rate-limited."""
     await _show_bad_tokens(peer)
 
 

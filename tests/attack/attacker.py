@@ -1,7 +1,7 @@
-"""``python -m tests.attack.attacker NAME TARGET``: plays one attack until SIGTERM.
+"""``python -m tests.attack.attacker NAME TARGET``: run one attack until SIGTERM.
 
-A process of its own with a low priority: what it computes is not the stack's time. Prints a
-line when it has begun, one when it has done something, and its counts as JSON when it ends.
+It is a separate process with a low priority, so that its computations do not slow the stack. It
+prints a line when it has begun, one after its first action, and at the end its counts as JSON.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ LOOK_SECONDS: Final = 0.05
 
 
 async def play(name: str, target: Target) -> dict[str, int]:
-    """Play until SIGTERM; the counts."""
+    """Run the attack until SIGTERM. Return its counts."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     peer = Peer(target)
@@ -34,7 +34,7 @@ async def play(name: str, target: Target) -> dict[str, int]:
     print("acted" if peer.counts else "idle", flush=True)
     await asyncio.wait((playing, stopping), return_when=asyncio.FIRST_COMPLETED)
     if playing.done():
-        playing.result()  # an attack goes on until it is stopped
+        playing.result()  # an attack runs until it is stopped
         raise AssertionError(f"{name} ended by itself")
     playing.cancel()
     await asyncio.wait((playing,))

@@ -1,4 +1,4 @@
-"""Plays one attack beside the victim, and says what it did to the victim and the stack."""
+"""Runs one attack beside the victim, and measures the victim and the stack."""
 
 import asyncio
 import json
@@ -22,14 +22,16 @@ from tests.support.world import make_world
 FLOOR_MS: Final = 5.0
 WARM_UP_SECONDS: Final = 1.0
 MAX_LINE_CHARACTERS: Final = 20_000
-MAX_SERIES: Final = 20  # that an attack may add to /metrics
+MAX_SERIES: Final = 20  # series that an attack may add to /metrics
 LOST_MS: Final = 1000 * HANG_SECONDS
 
 
 @dataclass
 class Outcome:
-    """What was measured. Times are from commit to the victim's frame, in ms; memory in MiB of
-    the gateway and of the listener that grew most; ``attacker`` is what the attacker counted.
+    """Measurements of one attack.
+
+    Times are from commit to the victim's frame, in ms. Memory is in MiB, of the gateway and of
+    the listener that grew most. ``attacker`` has the attacker's own counts.
     """
 
     name: str
@@ -58,11 +60,11 @@ class Outcome:
         return max(self.p99, FLOOR_MS) / max(self.p99_before, FLOOR_MS)
 
     def broken(self, attack: Attack, *, timed: bool) -> list[str]:
-        """The bounds that do not hold; those of wall-clock time only if *timed*."""
+        """Return the bounds that do not hold, those of wall-clock time only if *timed*."""
         bounds = attack.bounds
         found = list(self.faults)
         if self.lost:
-            found.append(f"{self.lost} of {self.changes} changes were told to nobody")
+            found.append(f"{self.lost} of {self.changes} changes were not delivered")
         if not self.changes:
             found.append("the app could not write")
         if self.failed_logins or not self.logins:
@@ -91,7 +93,7 @@ class Outcome:
 async def play(
     attack: Attack, servers: Servers, *, seconds: float, baseline_seconds: float
 ) -> Outcome:
-    """Play an attack on a stack of its own, on these servers."""
+    """Run an attack on a new stack on these servers."""
     outcome = Outcome(attack.name, attack.who)
     try:
         async with make_world(servers) as world:
@@ -101,7 +103,10 @@ async def play(
             await play_on(
                 scene, attack, outcome, seconds=seconds, baseline_seconds=baseline_seconds
             )
-    except* (AssertionError, TimeoutError) as group:  # of the world: a log with a traceback
+    except* (
+        AssertionError,
+        TimeoutError,
+    ) as group:  # from the world's end: a log with a traceback
         outcome.faults += [
             f"{type(each).__name__}: {str(each)[:1000]}" for each in _leaves(group)
         ]
@@ -118,7 +123,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 async def play_on(
     scene: Scene, attack: Attack, outcome: Outcome, *, seconds: float, baseline_seconds: float
 ) -> None:
-    """Play an attack on a stack that runs already."""
+    """Run an attack on a running stack."""
     if attack.before is not None:
         await attack.before(scene)
     async with aiohttp.ClientSession() as http:
@@ -146,7 +151,7 @@ async def play_on(
 async def _under_attack(
     attack: Attack, scene: Scene, outcome: Outcome, seconds: float
 ) -> tuple[float, float]:
-    """When it began and ended."""
+    """Run the attack for a while. Return when it began and ended."""
     series = await _series(scene)
     logins, memory = Logins(scene), Memory(scene.parts)
     lines = sum(len(part.raw_lines) for part in scene.parts)
@@ -188,8 +193,9 @@ async def _under_attack(
 async def _attacker(
     attack: Attack, scene: Scene, outcome: Outcome
 ) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
-    """The attacker's process, playing while the body runs. Yields what waits until it has done
-    something, and says whether it has.
+    """Run the attacker's process during the body.
+
+    Yields a function that waits for its first action and returns whether there was one.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -234,13 +240,13 @@ async def _attacker(
 
 
 async def _series(scene: Scene) -> int:
-    """How many series the gateway's /metrics has."""
+    """Return the number of series in the gateway's /metrics."""
     async with scene.world.http.get(f"{scene.gateway.url}/metrics") as response:
         return len((await response.text()).splitlines())
 
 
 async def _until_told(victim: Victim, changes: Sequence[Change]) -> None:
-    """Wait until all were told, or covered by a reset; those that are not count as lost."""
+    """Wait until all changes were received or covered by a reset. The rest counts as lost."""
     deadline = time.perf_counter() + HANG_SECONDS
     for change in changes:
         while _told_at(victim, change) is None and time.perf_counter() < deadline:
@@ -248,26 +254,26 @@ async def _until_told(victim: Victim, changes: Sequence[Change]) -> None:
 
 
 def _told_at(victim: Victim, change: Change) -> float | None:
-    """When the victim was told of it, or of a reset since; None: never."""
+    """Return when the victim received the change or a later reset, None if neither."""
     resets = (at for at in victim.reset_at if at >= change.committed_at)
-    reset_at, told_at = next(resets, None), victim.told_at.get(change.id)
-    if reset_at is None or told_at is None:
-        return reset_at if told_at is None else told_at
-    return min(reset_at, told_at)
+    reset_at, received_at = next(resets, None), victim.received_at.get(change.id)
+    if reset_at is None or received_at is None:
+        return reset_at if received_at is None else received_at
+    return min(reset_at, received_at)
 
 
 def _latencies(victim: Victim, changes: Sequence[Change]) -> list[float]:
-    """Of each change, ms from its commit until it was told."""
+    """Return for each change the ms from its commit until it was received."""
     found = []
     for change in changes:
-        told_at = _told_at(victim, change)
-        since = LOST_MS if told_at is None else 1000 * (told_at - change.committed_at)
+        received_at = _told_at(victim, change)
+        since = LOST_MS if received_at is None else 1000 * (received_at - change.committed_at)
         found.append(max(0.0, since))
     return found
 
 
 def _percentiles(values: Sequence[float]) -> tuple[float, float]:
-    """The median and the 99th percentile."""
+    """Return the median and the 99th percentile."""
     ordered = sorted(values)
     if not ordered:
         return 0.0, 0.0

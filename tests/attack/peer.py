@@ -1,4 +1,4 @@
-"""What attackers use: connections of bounded bandwidth together, and counts of answers."""
+"""Connections of an attacker, with a shared bandwidth limit, and counts of responses."""
 
 import asyncio
 import json
@@ -19,10 +19,12 @@ from tests.support.frames import frame
 from tests.support.handshakes import UPGRADE
 from tests.support.processes import WS_PATH, token
 
-ADDRESS: Final = "127.0.0.2"  # not the victim's: limits by address apply to the attacker alone
+ADDRESS: Final = (
+    "127.0.0.2"  # not the victim's, so limits by address apply to the attacker alone
+)
 CONNECTIONS: Final = 50
 BYTES_PER_SECOND: Final = 2_000_000
-CONNECT_BYTES: Final = 300  # what a TCP handshake and an end weigh
+CONNECT_BYTES: Final = 300  # bytes of a TCP handshake and close
 BURST_SECONDS: Final = 0.05
 PIECE_BYTES: Final = 16_384
 PATIENCE_SECONDS: Final = 5.0
@@ -35,7 +37,7 @@ _ZERO_MASK: Final = bytes(4)
 
 @dataclass(frozen=True)
 class Target:
-    """What an attacker knows: addresses, its user and projects, the victim's project."""
+    """Addresses, ids and cursors that an attacker is given."""
 
     port: int
     database_url: str
@@ -47,7 +49,7 @@ class Target:
     cursors: list[str]
 
     def as_role(self, role: str) -> str:
-        """The database's URL for another role."""
+        """Return the database's URL for another role."""
         parts = urlsplit(self.database_url)
         return urlunsplit(parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}"))
 
@@ -73,7 +75,7 @@ class Link:
             await self.writer.drain()
 
     async def send_for_ever(self, data: bytes) -> None:
-        """Send the same again and again while whatever comes back is dropped."""
+        """Send the same data repeatedly and discard all responses. Never returns."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.drop_answers())
             while True:
@@ -86,7 +88,7 @@ class Link:
         raise EOFError
 
     async def answer(self) -> int:
-        """The status of the next answer, once its body was read too."""
+        """Read the next response with its body, and return its status."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             head = await self.reader.readuntil(b"\r\n\r\n")
             status = int(head.split(b" ", 2)[1])
@@ -99,7 +101,7 @@ class Link:
     async def upgrade(
         self, bearer: str, *, project: str | None = None, query: str = "", v1: bool = True
     ) -> int:
-        """Ask for a socket, of a v1 client with this token; the status."""
+        """Request an upgrade with this token, and return the status."""
         path = f"{WS_PATH}?project_id={project}{query}" if project else f"{WS_PATH}?{query}"
         auth = (
             {"Sec-WebSocket-Protocol": f"neverstale.v1, bearer.{bearer}"}
@@ -110,14 +112,14 @@ class Link:
         return await self.answer()
 
     def reset(self) -> None:
-        """End it by RST."""
+        """Close the connection by RST."""
         raw = self.writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.writer.transport.abort()
 
 
 class Peer:
-    """One attacker with all its connections; ``counts`` says how far it got."""
+    """One attacker with all its connections. ``counts`` has what it sent and received."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -128,7 +130,7 @@ class Peer:
         return token(self.target.user, **claims)
 
     async def pace(self, size: int) -> None:
-        """Wait until so many bytes more are within the bandwidth."""
+        """Wait until *size* more bytes are within the bandwidth."""
         now = asyncio.get_running_loop().time()
         self._free_at = max(self._free_at, now - BURST_SECONDS) + size / BYTES_PER_SECOND
         self.counts["sent bytes"] += size
@@ -137,7 +139,7 @@ class Peer:
 
     @asynccontextmanager
     async def linked(self) -> AsyncIterator[Link]:
-        """A connection to the gateway from the attacker's address."""
+        """Yield a connection to the gateway from the attacker's address."""
         await self.pace(CONNECT_BYTES)
         async with asyncio.timeout(PATIENCE_SECONDS):
             reader, writer = await asyncio.open_connection(
@@ -152,8 +154,10 @@ class Peer:
     async def repeat(
         self, act: Callable[[Link], Awaitable[None]], *, connections: int = CONNECTIONS
     ) -> None:
-        """Do it on so many connections, the first of which are made over 0.5 s: fifty
-        log-ins at once are no attack. Who is cut off connects again. Never returns.
+        """Run *act* on each of many connections, and reconnect those that are cut off.
+
+        The first connections are spread over 0.5 s: fifty simultaneous log-ins are no attack.
+        Never returns.
         """
 
         async def again(number: int) -> None:
@@ -174,7 +178,7 @@ class Peer:
                 tasks.create_task(again(number))
 
     async def session(self, role: str, act: Callable[[Database], Awaitable[None]]) -> None:
-        """Do it on a session of a role, on another whenever that was ended. Never returns."""
+        """Run *act* on a session of a role, again on a new one when it ends. Never returns."""
         while True:
             try:
                 connection = await asyncpg.connect(self.target.as_role(role))
@@ -189,7 +193,7 @@ class Peer:
     async def query_for_ever(
         self, role: str, *statements: str, sessions: int = 1, pause_seconds: float = 0.0
     ) -> None:
-        """Run statements again and again; what the database refuses is counted."""
+        """Run statements repeatedly, and count refused ones. Never returns."""
 
         async def query(connection: Database) -> None:
             while True:
@@ -216,7 +220,7 @@ def request(
     *,
     version: str = "1.1",
 ) -> bytes:
-    """A request byte for byte; a body brings its length unless the headers say one."""
+    """Return a request's bytes, with Content-Length for a body unless the headers have it."""
     fields = {"Host": "x", **(headers or {})}
     if body and not {"Content-Length", "Transfer-Encoding"} & fields.keys():
         fields["Content-Length"] = str(len(body))
@@ -226,5 +230,5 @@ def request(
 
 
 def message(**fields: Any) -> bytes:
-    """A text frame with a client's message."""
+    """Return a text frame with a client's message."""
     return frame(1, json.dumps(fields).encode(), mask=_ZERO_MASK)

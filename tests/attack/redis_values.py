@@ -1,4 +1,4 @@
-"""Values in Redis that are not ours."""
+"""Attacks by foreign values under our Redis keys."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.attack.registry import REDIS, Bounds, attack
 
 
 async def _spoil(peer: Peer, project: str) -> None:
-    """Put a value of the wrong type where the project's log is, again and again."""
+    """Repeatedly replace the project's log by a value of the wrong type."""
     key = RedisNames(peer.target.prefix).log(Channel("project", project))
     async with redis.asyncio.Redis.from_url(peer.target.redis_url) as client:
         writing = asyncio.create_task(
@@ -33,12 +33,12 @@ async def _spoil(peer: Peer, project: str) -> None:
 @attack(REDIS)
 async def wrong_type(peer: Peer) -> None:
     """A value of the wrong type under the key of another project's log, while that project
-    changes: the victim's events go on.
+    changes. The victim still receives its events.
     """
     await _spoil(peer, peer.target.projects[0])
 
 
 @attack(REDIS, bounds=Bounds(ratio=None, resets=None))
 async def wrong_type_of_victim(peer: Peer) -> None:
-    """The same under the key of the victim's own log: it is told or reset, and logins work."""
+    """The same for the victim's own log. The victim gets events or resets, and logins work."""
     await _spoil(peer, peer.target.victim_project)

@@ -1,4 +1,4 @@
-"""What an attack is: who plays it, how, and what must hold meanwhile."""
+"""The definition of an attack: its attacker, its action and the bounds that must hold."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ Prepare: TypeAlias = Callable[[Scene], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What must hold beside what always must: nothing is lost, logins succeed, no process ends.
+    """Bounds in addition to those of all attacks: no loss, logins succeed, no process exits.
 
-    ``ratio`` is of the victim's p99 with and without the attack. None where a part is killed,
-    or where thousands of events come at once, which are published one after another: then
-    ``p99_ms`` is of the p99 itself. ``growth_mib`` is of each process's resident memory,
-    ``resets`` of how many the victim may get.
+    ``ratio`` limits the victim's p99 with the attack over that without. It is None where a part
+    is killed, or where thousands of simultaneous events are published one after another; then
+    ``p99_ms`` limits the p99 itself. ``growth_mib`` limits each process's resident memory, and
+    ``resets`` the number of resets of the victim.
     """
 
     ratio: float | None = 3.0
@@ -40,7 +40,7 @@ MANY_EVENTS: Final = Bounds(ratio=None, p99_ms=1000.0)
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack. ``during`` is what else happens in its midst, ``before`` what it needs."""
+    """One attack. ``before`` prepares it, ``during`` runs in the middle of it."""
 
     name: str
     who: str
@@ -64,7 +64,7 @@ def attack(
     standby: bool = False,
     max_files: int | None = None,
 ) -> Callable[[Play], Attack]:
-    """Make an attack of a function, whose docstring says what it does and what must hold."""
+    """Register a function as an attack. Its docstring says what it does and what must hold."""
 
     def make(play: Play) -> Attack:
         name, what = getattr(play, "__name__", ""), play.__doc__ or ""

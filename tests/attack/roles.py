@@ -1,4 +1,4 @@
-"""Attacks by roles of the database that may connect, and by those with usage on our schema."""
+"""Attacks by database roles that may connect, or have usage on our schema."""
 
 import asyncio
 import signal
@@ -27,8 +27,8 @@ _WELL_FORMED: Final = (
 
 @attack(USAGE)
 async def huge_notify(peer: Peer) -> None:
-    """neverstale.notify() with values of 200 MB: refused, or a reset of the narrowest scope;
-    events go on.
+    """neverstale.notify() with values of 200 MB. They are refused or reset the narrowest scope,
+    and events still flow.
     """
     project = peer.target.projects[0]
     huge = "repeat('x', 200000000)"
@@ -44,7 +44,7 @@ async def huge_notify(peer: Peer) -> None:
 
 @attack(USAGE, bounds=MANY_EVENTS)
 async def many_projects(peer: Peer) -> None:
-    """neverstale.notify() for 3,000 projects in each transaction, each second."""
+    """neverstale.notify() for 3,000 projects in one transaction, every second."""
     await peer.query_for_ever(
         _USAGE,
         "select neverstale.notify('task', 'UPDATE', gen_random_uuid()::text, n::text)"
@@ -55,7 +55,7 @@ async def many_projects(peer: Peer) -> None:
 
 @attack(USAGE, bounds=MANY_EVENTS)
 async def many_users(peer: Peer) -> None:
-    """neverstale.notify() that names another user in each row, ids and users of any kind."""
+    """neverstale.notify() with another user in each row, and ids and users of any form."""
     await peer.query_for_ever(
         _USAGE,
         "select neverstale.notify('task', 'UPDATE', gen_random_uuid()::text, n::text,"
@@ -67,24 +67,24 @@ async def many_users(peer: Peer) -> None:
 
 @attack(CONNECT, bounds=MANY_EVENTS)
 async def malformed_notify(peer: Peer) -> None:
-    """Thousands of malformed NOTIFYs in one statement. Nobody is reset, the log is bounded."""
+    """Thousands of malformed NOTIFYs in one statement. No resets, few log lines."""
     await peer.query_for_ever(_CONNECT, _MALFORMED, pause_seconds=0.1)
 
 
 @attack(CONNECT)
 async def empty_notify(peer: Peer) -> None:
-    """Empty NOTIFYs, which are wake-ups, from ten sessions without a pause."""
+    """Empty NOTIFYs, which are wake-ups, from ten sessions without pause."""
     await peer.query_for_ever(_CONNECT, _EMPTY, sessions=10)
 
 
 @attack(CONNECT, bounds=MANY_EVENTS)
 async def well_formed_notify(peer: Peer) -> None:
-    """500 well-formed NOTIFYs a second of projects that do not exist: events, nothing else."""
+    """500 valid NOTIFYs a second for projects that do not exist. They only cause events."""
     await peer.query_for_ever(_CONNECT, _WELL_FORMED, pause_seconds=1.0)
 
 
 async def _kill_leader(scene: Scene) -> None:
-    """Kill the leader, and wait until the standby leads."""
+    """Kill the leader and wait until the standby leads."""
     leader, standby = scene.listeners
     await leader.end(signal.SIGKILL)
     await standby.ready(scene.world.http, role="leader")
@@ -94,8 +94,8 @@ async def _kill_leader(scene: Scene) -> None:
     CONNECT, bounds=Bounds(ratio=None, p99_ms=3000, resets=1), standby=True, during=_kill_leader
 )
 async def held_locks(peer: Peer) -> None:
-    """All advisory locks with our keys, waited for and held, while the leader is killed. A
-    standby leads within seconds; writers and events go on.
+    """Sessions that take or wait for all our advisory locks while the leader is killed. A
+    standby leads within seconds, and writes and events still flow.
     """
 
     await _hold(peer, 1, 2, 3)
@@ -103,7 +103,7 @@ async def held_locks(peer: Peer) -> None:
 
 @attack(CONNECT)
 async def held_wake_lock(peer: Peer) -> None:
-    """The advisory lock of the wake-up held all the time. Events are as quick as before."""
+    """A session that always holds the wake-up's advisory lock. Latency does not change."""
     await _hold(peer, 2)
 
 

@@ -1,4 +1,4 @@
-"""Attacks by a role that may write watched tables, and nothing else."""
+"""Attacks by a role that may only write watched tables."""
 
 from typing import Final
 
@@ -11,8 +11,8 @@ _HUGE: Final = "repeat('x', 200000000)"
 
 @attack(WRITES)
 async def huge_values(peer: Peer) -> None:
-    """A value of 200 MB as the id, and as the project, of a watched row. What is too long is a
-    reset of the narrowest scope; events go on, and no listener's memory grows by it.
+    """A value of 200 MB as the id, and as the project, of a watched row. It resets the
+    narrowest scope; events still flow, and no listener's memory grows by it.
     """
     await peer.query_for_ever(
         _WRITES,
@@ -25,7 +25,7 @@ async def huge_values(peer: Peer) -> None:
 
 @attack(WRITES, bounds=Bounds(resets=None))
 async def odd_values(peer: Peer) -> None:
-    """Rows whose ids and projects are odd: control characters, braces, no uuid, empty, NULL."""
+    """Rows with unusual ids and projects: control characters, braces, no uuid, empty, NULL."""
     project = peer.target.projects[0]
     await peer.query_for_ever(
         _WRITES,

@@ -1,4 +1,4 @@
-"""The stack that is attacked: a world with a victim's project, an attacker's, and roles."""
+"""The attacked stack: a world with the victim's project, attacker's projects and roles."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from deploy.dev.servers import free_port
-from listener.setup.install import Config, install
-from shared.config.config_file import read_config
 from tests.attack.peer import Target
 from tests.support.documented import documented_grants
 from tests.support.processes import ROOT, Part
-from tests.support.world import World
+from tests.support.world import World, install_config
 
 PROJECTS: Final = 100  # as many as a socket may subscribe to
 ATTACKER: Final = "00000bad-0000-4000-8000-000000000003"
-# 127.0.0.2 is no proxy of these: so it counts as a client's address, and limits by it apply
+# 127.0.0.2 is none of these, so it counts as a client's address that limits apply to
 _PROXIES: Final = "192.0.2.0/24"
 _WATCH: Final = """
 [[watch]]
@@ -56,7 +54,7 @@ _MAKE_PROJECTS: Final = (
 
 @dataclass
 class Scene:
-    """What runs. The leader comes first; the victim's project is ``world.apollo``."""
+    """The running parts, leader first. The victim's project is ``world.apollo``."""
 
     world: World
     listeners: list[Part]
@@ -85,7 +83,7 @@ class Scene:
 async def build_scene(
     world: World, settings: Mapping[str, str], *, standby: bool, max_files: int | None
 ) -> Scene:
-    """Bring a world to where an attack can begin."""
+    """Prepare a world for an attack and start its parts."""
     await world.database.execute(_SETUP)
     rows = await world.database.fetch(_MAKE_PROJECTS, ATTACKER, PROJECTS)
     config = world.servers.postgres.folder.parent / f"{world.prefix.rstrip(':')}.toml"
@@ -96,8 +94,7 @@ async def build_scene(
         "DRAIN_SECONDS": "0",
         **settings,
     }
-    document = read_config(config)
-    await install(world.database, Config.parse(document, log_max_bytes=2**30))
+    await install_config(world.database, config)
     await world.database.execute(documented_grants(_LISTENER, _GATEWAY))
     listener, url = _as_role(world, _LISTENER), _as_role(world, _GATEWAY)
     async with asyncio.TaskGroup() as tasks:  # a gateway is ready once a listener leads
@@ -114,7 +111,7 @@ async def build_scene(
 
 
 def _as_role(world: World, role: str) -> str:
-    """The database's URL for a role with the documented grants, and no more."""
+    """Return the database's URL for a role."""
     return world.database_url.replace("postgres@", f"{role}@")
 
 

@@ -1,7 +1,7 @@
-"""The short form of ``make attack``: one attack of each kind, and nobody beside it notices.
+"""The short form of ``make attack``: one attack of each kind must not affect the victim.
 
-Nothing is said of speed here. What must hold: nothing is lost, logins succeed, memory is
-bounded, no process ends, and the victim's events go on.
+Latency is not judged here. Nothing may be lost, logins must succeed, memory must stay bounded,
+no process may exit, and the victim must still receive its events.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ TOGETHER: Final = (
     "huge_values",
     "wrong_type",
 )
-APART: Final = ("held_locks", "idle_connections")  # these need a stack of their own
+APART: Final = ("held_locks", "idle_connections")  # these need a new stack each
 
 
-async def test_nobody_beside_attackers_notices() -> None:
+async def test_attacks_on_one_stack_do_not_affect_the_victim() -> None:
     outcomes = [Outcome(name, ATTACKS[name].who) for name in TOGETHER]
     with running_servers() as servers:
         async with make_world(servers) as world:
@@ -48,7 +48,7 @@ async def test_nobody_beside_attackers_notices() -> None:
 
 
 @pytest.mark.parametrize("name", APART)
-async def test_nobody_beside_an_attacker_notices(name: str) -> None:
+async def test_an_attack_on_its_own_stack_does_not_affect_the_victim(name: str) -> None:
     with running_servers() as servers:
         outcome = await play(
             ATTACKS[name], servers, seconds=SECONDS, baseline_seconds=BASELINE_SECONDS

@@ -1,4 +1,4 @@
-"""The judge of attacks finds what is broken: without it, an attack could not fail."""
+"""The measurement of attacks finds broken bounds: otherwise no attack could fail."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from tests.attack.measurement import LOST_MS, Outcome, _latencies, _percentiles
 from tests.attack.registry import Attack, Bounds, attack
 from tests.attack.victim import Change, Victim
 from tests.support.processes import Part
-from tests.support.resuming_client import Page
+from tests.support.resuming_client import ResumingClient
 
 
 async def _play(_: object) -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
 PLAYED: Attack = attack(
@@ -31,16 +31,16 @@ FINE: dict[str, Any] = {
 }
 
 
-def test_what_is_within_its_bounds_is_not_broken() -> None:
+def test_an_outcome_within_its_bounds_is_not_broken() -> None:
     assert Outcome("x", "nobody", **FINE).broken(PLAYED, timed=True) == []
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "problem"),
     [
         ({"p99": 16.0}, "p99 is 3.2 times as high (at most 3)"),
         ({"p99": 4000.0, "p99_before": 3000.0}, "p99 is 4000 ms (at most 3500)"),
-        ({"lost": 2}, "2 of 100 changes were told to nobody"),
+        ({"lost": 2}, "2 of 100 changes were not delivered"),
         ({"changes": 0}, "the app could not write"),
         ({"logins": 0}, "0 of 0 logins failed ()"),
         ({"failed_logins": ["a", "b", "a"]}, "3 of 10 logins failed (a, b)"),
@@ -52,18 +52,18 @@ def test_what_is_within_its_bounds_is_not_broken() -> None:
     ],
     ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
 )
-def test_each_bound_can_be_broken(changed: dict[str, Any], told: str) -> None:
+def test_each_bound_can_be_broken(changed: dict[str, Any], problem: str) -> None:
     outcome = Outcome("x", "nobody", **{**FINE, **changed})
-    assert outcome.broken(PLAYED, timed=True) == [told]
+    assert outcome.broken(PLAYED, timed=True) == [problem]
     timed = "p99" in changed
-    assert outcome.broken(PLAYED, timed=False) == ([] if timed else [told])
+    assert outcome.broken(PLAYED, timed=False) == ([] if timed else [problem])
 
 
-async def test_a_change_counts_as_told_by_its_event_or_a_later_reset() -> None:
+async def test_a_change_counts_as_received_by_its_event_or_a_later_reset() -> None:
     async with aiohttp.ClientSession() as http:
         victim = Victim.__new__(Victim)
-        Page.__init__(victim, http, [Part("gateway", {}, 0)], "p", "u")
-    victim.told_at, victim.reset_at = {"a": 10.5, "b": 10.5}, [9.0, 10.25]
+        ResumingClient.__init__(victim, http, [Part("gateway", {}, 0)], "p", "u")
+    victim.received_at, victim.reset_at = {"a": 10.5, "b": 10.5}, [9.0, 10.25]
     changes = [Change(id_, 9.5, 10.0) for id_ in ("a", "c")] + [Change("b", 10.0, 10.3)]
     assert _latencies(victim, changes) == [250.0, 250.0, pytest.approx(200.0)]
     assert _latencies(victim, [Change("d", 10.9, 11.0)]) == [LOST_MS]
@@ -74,7 +74,7 @@ def test_percentiles() -> None:
     assert _percentiles([float(n) for n in range(200)]) == (100.0, 198.0)
 
 
-def test_every_attack_says_who_plays_it_and_what_must_hold() -> None:
+def test_every_attack_documents_its_attacker_and_its_bounds() -> None:
     assert len(ATTACKS) > 40
     for name, each in ATTACKS.items():
         assert name == each.play.__name__

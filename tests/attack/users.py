@@ -1,4 +1,4 @@
-"""Attacks by somebody who has a good token: all by one user."""
+"""Attacks by one user with a valid token."""
 
 import asyncio
 from itertools import count, cycle
@@ -12,7 +12,7 @@ from tests.support.frames import frame
 from tests.support.processes import connected
 
 SOCKETS: Final = 40
-# frames a second, by pauses: the most that a socket may send without being slowed down
+# pauses between frames: the highest rate at which a socket is not slowed down
 RATE: Final = 19.0
 ROWS: Final = 300
 _PINGS: Final = frame(9, b"", mask=bytes(4)) * 500
@@ -52,15 +52,15 @@ async def _flood(peer: Peer, data: bytes) -> None:
 
 @attack(USER)
 async def auth_storm(peer: Peer) -> None:
-    """40 sockets with a hundred projects each send the same token as often as they may. The
-    same token again is no work.
+    """40 sockets with a hundred projects each send the same token at the highest allowed rate.
+    A repeated token costs nothing.
     """
     await _renew(peer, [peer.token()])
 
 
 @attack(USER)
 async def auth_storm_alternating(peer: Peer) -> None:
-    """The same with tokens that differ. Re-checks are coalesced per user."""
+    """The same with different tokens. Access checks are coalesced per user."""
     await _renew(peer, [peer.token(jti=str(number)) for number in range(50)])
 
 
@@ -81,32 +81,32 @@ async def _renew(peer: Peer, tokens: list[str]) -> None:
 
 @attack(USER)
 async def pings(peer: Peer) -> None:
-    """Floods of empty pings at full bandwidth: judged in small pieces, and ended."""
+    """Floods of empty pings at full bandwidth. They are read in small pieces and ended."""
     await _flood(peer, _PINGS)
 
 
 @attack(USER)
 async def fragments(peer: Peer) -> None:
-    """Floods of empty fragments of a message that never ends."""
+    """Floods of empty fragments of an endless message."""
     await _flood(peer, _FRAGMENTS)
 
 
 @attack(USER)
 async def garbage_messages(peer: Peer) -> None:
-    """Floods of messages that are none: each is answered by an error, then the socket ends."""
+    """Floods of invalid messages. Each gets an error, then the socket is closed."""
     await _flood(peer, _GARBAGE)
 
 
 @attack(USER)
 async def big_messages(peer: Peer) -> None:
-    """Messages as long as they may be, at full bandwidth."""
+    """Messages of the maximum length at full bandwidth."""
     await _flood(peer, _BIG)
 
 
 @attack(USER)
 async def subscribing(peer: Peer) -> None:
-    """Subscriptions of a hundred projects and of foreign ones, given up and taken again, as
-    often as a socket may.
+    """Subscriptions to a hundred projects and to forbidden ones, ended and renewed at the
+    highest allowed rate.
     """
     foreign = peer.target.victim_project
 
@@ -123,7 +123,7 @@ async def subscribing(peer: Peer) -> None:
 
 
 async def _fill_logs(scene: Scene) -> None:
-    """Old cursors of a hundred projects, whose logs then get some hundred rows each."""
+    """Take cursors of a hundred projects, then add some hundred rows to each of their logs."""
     world = scene.world
     async with connected(
         world.http, scene.gateway, scene.projects[0], ATTACKER, v1=True
@@ -141,7 +141,7 @@ async def _fill_logs(scene: Scene) -> None:
         ROWS,
     )
     async with world.client(scene.gateway, world.apollo, world.ada) as client:
-        # the victim's row comes after all of them
+        # the victim's row is published after all of them
         await world.database.execute(
             "select neverstale.notify('mark', 'UPDATE', $1, 'x')", world.apollo
         )
@@ -150,7 +150,7 @@ async def _fill_logs(scene: Scene) -> None:
 
 @attack(USER, before=_fill_logs)
 async def never_reading(peer: Peer) -> None:
-    """Sockets that resume a hundred old cursors and never read: nothing is queued beyond the
+    """Sockets that resume a hundred old cursors and never read. No more is queued than the
     documented bound.
     """
 
@@ -168,7 +168,7 @@ async def never_reading(peer: Peer) -> None:
 
 @attack(USER, before=_fill_logs)
 async def replaying(peer: Peer) -> None:
-    """Sockets that read, and resume the same hundred old cursors again and again."""
+    """Sockets that read and resume the same hundred old cursors repeatedly."""
 
     async def resume(link: Link) -> None:
         places = list(zip(peer.target.projects, peer.target.cursors, strict=True))
@@ -185,7 +185,7 @@ async def replaying(peer: Peer) -> None:
 
 @attack(USER)
 async def reconnecting(peer: Peer) -> None:
-    """As many sockets as a user may have, which connect, are greeted and go, in a loop."""
+    """A user's maximum number of sockets, which connect, are greeted and leave in a loop."""
 
     async def visit(link: Link) -> None:
         await _open(peer, link)
@@ -196,7 +196,7 @@ async def reconnecting(peer: Peer) -> None:
 
 @attack(USER)
 async def tickets(peer: Peer) -> None:
-    """Tickets at full rate, on kept connections."""
+    """Tickets requested at full rate on kept-alive connections."""
     headers = {"Authorization": f"Bearer {peer.token()}"}
     body = f'{{"project_id":"{peer.target.projects[0]}"}}'.encode()
 
@@ -210,7 +210,7 @@ async def tickets(peer: Peer) -> None:
 
 @attack(USER)
 async def unknown_projects(peer: Peer) -> None:
-    """Handshakes for projects that do not exist, each another: each asks the database."""
+    """Handshakes for ever new projects that do not exist: each queries the database."""
     numbers = count()
 
     async def ask(link: Link) -> None:

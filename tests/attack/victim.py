@@ -1,4 +1,4 @@
-"""Who must not notice: a v1 client, the app that writes its project, and people who log in."""
+"""What attacks must not affect: a v1 client, the app's writes to its project, and log-ins."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ import asyncpg
 from tests.attack.scene import Scene
 from tests.support.inspection import rss_mib
 from tests.support.processes import WS_PATH, Part, token
-from tests.support.resuming_client import Page
+from tests.support.resuming_client import ResumingClient
 
 WRITES_PER_SECOND: Final = 50.0
 LOGIN_SECONDS: Final = 0.2
@@ -24,27 +24,27 @@ SAMPLE_SECONDS: Final = 0.1
 _INSERT: Final = "insert into tasks (id, project_id, title) values ($1::uuid, $2::uuid, 'x')"
 
 
-class Victim(Page):
-    """A v1 client that comes back with its cursors, and notes when it was told of what."""
+class Victim(ResumingClient):
+    """A v1 client that resumes, and records when it received what."""
 
     def __init__(self, http: aiohttp.ClientSession, scene: Scene) -> None:
         world = scene.world
         super().__init__(http, [scene.gateway], world.apollo, world.ada)
-        self.told_at: dict[str, float] = {}
+        self.received_at: dict[str, float] = {}
         self.reset_at: list[float] = []
 
-    def hear(self, frame: dict[str, Any]) -> None:
+    def receive(self, frame: dict[str, Any]) -> None:
         now, resets = time.perf_counter(), self.resets
-        super().hear(frame)
+        super().receive(frame)
         if frame["type"] == "cache_invalidate":
-            self.told_at.setdefault(frame["data"]["id"], now)
+            self.received_at.setdefault(frame["data"]["id"], now)
         if self.resets > resets:
             self.reset_at.append(now)
 
 
 @dataclass(frozen=True)
 class Change:
-    """A row that was committed: when the transaction was sent and when acknowledged."""
+    """A committed row, with the times at which its transaction was sent and acknowledged."""
 
     id: str
     sent_at: float
@@ -60,7 +60,7 @@ class App:
         self.changes: list[Change] = []
 
     async def run(self) -> None:
-        """Never returns."""
+        """Write at a fixed rate. Never returns."""
         connection = await asyncpg.connect(self._url)
         try:
             insert = await connection.prepare(_INSERT)
@@ -75,12 +75,12 @@ class App:
             connection.terminate()
 
     def within(self, since: float, until: float) -> list[Change]:
-        """The changes that were committed in this stretch of time."""
+        """Return the changes that were committed in this interval."""
         return [each for each in self.changes if since <= each.committed_at < until]
 
 
 class Logins:
-    """A fresh v1 handshake with a good token every 200 ms."""
+    """A new v1 handshake with a valid token every 200 ms."""
 
     def __init__(self, scene: Scene) -> None:
         world = scene.world
@@ -91,7 +91,7 @@ class Logins:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Return once stopped, when the last of them has succeeded or failed."""
+        """Return once stopped, when the last one has succeeded or failed."""
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
             asyncio.TaskGroup() as tasks,
@@ -124,7 +124,7 @@ class Logins:
 
 
 class Memory:
-    """Resident memory of processes: at first and at most, in MiB."""
+    """Initial and peak resident memory of processes, in MiB."""
 
     def __init__(self, parts: list[Part]) -> None:
         self._parts = parts
@@ -132,7 +132,7 @@ class Memory:
         self.most = list(self.first)
 
     async def watch(self) -> None:
-        """Never returns."""
+        """Sample the memory. Never returns."""
         while True:
             for number, part in enumerate(self._parts):
                 if is_running(part):
@@ -146,7 +146,7 @@ def is_running(part: Part) -> bool:
 
 @contextmanager
 def running(*services: Callable[[], Any]) -> Iterator[None]:
-    """Services that never return, cancelled at the end."""
+    """Run services that never return during the body, then cancel them."""
     tasks = [asyncio.get_running_loop().create_task(service()) for service in services]
     try:
         yield

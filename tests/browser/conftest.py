@@ -1,4 +1,4 @@
-"""Real browsers on the real stack: one, two or more people with the demo's page."""
+"""Real browsers on the real stack, with one or more users of the demo's page."""
 
 import asyncio
 import shutil
@@ -43,13 +43,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reason = None
     if CHROMIUM is None:
-        reason = "there is no chromium"
+        reason = "chromium is not installed"
     elif not (PAGE / "index.html").exists():
         reason = "the demo's page is not built (make demo-page, with Node)"
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
-            # one loop for all: a browser lives in the loop that it was started in
+            # one loop for all tests: a browser is bound to the loop that it was started in
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
             if reason is not None:
                 item.add_marker(pytest.mark.skip(reason=reason))
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass
 class Stage:
-    """The stack with the demo on it, its network, and people who look at it."""
+    """The stack with the demo, a proxy to its gateway, and a browser context per user."""
 
     world: World
     gateway: Part
@@ -74,21 +74,21 @@ class Stage:
         await self.world.database.execute(text, *arguments)
 
     async def context(self, user_id: str, **options: Any) -> BrowserContext:
-        """The browser of one person; all their tabs are in it."""
+        """Return the browser context of one user, which has all their tabs."""
         if user_id not in self.contexts:
             self.contexts[user_id] = await self.browser.new_context(**options)
         return self.contexts[user_id]
 
     async def tab(self, user_id: str, **options: Any) -> Page:
-        """A tab of a person with project Apollo on it, live."""
+        """Open a user's tab on project Apollo and wait until it is live."""
         page = await (await self.context(user_id, **options)).new_page()
         await page.goto(f"{self.url}/?as={user_id}#/{self.world.apollo}")
         await live(page)
         return page
 
     async def reads(self) -> Counter[str]:
-        """How often each path of the API was read so far, without the place of the project."""
-        # the line of this request comes after those of all earlier ones
+        """Count the reads of each API path so far. The project's path is shortened."""
+        # this request's log line comes after those of all earlier requests
         marker = f"/api/marker/{len(self.demo.lines)}"
         async with self.world.http.get(f"{self.url}{marker}"):
             pass
@@ -104,7 +104,7 @@ class Stage:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def theatre(servers: Servers) -> AsyncIterator[Stage]:
-    """The stack and a browser, started once."""
+    """The stack and a browser, started once per session."""
     demo = Part("demo", {}, free_port())
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(make_world(servers))
@@ -130,7 +130,7 @@ async def theatre(servers: Servers) -> AsyncIterator[Stage]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stage(theatre: Stage) -> AsyncIterator[Stage]:
-    """The demo's data as it was at first, and nobody there yet."""
+    """The stack with the demo's initial data and no open tab."""
     await theatre.sql("delete from projects")
     await theatre.sql("delete from users")
     for name in ("data.sql", "board.sql"):
@@ -148,7 +148,7 @@ async def _browser(stack: AsyncExitStack) -> Browser:
 
 
 async def live(page: Page) -> None:
-    """Wait until the page is connected and has shown everything."""
+    """Wait until the page is connected and has loaded everything."""
     await expect(page.get_by_role("status")).to_have_text("Live")
     await expect(card(page, "Fuel the rocket")).to_be_visible()
     await expect(
@@ -157,7 +157,11 @@ async def live(page: Page) -> None:
 
 
 def card(page: Page, title: str) -> Locator:
-    """The card of a task."""
+    """Return the card of a task."""
     return page.get_by_role("listitem").filter(
         has=page.get_by_role("button", name=title, exact=True)
     )
+
+
+def in_column(page: Page, name: str, title: str) -> Locator:
+    return page.locator(f"[aria-label='{name}'] .card").filter(has_text=title)

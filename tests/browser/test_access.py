@@ -1,4 +1,4 @@
-"""Whoever loses or gains a project sees so, at once; whose token ends, notices nothing."""
+"""A user who loses or gains a project sees it at once; an expiring token goes unnoticed."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.browser.conftest import PAGE, Stage, card, live
 from tests.support.processes import Part
 
 
-async def test_a_removed_member_is_told_so_and_an_invitation_brings_it_back(
+async def test_a_removed_member_sees_a_notice_and_an_invitation_restores_the_project(
     stage: Stage,
 ) -> None:
     ada, grace = await stage.tab(stage.world.ada), await stage.tab(stage.world.grace)
@@ -28,7 +28,7 @@ async def test_a_removed_member_is_told_so_and_an_invitation_brings_it_back(
     ).to_be_visible()
 
 
-async def test_a_new_project_appears_in_the_lists_of_its_people(stage: Stage) -> None:
+async def test_a_new_project_appears_in_the_lists_of_its_members(stage: Stage) -> None:
     ada, grace = await stage.tab(stage.world.ada), await stage.tab(stage.world.grace)
     await ada.get_by_label("New project").fill("Voyager")
     await ada.keyboard.press("Enter")
@@ -40,7 +40,7 @@ async def test_a_new_project_appears_in_the_lists_of_its_people(stage: Stage) ->
     ).to_be_visible()
 
 
-async def test_a_page_outlives_its_token(stage: Stage) -> None:
+async def test_a_page_stays_live_after_its_token_has_expired(stage: Stage) -> None:
     port = free_port()
     settings = stage.world.environment(
         PORT=str(port),

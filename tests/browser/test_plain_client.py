@@ -1,4 +1,4 @@
-"""The hand-written client: by cookie in a browser, by header in Node."""
+"""The hand-written client, with a cookie in a browser and a header in Node."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from tests.support.processes import HANG_SECONDS, ROOT, token
 RENAME = "update tasks set title = 'Lift off' where id = $1"
 
 
-async def test_in_a_browser_the_cookie_says_who_it_is(stage: Stage) -> None:
+async def test_in_a_browser_the_cookie_identifies_the_user(stage: Stage) -> None:
     world = stage.world
     signed_in = await stage.tab(world.ada)
     page = await signed_in.context.new_page()
@@ -26,7 +26,7 @@ async def test_in_a_browser_the_cookie_says_who_it_is(stage: Stage) -> None:
     )
 
 
-async def test_a_browser_without_the_cookie_is_told_to_sign_in(stage: Stage) -> None:
+async def test_a_browser_without_the_cookie_is_asked_to_sign_in(stage: Stage) -> None:
     page = await (await stage.context(stage.world.ada)).new_page()
     await page.goto(f"{stage.url}/plain/")
     await expect(page.get_by_role("status")).to_contain_text("Sign in on the board first")

@@ -1,4 +1,4 @@
-"""A page that was away gets exactly what it missed."""
+"""A page that was offline refetches exactly what it missed."""
 
 import asyncio
 import signal
@@ -23,9 +23,9 @@ OFF_SECONDS = 30.0
 
 
 async def settled(stage: Stage, page: Page) -> Counter[str]:
-    """What was read so far; whatever an earlier event asked for is among it.
+    """Return the API reads so far, including those caused by all earlier events.
 
-    Events come in order: once the page shows a change made now, earlier ones are dealt with.
+    Events arrive in order: once the page shows a change made now, earlier ones are handled.
     """
     sprints = page.get_by_label("Sprints")
     await stage.sql("update sprints set name = name || '!' where name = 'Second stage'")
@@ -52,7 +52,7 @@ async def assert_only_these_were_refetched(
     assert after - before == Counter(paths)
 
 
-async def test_after_the_network_was_off_exactly_what_was_missed_is_refetched(
+async def test_after_a_network_outage_exactly_the_missed_rows_are_refetched(
     stage: Stage,
 ) -> None:
     page = await stage.tab(stage.world.grace)
@@ -63,7 +63,9 @@ async def test_after_the_network_was_off_exactly_what_was_missed_is_refetched(
         meanwhile.create_task(asyncio.sleep(OFF_SECONDS))
         await miss_some(stage)
     await stage.proxy.start()
-    await page.evaluate("dispatchEvent(new Event('online'))")  # what a browser tells its pages
+    await page.evaluate(
+        "dispatchEvent(new Event('online'))"
+    )  # the event that a browser sends to its pages
     await assert_only_these_were_refetched(
         stage, page, before, "project/tasks", "project/messages"
     )
@@ -83,7 +85,7 @@ async def test_the_switch_cuts_the_socket_and_shows_the_catch_up(stage: Stage) -
     )
 
 
-async def test_after_a_reload_only_what_was_missed_is_fetched(stage: Stage) -> None:
+async def test_after_a_reload_only_missed_rows_are_fetched(stage: Stage) -> None:
     page = await stage.tab(stage.world.grace)
     await settled(stage, page)
     await stage.sql("update sprints set name = 'Kept' where name = 'First stage'")
@@ -102,7 +104,7 @@ async def test_after_a_reload_only_what_was_missed_is_fetched(stage: Stage) -> N
     )
 
 
-async def test_when_the_gateway_of_a_tab_is_killed_another_goes_on(stage: Stage) -> None:
+async def test_when_the_gateway_of_a_tab_is_killed_another_takes_over(stage: Stage) -> None:
     page = await stage.tab(stage.world.grace)
     before = await settled(stage, page)
     other = await stage.world.gateway()
@@ -124,7 +126,7 @@ async def test_ten_tabs_of_a_user_hold_one_socket(stage: Stage) -> None:
     for page in pages:
         await expect(card(page, "Lift off")).to_be_visible()
 
-    first, *others = pages  # whoever came first holds it
+    first, *others = pages  # the first tab holds it
     await first.close()
     await stage.sql("update tasks set title = 'Land' where id = $1", TASK)
     for page in others:

@@ -1,13 +1,9 @@
-"""What one person changes the other sees, without a reload."""
+"""One user's changes appear on the other user's page without a reload."""
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Page, expect
 
-from tests.browser.conftest import Stage, card
+from tests.browser.conftest import Stage, card, in_column
 from tests.support.demo_data import KATHERINE, TASK
-
-
-def in_column(page: Page, name: str, title: str) -> Locator:
-    return page.locator(f"[aria-label='{name}'] .card").filter(has_text=title)
 
 
 async def write(page: Page, label: str, text: str) -> None:
@@ -57,9 +53,9 @@ async def test_a_change_by_plain_sql_appears_in_both(stage: Stage) -> None:
         await expect(page.get_by_role("heading", name="Artemis")).to_be_visible()
 
 
-async def test_a_dragged_card_moves_and_glows_where_somebody_else_looks(stage: Stage) -> None:
+async def test_a_dragged_card_moves_and_glows_on_the_other_page(stage: Stage) -> None:
     ada, grace = await stage.tab(stage.world.ada), await stage.tab(stage.world.grace)
-    # the glow is gone in a moment: note it when it comes
+    # the glow is short: record it when it appears
     await grace.evaluate(
         """() => new MutationObserver((all) => all.forEach(({ target }) => {
             if (target.classList.contains('glow')) window.glowed = target.textContent;
@@ -75,7 +71,7 @@ async def test_a_dragged_card_moves_and_glows_where_somebody_else_looks(stage: S
     assert await ada.locator(".glow").count() == 0, "one's own change"
 
 
-async def test_the_event_panel_tells_how_fast_it_was_and_what_it_refetched(
+async def test_the_event_panel_shows_latency_and_refetched_queries(
     stage: Stage,
 ) -> None:
     ada = await stage.tab(stage.world.ada)
@@ -89,7 +85,7 @@ async def test_the_event_panel_tells_how_fast_it_was_and_what_it_refetched(
     assert int(latency.removesuffix(" ms")) < 1000
 
 
-async def test_a_crowd_works_until_it_is_sent_home(stage: Stage) -> None:
+async def test_a_crowd_works_until_it_is_stopped(stage: Stage) -> None:
     ada, katherine = await stage.tab(stage.world.ada), await stage.tab(KATHERINE)
     await ada.get_by_role("slider").fill("200")
     await ada.get_by_role("button", name="Let them work").click()

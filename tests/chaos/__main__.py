@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: one scenario by its seed, or as many as fit into a time."""
+"""``python -m tests.chaos``: play one scenario by its seed, or as many as fit into a time."""
 
 import argparse
 import itertools
@@ -21,7 +21,7 @@ FOLDER: Final = Path("build") / "chaos"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Play scenarios until there were enough, the time is over, or one shows a violation."""
+    """Play scenarios until enough were played, time is up, or one shows a violation."""
     verdicts: list[Verdict] = []
     began = time.monotonic()
     scenarios = (
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
                 if not (is_enough or spent > options.total or _broken(verdicts)):
                     playing.add(pool.submit(play_next, next(scenarios)))
     for verdict in _broken(verdicts):
-        print(f"\nVIOLATION with --seed {verdict.seed} (time line: {verdict.timeline}):")
+        print(f"\nVIOLATION with --seed {verdict.seed} (timeline: {verdict.timeline}):")
         print("\n".join(shorten(verdict.violations)))
     print(f"\n{summarize(verdicts)}")
     return 1 if _broken(verdicts) else 0
@@ -53,16 +53,25 @@ def _broken(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="the first scenario's (1)")
-    parser.add_argument("--seconds", type=float, default=24, help="of faults a scenario (24)")
-    parser.add_argument("--faults", type=int, default=12, help="a scenario (12)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first scenario (1)")
     parser.add_argument(
-        "--only", action="append", default=[], help="faults with this text, e.g. 'redis older'"
+        "--seconds", type=float, default=24, help="seconds of faults per scenario (24)"
     )
-    parser.add_argument("--total", type=float, help="seconds in all")
-    parser.add_argument("--scenarios", type=int, help="in all (one, or as many as --total has)")
+    parser.add_argument("--faults", type=int, default=12, help="faults per scenario (12)")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        help="only faults with this text, e.g. 'redis older'",
+    )
+    parser.add_argument("--total", type=float, help="seconds for all scenarios")
+    parser.add_argument(
+        "--scenarios",
+        type=int,
+        help="number of scenarios (one, or as many as fit into --total)",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="scenarios at once (1)")
-    parser.add_argument("--keep", action="store_true", help="write every time line")
+    parser.add_argument("--keep", action="store_true", help="write every timeline")
     options = parser.parse_args()
     if options.scenarios is None:
         options.scenarios = 1 if options.total is None else sys.maxsize

@@ -1,12 +1,12 @@
-"""Ways to change who may see a project."""
+"""Writes that change who may see a project."""
 
 import random
 from typing import Final
 from uuid import UUID
 
+from tests.chaos.known_ids import made_id
 from tests.chaos.plan import Write
 from tests.chaos.transaction import Transaction
-from tests.chaos.world import made_id
 
 MOST_EXTRA: Final = 2
 _MEMBER: Final = "insert into project_members (project_id, user_id) values ($1, $2)"
@@ -22,8 +22,8 @@ _CHILDREN: Final = {
 async def act(transaction: Transaction, write: Write) -> None:
     """Carry out one planned write."""
     random_ = random.Random(write.pick)
-    world = transaction.world
-    project, user = UUID(world.projects[write.project]), UUID(world.users[write.user])
+    known = transaction.known
+    project, user = UUID(known.projects[write.project]), UUID(known.users[write.user])
     match write.kind:
         case "add a member":
             await _touch_member(
@@ -55,25 +55,25 @@ async def _touch_member(transaction: Transaction, sql: str, project: UUID, user:
 async def _create_project(
     transaction: Transaction, owner: UUID, random_: random.Random
 ) -> None:
-    world = transaction.world
-    if len(world.extra) >= MOST_EXTRA:
+    known = transaction.known
+    if len(known.extra) >= MOST_EXTRA:
         await _delete_project(transaction)
     project = UUID(made_id(random_))
     sql = "insert into projects (id, owner_id, name) values ($1, $2, 'extra') returning id"
     await transaction.touch(str(project), "project", sql, project, owner)
-    for user in random_.sample(world.users, 2):
+    for user in random_.sample(known.users, 2):
         await _touch_member(transaction, f"{_MEMBER} returning", project, UUID(user))
     for _ in range(5):
         sql = "insert into tasks (id, project_id, title) values ($2, $1, 'new') returning id"
         values = (project, UUID(made_id(random_)))
         await transaction.touch(str(project), "task", sql, *values)
-    world.extra.append(str(project))  # if it is not committed, deleting it does nothing
+    known.extra.append(str(project))  # if it is not committed, deleting it does nothing
 
 
 async def _delete_project(transaction: Transaction) -> None:
     """Its rows go with it, by cascade."""
-    if transaction.world.extra:
-        project = transaction.world.extra.pop(0)
+    if transaction.known.extra:
+        project = transaction.known.extra.pop(0)
         for resource, sql in _CHILDREN.items():
             await transaction.touch(project, resource, sql, UUID(project))
         sql = "delete from projects where id = $1 returning id"
@@ -92,15 +92,15 @@ async def _create_guest(
     )
     values = (project, UUID(made_id(random_)), guest)
     await transaction.touch(str(project), "message", sql, *values)
-    transaction.world.guests.append(str(guest))
+    transaction.known.guests.append(str(guest))
 
 
 async def _delete_guest(transaction: Transaction) -> None:
     """Messages and memberships go with them, by cascade, in many projects."""
-    if transaction.world.guests:
-        guest = UUID(transaction.world.guests.pop(0))
+    if transaction.known.guests:
+        guest = UUID(transaction.known.guests.pop(0))
         messages = await transaction.database.fetch(
             "select project_id, id from messages where user_id = $1 for update", guest
         )
-        transaction.places += [(str(row[0]), "message", str(row[1])) for row in messages]
+        transaction.row_keys += [(str(row[0]), "message", str(row[1])) for row in messages]
         await transaction.database.execute("delete from users where id = $1", guest)

@@ -1,4 +1,4 @@
-"""A browser: its page, its socket, and how it comes back."""
+"""A model browser: its page, its socket, and how it reconnects."""
 
 import asyncio
 import json
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-import jwt
 
 from tests.chaos.cache import Cache
 from tests.chaos.following import PlainFollower, V1Follower, safe_text
 from tests.chaos.kinds import GATEWAYS
 from tests.chaos.plan import BrowserPlan
-from tests.chaos.stack import SECRET, Stack
+from tests.chaos.stack import ProxiedStack
+from tests.support.processes import token
 
 CONNECT_SECONDS: Final = 8.0
 PING_SECONDS: Final = 10.0
@@ -23,27 +23,27 @@ _CLOSING: Final = aiohttp.ClientWSTimeout(ws_close=1.0)
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A frame and when it came."""
+class ReceivedFrame:
+    """A frame and when it was received."""
 
     at: float
     frame: dict[str, Any]
 
 
 class _Reloaded(Exception):
-    """The page is gone with all that it held."""
+    """Raised when the page is reloaded: all it held is discarded."""
 
 
 class Browser:
-    """Shows a user what the app's API answers, kept fresh by what the gateway tells."""
+    """Shows a user what the app's API returns, and refetches what gateway frames invalidate."""
 
     def __init__(
-        self, plan: BrowserPlan, user: str, home: str, stack: Stack, seed: int
+        self, plan: BrowserPlan, user: str, home: str, stack: ProxiedStack, seed: int
     ) -> None:
         self.plan = plan
         self.user = user
         self.home = home
-        self.heard: list[Heard] = []
+        self.received: list[ReceivedFrame] = []
         self.is_greeted = False
         self._stack = stack
         self._now = stack.timeline.now
@@ -56,15 +56,14 @@ class Browser:
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._reloading = asyncio.Event()
         self.cache, self.follower = self._open_page()
-        claims = {"sub": user, "exp": 4_000_000_000}
-        self._token = jwt.encode(claims, SECRET, algorithm="HS256")
+        self._token = token(user)
 
     @property
     def name(self) -> str:
         return self.plan.name
 
     def _open_page(self) -> tuple[Cache, PlainFollower | V1Follower]:
-        """A page that holds nothing yet."""
+        """Return an empty page."""
         cache = Cache(self._stack.database_url, self.user, self._now)
         if self.plan.is_v1:
             return cache, V1Follower(cache, self.plan.style, uses_age=self.plan.uses_age)
@@ -98,7 +97,7 @@ class Browser:
         raise _Reloaded
 
     async def reload(self, seconds: float) -> None:
-        """Load the page anew, as somebody who presses F5."""
+        """Reload the page, as if the user had pressed F5."""
         self._note("is reloaded")
         self._reloading.set()
         await asyncio.sleep(seconds)
@@ -112,14 +111,14 @@ class Browser:
             await asyncio.sleep(0.02)
 
     def slow_down(self) -> None:
-        """Read nothing more from the socket."""
+        """Stop reading from the socket."""
         self._reading.clear()
 
     def speed_up(self) -> None:
         self._reading.set()
 
     async def leave(self, seconds: float) -> None:
-        """Go offline for so long; it comes back to another gateway."""
+        """Go offline for *seconds*, then connect to another gateway."""
         self._may_connect.clear()
         if self._socket is not None:
             await self._socket.close()
@@ -128,7 +127,7 @@ class Browser:
         self._may_connect.set()
 
     async def _ask_for_more(self) -> None:
-        """Whenever the list was loaded: subscribe to what is new in it. Never returns."""
+        """Subscribe to new projects each time the list was loaded. Never returns."""
         while True:
             await self.cache.list_loaded.wait()
             self.cache.list_loaded.clear()
@@ -139,7 +138,7 @@ class Browser:
     async def _connect(self) -> None:
         is_refused = isinstance(self.follower, PlainFollower) and self.follower.is_refused
         if is_refused and self.home not in (self.cache.list or ()):
-            self.cache.mark("list")  # as its user would: look whether it is there again
+            self.cache.mark("list")  # as its user would: check whether the project is back
             return
         gateway = GATEWAYS[self._gateway % len(GATEWAYS)]
         port = self._stack.links[f"clients->{gateway}"].port
@@ -176,7 +175,7 @@ class Browser:
         self.follower.closed(code)
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> int | None:
-        """Follow what comes; the code with which it ended, if it did in order."""
+        """Handle frames until the socket closes. Return the close code, or None."""
         silent_seconds = CONNECT_SECONDS + PING_SECONDS
         was_pinged = False
         while True:
@@ -195,12 +194,12 @@ class Browser:
                 return socket.close_code
             frame = json.loads(message.data)
             was_pinged, silent_seconds = False, float(frame.get("heartbeat", 30))
-            await self._hear(frame, message.data)
+            await self._receive(frame, message.data)
 
-    async def _hear(self, frame: dict[str, Any], text: str) -> None:
+    async def _receive(self, frame: dict[str, Any], text: str) -> None:
         self._note(safe_text(text))
-        self.heard.append(Heard(self._now(), frame))
-        answers = self.follower.hear(frame, self._now())
+        self.received.append(ReceivedFrame(self._now(), frame))
+        answers = self.follower.receive(frame, self._now())
         self.is_greeted = self.is_greeted or frame["type"] in ("connected", "reconnect")
         await self._say(answers)
 

@@ -1,4 +1,4 @@
-"""What a browser holds: rows with their versions; which are stale, and their refetching."""
+"""The rows that a model browser holds, with versions; stale ones are refetched."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Loads:
 
 
 class Cache:
-    """Refetches what is stale, one request after another."""
+    """Refetch stale keys, one request at a time."""
 
     def __init__(self, url: str, user: str, now: Callable[[], float]) -> None:
         self.user = user
@@ -44,12 +44,12 @@ class Cache:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether nothing waits to be refetched, as far as the browser knows."""
+        """Whether no key is stale, as far as the browser knows."""
         return not self._stale and not self._is_asking
 
     @property
     def oldest_load(self) -> float:
-        """When the oldest of all that it holds was asked for."""
+        """When the oldest of the held pages was requested."""
         began = [loads.began[-1] for loads in self.loads.values() if loads.began]
         return min(self._list_began, *began)
 
@@ -57,12 +57,12 @@ class Cache:
         return project in self.loads and bool(self.loads[project].began)
 
     def mark(self, *key: str) -> None:
-        """Something may be stale: refetch it, again if that is under way."""
+        """Mark a key stale: refetch it, again if a fetch is in flight."""
         self._stale[key] = None
         self._woken.set()
 
     def reset(self, project: str) -> None:
-        """All of a project may be stale."""
+        """Mark a whole project stale."""
         self.loads.setdefault(project, Loads()).marked.append(self._now())
         self.mark("project", project)
 
@@ -122,7 +122,7 @@ class Cache:
                 if page.rows is None and project in self.rows:
                     self.rows[project] = None
                 elif page.rows is not None and held is not None:
-                    # what was refused, or never loaded, has no rows to put one among
+                    # a refused or never loaded project holds no rows to update
                     held.pop(row, None)
                     held.update(page.rows)
             case _:

@@ -1,4 +1,4 @@
-"""Breaks parts, servers, links and browsers, each for a while, and mends them."""
+"""Breaks parts, servers, links and browsers for a while, and repairs them."""
 
 import asyncio
 import random
@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from tests.chaos.browser import Browser
 from tests.chaos.kinds import Fault
 from tests.chaos.server_faults import PostgresFault, RedisFault
-from tests.chaos.stack import Stack
+from tests.chaos.stack import ProxiedStack
 
 
 class Breaker:
-    """Carries out planned faults. Those of one target wait for each other."""
+    """Inject planned faults. Faults of the same target run one after another."""
 
-    def __init__(self, stack: Stack, browsers: Sequence[Browser], seed: int) -> None:
+    def __init__(self, stack: ProxiedStack, browsers: Sequence[Browser], seed: int) -> None:
         self.counts: Counter[str] = Counter()
         self._stack = stack
         self._browsers = {browser.plan.name: browser for browser in browsers}
@@ -23,7 +23,7 @@ class Breaker:
         self._random = random.Random(f"{seed} faults")
 
     async def run(self, faults: Sequence[Fault], began: float) -> None:
-        """Return when all are mended: all parts run, all links are whole."""
+        """Return when all are repaired: all parts run, all links forward."""
         async with asyncio.TaskGroup() as tasks:
             for fault in faults:
                 tasks.create_task(self._break_at(fault, began + fault.at))
@@ -38,7 +38,7 @@ class Breaker:
             self._note(f"{fault.kind} {target} is over")
 
     async def _resolve(self, fault: Fault) -> str:
-        """The leader and the standby are who they are now."""
+        """Return the target's name: of a leader or standby, its current process."""
         role, arrow, server = fault.target.partition("->")
         if role in ("leader", "standby"):
             role = await self._stack.find(role)
@@ -64,7 +64,7 @@ class Breaker:
 
 
 class _PartFault:
-    def __init__(self, stack: Stack, name: str) -> None:
+    def __init__(self, stack: ProxiedStack, name: str) -> None:
         self._part = stack.parts[name]
         self._stack = stack
 
@@ -91,7 +91,7 @@ class _PartFault:
 
 
 class _LinkFault:
-    def __init__(self, stack: Stack, name: str) -> None:
+    def __init__(self, stack: ProxiedStack, name: str) -> None:
         self._link = stack.links[name]
 
     def of(self, kind: str) -> Callable[[float], Awaitable[None]]:

@@ -1,4 +1,4 @@
-"""What a client does about each frame: wire.md, sections 2 and 3, and nothing of our client."""
+"""How a client reacts to each frame: wire.md, sections 2 and 3. Shares no code with client/."""
 
 import math
 import re
@@ -11,24 +11,24 @@ from tests.chaos.plan import Style
 
 JsonObject: TypeAlias = dict[str, Any]
 
-AGE_LIMIT_SECONDS: Final = 5.0  # from reckoning an age to its answer
+AGE_LIMIT_SECONDS: Final = 5.0  # from computing an age to its answer
 
 
 class Follower(Protocol):
-    """One browser's half of the protocol."""
+    """One browser's side of the protocol."""
 
     def query(self, now: float) -> list[tuple[str, str]]: ...
 
-    def hear(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]: ...
+    def receive(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]: ...
 
     def closed(self, code: int | None) -> None: ...
 
 
 def mark_row(cache: Cache, style: Style, frame: Mapping[str, Any]) -> None:
-    """Mark what an event names, as a page of that style would."""
+    """Mark the row that an event names as stale, or its project for the "lists" style."""
     project, resource = str(frame["project_id"]), str(frame["resource"])
     if resource not in TABLES:
-        return  # it shows no such thing
+        return  # a resource that it does not show
     if style == "lists":
         cache.mark("project", project)
     else:
@@ -38,7 +38,7 @@ def mark_row(cache: Cache, style: Style, frame: Mapping[str, Any]) -> None:
 
 
 class PlainFollower:
-    """Knows ``cache_invalidate`` and ``reconnect``, and looks at one project."""
+    """A plain client: follows ``cache_invalidate`` and ``reconnect`` of one project."""
 
     def __init__(self, cache: Cache, project: str, style: Style) -> None:
         self.is_refused = False
@@ -49,14 +49,14 @@ class PlainFollower:
     def query(self, now: float) -> list[tuple[str, str]]:
         return [("project_id", self._project)]
 
-    def hear(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]:
+    def receive(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]:
         match frame["type"]:
             case "cache_invalidate":
                 mark_row(self._cache, self._style, frame)
             case "reconnect":
                 self._cache.reset_all()
             case _:
-                pass  # it knows nothing else
+                pass  # plain clients ignore all other frames
         return []
 
     def closed(self, code: int | None) -> None:
@@ -65,11 +65,11 @@ class PlainFollower:
 
 
 class V1Follower:
-    """Resumes, and looks at all projects of its user."""
+    """A v1 client: resumes, and follows all projects of its user."""
 
     def __init__(self, cache: Cache, style: Style, *, uses_age: bool) -> None:
         self.subscribed: set[str] = set()
-        # subscribe messages without an answer yet: when an age was reckoned, or never
+        # unanswered subscribe messages: when their age was computed, infinity without one
         self._asked: dict[str, float] = {}
         self._cursors: dict[str, str] = {}
         self._cache = cache
@@ -84,7 +84,7 @@ class V1Follower:
         return f"user:{self._cache.user}"
 
     def query(self, now: float) -> list[tuple[str, str]]:
-        """The query of a handshake. After a 4403 it comes without that project."""
+        """Return the handshake's query. After a 4403 it leaves out that project."""
         self.subscribed.clear()
         self._asked.clear()
         wanted = [project for project in self._cache.list or () if project != self._skipped]
@@ -98,7 +98,7 @@ class V1Follower:
             query.append(("age", str(_milliseconds(now - self._cache.oldest_load))))
         return query
 
-    def hear(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]:
+    def receive(self, frame: Mapping[str, Any], now: float) -> list[JsonObject]:
         match frame["type"]:
             case "connected":
                 return self._greeted(frame, now)
@@ -136,12 +136,12 @@ class V1Follower:
         return answers + self.wants(now)
 
     def _fresh(self, frame: Mapping[str, Any], resumed: Any) -> set[str]:
-        """Projects whose cursor this very frame made anew."""
+        """Projects whose cursor this same frame replaces."""
         names = set(frame["cursors"]) - set(resumed)
         return {name.partition(":")[2] for name in names if name.startswith("project:")}
 
     def _reset_own(self, *, spared: set[str]) -> list[JsonObject]:
-        """A reset of ``user:``: all projects are stale, their cursors are forgotten."""
+        """Reset ``user:``: all projects are stale and their cursors are dropped."""
         self._cache.mark(*LIST)
         answers = []
         for project in {*self._cache.rows, *self.subscribed} - spared:
@@ -189,7 +189,7 @@ class V1Follower:
         return self._reset_own(spared=renewed)
 
     def wants(self, now: float) -> list[JsonObject]:
-        """Subscriptions to the projects of the list that there are none to yet."""
+        """Return subscribe messages for listed projects without a subscription."""
         messages = []
         for project in self._cache.list or ():
             if project in self.subscribed or project in self._asked:
@@ -207,7 +207,7 @@ class V1Follower:
         return messages
 
     def closed(self, code: int | None) -> None:
-        """4403: the list of projects is stale, and that project is left out at first."""
+        """Handle a close. After 4403 the next handshake omits the project."""
         self._skipped = self._home if code == 4403 else None
         self._cache.mark(*LIST)
 
@@ -217,5 +217,5 @@ def _milliseconds(seconds: float) -> int:
 
 
 def safe_text(text: str) -> str:
-    """A frame without what no time line needs."""
+    """Return a frame's text without its cursors, for the timeline."""
     return re.sub(r'"cursor(s)?":("[^"]*"|\{[^}]*\}),?', "", text)

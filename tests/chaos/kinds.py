@@ -1,10 +1,10 @@
-"""What can be written and what can break, and how often each is drawn."""
+"""Kinds of writes and faults, and their weights in random choice."""
 
 from dataclasses import dataclass
 from typing import Final
 
-# Kinds of writes and how often each is drawn. The first writer alone changes who has access,
-# so that it knows from when to when anybody had it.
+# Kinds of writes with their weights. Only the first writer changes access, so that the times
+# of each change are known.
 ACCESS_WRITES: Final = {
     "add a member": 5,
     "remove a member": 5,

@@ -1,7 +1,7 @@
 """``python -m tests.chaos.mutants``: deliberate faults in the SQL, Lua and adapters.
 
-Each is put into a temporary copy of the tree, where the command named with it must fail. Exit
-code 1: one was not found.
+Each is put into a temporary copy of the tree, where the command named with it must fail. The
+exit code is 1 if any fault was not found.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.chaos.parts import ROOT
 from tests.simulation import mutations as simulation
 from tests.support.planting import Edit, Language, plant
+from tests.support.processes import ROOT
 
 MOST_SECONDS: Final = 300.0
 _LEFT_OUT: Final = (".*", "node_modules", "build", "dist", "__pycache__", "*.egg-info")
@@ -25,7 +25,7 @@ _LEFT_OUT: Final = (".*", "node_modules", "build", "dist", "__pycache__", "*.egg
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault, and the arguments of a ``python -m`` that must fail with it."""
+    """A fault, and the arguments of the ``python -m`` command that must fail with it."""
 
     name: str
     found_by: str
@@ -168,7 +168,7 @@ pass
 
 
 def run(mutant: Mutant) -> str | None:
-    """How its command fails in a copy of the tree that has it; None: it does not."""
+    """Return the first failure of its command in a copy of the tree, None if it passes."""
     with tempfile.TemporaryDirectory(prefix="neverstale-mutant-") as name:
         copy = Path(name) / "tree"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT))
@@ -189,7 +189,7 @@ def run(mutant: Mutant) -> str | None:
 
 
 def _evidence(output: str) -> str | None:
-    """The first test that failed, or the first violation; anything else proves nothing."""
+    """Return the first failed test or violation. Any other output proves nothing."""
     lines = output.splitlines()
     for number, line in enumerate(lines):
         if line.startswith("FAILED "):

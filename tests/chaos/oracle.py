@@ -1,4 +1,4 @@
-"""Judges a scenario: is anything stale, was anybody told what was not theirs."""
+"""Checks a scenario: no stale rows, no missed changes, no events without access."""
 
 import bisect
 from collections import defaultdict
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tests.chaos.browser import Browser, Heard
+from tests.chaos.browser import Browser, ReceivedFrame
 from tests.chaos.cache import Loads
 from tests.chaos.following import V1Follower
 from tests.chaos.pages import load_access, load_list, load_page
-from tests.chaos.record import Change, Place, Record
+from tests.chaos.record import Change, Record, RowKey
 from tests.support.database import Database
 
 GRACE_SECONDS: Final = 3.0
@@ -19,14 +19,14 @@ _SHOWN: Final = 4
 
 @dataclass
 class Share:
-    """How changes were told: each by its event, or by a reset."""
+    """How many changes were delivered by their event and how many by a reset."""
 
     by_event: int = 0
     by_reset: int = 0
 
 
 async def find_stale(database: Database, browsers: Sequence[Browser]) -> list[str]:
-    """What differs between browsers and the database. Empty: nothing is stale."""
+    """Return the differences between browsers and the database; empty if nothing is stale."""
     access = await load_access(database)
     problems = []
     for browser in browsers:
@@ -74,34 +74,34 @@ async def _stale_rows(database: Database, browser: Browser, project: str) -> lis
     return [f"{browser.plan.name} is stale: {row} of {project}" for row in stale]
 
 
-class Told:
-    """When a browser was told of what."""
+class ReceivedEvents:
+    """When a browser received which events."""
 
     def __init__(self, browser: Browser) -> None:
-        self.events: dict[Place, list[float]] = defaultdict(list)
-        for heard in browser.heard:
-            frame = heard.frame
+        self.events: dict[RowKey, list[float]] = defaultdict(list)
+        for received in browser.received:
+            frame = received.frame
             if frame["type"] == "cache_invalidate":
-                place = (frame["project_id"], frame["resource"], frame["data"]["id"])
-                self.events[place].append(heard.at)
+                row_key = (frame["project_id"], frame["resource"], frame["data"]["id"])
+                self.events[row_key].append(received.at)
 
-    def first_event(self, place: Place, since: float) -> float | None:
-        return _first(self.events.get(place, ()), since)
+    def first_event(self, row_key: RowKey, since: float) -> float | None:
+        return _first(self.events.get(row_key, ()), since)
 
 
-def find_untold(
+def find_missed(
     browsers: Sequence[Browser], record: Record, since: float, share: Share
 ) -> list[str]:
-    """Changes that a browser was not told of, though its user could see them all the time.
+    """Return changes that a browser missed although its user had access all the time.
 
     Stricter than looking for stale rows: a later change of the same row hides nothing.
     """
     changes = list(record.acknowledged_since(since))
     problems: list[str] = []
     for browser in browsers:
-        told = Told(browser)
+        told = ReceivedEvents(browser)
         for change in changes:
-            owed = [p for p in change.places if _is_owed(browser, record, p[0], since)]
+            owed = [p for p in change.row_keys if _is_owed(browser, record, p[0], since)]
             if owed:
                 problems += _judge(browser, told, change, owed, share)
     return problems
@@ -115,26 +115,30 @@ def _is_owed(browser: Browser, record: Record, project: str, since: float) -> bo
 
 
 def _judge(
-    browser: Browser, told: Told, change: Change, places: Sequence[Place], share: Share
+    browser: Browser,
+    told: ReceivedEvents,
+    change: Change,
+    row_keys: Sequence[RowKey],
+    share: Share,
 ) -> list[str]:
     assert change.acked_at is not None
-    untold, is_precise = [], True
-    for place in places:
-        loads = browser.cache.loads.get(place[0], Loads())
-        event = told.first_event(place, change.sent_at)
+    missed, is_precise = [], True
+    for row_key in row_keys:
+        loads = browser.cache.loads.get(row_key[0], Loads())
+        event = told.first_event(row_key, change.sent_at)
         reset = _first(loads.marked, change.sent_at)
         is_precise = is_precise and event is not None and (reset is None or event <= reset)
         is_loaded = _first(loads.began, change.acked_at) is not None
         if event is None and reset is None and not is_loaded:
-            untold.append(place)
+            missed.append(row_key)
     share.by_event += is_precise
     share.by_reset += not is_precise
     made = f"changed by a {change.kind} at {change.sent_at:.3f}"
-    return [f"{browser.plan.name} was never told of {place}, {made}" for place in untold]
+    return [f"{browser.plan.name} never received {row_key}, {made}" for row_key in missed]
 
 
-class Hearer(Protocol):
-    """Who was told what."""
+class Receiver(Protocol):
+    """A client with the frames that it received."""
 
     @property
     def name(self) -> str: ...
@@ -143,37 +147,37 @@ class Hearer(Protocol):
     def user(self) -> str: ...
 
     @property
-    def heard(self) -> Sequence[Heard]: ...
+    def received(self) -> Sequence[ReceivedFrame]: ...
 
 
-def find_leaks(hearers: Sequence[Hearer], record: Record) -> list[str]:
-    """Events of changes that were committed when their user had long lost the project.
+def find_leaks(receivers: Sequence[Receiver], record: Record) -> list[str]:
+    """Return events of changes committed more than ``GRACE_SECONDS`` after access was lost.
 
-    An event is a leak if each change that it may tell of is: whatever was committed up to
-    ``GRACE_SECONDS`` after the loss may be told late.
+    An event is a leak only if every change it may stand for is one: changes committed up to
+    ``GRACE_SECONDS`` after the loss may still be delivered.
     """
     problems = []
-    for hearer in hearers:
-        for heard in hearer.heard:
-            frame = heard.frame
+    for receiver in receivers:
+        for received in receiver.received:
+            frame = received.frame
             if frame["type"] != "cache_invalidate":
                 continue
             project = frame["project_id"]
-            absence = record.absence_at((project, hearer.user), heard.at)
-            place = (project, frame["resource"], frame["data"]["id"])
-            changes = [c for c in record.by_place.get(place, ()) if c.sent_at < heard.at]
+            absence = record.absence_at((project, receiver.user), received.at)
+            row_key = (project, frame["resource"], frame["data"]["id"])
+            changes = [c for c in record.by_row.get(row_key, ()) if c.sent_at < received.at]
             if absence is None or not changes:
                 continue
             if all(change.sent_at > absence.since + GRACE_SECONDS for change in changes):
                 problems.append(
-                    f"{hearer.name} was told of {place} at {heard.at:.3f},"
+                    f"{receiver.name} received an event of {row_key} at {received.at:.3f},"
                     f" without access since {absence.since:.3f}"
                 )
     return problems
 
 
 def shorten(problems: Sequence[str]) -> list[str]:
-    """The first few, and how many there are."""
+    """Return the first few, and how many more there are."""
     more = len(problems) - _SHOWN
     return [*problems[:_SHOWN], *([f"... and {more} more"] if more > 0 else ())]
 

@@ -1,4 +1,4 @@
-"""The app's own API as SQL: what a user sees of a project, and of the list of projects."""
+"""The app's API as SQL: what a user sees of a project, and of the list of projects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ _ALL_ACCESS: Final = (
 
 @dataclass(frozen=True)
 class Page:
-    """One project as one user sees it: None is a refusal."""
+    """One project as one user sees it. ``rows`` is None if access is refused."""
 
     rows: Versions | None
 
@@ -50,7 +50,7 @@ class Page:
 async def load_page(
     database: "asyncpg.Connection[asyncpg.Record]", project: str, user: str
 ) -> Page:
-    """All rows of a project, of one snapshot."""
+    """Return all rows of a project, from one snapshot."""
     head, *rows = await database.fetch(_PAGE, UUID(project), UUID(user))
     return _page(head, rows)
 
@@ -58,7 +58,7 @@ async def load_page(
 async def load_row(
     database: "asyncpg.Connection[asyncpg.Record]", project: str, user: str, row: Row
 ) -> Page:
-    """One row of a project; no rows: it is not there (any more)."""
+    """Return one row of a project; ``rows`` is empty if it does not exist."""
     resource, id_ = row
     sql = f"select * from ({_PAGE}) as page where resource is null or (resource, id) = ($3, $4)"
     head, *rows = await database.fetch(sql, UUID(project), UUID(user), resource, id_)
@@ -74,12 +74,12 @@ def _page(head: "asyncpg.Record", rows: "Sequence[asyncpg.Record]") -> Page:
 async def load_list(
     database: "asyncpg.Connection[asyncpg.Record]", user: str
 ) -> dict[str, str]:
-    """The projects that a user may see, each with its own version."""
+    """Return the projects that a user may see, each with its version."""
     return {row["id"]: row["version"] for row in await database.fetch(_LIST, UUID(user))}
 
 
 async def load_access(
     database: "asyncpg.Connection[asyncpg.Record]",
 ) -> set[tuple[str, str]]:
-    """All pairs of a project and a user who may see it."""
+    """Return all pairs of a project and a user who may see it."""
     return {(row["project"], row["user"]) for row in await database.fetch(_ALL_ACCESS)}

@@ -1,4 +1,4 @@
-"""A scenario, decided up front by its seed: who looks on, what is written, what breaks when."""
+"""Scenarios, decided up front by their seed: browsers, writes and faults with their times."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ PAIRED: Final = 0.4
 
 Style: TypeAlias = Literal["rows", "lists"]
 
-_TRUNCATE_CHANCE: Final = 0.15  # a round; each is a reset of everything, which hides the rest
+_TRUNCATE_CHANCE: Final = 0.15  # per round; each is a reset of everything, which hides the rest
 
 
 @dataclass(frozen=True)
 class Write:
-    """What the numbers mean depends on the kind; ``pick`` chooses rows."""
+    """One planned write. What the numbers mean depends on ``kind``; ``pick`` chooses rows."""
 
     at: float
     kind: str
@@ -45,7 +45,7 @@ class Write:
 
 @dataclass(frozen=True)
 class BrowserPlan:
-    """A plain client looks at one project, its ``home``; a v1 client at all of its user's."""
+    """A plain client follows one project, its ``home``; a v1 client all of its user's."""
 
     name: str
     user: int
@@ -58,7 +58,7 @@ class BrowserPlan:
 
 @dataclass(frozen=True)
 class Round:
-    """What happens between two quiet points; times are seconds from its beginning."""
+    """What happens between two quiet points. Times are seconds from the round's start."""
 
     faults: Sequence[Fault]
     writers: Sequence[Sequence[Write]]
@@ -66,7 +66,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Scenario:
-    """``skew_seconds``: by so much the last gateway's clock is ahead."""
+    """``skew_seconds``: how far the last gateway's clock is ahead."""
 
     seed: int
     owners: Sequence[int]
@@ -81,9 +81,12 @@ class Scenario:
 def plan_scenario(
     seed: int, *, seconds: float, faults: int, only: Sequence[str] = ()
 ) -> Scenario:
-    """The scenario of a seed: *seconds* of activity with so many faults in all.
+    """Return the scenario of a seed: *seconds* of activity with *faults* faults in all.
 
-    *only*: faults whose description has one of these words. Raises ``ValueError``: none has.
+    *only*: faults whose description has one of these words.
+
+    Raises:
+        ValueError: no fault has any of the words.
     """
     if only and not any(_is_wanted(fault, only) for fault in all_faults()):
         raise ValueError(f"no fault has any of these words: {', '.join(only)}")
@@ -146,7 +149,7 @@ def _plan_round(
     writers += [
         _plan_writes(random_, seconds, ROW_WRITES, mean_pause=0.12) for _ in range(WRITERS - 1)
     ]
-    # so many events that whoever does not read has to be given up for slow
+    # enough events that a browser that does not read is closed as a slow consumer
     extra = [
         replace(_plan_write(random_, fault.at + 0.1, "burst"), project=homes[fault.target])
         for fault in planned

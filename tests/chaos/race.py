@@ -1,4 +1,4 @@
-"""One race: a user comes and goes in a project while that user's sockets come and go, too."""
+"""One race: a user gains and loses a project while that user's sockets connect and leave."""
 
 import asyncio
 import random
@@ -10,10 +10,10 @@ from uuid import UUID
 import asyncpg
 
 from tests.chaos.kinds import GATEWAYS
+from tests.chaos.known_ids import made_id
+from tests.chaos.race_client import ANSWER_SECONDS, RaceClient
 from tests.chaos.record import Record
-from tests.chaos.seat import ANSWER_SECONDS, Seat
-from tests.chaos.stack import Stack
-from tests.chaos.world import made_id
+from tests.chaos.stack import ProxiedStack
 from tests.support.database import GONE, Database
 
 RETRY_SECONDS: Final = 0.2
@@ -53,17 +53,17 @@ _HAS_ACCESS: Final = (
 
 @dataclass(frozen=True)
 class Step:
-    """After a pause in seconds, do that; *seat* is of a ``connect`` or ``drop``."""
+    """What to do after a pause. Only ``connect`` and ``drop`` use ``client``."""
 
     pause: float
     kind: Kind
-    seat: int
+    client: int
     in_band: bool
 
 
 @dataclass(frozen=True)
 class RacePlan:
-    """What a seed decides; *plain*: of each seat, whether it is a plain client's."""
+    """What a seed decides. ``plain``: whether each client is a plain one."""
 
     seed: int
     project: str
@@ -73,7 +73,7 @@ class RacePlan:
 
 
 def plan_race(seed: int) -> RacePlan:
-    """Steps so close that they meet on the way, with some of seconds between them."""
+    """Return steps close enough to overlap, some with pauses of seconds between them."""
     random_ = random.Random(f"{seed} race")
     steps = [
         Step(
@@ -89,13 +89,13 @@ def plan_race(seed: int) -> RacePlan:
 
 
 class Race:
-    """Plays one plan; ``record`` knows when its user had access, as the database had it."""
+    """Plays one plan. ``record`` has when its user had access according to the database."""
 
-    def __init__(self, plan: RacePlan, stack: Stack, owner: str) -> None:
+    def __init__(self, plan: RacePlan, stack: ProxiedStack, owner: str) -> None:
         self.plan = plan
         self.record = Record(stack.timeline.now)
-        self.seats = [
-            Seat(f"race {plan.seed} {at}", plan.user, plan.project, stack, at, is_plain)
+        self.clients = [
+            RaceClient(f"race {plan.seed} {at}", plan.user, plan.project, stack, at, is_plain)
             for at, is_plain in zip(GATEWAYS, plan.plain, strict=True)
         ]
         self._stack = stack
@@ -108,14 +108,14 @@ class Race:
         return (self.plan.project, self.plan.user)
 
     async def run(self, listening: asyncio.TaskGroup) -> None:
-        """Do the steps; the sockets stay open behind it."""
+        """Carry out the steps. The sockets stay open afterwards."""
         for step in self.plan.steps:
             await asyncio.sleep(step.pause)
-            seat = self.seats[step.seat]
+            client = self.clients[step.client]
             if step.kind == "connect":
-                listening.create_task(seat.connect(in_band=step.in_band))
+                listening.create_task(client.connect(in_band=step.in_band))
             elif step.kind == "drop":
-                await seat.drop()
+                await client.drop()
             else:
                 await self._write(step.kind)
         self._end_session()
@@ -126,7 +126,7 @@ class Race:
             self._database = None
 
     async def _write(self, kind: str) -> None:
-        """Write until the database has taken it, then look who has access."""
+        """Retry a write until it is committed, then read who has access."""
         sent_at, project, user = self.record.now(), *map(UUID, self.pair)
         self._note(kind)
         while True:

@@ -1,8 +1,8 @@
-"""``python -m tests.chaos.races``: users lose and regain projects while all else happens.
+"""``python -m tests.chaos.races``: users lose and regain projects during everything else.
 
-Many races at once on one stack, wave after wave, most of them with a fault. After each wave,
-in the quiet, no socket may be subscribed to what the database forbids: neither by what it was
-told itself, nor by what it hears of a last change of each project.
+Many races run at once on one stack, wave after wave, most of them with a fault. After each
+wave, when writes have stopped, no socket may be subscribed to a project that the database
+forbids: neither according to the frames it received, nor by receiving a last change of it.
 """
 
 import argparse
@@ -20,13 +20,13 @@ import asyncpg
 
 from tests.chaos.faults import Breaker
 from tests.chaos.kinds import GATEWAYS, Fault
+from tests.chaos.known_ids import made_id
 from tests.chaos.oracle import find_leaks, shorten
 from tests.chaos.pages import load_access
 from tests.chaos.race import Race, plan_race
-from tests.chaos.seat import Seat
-from tests.chaos.stack import LISTENERS, Stack, running_stack
+from tests.chaos.race_client import RaceClient
+from tests.chaos.stack import LISTENERS, ProxiedStack, running_stack
 from tests.chaos.timeline import Timeline
-from tests.chaos.world import made_id
 from tests.support.background import background
 from tests.support.database import GONE
 
@@ -56,7 +56,7 @@ FAULTS: Final[dict[str, Sequence[Fault]]] = {
 
 @dataclass
 class Outcome:
-    """Of one wave. ``steps``: by kind; ``ended``: subscriptions that a gateway took away."""
+    """Outcome of one wave. ``ended``: subscriptions that a gateway revoked."""
 
     fault: str
     races: int
@@ -74,29 +74,32 @@ class Outcome:
         )
 
 
-class _Referee:
-    """A client of each gateway that may always hear: what it hears, all have been told."""
+class _ControlClients:
+    """A client of each gateway that always has access.
 
-    def __init__(self, stack: Stack, owner: str, project: str) -> None:
+    Once it has received an event, all other clients of its gateway have been sent theirs.
+    """
+
+    def __init__(self, stack: ProxiedStack, owner: str, project: str) -> None:
         self.stack = stack
         self._project = project
-        self._seats = [
-            Seat(f"referee {gateway}", owner, project, stack, gateway, is_plain=False)
+        self._clients = [
+            RaceClient(f"referee {gateway}", owner, project, stack, gateway, is_plain=False)
             for gateway in GATEWAYS
         ]
 
-    async def tell_all(
+    async def send_probes(
         self, races: Sequence[Race], probe: str, listening: asyncio.TaskGroup
     ) -> None:
-        """Tell of a last change of each project, and wait until all have been told of it.
+        """Publish a last change of each project, and wait until it was sent to all clients.
 
         Raises ``TimeoutError``, or what asyncpg raises.
         """
-        for seat in self._seats:
-            if not seat.is_open:
-                listening.create_task(seat.connect(in_band=False))
+        for client in self._clients:
+            if not client.is_open:
+                listening.create_task(client.connect(in_band=False))
         async with asyncio.timeout(PROBE_SECONDS):
-            while not all(seat.is_subscribed for seat in self._seats):
+            while not all(client.is_subscribed for client in self._clients):
                 await asyncio.sleep(0.01)
         database = await asyncpg.connect(self.stack.database_url)
         for race in races:
@@ -112,16 +115,16 @@ class _Referee:
         finally:
             database.terminate()
         async with asyncio.timeout(PROBE_SECONDS):
-            while not all(seat.has_heard(probe) for seat in self._seats):
+            while not all(client.has_received(probe) for client in self._clients):
                 await asyncio.sleep(0.01)
-            for seat in (seat for race in races for seat in race.seats):
-                await seat.catch_up()
+            for client in (client for race in races for client in race.clients):
+                await client.catch_up()
 
 
 async def play_wave(
-    stack: Stack, seeds: Sequence[int], fault: str, listening: asyncio.TaskGroup
+    stack: ProxiedStack, seeds: Sequence[int], fault: str, listening: asyncio.TaskGroup
 ) -> Outcome:
-    """Play the races of these seeds at once, and judge them."""
+    """Play the races of these seeds at once, and check the outcome."""
     random_ = random.Random(f"{seeds[0]} wave")
     owner, project = made_id(random_), made_id(random_)
     races = [Race(plan_race(seed), stack, owner) for seed in seeds]
@@ -133,18 +136,18 @@ async def play_wave(
             tasks.create_task(race.run(listening))
     await stack.ready()
     outcome = Outcome(fault, len(seeds))
-    await _settle(_Referee(stack, owner, project), races, outcome, listening)
+    await _settle(_ControlClients(stack, owner, project), races, outcome, listening)
     for race in races:
-        outcome.violations += find_leaks(race.seats, race.record)
+        outcome.violations += find_leaks(race.clients, race.record)
         outcome.steps.update(step.kind for step in race.plan.steps)
-        outcome.ended += sum(seat.ended for seat in race.seats)
-        for seat in race.seats:
-            await seat.drop()
+        outcome.ended += sum(client.ended for client in race.clients)
+        for client in race.clients:
+            await client.drop()
     outcome.violations += stack.broken + stack.tracebacks()
     return outcome
 
 
-async def _fill(stack: Stack, owner: str, project: str, races: Sequence[Race]) -> None:
+async def _fill(stack: ProxiedStack, owner: str, project: str, races: Sequence[Race]) -> None:
     database = await asyncpg.connect(stack.database_url)
     await database.executemany(
         "insert into users (id, name) values ($1, 'user')",
@@ -158,13 +161,16 @@ async def _fill(stack: Stack, owner: str, project: str, races: Sequence[Race]) -
 
 
 async def _settle(
-    referee: _Referee, races: Sequence[Race], outcome: Outcome, listening: asyncio.TaskGroup
+    control: _ControlClients,
+    races: Sequence[Race],
+    outcome: Outcome,
+    listening: asyncio.TaskGroup,
 ) -> None:
-    """Look until nothing is wrong; what still is after the quiet time is a violation."""
-    now = referee.stack.timeline.now
+    """Check until nothing is wrong. What is still wrong after the quiet time is a violation."""
+    now = control.stack.timeline.now
     began = now()
     for probe in itertools.count(1):
-        problems = await _look(referee, races, str(probe), listening)
+        problems = await _look(control, races, str(probe), listening)
         outcome.quiet_seconds = now() - began
         if not problems or outcome.quiet_seconds > QUIET_SECONDS:
             outcome.violations += problems
@@ -173,28 +179,32 @@ async def _settle(
 
 
 async def _look(
-    referee: _Referee, races: Sequence[Race], probe: str, listening: asyncio.TaskGroup
+    control: _ControlClients, races: Sequence[Race], probe: str, listening: asyncio.TaskGroup
 ) -> list[str]:
-    """What is wrong now: who may not hear and does, or may and does not."""
+    """Return what is wrong now: events without access, or access without events."""
     try:
-        await referee.tell_all(races, probe, listening)
-        database = await asyncpg.connect(referee.stack.database_url)
+        await control.send_probes(races, probe, listening)
+        database = await asyncpg.connect(control.stack.database_url)
         access = await load_access(database)
         await database.close()
     except (*GONE, asyncpg.PostgresError) as exc:
-        return [f"a last change did not get through: {type(exc).__name__}"]
+        return [f"the last changes were not delivered: {type(exc).__name__}"]
     problems = []
     for race in races:
-        for seat in race.seats:
-            if race.pair not in access and (seat.is_subscribed or seat.has_heard(probe)):
-                problems.append(f"{seat.name} hears of a project that is not its user's")
-            if race.pair in access and seat.is_subscribed and not seat.has_heard(probe):
-                problems.append(f"{seat.name} does not hear of its user's project")
+        for client in race.clients:
+            if race.pair not in access and (client.is_subscribed or client.has_received(probe)):
+                problems.append(
+                    f"{client.name} receives events of a project that its user may not see"
+                )
+            if race.pair in access and client.is_subscribed and not client.has_received(probe):
+                problems.append(
+                    f"{client.name} misses events of a project that its user may see"
+                )
     return problems
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Play all races; 1 if there was a violation."""
+    """Play all races. Return 1 if there was a violation, else 0."""
     timeline, outcomes = Timeline(), list[Outcome]()
     seeds = range(options.seed, options.seed + options.races)
     faults = itertools.cycle([options.fault] if options.fault else FAULTS)
@@ -211,7 +221,7 @@ async def run(options: argparse.Namespace) -> int:
             if outcomes[-1].violations:
                 path = FOLDER / f"races-{wave[0]}.log"
                 timeline.write(path, stack.logs())
-                print(f"\nVIOLATION (time line: {path}):")
+                print(f"\nVIOLATION (timeline: {path}):")
                 print("\n".join(shorten(outcomes[-1].violations)))
                 break
     print(f"\n{sum(outcome.races for outcome in outcomes)} races,", end=" ")
@@ -225,10 +235,12 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seed", type=int, default=1, help="the first race's (1)")
-    parser.add_argument("--races", type=int, default=1000, help="in all (1000)")
-    parser.add_argument("--at-once", type=int, default=50, help="races of a wave (50)")
-    parser.add_argument("--fault", choices=[*FAULTS], help="in each wave (all in turn)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the first race (1)")
+    parser.add_argument("--races", type=int, default=1000, help="number of races (1000)")
+    parser.add_argument("--at-once", type=int, default=50, help="races per wave (50)")
+    parser.add_argument(
+        "--fault", choices=[*FAULTS], help="the fault of every wave (default: all in turn)"
+    )
     return asyncio.run(run(parser.parse_args()))
 
 

@@ -1,15 +1,15 @@
-"""Ways to change rows: statement by statement, in bulk, by COPY, moved, undone, taking long."""
+"""Writes of rows: single statements, bulk, COPY, moves, rollbacks and long transactions."""
 
 import asyncio
 import random
 from typing import Final
 from uuid import UUID
 
+from tests.chaos.known_ids import made_id
 from tests.chaos.plan import Write
 from tests.chaos.transaction import RolledBack, Transaction
-from tests.chaos.world import made_id
 
-# What another transaction has moved away, while this one waited for it, is left alone.
+# Rows that another transaction moved away while this one waited for it are left alone.
 _SOME: Final = (
     "project_id = $1 and id in"
     " (select id from tasks where project_id = $1 order by md5(id::text || $2) limit {0})"
@@ -19,10 +19,10 @@ _BURST_EVENTS: Final = 200
 
 
 async def act(transaction: Transaction, write: Write) -> None:
-    """Carry out one planned write; raises ``RolledBack`` where it is to be undone."""
+    """Carry out one planned write. Raises ``RolledBack`` if it is to be rolled back."""
     random_ = random.Random(write.pick)
-    project = transaction.world.projects[write.project]
-    other = transaction.world.projects[write.other]
+    project = transaction.known.projects[write.project]
+    other = transaction.known.projects[write.other]
     if write.kind in _UPDATED_ROWS:
         await _update(transaction, project, write, _UPDATED_ROWS[write.kind])
         return
@@ -63,11 +63,11 @@ async def _act_elsewhere(
         case "delete a sprint":
             await _delete_sprint(transaction, project, write)
         case "copy":
-            guest = UUID(random_.choice(transaction.world.users))
+            guest = UUID(random_.choice(transaction.known.users))
             rows = [(UUID(made_id(random_)), UUID(project), guest, "copied") for _ in range(5)]
             columns = ("id", "project_id", "user_id", "body")
             await database.copy_records_to_table("messages", records=rows, columns=columns)
-            transaction.places += [(project, "message", str(row[0])) for row in rows]
+            transaction.row_keys += [(project, "message", str(row[0])) for row in rows]
         case "notify" | "burst":
             sql = (
                 "select $2 || n from generate_series(1, $3) as n,"
@@ -112,7 +112,7 @@ async def _move(transaction: Transaction, project: str, other: str, write: Write
     sql = f"update tasks set project_id = $3 where {_SOME.format(1)} returning id"
     values = (UUID(project), str(write.pick), UUID(other))
     for id_ in await transaction.touch(project, "task", sql, *values):
-        transaction.places.append((other, "task", id_))
+        transaction.row_keys.append((other, "task", id_))
 
 
 async def _delete_sprint(transaction: Transaction, project: str, write: Write) -> None:
@@ -122,7 +122,7 @@ async def _delete_sprint(transaction: Transaction, project: str, write: Write) -
     tasks = await transaction.database.fetch(
         "select project_id, id from tasks where sprint_id = $1 for update", sprint
     )
-    transaction.places += [(str(row[0]), "task", str(row[1])) for row in tasks]
+    transaction.row_keys += [(str(row[0]), "task", str(row[1])) for row in tasks]
     sql = "delete from sprints where id = $1 returning id"
     await transaction.touch(project, "sprint", sql, sprint)
 
@@ -132,12 +132,12 @@ async def _undo_some(
 ) -> None:
     """A change that is undone, between two that are not; or all are."""
     await _insert(transaction, project, random_)
-    kept = list(transaction.places)
+    kept = list(transaction.row_keys)
     savepoint = transaction.database.transaction()
     await savepoint.start()
     await _update(transaction, project, write, 3)
     await savepoint.rollback()
-    transaction.places[:] = kept
+    transaction.row_keys[:] = kept
     await _update(transaction, project, write, 1)
     if write.kind == "roll back":
         raise RolledBack

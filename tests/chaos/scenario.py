@@ -1,4 +1,4 @@
-"""Plays one scenario from its beginning to its verdict."""
+"""Runs one scenario from set-up to verdict."""
 
 import asyncio
 from collections import Counter
@@ -11,13 +11,13 @@ import asyncpg
 
 from tests.chaos.browser import Browser
 from tests.chaos.faults import Breaker
-from tests.chaos.oracle import Share, find_leaks, find_stale, find_untold
+from tests.chaos.known_ids import KnownIds, insert_first_rows
+from tests.chaos.oracle import Share, find_leaks, find_missed, find_stale
 from tests.chaos.pages import load_access
 from tests.chaos.plan import Round, Scenario
 from tests.chaos.record import Record
-from tests.chaos.stack import Stack, running_stack
+from tests.chaos.stack import ProxiedStack, running_stack
 from tests.chaos.timeline import Timeline
-from tests.chaos.world import World, make_world
 from tests.chaos.writers import Writer
 from tests.support.background import background
 from tests.support.database import GONE
@@ -29,7 +29,7 @@ HANG_SECONDS: Final = 180.0  # of a round; only to catch hangs
 
 @dataclass
 class Verdict:
-    """What a scenario came to; no violations: the promise held."""
+    """Outcome of a scenario. Without violations, the promise held."""
 
     seed: int
     violations: list[str] = field(default_factory=list)
@@ -46,12 +46,12 @@ class Verdict:
 
 
 def play_here(scenario: Scenario, folder: Path, *, keep: bool) -> Verdict:
-    """Play it in this process; returns when it is over."""
+    """Play a scenario in this process, blocking."""
     return asyncio.run(play(scenario, folder, keep=keep))
 
 
 async def play(scenario: Scenario, folder: Path, *, keep: bool = False) -> Verdict:
-    """Play it; the time line of a violation (or any, to *keep*) is written to *folder*."""
+    """Play a scenario. Its timeline is written to *folder* after a violation, or if *keep*."""
     verdict, timeline = Verdict(scenario.seed), Timeline()
     settings = {
         "REPLAY_MAX_ROWS": str(scenario.replay_max_rows),
@@ -74,21 +74,21 @@ async def play(scenario: Scenario, folder: Path, *, keep: bool = False) -> Verdi
 
 
 async def _set_up(
-    scenario: Scenario, stack: Stack, tasks: asyncio.TaskGroup, verdict: Verdict
+    scenario: Scenario, stack: ProxiedStack, tasks: asyncio.TaskGroup, verdict: Verdict
 ) -> "_Game":
     database = await asyncpg.connect(stack.database_url)
-    world = await make_world(database, scenario)
+    known = await insert_first_rows(database, scenario)
     record = Record(stack.timeline.now)
     record.saw_access(await load_access(database), sent_at=0.0)
     await database.close()
     browsers = [
-        Browser(plan, world.users[plan.user], world.projects[plan.home], stack, scenario.seed)
+        Browser(plan, known.users[plan.user], known.projects[plan.home], stack, scenario.seed)
         for plan in scenario.browsers
     ]
     await stack.ready()
     for browser in browsers:
         tasks.create_task(browser.run())
-    game = _Game(stack, world, record, browsers, scenario.seed, verdict)
+    game = _Game(stack, known, record, browsers, scenario.seed, verdict)
     await game.settle("the beginning")
     return game
 
@@ -96,15 +96,15 @@ async def _set_up(
 class _Game:
     def __init__(
         self,
-        stack: Stack,
-        world: World,
+        stack: ProxiedStack,
+        known: KnownIds,
         record: Record,
         browsers: Sequence[Browser],
         seed: int,
         verdict: Verdict,
     ) -> None:
         self._stack = stack
-        self._world = world
+        self._known = known
         self._record = record
         self._browsers = browsers
         self._breaker = Breaker(stack, browsers, seed)
@@ -112,7 +112,7 @@ class _Game:
         self._now = stack.timeline.now
 
     async def play(self, rounds: Sequence[Round]) -> None:
-        """Round after round, until one shows a violation."""
+        """Play rounds until one shows a violation."""
         for number, round_ in enumerate(rounds, 1):
             if self._verdict.violations:
                 break
@@ -121,15 +121,15 @@ class _Game:
             async with asyncio.timeout(HANG_SECONDS), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._breaker.run(round_.faults, began))
                 for index, writes in enumerate(round_.writers):
-                    writer = Writer(f"writer {index}", self._stack, self._record, self._world)
+                    writer = Writer(f"writer {index}", self._stack, self._record, self._known)
                     tasks.create_task(writer.run(writes, began))
             await self.settle(f"round {number}")
             self._judge(began)
         self._count()
 
     async def settle(self, what: str) -> None:
-        """Wait until nothing is stale; what still is after the quiet time is a violation."""
-        began, problems = self._now(), ["nothing was looked at"]
+        """Wait until nothing is stale. What still is after the quiet time is a violation."""
+        began, problems = self._now(), ["nothing was checked yet"]
         self._stack.timeline.note("QUIET", f"after {what}")
         while problems and self._now() - began < QUIET_SECONDS:
             await asyncio.sleep(POLL_SECONDS)
@@ -141,7 +141,7 @@ class _Game:
         self._verdict.slowest_seconds = max(self._verdict.slowest_seconds, seconds)
 
     async def _look(self) -> list[str]:
-        """What is stale now."""
+        """Return what is stale now."""
         try:
             database = await asyncpg.connect(self._stack.database_url)
             try:
@@ -153,7 +153,7 @@ class _Game:
 
     def _judge(self, since: float) -> None:
         verdict = self._verdict
-        verdict.violations += find_untold(self._browsers, self._record, since, verdict.share)
+        verdict.violations += find_missed(self._browsers, self._record, since, verdict.share)
         leaks = find_leaks(self._browsers, self._record)
         verdict.leaks = len(leaks)
         verdict.violations += leaks
@@ -166,6 +166,6 @@ class _Game:
         verdict.faults = self._breaker.counts
         verdict.writes = Counter(change.kind for change in self._record.changes)
         for browser in self._browsers:
-            kinds = Counter(heard.frame["type"] for heard in browser.heard)
+            kinds = Counter(received.frame["type"] for received in browser.received)
             verdict.events += kinds["cache_invalidate"]
             verdict.resets += kinds["reconnect"]

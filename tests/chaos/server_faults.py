@@ -1,4 +1,4 @@
-"""Breaks Redis and PostgreSQL, each for a while, and mends them."""
+"""Faults of Redis and PostgreSQL: each lasts a while and is then repaired."""
 
 import asyncio
 import os
@@ -12,16 +12,16 @@ from typing import Final
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from tests.chaos.stack import Stack
+from tests.chaos.stack import ProxiedStack
 from tests.support.servers import start_again
 
 ANSWER_SECONDS: Final = 2.0
 
 
 class RedisFault:
-    """What Redis may do: die, freeze, come back older, run full, drop keys."""
+    """Redis dies, freezes, restarts from an older snapshot, runs full or evicts keys."""
 
-    def __init__(self, stack: Stack, random_: random.Random) -> None:
+    def __init__(self, stack: ProxiedStack, random_: random.Random) -> None:
         self._stack = stack
         self._server = stack.valkey
         self._random = random_
@@ -53,7 +53,7 @@ class RedisFault:
         self._server.thaw()
 
     async def come_back_older(self, seconds: float) -> None:
-        """It loses what was written after a snapshot."""
+        """Restart Redis from a snapshot, without what was written after it."""
         await self._command("SAVE")
         await asyncio.sleep(seconds)
         self._server.kill()
@@ -67,7 +67,7 @@ class RedisFault:
         await self._command("CONFIG", "SET", "maxmemory", "0")
 
     async def evict_logs(self, seconds: float) -> None:
-        """Some of the channel logs, as an eviction would choose."""
+        """Delete some of the channel logs, as an eviction might."""
         keys = await self._command("KEYS", "*:log")
         for key in sorted(keys if isinstance(keys, list) else []):
             if self._random.random() < 0.5:
@@ -77,7 +77,7 @@ class RedisFault:
         await self._command("DEL", "neverstale:state")
 
     async def _command(self, *words: str | bytes) -> object:
-        """Nothing happens if it does not answer: then another fault is under way."""
+        """Run a command. Ignores a Redis that does not answer: another fault is in progress."""
         with suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(ANSWER_SECONDS):
                 async with redis.asyncio.Redis.from_url(self._server.url) as client:
@@ -87,9 +87,9 @@ class RedisFault:
 
 
 class PostgresFault:
-    """What PostgreSQL may do: crash, restart, freeze, lose a session's process."""
+    """PostgreSQL crashes, restarts, freezes or loses one backend process."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: ProxiedStack) -> None:
         self._stack = stack
         self._server = stack.postgres
 
@@ -122,12 +122,12 @@ class PostgresFault:
         self._server.thaw()
 
     async def crash_backend(self, seconds: float) -> None:
-        """The server ends all sessions, and recovers as from a crash, without a new start."""
+        """Kill a backend: the server ends all sessions and recovers without being restarted."""
         backends = self._backends()
         _signal_each(backends[-1:], signal.SIGKILL)
 
     def _backends(self) -> list[int]:
-        """The server's processes but the first; each is a session (setsid) of its own."""
+        """The server's processes except the postmaster. Each has its own session (setsid)."""
         assert self._server.process is not None
         pid = self._server.process.pid
         return [

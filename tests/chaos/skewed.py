@@ -1,4 +1,4 @@
-"""``python -m tests.chaos.skewed SECONDS MODULE``: run it with its clock so far ahead."""
+"""``python -m tests.chaos.skewed SECONDS MODULE``: run MODULE with its clock ahead."""
 
 import runpy
 import sys
@@ -6,7 +6,7 @@ import time
 
 
 def main(seconds: float, module: str) -> None:
-    """Run it. Its time of day alone is wrong: nobody can set the monotonic clock."""
+    """Run the module. Only its time of day is wrong: the monotonic clock can't be set."""
     right = time.time
     time.time = lambda: right() + seconds
     sys.argv = [module]

@@ -1,4 +1,4 @@
-"""A whole stack of its own for one scenario; every link between two parts is a proxy."""
+"""A stack for one scenario, in which every link between two parts is a proxy."""
 
 import asyncio
 import os
@@ -14,15 +14,14 @@ import aiohttp
 import asyncpg
 
 from deploy.dev.servers import PostgresServer, ValkeyServer
-from listener.setup.install import Config, install
-from shared.config.config_file import read_config
 from tests.chaos.kinds import GATEWAYS
-from tests.chaos.parts import ROOT, Part
+from tests.chaos.supervised_process import SupervisedProcess
 from tests.chaos.timeline import Timeline
+from tests.support.processes import ROOT, SECRET
 from tests.support.tcp_proxy import Proxy
+from tests.support.world import install_config
 
 # How a session of the app's own ends; asyncpg is left in a bad state by a cancelled query.
-SECRET: Final = "a secret for tests that is long enough"
 LISTENERS: Final = ("listener1", "listener2")
 ASK_SECONDS: Final = 1.0
 READY_SECONDS: Final = 30.0
@@ -30,8 +29,8 @@ _SCHEMA: Final = (ROOT / "demo" / "schema.sql").read_text()
 
 
 @dataclass
-class Stack:
-    """``broken`` tells of parts that ended by themselves."""
+class ProxiedStack:
+    """Servers, parts and proxied links. ``broken`` lists parts that exited unexpectedly."""
 
     folder: Path
     postgres: PostgresServer
@@ -40,21 +39,20 @@ class Stack:
     tasks: asyncio.TaskGroup
     timeline: Timeline
     skew_seconds: float
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, SupervisedProcess] = field(default_factory=dict)
     links: dict[str, Proxy] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
     @property
     def database_url(self) -> str:
-        """The app's own way to the database; no fault cuts it."""
+        """The app's own URL of the database; no fault cuts this link."""
         return self.postgres.url
 
     async def build(self, **settings: str) -> None:
         """Install, and start all parts with their links."""
         database = await asyncpg.connect(self.database_url)
         await database.execute(_SCHEMA)
-        document = read_config(ROOT / "invalidation.toml")
-        await install(database, Config.parse(document, log_max_bytes=2**30))
+        await install_config(database, ROOT / "invalidation.toml")
         await database.close()
         for name in (*LISTENERS, *GATEWAYS):
             await self._add(name, settings)
@@ -75,11 +73,13 @@ class Stack:
             **settings,
         }
         skew_seconds = self.skew_seconds if name == GATEWAYS[-1] else 0.0
-        self.parts[name] = Part(name, environment, self.folder, skew_seconds=skew_seconds)
+        self.parts[name] = SupervisedProcess(
+            name, environment, self.folder, skew_seconds=skew_seconds
+        )
         self.start_part(name)
 
     def start_part(self, name: str) -> None:
-        """Start it, again or for the first time."""
+        """Start a part, again or for the first time."""
         self.parts[name].start()
         if name in GATEWAYS:
             self.links[f"clients->{name}"].target_ports = [self.parts[name].port]
@@ -90,26 +90,26 @@ class Stack:
         return self.links[name]
 
     async def ready(self) -> None:
-        """Return when all parts are."""
+        """Return when all parts are ready."""
         async with asyncio.timeout(READY_SECONDS):
             for part in self.parts.values():
                 while not (await self._readiness(part)).get("ready"):
                     await asyncio.sleep(0.05)
 
-    async def up(self, part: Part) -> None:
-        """Return when it answers anything: before that it knows no signal."""
+    async def up(self, part: SupervisedProcess) -> None:
+        """Return when a part answers HTTP: before that it has no signal handlers."""
         async with asyncio.timeout(READY_SECONDS):
             while not await self._readiness(part):
                 await asyncio.sleep(0.05)
 
     async def find(self, role: str) -> str:
-        """The name of the listener that leads, or stands by; the first or second if unclear."""
+        """Return the name of the listener in this role; the first or second if unclear."""
         for name in LISTENERS:
             if (await self._readiness(self.parts[name])).get("role") == role:
                 return name
         return LISTENERS[role == "standby"]
 
-    async def _readiness(self, part: Part) -> dict[str, object]:
+    async def _readiness(self, part: SupervisedProcess) -> dict[str, object]:
         timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
         try:
             url = f"http://127.0.0.1:{part.port}/readyz"
@@ -120,19 +120,19 @@ class Stack:
             return {}
 
     async def _supervise(self) -> None:
-        """Start again what ended by itself, as anybody's supervisor would, and tell of it."""
+        """Restart parts that exited by themselves, as a supervisor would, and record it."""
         while True:
             await asyncio.sleep(0.2)
             for name, part in self.parts.items():
                 if part.wanted and part.exit_code is not None:
-                    told = f"{name} ended by itself with {part.exit_code}"
+                    told = f"{name} exited by itself with {part.exit_code}"
                     self.timeline.note(name, told)
                     if not part.has_found_its_port_taken():
                         self.broken.append(told)
                     self.start_part(name)
 
     def tracebacks(self) -> list[str]:
-        """Parts whose log has a traceback."""
+        """Return a problem for each part whose log has a traceback."""
         return [
             f"{name} logged a traceback"
             for name, part in self.parts.items()
@@ -140,7 +140,7 @@ class Stack:
         ]
 
     def logs(self) -> dict[str, str]:
-        """What the parts and servers wrote."""
+        """Return the logs of parts and servers by name."""
         files = [*self.folder.glob("*.log")]
         return {file.stem: file.read_text(errors="replace") for file in sorted(files)}
 
@@ -161,16 +161,16 @@ async def running_stack(
     *,
     skew_seconds: float = 0.0,
     **settings: str,
-) -> AsyncIterator[Stack]:
-    """A stack whose parts have been started; the last gateway's clock is so much ahead."""
-    # as root, PostgreSQL runs as another user, who has to get at its folder
+) -> AsyncIterator[ProxiedStack]:
+    """Yield a started stack. The last gateway's clock is *skew_seconds* ahead."""
+    # as root, PostgreSQL runs as another user, who must be able to enter its folder
     with tempfile.TemporaryDirectory(prefix="neverstale-chaos-") as name:
         folder = Path(name)
         os.chmod(name, 0o755)
         postgres = PostgresServer(folder / "postgres")
         valkey = ValkeyServer(folder / "valkey")
         async with aiohttp.ClientSession() as http:
-            stack = Stack(folder, postgres, valkey, http, tasks, timeline, skew_seconds)
+            stack = ProxiedStack(folder, postgres, valkey, http, tasks, timeline, skew_seconds)
             try:
                 postgres.start()
                 valkey.start()

@@ -1,4 +1,4 @@
-"""What scenarios came to: a line each, and a table in the end."""
+"""Outcomes of scenarios as text: a line each, and a table of all."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from tests.chaos.scenario import Verdict
 
 
 def describe(verdict: Verdict) -> str:
-    """A scenario in one line."""
+    """Return a scenario in one line."""
     outcome = "VIOLATION" if verdict.violations else "ok"
     return (
         f"seed {verdict.seed:<6} {verdict.seconds:5.0f} s  {verdict.faults.total():3} faults"
@@ -19,7 +19,7 @@ def describe(verdict: Verdict) -> str:
 
 
 def summarize(verdicts: Sequence[Verdict]) -> str:
-    """All scenarios in one table."""
+    """Return all scenarios in one table."""
     faults: Counter[str] = Counter()
     writes: Counter[str] = Counter()
     for verdict in verdicts:
@@ -33,7 +33,7 @@ def summarize(verdicts: Sequence[Verdict]) -> str:
         ("faults", f"{faults.total()}: {_listed(faults)}"),
         ("changes", f"{writes.total()}: {_listed(writes)}"),
         ("events delivered", f"{sum(v.events for v in verdicts)}"),
-        ("told by an event, not by a reset", precise),
+        ("delivered by an event, not by a reset", precise),
         ("resets delivered", f"{sum(v.resets for v in verdicts)}"),
         ("worst time to consistency", f"{max(v.slowest_seconds for v in verdicts):.1f} s"),
         ("stale rows", f"{sum(v.stale for v in verdicts)}"),

@@ -1,4 +1,4 @@
-"""A few fixed scenarios of the stale oracle; ``make chaos`` plays as many as there is time."""
+"""A few fixed scenarios of the stale oracle; ``make chaos`` plays as many as time allows."""
 
 import re
 from pathlib import Path
@@ -7,10 +7,10 @@ import pytest
 
 from tests.chaos.mutants import MUTANTS, Mutant
 from tests.chaos.oracle import shorten
-from tests.chaos.parts import ROOT
 from tests.chaos.plan import plan_scenario
 from tests.chaos.scenario import play
 from tests.support.planting import find
+from tests.support.processes import ROOT
 
 
 def test_a_seed_decides_the_whole_schedule() -> None:
@@ -21,7 +21,7 @@ def test_a_seed_decides_the_whole_schedule() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-async def test_no_browser_stays_stale_and_none_is_told_too_much(
+async def test_no_browser_stays_stale_or_receives_events_without_access(
     seed: int, tmp_path: Path
 ) -> None:
     verdict = await play(plan_scenario(seed, seconds=6, faults=5), tmp_path)

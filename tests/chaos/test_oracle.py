@@ -1,18 +1,18 @@
-"""The oracle tells what it must: a leak, and what was committed in time to be none."""
+"""The oracle finds leaks, and does not report late events that are allowed."""
 
 from typing import cast
 
 import pytest
 
-from tests.chaos.browser import Browser, Heard
+from tests.chaos.browser import Browser, ReceivedFrame
 from tests.chaos.oracle import find_leaks
 from tests.chaos.record import Record
 
-PLACE = ("p", "task", "t")
+ROW_KEY = ("p", "task", "t")
 
 
 class _Listener:
-    """What the oracle asks of a browser."""
+    """The attributes of a browser that the oracle reads."""
 
     def __init__(self, told_at: float) -> None:
         frame = {
@@ -22,7 +22,7 @@ class _Listener:
             "data": {"id": "t"},
         }
         self.user = "u"
-        self.heard = [Heard(told_at, frame)]
+        self.received = [ReceivedFrame(told_at, frame)]
         self.plan = self
         self.name = "v1-0"
 
@@ -39,7 +39,7 @@ def test_only_what_was_committed_long_after_the_loss_is_a_leak(
     record = Record(lambda: clock)
     record.saw_access({("p", "u")}, sent_at=0.0)
     clock = sent_at
-    record.sent("update", [PLACE])
+    record.sent("update", [ROW_KEY])
     clock = 10.0
     record.saw_access(set(), sent_at=9.9)
     record.saw_access({("p", "u")}, sent_at=30.0)
@@ -47,7 +47,7 @@ def test_only_what_was_committed_long_after_the_loss_is_a_leak(
     assert bool(leaks) == is_leak
 
 
-def test_who_never_had_the_project_must_hear_nothing() -> None:
+def test_an_event_for_a_user_who_never_had_the_project_is_a_leak() -> None:
     record = Record(lambda: 50.0)
-    record.sent("update", [PLACE])
+    record.sent("update", [ROW_KEY])
     assert find_leaks([cast(Browser, _Listener(51.0))], record)

@@ -13,7 +13,7 @@ def test_a_seed_decides_the_steps() -> None:
     assert {"add", "remove", "give", "take", "delete", "create", "connect"} <= told
 
 
-async def test_who_loses_a_project_hears_no_more_of_it() -> None:
+async def test_a_user_who_loses_a_project_receives_no_more_events() -> None:
     async with (
         background() as links,
         running_stack(Timeline(), links) as stack,

@@ -1,11 +1,11 @@
-"""What happened in a scenario, in order: for who looks for the cause of a violation."""
+"""What happened in a scenario, in order, for finding the cause of a violation."""
 
 import time
 from pathlib import Path
 
 
 class Timeline:
-    """Notes with the scenario's own time, in seconds."""
+    """Notes with their time in seconds since the scenario began."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -18,7 +18,7 @@ class Timeline:
         self._notes.append((self.now(), who, what))
 
     def write(self, path: Path, logs: dict[str, str]) -> None:
-        """Write it, and the parts' own *logs* behind it."""
+        """Write the notes, followed by the *logs* of the parts."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
             for at, who, what in self._notes:

@@ -1,4 +1,4 @@
-"""The app's writers: their transactions are recorded when they are sent and acknowledged."""
+"""Writers of the app, whose transactions are recorded when sent and when acknowledged."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -10,12 +10,12 @@ import asyncpg
 
 from tests.chaos import access_writes, row_writes
 from tests.chaos.kinds import ACCESS_WRITES
+from tests.chaos.known_ids import KnownIds
 from tests.chaos.pages import load_access
 from tests.chaos.plan import Write
-from tests.chaos.record import Place, Record
-from tests.chaos.stack import Stack
+from tests.chaos.record import Record, RowKey
+from tests.chaos.stack import ProxiedStack
 from tests.chaos.transaction import RolledBack, Transaction
-from tests.chaos.world import World
 from tests.support.database import GONE, Database
 
 WRITE_SECONDS: Final = 12.0
@@ -24,17 +24,17 @@ BURST_COMMITS: Final = 14
 
 
 class Writer:
-    """One writer with its own session; it waits for PostgreSQL to be back."""
+    """One writer with its own session, which waits while PostgreSQL is down."""
 
-    def __init__(self, name: str, stack: Stack, record: Record, world: World) -> None:
+    def __init__(self, name: str, stack: ProxiedStack, record: Record, known: KnownIds) -> None:
         self._name = name
         self._stack = stack
         self._record = record
-        self._world = world
+        self._known = known
         self._database: Database | None = None
 
     async def run(self, writes: Sequence[Write], began: float) -> None:
-        """Do the writes in their order, each at its time or as soon after as can be."""
+        """Carry out the writes in order, each at its time or as soon as possible after it."""
         for write in writes:
             await asyncio.sleep(began + write.at - self._record.now())
             for number in range(BURST_COMMITS if write.kind == "burst" else 1):
@@ -67,7 +67,7 @@ class Writer:
         database = await self._connected()
         handle = database.transaction()
         await handle.start()
-        transaction = Transaction(database, [], self._world)
+        transaction = Transaction(database, [], self._known)
         try:
             yield transaction
         except BaseException:
@@ -76,19 +76,21 @@ class Writer:
             except (*GONE, asyncpg.PostgresError):
                 await self.close()
             raise
-        change = self._record.sent(write.kind, transaction.places)
+        change = self._record.sent(write.kind, transaction.row_keys)
         try:
             await handle.commit()
         except GONE:
-            raise  # nobody knows
+            raise  # whether it was committed is unknown
         except asyncpg.PostgresError:
             self._record.undone(change)
             raise
         change.acked_at = self._record.now()
-        self._note(f"{write.kind}: {summary(transaction.places)} sent at {change.sent_at:.3f}")
+        self._note(
+            f"{write.kind}: {summary(transaction.row_keys)} sent at {change.sent_at:.3f}"
+        )
 
     async def _connected(self) -> Database:
-        """A session; the app waits for the database as long as it takes."""
+        """Return a session, waiting for the database as long as needed."""
         while self._database is None or self._database.is_closed():
             try:
                 self._database = await asyncpg.connect(
@@ -122,7 +124,9 @@ async def act(transaction: Transaction, write: Write) -> None:
         await row_writes.act(transaction, write)
 
 
-def summary(places: Sequence[Place]) -> str:
-    """The places in short."""
-    shown = ", ".join(f"{resource} {id_} of {project}" for project, resource, id_ in places[:4])
-    return shown + (f" and {len(places) - 4} more" if len(places) > 4 else "")
+def summary(row_keys: Sequence[RowKey]) -> str:
+    """Return the row keys in short."""
+    shown = ", ".join(
+        f"{resource} {id_} of {project}" for project, resource, id_ in row_keys[:4]
+    )
+    return shown + (f" and {len(row_keys) - 4} more" if len(row_keys) > 4 else "")

@@ -1,7 +1,7 @@
-"""``python -m tests.corpus``: the days and migrations of all schemas, as a table.
+"""``python -m tests.corpus``: play the days and migrations of all schemas and print a table.
 
-On the PostgreSQL that ``POSTGRES_BIN`` names; else on the wheel's, and on each that Debian's
-packages have installed. Exit code 1: a case failed.
+It uses the PostgreSQL that ``POSTGRES_BIN`` names, else the wheel's and each version that
+Debian's packages have installed. The exit code is 1 if a case failed.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def _versions() -> Iterator[str | None]:
-    """Folders of PostgreSQL's programs; None is the wheel's."""
+    """Return folders of PostgreSQL's programs. None stands for the wheel's."""
     if "POSTGRES_BIN" in os.environ:
         yield os.environ["POSTGRES_BIN"]
         return
@@ -49,7 +49,7 @@ def _versions() -> Iterator[str | None]:
 
 
 async def _play_all(servers: Servers, names: Sequence[str], *, is_short: bool) -> int:
-    """How many cases failed."""
+    """Play all cases. Return how many failed."""
     admin = await asyncpg.connect(servers.postgres.url)
     print(f"| PostgreSQL {admin.get_server_version().major} | case | result | seconds |")
     print("|---|---|---|---|")
@@ -63,7 +63,7 @@ async def _play_all(servers: Servers, names: Sequence[str], *, is_short: bool) -
 
 
 def row_of(result: Result) -> str:
-    """A row of the table; what is wrong stands below it."""
+    """Return a row of the table, with its problems below it."""
     row = f"| {result.schema} | {result.case} | {result.verdict} | {result.seconds:.1f} |"
     return "\n".join((row, *(f"    {problem}" for problem in result.problems)))
 

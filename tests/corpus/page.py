@@ -1,4 +1,4 @@
-"""A client that shows all rows of one project, and reloads what it is told of."""
+"""A client that shows all rows of one project, and reloads rows when their events arrive."""
 
 import asyncio
 import json
@@ -15,12 +15,12 @@ RETRY_SECONDS: Final = 0.05
 MARK: Final = "mark"
 
 Row: TypeAlias = tuple[str, str]  # resource and id
-Rows: TypeAlias = Mapping[Row, str]  # with the version of each
+Rows: TypeAlias = Mapping[Row, str]  # rows with their versions
 Load: TypeAlias = Callable[[str, Row | None], Awaitable[Rows]]
 
 
 class Page:
-    """``told`` is what it was told, in the words of the day; ``rows`` what it shows."""
+    """One client. ``told`` has its events as the day's script writes them."""
 
     def __init__(
         self, schema: Schema, plan: ClientPlan, http: aiohttp.ClientSession, load: Load
@@ -33,7 +33,7 @@ class Page:
         self.is_greeted = False
         self.is_live = True
         self._user = schema.id_of(plan.user)
-        # a user may have a project's id: projects are named first
+        # a user may have the same id as a project: project names take precedence
         self._names = {id_: name for name, id_ in reversed([*schema.names.items()])}
         self._http = http
         self._load = load
@@ -47,16 +47,16 @@ class Page:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it has been greeted, and nothing waits to be reloaded."""
+        """Whether it has been greeted and has nothing to reload."""
         return self.is_greeted and not self._stale and not self._is_loading
 
     def mark(self, row: Row | None) -> None:
-        """A row, or all of them, may be stale."""
+        """Mark a row stale, or all of them."""
         self._stale[row] = None
         self._woken.set()
 
     async def follow(self, gateway: Part) -> None:
-        """Be told, with another connection whenever one ends. Never returns."""
+        """Receive frames, and reconnect when a connection ends. Never returns."""
         bearer = token(self._user)
         protocols = ("neverstale.v1", f"bearer.{bearer}") if self.plan.is_v1 else ()
         headers = {} if self.plan.is_v1 else {"Authorization": f"Bearer {bearer}"}
@@ -75,7 +75,7 @@ class Page:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def reload(self) -> None:
-        """Load what is stale as soon as the schema lets it. Never returns."""
+        """Load stale rows, with retries while the schema is changing. Never returns."""
         while True:
             await self._woken.wait()
             if not self._stale:
@@ -86,7 +86,7 @@ class Page:
             self._is_loading = True
             try:
                 self._show(row, await self._load(self.project, row))
-            except asyncpg.PostgresError:  # the app's next version finds its way
+            except asyncpg.PostgresError:  # the app's next version will succeed
                 self._stale[row] = None
                 await asyncio.sleep(RETRY_SECONDS)
             finally:
@@ -104,7 +104,7 @@ class Page:
             case "connected":
                 self.is_greeted = self.is_live = True
                 self.mark(None)
-            case "reconnect" if not self.is_greeted:  # a plain client's greeting
+            case "reconnect" if not self.is_greeted:  # the greeting of a plain client
                 self.is_greeted = True
                 self.mark(None)
             case "reconnect" if frame["data"]["reason"] != "access_changed":

@@ -1,4 +1,4 @@
-"""Plays the day and the migrations of a schema."""
+"""Runs the day and the migrations of a schema, and checks each."""
 
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -21,7 +21,7 @@ MIGRATION_TRIES: Final = 5
 
 @dataclass(frozen=True)
 class Result:
-    """How a case went. One that waits for a fix must fail until then."""
+    """Outcome of a case. A case that waits for a fix must fail until then."""
 
     schema: str
     case: str
@@ -48,7 +48,7 @@ class Result:
 async def play(
     servers: Servers, schema: Schema, *, is_short: bool = False
 ) -> AsyncIterator[Result]:
-    """The whole day, then the migrations, each on a database of its own."""
+    """Play the whole day, then the migrations, each on a new database."""
     if missing := await missing_extensions(servers, schema):
         yield Result(schema.name, "all", (), 0.0, skipped=f"needs {', '.join(missing)}")
         return
@@ -61,7 +61,7 @@ async def play(
 
 
 async def play_day(servers: Servers, schema: Schema) -> AsyncIterator[Result]:
-    """Each step, then what the clients show and what our parts logged."""
+    """Play each step, then check the clients' rows and our parts' logs."""
     async with staged(servers, schema, all_v1=False) as stage:
         day = _Day(stage)
         for step in schema.steps:
@@ -85,7 +85,7 @@ async def play_day(servers: Servers, schema: Schema) -> AsyncIterator[Result]:
 class _Day:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        # a parent that moves is told twice, the second time when old transactions have ended
+        # a moved parent is published twice, the second time when old transactions have ended
         self._widened: set[str] = set()
 
     async def play(self, step: Step) -> list[str]:
@@ -115,7 +115,7 @@ class _Day:
 async def play_migrations(
     servers: Servers, schema: Schema, migrations: Sequence[Migration]
 ) -> AsyncIterator[Result]:
-    """The series, one after the other while the app writes."""
+    """Play the migrations one after another while the app writes."""
     async with staged(servers, schema, all_v1=True) as stage:
         series = _Series(stage)
         async with series.writers.writing():
@@ -139,7 +139,7 @@ class _Series:
         self.writers = Writers(stage.world.database_url, stage.schema.writers)
 
     async def play(self, migration: Migration) -> list[str]:
-        """What was wrong with it."""
+        """Play one migration and return its problems."""
         stage = self._stage
         await stage.leader_knows_triggers()
         problems = await self.writers.progress()
@@ -152,7 +152,7 @@ class _Series:
         fixed = stage.fixed
         problems += self._configure(migration)
         problems += await self.writers.progress()
-        # where only the file changes, the app shows what it says once it is installed
+        # where only the file changes, the app follows it once it is installed
         if migration.sql and not migration.disables:
             problems += await self._settle()
             if not migration.resets and any(EVERYBODY in page.told for page in stage.pages):
@@ -176,7 +176,7 @@ class _Series:
         return [f"was not refused: {migration.refused}"] if migration.refused else []
 
     async def _run(self, sql: str) -> None:
-        """As who migrates: in a deadlock with the app's foreign keys it is run again."""
+        """Run a migration's SQL, again after a deadlock with the app's foreign keys."""
         for _ in range(MIGRATION_TRIES - 1):
             with suppress(asyncpg.DeadlockDetectedError):
                 await self._stage.pool.execute(sql)
@@ -204,7 +204,7 @@ class _Series:
         ]
 
     async def _install(self, *, must_restart: bool = False) -> list[str]:
-        """What is wrong once it has been installed again, as its own file says."""
+        """Install again as the migration's file says, and return the problems."""
         try:
             await self._stage.install()
         except (ConfigError, InstallError, asyncpg.PostgresError) as exc:
@@ -217,7 +217,7 @@ class _Series:
         return problems + [f"check says: {line}" for line in found.problems]
 
     async def mend(self) -> None:
-        """After a failure: the next migration finds all in order."""
+        """Repair the installation after a failure, for the next migration."""
         if self._stage.ended_parts():
             await self._stage.start_parts()
         await self._install()

@@ -1,4 +1,4 @@
-"""The corpus: schemas shaped like real applications, with a day and migrations of each.
+"""The corpus: schemas shaped like real applications, with a scripted day and migrations.
 
 ``tests/corpus/README.md`` describes the files.
 """
@@ -15,7 +15,7 @@ EVERYBODY: Final = "everybody"
 
 @dataclass(frozen=True)
 class ClientPlan:
-    """A client that looks at one project; ``project`` and ``user`` are names of the day."""
+    """A client of one project. ``project`` and ``user`` are names of the day's script."""
 
     project: str
     user: str
@@ -26,9 +26,9 @@ class ClientPlan:
 class Step:
     """A transaction of the day. ``told`` are the events that it must produce, and no others.
 
-    ``everybody`` is a reset of all clients, ``apollo *`` one of project apollo, ``apollo task
-    UPDATE 7`` an event to all who look at apollo, ``ada: apollo task UPDATE 7`` one to user ada
-    wherever she looks.
+    ``everybody`` is a reset of all clients, ``apollo *`` a reset of project apollo, ``apollo
+    task UPDATE 7`` an event to all clients of apollo, and ``ada: apollo task UPDATE 7`` one to
+    all clients of user ada.
     """
 
     case: str
@@ -47,11 +47,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Migration:
-    """What a framework runs while the app writes.
+    """A migration that a framework runs while the app writes.
 
-    ``sql`` runs statement by statement, each in a transaction of its own, or is refused by
-    PostgreSQL with the text ``refused``. ``config`` are replacements in the config file.
-    ``check`` are parts of the lines that ``check`` prints before ``install`` is run.
+    ``sql`` runs statement by statement, each in its own transaction, or is refused by
+    PostgreSQL with the text ``refused``. ``config`` has replacements in the config file.
+    ``check`` has parts of the lines that ``check`` prints before ``install`` is run.
     """
 
     case: str
@@ -85,7 +85,7 @@ class Schema:
 
 
 def load_schemas(names: Sequence[str] = ()) -> list[Schema]:
-    """The schemas of these names, or all that have a day."""
+    """Load the schemas of these names, or all that have a day."""
     folders = [FOLDER / name for name in names] or sorted(
         file.parent for file in FOLDER.glob("*/day.toml")
     )
@@ -155,7 +155,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _named(value: Any, names: Mapping[str, str]) -> Any:
-    """The same with ``{name}`` replaced by its id in every text; other braces stay."""
+    """Replace ``{name}`` by its id in every text. Other braces stay."""
     if isinstance(value, str):
         for name, id_ in names.items():
             value = value.replace("{" + name + "}", id_)

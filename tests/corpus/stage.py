@@ -1,4 +1,4 @@
-"""A database with a schema of the corpus, our parts on it, and a client at each project."""
+"""A database with a schema of the corpus, our parts on it, and its clients."""
 
 import asyncio
 import secrets
@@ -28,19 +28,19 @@ from tests.support.processes import HANG_SECONDS
 from tests.support.servers import Servers
 from tests.support.world import World
 
-# So soon a client must have been told that it may be stale.
+# Within this time a client must be told that it may be stale.
 NOTICE_SECONDS: Final = 8.0
 MARK_SECONDS: Final = 0.5
 POLL_SECONDS: Final = 0.01
-# What a row shows: the token that whoever wrote it last has put into it. A migration that
-# renames, retypes or adds columns leaves it alone.
+# A row's version: the token that its last writer put into it. Migrations that rename, retype or
+# add columns do not change it.
 _VERSION: Final = "coalesce(substring(changed::text from 'rev[0-9]+'), '')"
 _SHOWN: Final = 3
 
 
 @dataclass
 class Stage:
-    """``text`` is the config file as it is now."""
+    """A schema's database with parts and clients. ``text`` is the current config file."""
 
     schema: Schema
     world: World
@@ -59,7 +59,7 @@ class Stage:
 
     @property
     def fixed(self) -> object:
-        """What running parts have read at their start."""
+        """The part of the configuration that running parts read only at their start."""
         return self.document.get("access"), project_resources(parse_watches(self.document))
 
     def write(self, text: str) -> None:
@@ -68,7 +68,7 @@ class Stage:
 
     @asynccontextmanager
     async def commanding(self) -> AsyncIterator[Database]:
-        """A session as one of our commands has it."""
+        """Yield a session like that of one of our commands."""
         connection = await asyncpg.connect(self.world.database_url)
         try:
             yield connection
@@ -88,7 +88,7 @@ class Stage:
             return await check(connection, self.config, parse_access(self.document))
 
     async def start_parts(self) -> None:
-        """A listener and a gateway, which take the place of those that ran before."""
+        """Start a listener and a gateway, or restart those that run."""
         for part in self.world.parts:
             await part.end()
             await part.start()
@@ -97,7 +97,7 @@ class Stage:
             await asyncio.gather(self.world.listener(), self.world.gateway())
 
     def ended_parts(self) -> list[str]:
-        """Parts that ended by themselves, with their last words."""
+        """Return the parts that exited by themselves, with their last log line."""
         return [
             f"the {part.module} ended: {part.raw_lines[-1:]}"
             for part in self.world.parts
@@ -105,16 +105,16 @@ class Stage:
         ]
 
     async def load(self, project: str, row: Row | None) -> Rows:
-        """What the app's API answers: all rows of a project, or one of them."""
+        """Return the response of the app's API: all rows of a project, or one of them."""
         sql = _page_sql(parse_watches(self.document))
         resource, id_ = row or (None, None)
         rows = await self.pool.fetch(sql, project, resource, id_)
         return {(row["resource"], row["id"]): row["version"] for row in rows}
 
     async def pass_mark(self, page: Page) -> None:
-        """Return when the page was told all that was committed before, or that it is not live.
+        """Return when the page has received all earlier commits, or knows that it is not live.
 
-        A reset takes what is beside it in its batch along, so the mark is sent again.
+        A reset replaces other events of its batch, so the mark is sent again.
         """
         sent = set[str]()
         async with asyncio.timeout(HANG_SECONDS):
@@ -130,7 +130,7 @@ class Stage:
                     await asyncio.sleep(POLL_SECONDS)
 
     async def become_live(self) -> list[str]:
-        """Wait until no client is told that changes are being missed; who still is."""
+        """Wait until all clients are live. Return those that are not."""
         try:
             async with asyncio.timeout(HANG_SECONDS):
                 while not all(page.is_live and page.is_greeted for page in self.pages):
@@ -140,7 +140,7 @@ class Stage:
         return []
 
     async def leader_knows_triggers(self) -> None:
-        """Return when no reset for what became of the triggers is still to come."""
+        """Return when the leader has handled all changes of the triggers."""
         state = RedisNames(self.world.prefix).state
         connection = await asyncpg.connect(self.world.database_url)
         try:
@@ -156,16 +156,16 @@ class Stage:
             await connection.close()
 
     async def settle(self) -> list[str]:
-        """What is stale once all has been told; nobody may write meanwhile.
+        """Return what is stale once all events were delivered. Nothing may write meanwhile.
 
-        A client that is told ``live:false`` in time knows that it may be stale.
+        A client that receives ``live:false`` in time knows that it may be stale.
         """
         problems: list[str] = []
         for page in self.pages:
             try:
                 await self.pass_mark(page)
             except TimeoutError:
-                problems.append(f"{page.name} is told nothing any more")
+                problems.append(f"{page.name} receives nothing any more")
                 continue
             truth = await self.load(page.project, None)
             with suppress(TimeoutError):
@@ -203,7 +203,7 @@ def _page_sql(watches: Sequence[Watch]) -> str:
 
 
 async def missing_extensions(servers: Servers, schema: Schema) -> list[str]:
-    """Those that the schema needs and the server lacks."""
+    """Return the extensions that the schema needs and the server lacks."""
     admin = await asyncpg.connect(servers.postgres.url)
     try:
         rows = await admin.fetch("select name from pg_available_extensions")
@@ -214,7 +214,7 @@ async def missing_extensions(servers: Servers, schema: Schema) -> list[str]:
 
 @asynccontextmanager
 async def staged(servers: Servers, schema: Schema, *, all_v1: bool) -> AsyncIterator[Stage]:
-    """A stage whose clients have loaded everything."""
+    """Yield a stage whose clients have loaded all rows."""
     name = f"corpus_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(servers.postgres.url)
     await admin.execute(f"create database {name}")

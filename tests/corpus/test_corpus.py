@@ -8,7 +8,7 @@ from tests.support.servers import Servers
 
 
 @pytest.mark.parametrize("name", ["go_service", "telemetry"])
-async def test_a_day_and_migrations_leave_nobody_stale(servers: Servers, name: str) -> None:
+async def test_a_day_and_migrations_leave_no_client_stale(servers: Servers, name: str) -> None:
     [schema] = load_schemas([name])
     results = [result async for result in play(servers, schema, is_short=True)]
     wrong = [(one.case, one.verdict, one.problems) for one in results if one.is_failure]
@@ -16,10 +16,12 @@ async def test_a_day_and_migrations_leave_nobody_stale(servers: Servers, name: s
     assert len(results) > len(schema.steps)
 
 
-def test_every_event_of_a_day_has_a_client_that_hears_it() -> None:
+def test_every_event_of_a_day_has_a_client_that_receives_it() -> None:
     for schema in load_schemas():
-        heard = {one.project for one in schema.clients} | {one.user for one in schema.clients}
+        receivers = {one.project for one in schema.clients} | {
+            one.user for one in schema.clients
+        }
         for step in schema.steps:
             for line in step.told:
                 who = line.partition(": ")[0] if ": " in line else line.split()[0]
-                assert who in heard | {EVERYBODY}, (schema.name, step.case, line)
+                assert who in receivers | {EVERYBODY}, (schema.name, step.case, line)

@@ -1,4 +1,4 @@
-"""The app's writers: they write all the time, and find their way through a migration."""
+"""Writers of the app: they write all the time, and adapt to a migration."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +17,7 @@ _NUMBERS: Final = count(1)
 
 @dataclass
 class Statement:
-    """A statement with its variants: what each version of the app's code writes."""
+    """A statement with a variant for each version of the app's code."""
 
     variants: Sequence[str]
     current: int = 0
@@ -27,7 +27,7 @@ class Statement:
 
 @dataclass
 class Writer:
-    """One session; ``faults`` are errors that are ours."""
+    """One session that runs its statements. ``faults`` are errors that we caused."""
 
     url: str
     statements: Sequence[Statement]
@@ -35,8 +35,8 @@ class Writer:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
-        """Never returns."""
-        # a framework prepares nothing, or prepares it again after an error
+        """Write until cancelled."""
+        # a framework uses no prepared statements, or prepares again after an error
         connection = await asyncpg.connect(self.url, statement_cache_size=0)
         try:
             while True:
@@ -63,13 +63,13 @@ class Writer:
 
 
 def is_ours(exc: asyncpg.PostgresError) -> bool:
-    """Whether it comes from our triggers, or from a wait for us."""
+    """Whether an error comes from our triggers, or from waiting for our locks."""
     told = " ".join(map(str, (exc, exc.detail, exc.hint, exc.context)))
     return "neverstale" in told
 
 
 class Writers:
-    """All of them."""
+    """All writers of a schema."""
 
     def __init__(self, url: str, writers: Sequence[Sequence[Sequence[str]]]) -> None:
         self.writers = [
@@ -78,7 +78,7 @@ class Writers:
         ]
 
     def take_faults(self) -> list[str]:
-        """Those since the last call, each kind once."""
+        """Return the faults since the last call, each kind once."""
         found = dict.fromkeys(fault for writer in self.writers for fault in writer.faults)
         for writer in self.writers:
             writer.faults.clear()
@@ -96,14 +96,14 @@ class Writers:
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
-        """Inside, all that was begun is committed and nothing is written."""
+        """During the body, all transactions are finished and nothing is written."""
         async with AsyncExitStack() as stack:
             for writer in self.writers:
                 await stack.enter_async_context(writer.lock)
             yield
 
     async def progress(self) -> list[str]:
-        """Wait until each statement has been written again; what is not, with the reason."""
+        """Wait until each statement has run again. Return the others, with the reason."""
         goals = [
             (statement, statement.done + 1)
             for writer in self.writers

@@ -1,4 +1,4 @@
-"""Who was told of what, and how long it took: pure sums over what the clients recorded."""
+"""Deliveries, losses and latencies, computed from what the clients recorded."""
 
 from array import array
 from collections import Counter
@@ -20,7 +20,7 @@ BROKEN: Final = "protocol broken: "
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one subscriber learned of its project's changes."""
+    """How many of its project's changes one subscriber received or lost."""
 
     by_event: int
     by_reset: int
@@ -28,10 +28,10 @@ class Verdict:
 
 
 def judge(seen: bytearray, acknowledged_us: Sequence[int], reset_us: int) -> Verdict:
-    """Judge one subscriber: *seen* has a 1 for each change whose event it got.
+    """Judge one subscriber. *seen* has a 1 for each change whose event it received.
 
-    A change without one is covered by a reset only if that came when the commit was
-    acknowledged already: what the client fetches after it must show the change.
+    A reset covers a change only if it came after the commit was acknowledged: what the client
+    fetches after the reset must show the change.
     """
     by_event = sum(seen)
     if by_event == len(acknowledged_us):
@@ -46,7 +46,7 @@ def judge(seen: bytearray, acknowledged_us: Sequence[int], reset_us: int) -> Ver
 
 
 def histogram(latencies_us: Iterable[int] = ()) -> HdrHistogram:
-    """An HDR histogram of whole microseconds."""
+    """Return an HDR histogram of whole microseconds."""
     made = HdrHistogram(1, LONGEST_US, DIGITS)
     for value, count in Counter(latencies_us).items():
         made.record_value(min(max(value, 1), LONGEST_US), count)
@@ -54,7 +54,7 @@ def histogram(latencies_us: Iterable[int] = ()) -> HdrHistogram:
 
 
 def merge(histograms: Iterable[HdrHistogram]) -> HdrHistogram:
-    """The sum of several histograms."""
+    """Return the sum of several histograms."""
     made = histogram()
     for one in histograms:
         made.add(one)
@@ -62,16 +62,14 @@ def merge(histograms: Iterable[HdrHistogram]) -> HdrHistogram:
 
 
 def percentiles_us(of: HdrHistogram) -> dict[str, int] | None:
-    """The percentiles that are reported, in microseconds; None of nothing."""
+    """Return the reported percentiles in microseconds, None if the histogram is empty."""
     if not of.get_total_count():
         return None
     return {name: of.get_value_at_percentile(share) for name, share in PERCENTILES.items()}
 
 
 def find_bottleneck(busiest_cores: Mapping[str, float], lag_p99_ms: float) -> list[str]:
-    """Why the latencies are the load client's own rather than the system's; empty if they are
-    not.
-    """
+    """Return why the load client itself limits latency; empty if it does not."""
     found = [
         f"{name} used {cores:.2f} of a core"
         for name, cores in busiest_cores.items()
@@ -83,7 +81,7 @@ def find_bottleneck(busiest_cores: Mapping[str, float], lag_p99_ms: float) -> li
 
 
 def find_problems(lost: int, counts: Mapping[str, int]) -> list[str]:
-    """What must not be: each makes the run fail."""
+    """Return the problems that make the run fail."""
     found = [f"{lost} lost"] if lost else []
     found += [
         f"{count} {name}"

@@ -1,4 +1,4 @@
-"""What the benches of failures share: a world of their own, pages, and writers."""
+"""What the failure benchmarks share: a world, clients and writers."""
 
 import asyncio
 import statistics
@@ -11,7 +11,7 @@ import aiohttp
 import asyncpg
 
 from tests.support.processes import Part
-from tests.support.resuming_client import Page
+from tests.support.resuming_client import ResumingClient
 from tests.support.servers import running_servers
 from tests.support.world import World, make_world
 
@@ -25,7 +25,7 @@ async def change(database: Any, project_id: str, *rows: str) -> None:
 
 
 async def make_projects(world: World, count: int) -> list[str]:
-    """So many projects of Ada's."""
+    """Create *number* projects owned by Ada. Return their ids."""
     found = await world.database.fetch(
         "insert into projects (owner_id, name) select $1, '' from generate_series(1, $2)"
         " returning id::text",
@@ -39,7 +39,7 @@ async def make_projects(world: World, count: int) -> list[str]:
 async def writing(
     world: World, projects: Sequence[str], per_second: float
 ) -> AsyncIterator[list[int]]:
-    """Changes of rows of all projects in turn; yields how many there were."""
+    """Change rows of all projects in turn. Yields a list that holds the count of changes."""
     connection = await asyncpg.connect(world.database_url)
     count = [0]
 
@@ -61,47 +61,48 @@ async def writing(
 
 
 @asynccontextmanager
-async def open_pages(
+async def connect_clients(
     world: World, gateways: Sequence[Part], projects: Sequence[str]
-) -> AsyncIterator[list[Page]]:
-    """A page for each project, all live."""
-    pages = [Page(world.http, gateways, project_id, world.ada) for project_id in projects]
-    tasks = [asyncio.create_task(page.run()) for page in pages]
+) -> AsyncIterator[list[ResumingClient]]:
+    """Yield a client for each project, all live."""
+    clients = [
+        ResumingClient(world.http, gateways, project_id, world.ada) for project_id in projects
+    ]
+    tasks = [asyncio.create_task(client.run()) for client in clients]
     try:
         async with asyncio.timeout(HANG_SECONDS):
-            await asyncio.gather(*(page.live.wait() for page in pages))
-        yield pages
+            await asyncio.gather(*(client.live.wait() for client in clients))
+        yield clients
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def mark(world: World, projects: Sequence[str], pages: Sequence[Page]) -> float:
-    """Seconds until a last change of each project was told to its page, or a reset."""
-    before = [page.told["mark"] + page.told["*"] for page in pages]
+async def mark(
+    world: World, projects: Sequence[str], clients: Sequence[ResumingClient]
+) -> float:
+    """Change each project once more. Return the seconds until all clients received it."""
+    before = [client.received["mark"] + client.received["*"] for client in clients]
     started = time.perf_counter()
     for project_id in projects:
         await change(world.database, project_id, "mark")
     async with asyncio.timeout(HANG_SECONDS):
         await asyncio.gather(
-            *(page.until_told("mark", n + 1) for page, n in zip(pages, before, strict=True))
+            *(
+                client.until_received("mark", n + 1)
+                for client, n in zip(clients, before, strict=True)
+            )
         )
     return time.perf_counter() - started
 
 
-async def leave_when_live(page: Page) -> None:
-    visit = asyncio.create_task(page.visit())
+async def leave_when_live(client: ResumingClient) -> None:
+    visit = asyncio.create_task(client.visit())
     async with asyncio.timeout(HANG_SECONDS):
-        await page.live.wait()
+        await client.live.wait()
     visit.cancel()
     await asyncio.gather(visit, return_exceptions=True)
-
-
-async def counter(world: World, part: Part, name: str) -> float:
-    async with world.http.get(f"{part.url}/metrics") as response:
-        lines = (await response.text()).splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
 def spread_of(times: Sequence[float]) -> str:

@@ -1,9 +1,9 @@
 """``make bench-capture``: what our triggers cost a writer.
 
-Beside no triggers and the usual row-level ones; all variants run in one server, interleaved
-round by round, with a listener running. Two more tell where the cost is: a statement-level
-trigger that does nothing is what any such capture costs at least, and with the listener stopped
-only the writer's own share is left. Figures are medians and ratios of the same run.
+Compared with no triggers and with the usual row-level ones. All variants run on one server,
+interleaved round by round, with a listener running. Two more show where the cost is: a
+statement-level trigger that does nothing is the minimum for any such capture, and with the
+listener stopped only the writer's own share is left. Figures are medians and ratios of one run.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from deploy.dev.servers import find_postgres_programs
 from listener.leader.leader_state import parse_snapshot_cursor
 from shared.links.redis_link import Client, connect, read_state
 from shared.protocol.channels import RedisNames
-from tests.load.stack import Stack, execute, running
+from tests.load.stack import MeasuredStack, execute, running
 
 ROWS: Final = 20_000
 PROJECTS: Final = 200
-BULKS: Final = 4  # a round; each takes a moment only
+BULKS: Final = 4  # per round; each takes little time
 CATCH_UP_SECONDS: Final = 60.0
 BARE: Final = "no triggers"
 USUAL: Final = "row-level NOTIFY"
@@ -96,14 +96,14 @@ SCENARIOS: Final = {
     "1 writer, single rows": (1, SINGLE),
     "16 writers, single rows": (16, SINGLE),
     "32 writers, single rows": (32, SINGLE),
-    # ten random rows in one transaction deadlock where writers share rows: one writer
+    # one writer: ten random rows in one transaction deadlock where writers share rows
     "1 writer, ten statements": (1, TEN),
 }
 BULK: Final = f"one UPDATE of {ROWS:,} rows"
 
 
 def main() -> int:
-    """Run it and print the table."""
+    """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(prog="make bench-capture", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
     parser.add_argument(
@@ -119,12 +119,12 @@ def main() -> int:
 
 
 async def _measure(
-    stack: Stack, folder: Path, rounds: int, seconds: int
+    stack: MeasuredStack, folder: Path, rounds: int, seconds: int
 ) -> dict[tuple[str, str], list[float]]:
-    """Transactions per second of each scenario and variant; of the bulk update, its seconds."""
+    """Return each variant's transactions per second; for the bulk update, its seconds."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     url, port = stack.postgres.url, stack.postgres.port
-    hearing = await asyncpg.connect(url)  # somebody listens to the usual ones, too
+    hearing = await asyncpg.connect(url)  # the usual triggers have a LISTENing session, too
     await hearing.add_listener("usual", lambda *_: None)
     for number in range(1, rounds + 1):
         print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
@@ -149,8 +149,8 @@ async def _measure(
 
 
 @asynccontextmanager
-async def _listening(stack: Stack, variant: str) -> AsyncIterator[None]:
-    """The listener as the variant wants it; afterwards it has told everything."""
+async def _listening(stack: MeasuredStack, variant: str) -> AsyncIterator[None]:
+    """Run the listener as the variant needs it. At the end it has published everything."""
     if variant == STOPPED:
         stack.listener.process.send_signal(signal.SIGSTOP)
     try:
@@ -172,7 +172,7 @@ async def _listening(stack: Stack, variant: str) -> AsyncIterator[None]:
 async def _has_seen(
     client: Client, connection: "asyncpg.Connection[asyncpg.Record]", snapshot: str
 ) -> bool:
-    """Whether the cursor that the leader has saved is at least that snapshot."""
+    """Whether the leader's saved cursor has reached the snapshot."""
     state = await read_state(client, RedisNames().state)
     cursor = parse_snapshot_cursor(state.get("cursor", ""))
     return bool(

@@ -1,6 +1,6 @@
-"""The load client: very many lean sockets in one process of their own.
+"""The load client: very many lightweight sockets in a separate process.
 
-The parent sends commands over a pipe; only ``read`` and ``finish`` are answered.
+The parent sends commands over a pipe. Only ``read`` and ``finish`` are answered.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import jwt
 import uvloop
 
 from tests.load.accounting import BROKEN, Microseconds, histogram, judge
-from tests.load.subscriber import ForgetfulSubscriber, Place, Subscriber, Tally
+from tests.load.subscriber import Assignment, ForgetfulSubscriber, Subscriber, Tally
 from tests.load.wire import (
     CLOSE,
     PING,
@@ -48,9 +48,9 @@ _PING_FRAME: Final = client_frame(TEXT, b'{"type":"ping"}')
 
 @dataclass(frozen=True)
 class Plan:
-    """What one client process is to do."""
+    """The task of one client process."""
 
-    places: list[Place]
+    assignments: list[Assignment]
     base_ns: int  # the monotonic clock at which the run's microseconds begin
     secret: str
     is_v1: bool
@@ -59,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a client process is doing; the counts are of the whole run."""
+    """Counters of a client process since the run began."""
 
     live: int
     delivered: int
@@ -69,7 +69,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Lost:
-    """A change that a subscriber was never told of."""
+    """A change that a subscriber neither received nor had covered by a reset."""
 
     subscriber: int
     project: int
@@ -99,7 +99,7 @@ class Link(asyncio.Protocol):
         "_request",
         "_rest",
         "greeted",
-        "heard",
+        "has_received",
         "subscriber",
         "transport",
     )
@@ -114,7 +114,7 @@ class Link(asyncio.Protocol):
     ) -> None:
         self.subscriber = subscriber
         self.greeted = greeted
-        self.heard = False
+        self.has_received = False
         self._fleet = fleet
         self._request = request
         self._rest = b""
@@ -141,8 +141,8 @@ class Link(asyncio.Protocol):
         frames, self._rest = split_frames(data)
         for opcode, payload in frames:
             if opcode == TEXT:
-                self.heard = True  # a browser's code sees no pings
-                self.subscriber.hear(payload)
+                self.has_received = True  # a browser's code sees no pings
+                self.subscriber.receive(payload)
                 if not self.greeted.done():
                     self.greeted.set_result(None)
                     self._fleet.went_live(self)
@@ -163,7 +163,7 @@ class Link(asyncio.Protocol):
             self._fleet.lost(self)
 
     def give_up(self) -> None:
-        """End it unless it has been greeted by now."""
+        """End the connection unless it has been greeted."""
         if not self.greeted.done():
             self._fail(TimeoutError("not greeted in time"))
 
@@ -182,21 +182,21 @@ class Fleet:
         self.tally = Tally(plan.base_ns)
         self._plan = plan
         self._tasks = tasks
-        self._subscribers = [self._make(place) for place in plan.places]
+        self._subscribers = [self._make(assignment) for assignment in plan.assignments]
         self._waiting = iter(self._subscribers)
         self._links: dict[int, Link] = {}  # the live ones, by their subscriber's number
         self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
         self._lag_us: Microseconds = array("I")
 
-    def _make(self, place: Place) -> Subscriber:
+    def _make(self, assignment: Assignment) -> Subscriber:
         plan = self._plan
-        kind = ForgetfulSubscriber if plan.loses_one and place.number == 0 else Subscriber
-        claims = {"sub": uuid_of(place.number), "exp": 4_000_000_000}
+        kind = ForgetfulSubscriber if plan.loses_one and assignment.number == 0 else Subscriber
+        claims = {"sub": uuid_of(assignment.number), "exp": 4_000_000_000}
         token = jwt.encode(claims, plan.secret, algorithm="HS256")
-        return kind(place, self.tally, token, is_v1=plan.is_v1)
+        return kind(assignment, self.tally, token, is_v1=plan.is_v1)
 
     def obey(self, command: str, *arguments: Any) -> Reading | Findings | None:
-        """Carry out a command of the parent's, and return what it wants to know."""
+        """Carry out a command of the parent and return its answer, if it has one."""
         match command:
             case "connect":
                 self.connect(*arguments)
@@ -220,17 +220,17 @@ class Fleet:
             self._tasks.create_task(self._connect_in_turn(subscriber))
 
     def cut(self) -> None:
-        """Cut all connections; each subscriber comes back at once."""
+        """Cut all connections. Each subscriber reconnects at once."""
         for link in list(self._links.values()):
             link.transport.abort()
 
     def pause(self) -> None:
-        """Let the slow subscribers read no more."""
+        """Make the slow subscribers stop reading."""
         for link in self._slow_links():
             link.transport.pause_reading()
 
     def wake(self) -> None:
-        """Let the slow subscribers read again."""
+        """Make the slow subscribers read again."""
         for link in self._slow_links():
             link.transport.resume_reading()
 
@@ -240,19 +240,19 @@ class Fleet:
         return Reading(len(self._links), self.tally.delivered, self.tally.resets, list(recent))
 
     def finish(self, acknowledged_us: Mapping[int, Microseconds]) -> Findings:
-        """Judge all subscribers, given when each project's commits were acknowledged."""
+        """Judge all subscribers by the times at which commits were acknowledged."""
         tally = self.tally
         by_event = by_reset = lost = 0
         examples: list[Lost] = []
         for subscriber in self._subscribers:
-            project = subscriber.place.project
+            project = subscriber.assignment.project
             verdict = judge(
                 subscriber.seen, acknowledged_us.get(project, array("I")), subscriber.reset_us
             )
             by_event += verdict.by_event
             by_reset += verdict.by_reset
             lost += len(verdict.lost)
-            examples += [Lost(subscriber.place.number, project, n) for n in verdict.lost]
+            examples += [Lost(subscriber.assignment.number, project, n) for n in verdict.lost]
         latencies = {
             second: histogram(values).encode() for second, values in tally.latencies_us.items()
         }
@@ -268,28 +268,28 @@ class Fleet:
         )
 
     def closed(self, code: int) -> None:
-        """The server closed a connection."""
+        """Record a connection that the server closed."""
         self.tally.counts[f"closed by the server: {code}"] += 1
 
     def went_live(self, link: Link) -> None:
-        """A connection was greeted."""
-        self._links[link.subscriber.place.number] = link
+        """Record a connection that was greeted."""
+        self._links[link.subscriber.assignment.number] = link
 
     def lost(self, link: Link) -> None:
-        """A live connection has ended: the subscriber comes back."""
-        del self._links[link.subscriber.place.number]
+        """Reconnect the subscriber of a live connection that has ended."""
+        del self._links[link.subscriber.assignment.number]
         link.subscriber.left_us = self.tally.now_us()
         self._tasks.create_task(self._connect(link.subscriber))
 
     async def watch_lag(self) -> None:
-        """Measure by how much this loop is late."""
+        """Measure how late this event loop is."""
         while True:
             due_ns = time.monotonic_ns() + int(LAG_PROBE_SECONDS * 1e9)
             await asyncio.sleep(LAG_PROBE_SECONDS)
             self._lag_us.append(max(0, time.monotonic_ns() - due_ns) // 1000)
 
     async def send_pings(self) -> None:
-        """Each v1 connection that was silent for a heartbeat sends a ping (wire.md)."""
+        """Send a ping on each v1 connection that was silent for a heartbeat (wire.md)."""
         heartbeat_seconds = 30
         while self._plan.is_v1:
             for share in range(heartbeat_seconds):
@@ -297,15 +297,15 @@ class Fleet:
                 for number, link in self._links.items():
                     if number % heartbeat_seconds != share:
                         continue
-                    if not link.heard and not link.transport.is_closing():
+                    if not link.has_received and not link.transport.is_closing():
                         link.transport.write(_PING_FRAME)
-                    link.heard = False
+                    link.has_received = False
 
     def _slow_links(self) -> list[Link]:
         return [
             link
             for link in self._links.values()
-            if link.subscriber.place.is_slow and not link.transport.is_closing()
+            if link.subscriber.assignment.is_slow and not link.transport.is_closing()
         ]
 
     async def _connect_in_turn(self, subscriber: Subscriber) -> None:
@@ -324,11 +324,11 @@ class Fleet:
                 return
 
     async def _open(self, subscriber: Subscriber) -> None:
-        loop, place = asyncio.get_running_loop(), subscriber.place
+        loop, assignment = asyncio.get_running_loop(), subscriber.assignment
         greeted: asyncio.Future[None] = loop.create_future()
         request = upgrade_request(
-            place.port,
-            uuid_of(place.project),
+            assignment.port,
+            uuid_of(assignment.project),
             subscriber.token,
             is_v1=self._plan.is_v1,
             since=subscriber.cursors,
@@ -336,16 +336,16 @@ class Fleet:
         end = socket.socket()
         try:
             end.settimeout(0)
-            if place.is_slow:  # so that what is not read soon fills the gateway's side
+            if assignment.is_slow:  # so that unread data soon fills the gateway's side
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_RECEIVE_BUFFER_BYTES)
-            await loop.sock_connect(end, ("127.0.0.1", place.port))
+            await loop.sock_connect(end, ("127.0.0.1", assignment.port))
         except BaseException:
             end.close()
             raise
         _, link = await loop.create_connection(
             lambda: Link(self, subscriber, request, greeted), sock=end
         )
-        # no asyncio.timeout: cancelled just as it is greeted, it would be live and come again
+        # no asyncio.timeout: if cancelled just as it is greeted, it would be live and reconnect
         deadline = loop.call_later(OPEN_SECONDS, link.give_up)
         try:
             await greeted
@@ -354,12 +354,12 @@ class Fleet:
 
 
 async def _serve(parent: Connection, plan: Plan) -> None:
-    """Carry out the parent's commands until it is gone."""
+    """Carry out the parent's commands until it closes the pipe."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     async with asyncio.TaskGroup() as tasks:
         fleet = Fleet(plan, tasks)
-        gc.disable()  # a collection would be read as latency
+        gc.disable()  # a garbage collection would count as latency
 
         def obey() -> None:
             try:
@@ -376,10 +376,10 @@ async def _serve(parent: Connection, plan: Plan) -> None:
             if not done.done():
                 done.set_exception(context.get("exception") or RuntimeError(context["message"]))
 
-        # the parent sees that this process has ended, instead of waiting for an answer
+        # the parent notices the end of this process, instead of waiting for an answer
         loop.set_exception_handler(fail)
         loop.add_reader(parent.fileno(), obey)
-        # libuv has made it non-blocking, and a long message comes in pieces
+        # libuv has made the pipe non-blocking, and a long message arrives in pieces
         os.set_blocking(parent.fileno(), True)
         tasks.create_task(fleet.watch_lag())
         tasks.create_task(fleet.send_pings())
@@ -388,11 +388,11 @@ async def _serve(parent: Connection, plan: Plan) -> None:
 
 
 class _Stopped(Exception):
-    """The parent is done with this process: ends all of its tasks."""
+    """Raised when the parent is done with this process, to end all of its tasks."""
 
 
 def run_client(parent: Connection, plan: Plan) -> None:
-    """The client process."""
+    """Run the client process."""
     allow_many_files()
     try:
         uvloop.run(_serve(parent, plan))

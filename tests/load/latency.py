@@ -1,14 +1,13 @@
 """``make bench-latency``: how long after its commit a change is published.
 
-Sixteen writers, paced, and a raw subscriber of Redis in the same process: its clock is that of
-both ends. A change counts from the moment at which its writer knew that it was committed; one
-that is heard before that counts as 0.
+Sixteen paced writers and a raw Redis subscriber run in the same process, so both ends share one
+clock. Latency starts when the writer receives the commit's acknowledgement; an event that is
+received before that counts as 0.
 """
 
 import argparse
 import asyncio
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -23,11 +22,12 @@ import asyncpg
 import hiredis
 import uvloop
 
-from tests.load.stack import Stack, running
+from tests.load.stack import MeasuredStack, running
+from tests.support.machine import own_cpu_seconds
 
 WRITERS: Final = 16
 RATES: Final = (10, 300, 1500)
-ROWS: Final = 50_000  # more than are changed in one run: each event has one change
+ROWS: Final = 50_000  # more than are changed in one run, so that each event has one change
 PROJECTS: Final = 200
 BACKLOG: Final = 300_000
 HANG_SECONDS: Final = 30.0
@@ -58,7 +58,7 @@ select neverstale.notify('task', 'UPDATE', id::text, '-1')
 
 @dataclass
 class Measured:
-    """One run: seconds from commit to published, and what was used meanwhile."""
+    """One run: seconds from commit to publication, and the CPU used."""
 
     name: str
     wanted: int
@@ -67,12 +67,12 @@ class Measured:
     latencies: list[float] = field(default_factory=list)
 
 
-class Ears(asyncio.Protocol):
-    """Subscribes to all projects, and notes when it hears of each task."""
+class RedisSubscriber(asyncio.Protocol):
+    """Subscribes to all projects, and records when each task's event is received."""
 
     def __init__(self) -> None:
         self._reader = hiredis.Reader()
-        self.heard_at: dict[int, float] = {}
+        self.received_at: dict[int, float] = {}
         self.subscribed = asyncio.Event()
         self.caught_up = asyncio.Event()
 
@@ -88,11 +88,11 @@ class Ears(asyncio.Protocol):
             if task < 0:
                 self.caught_up.set()
             else:
-                self.heard_at[task] = now
+                self.received_at[task] = now
 
 
 def main() -> int:
-    """Run it and print the table."""
+    """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(prog="make bench-latency", description=__doc__)
     parser.add_argument(
         "--seconds", type=float, default=10, help="of each measurement (default 10)"
@@ -107,29 +107,31 @@ def main() -> int:
     return 0
 
 
-async def _measure_all(stack: Stack, seconds: float) -> list[Measured]:
+async def _measure_all(stack: MeasuredStack, seconds: float) -> list[Measured]:
     loop = asyncio.get_running_loop()
-    transport, ears = await loop.create_connection(Ears, "127.0.0.1", stack.valkey.port)
+    transport, subscriber = await loop.create_connection(
+        RedisSubscriber, "127.0.0.1", stack.valkey.port
+    )
     transport.write(b"*2\r\n$10\r\nPSUBSCRIBE\r\n$9\r\nproject:*\r\n")
-    await _in_time(ears.subscribed)
+    await _in_time(subscriber.subscribed)
     paced = [Measured(f"{rate:,} tx/s", rate) for rate in RATES]
     held = Measured(f"300 tx/s, one transaction open since before {BACKLOG:,} rows", 300)
     async with _connections(stack, WRITERS + 2) as (holding, logging, *writers):
-        await _until_led(ears, logging)
+        await _until_led(subscriber, logging)
         for run in paced:
-            await _measure(stack, ears, writers, run, seconds)
+            await _measure(stack, subscriber, writers, run, seconds)
         await holding.execute("begin; update tasks set title = 'held' where id = 1")
-        ears.caught_up.clear()
+        subscriber.caught_up.clear()
         print(f"logging {BACKLOG:,} rows", file=sys.stderr, flush=True)
         await logging.execute(LOG_BACKLOG)
-        await _in_time(ears.caught_up)
-        await _measure(stack, ears, writers, held, seconds)
+        await _in_time(subscriber.caught_up)
+        await _measure(stack, subscriber, writers, held, seconds)
     transport.close()
     return [*paced, held]
 
 
 @asynccontextmanager
-async def _connections(stack: Stack, number: int) -> AsyncIterator[list[Connection]]:
+async def _connections(stack: MeasuredStack, number: int) -> AsyncIterator[list[Connection]]:
     async with AsyncExitStack() as exits:
         opened = []
         for _ in range(number):
@@ -140,27 +142,33 @@ async def _connections(stack: Stack, number: int) -> AsyncIterator[list[Connecti
 
 
 async def _measure(
-    stack: Stack, ears: Ears, writers: list[Connection], run: Measured, seconds: float
+    stack: MeasuredStack,
+    subscriber: RedisSubscriber,
+    writers: list[Connection],
+    run: Measured,
+    seconds: float,
 ) -> None:
     print(f"{run.name}: {seconds:g} s", file=sys.stderr, flush=True)
-    ears.heard_at.clear()
+    subscriber.received_at.clear()
     committed_at: dict[int, float] = {}
-    cpu_before, started = _cpu_seconds(stack.listener.process.pid), time.perf_counter()
+    cpu_before, started = own_cpu_seconds(stack.listener.process.pid), time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
         for number, writer in enumerate(writers):
             tasks.create_task(_write(writer, number, run.wanted, seconds, committed_at))
     run.seconds = time.perf_counter() - started
-    run.cpu_seconds = _cpu_seconds(stack.listener.process.pid) - cpu_before
+    run.cpu_seconds = own_cpu_seconds(stack.listener.process.pid) - cpu_before
     async with asyncio.timeout(HANG_SECONDS):
-        while not committed_at.keys() <= ears.heard_at.keys():
+        while not committed_at.keys() <= subscriber.received_at.keys():
             await asyncio.sleep(0.01)
-    run.latencies = [max(0.0, ears.heard_at[task] - at) for task, at in committed_at.items()]
+    run.latencies = [
+        max(0.0, subscriber.received_at[task] - at) for task, at in committed_at.items()
+    ]
 
 
-async def _until_led(ears: Ears, logging: Connection) -> None:
-    """Mark the log until a mark is heard: a leader's first reset covers what was before it."""
+async def _until_led(subscriber: RedisSubscriber, logging: Connection) -> None:
+    """Log marks until one is received: a leader's first reset covers what was before it."""
     async with asyncio.timeout(HANG_SECONDS):
-        while not ears.caught_up.is_set():
+        while not subscriber.caught_up.is_set():
             await logging.execute(MARK)
             await asyncio.sleep(0.1)
 
@@ -177,7 +185,7 @@ async def _write(
     seconds: float,
     committed_at: dict[int, float],
 ) -> None:
-    """Change rows of one's own, each at its time or, once late, at once."""
+    """Change rows of this writer, each at its due time or, when late, at once."""
     update = await writer.prepare(UPDATE)
     started = time.perf_counter()
     for turn in range(math.ceil(rate * seconds / WRITERS)):
@@ -186,12 +194,6 @@ async def _write(
         task = 2 + (turn * WRITERS + number) % (ROWS - 1)  # row 1 is held
         await update.fetch(task)
         committed_at[task] = time.perf_counter()
-
-
-def _cpu_seconds(pid: int) -> float:
-    """What the process has used so far, in user and in kernel mode (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _report(found: list[Measured]) -> None:

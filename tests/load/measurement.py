@@ -1,4 +1,4 @@
-"""One scenario's run, from the parent's side: client processes, writers and what is sampled."""
+"""One scenario's run, as the parent sees it: client processes, writers and samples."""
 
 import asyncio
 import multiprocessing
@@ -18,13 +18,16 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from tests.load.accounting import Microseconds
 from tests.load.client import Findings, Plan, Reading, run_client
-from tests.load.stack import SECRET, Stack, StackFailed
-from tests.load.subscriber import Place
+from tests.load.stack import MeasuredStack, StackFailed
+from tests.load.subscriber import Assignment
 from tests.load.wire import row_id, uuid_of
 from tests.support.machine import cpu_seconds, own_cpu_seconds, resident_kib
+from tests.support.processes import SECRET
 
 WRITERS: Final = 16
-FIRST_SOCKETS: Final = 20  # connected before memory is measured: what is loaded once is loaded
+FIRST_SOCKETS: Final = (
+    20  # connected before memory is measured, so that one-time costs are not counted
+)
 LEAST_FOR_MEMORY: Final = 150
 WARM_UP_SAMPLES: Final = 2
 CONNECT_SECONDS: Final = 300.0
@@ -35,7 +38,7 @@ SETTLE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True)
 class Options:
-    """How large a run is."""
+    """The size of a run."""
 
     sockets: int
     projects: int
@@ -51,7 +54,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Sample:
-    """What had been done and used up to a moment of the run."""
+    """Totals of work and resources at one moment of the run."""
 
     at_seconds: float
     written: int
@@ -63,7 +66,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of the run whose figures are reported together, in whole seconds of it."""
+    """An interval of the run, in whole seconds, whose figures are reported together."""
 
     name: str
     first: int
@@ -73,35 +76,37 @@ class Window:
 class Clients:
     """The client processes."""
 
-    def __init__(self, links: list[Connection], pids: list[int], places: list[Place]) -> None:
+    def __init__(
+        self, links: list[Connection], pids: list[int], assignments: list[Assignment]
+    ) -> None:
         self.pids = pids
-        self.places = places
+        self.assignments = assignments
         self._links = links
-        self._waiting = [len(places[n :: len(links)]) for n in range(len(links))]
+        self._waiting = [len(assignments[n :: len(links)]) for n in range(len(links))]
         self._asking = asyncio.Lock()
 
     def connect(self, count: int) -> None:
-        """Let so many more connect, an equal share of each process."""
+        """Let *count* more sockets connect, an equal share in each process."""
         for number, link in enumerate(self._links):
             share = min(self._waiting[number], -(-count // len(self._links)))
             self._waiting[number] -= share
             link.send(("connect", share))
 
     def connect_all(self) -> None:
-        self.connect(len(self.places))
+        self.connect(len(self.assignments))
 
     @property
     def called(self) -> int:
-        """How many have been let connect."""
-        return len(self.places) - sum(self._waiting)
+        """The number of sockets that were told to connect."""
+        return len(self.assignments) - sum(self._waiting)
 
     def tell(self, command: str) -> None:
-        """``cut``, ``pause`` or ``wake``, as ``Fleet`` has them."""
+        """Send ``cut``, ``pause`` or ``wake`` (see ``Fleet``)."""
         for link in self._links:
             link.send((command,))
 
     async def read(self) -> Reading:
-        """All processes' readings, as one."""
+        """Return the sum of all processes' readings."""
         readings: list[Reading] = await self._ask("read")
         return Reading(
             sum(each.live for each in readings),
@@ -111,11 +116,11 @@ class Clients:
         )
 
     async def finish(self, acknowledged_us: dict[int, Microseconds]) -> list[Findings]:
-        """All processes' findings; then they are done."""
+        """Return all processes' findings and end them."""
         return await self._ask("finish", acknowledged_us)
 
     async def _ask(self, *command: Any) -> list[Any]:
-        async with self._asking:  # one question at a time: an answer names no question
+        async with self._asking:  # one request at a time: answers do not name their request
             try:
                 for link in self._links:
                     link.send(command)
@@ -126,12 +131,12 @@ class Clients:
 
 @contextmanager
 def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterator[Clients]:
-    """The processes, their sockets not connected yet."""
-    places = [
-        Place(
+    """Yield the processes, whose sockets are not connected yet."""
+    assignments = [
+        Assignment(
             number,
             number % options.projects,
-            # the sockets of one project are on all gateways
+            # the sockets of one project are spread over all gateways
             ports[(number + number // options.projects) % len(ports)],
             int((number + 1) * options.slow_share) > int(number * options.slow_share),
         )
@@ -142,7 +147,7 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
     for number in range(options.clients):
         ours, theirs = context.Pipe()
         plan = Plan(
-            places[number :: options.clients],
+            assignments[number :: options.clients],
             base_ns,
             SECRET,
             is_v1=options.is_v1,
@@ -154,7 +159,7 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
         links.append(ours)
         processes.append(process)
     try:
-        yield Clients(links, [each.pid or 0 for each in processes], places)
+        yield Clients(links, [each.pid or 0 for each in processes], assignments)
     finally:
         for link in links:
             link.close()
@@ -165,7 +170,7 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
 
 
 class Writer:
-    """Writes one fresh row in each transaction, at a steady rate over random projects."""
+    """Writes one new row per transaction, at a steady rate, in random projects."""
 
     def __init__(self, url: str, options: Options, now_us: Callable[[], int]) -> None:
         self.acknowledged_us: defaultdict[int, Microseconds] = defaultdict(lambda: array("I"))
@@ -178,7 +183,7 @@ class Writer:
 
     @property
     def written(self) -> int:
-        """Rows whose commit was acknowledged."""
+        """The number of rows whose commit was acknowledged."""
         return len(self.write_us)
 
     @asynccontextmanager
@@ -211,7 +216,7 @@ class Writer:
     ) -> None:
         loop = asyncio.get_running_loop()
         for turn in turns:
-            # what is late is written at once: the rate holds as long as the writers can
+            # late writes follow at once, so the rate holds as long as the writers can keep up
             await asyncio.sleep(max(0.0, started + turn / self._options.rate - loop.time()))
             if stop.is_set():
                 return
@@ -229,25 +234,25 @@ class Writer:
 
 @dataclass
 class Run:
-    """What a scenario works with, and what it leaves behind."""
+    """What a scenario uses, and its results."""
 
     name: str
     options: Options
-    stack: Stack
+    stack: MeasuredStack
     clients: Clients
     writer: Writer
     base_ns: int
     windows: list[Window] = field(default_factory=list)
     samples: dict[int, Sample] = field(default_factory=dict)
     connected_per_second: float = 0.0
-    memory_kib_per_connection: float | None = None  # of too few, it is noise
+    memory_kib_per_connection: float | None = None  # with too few sockets it is noise
     _sampled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def now_seconds(self) -> float:
         return (time.monotonic_ns() - self.base_ns) / 1e9
 
     async def connect(self) -> None:
-        """Connect all sockets; memory is measured from the first few on."""
+        """Connect all sockets. Memory is measured after the first few."""
         self.clients.connect(min(FIRST_SOCKETS, self.options.sockets // 2))
         first = self.clients.called
         await self.until_live(CONNECT_SECONDS)
@@ -263,21 +268,21 @@ class Run:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """Write while the body runs, which begins once everything is warm."""
+        """Write while the body runs, which starts after a warm-up."""
         async with self.writer.writing():
             for _ in range(WARM_UP_SAMPLES):
                 await self.next_sample()
             yield
 
     async def measure(self, name: str, seconds: int) -> None:
-        """Let a window pass."""
+        """Return a window of this length, once it has passed."""
         first = last = await self.next_sample()
         for _ in range(seconds):
             last = await self.next_sample()
         self.windows.append(Window(name, first, last))
 
     async def until_live(self, seconds: float) -> None:
-        """Wait until all that were let connect are live. Raises ``StackFailed``."""
+        """Wait until all sockets told to connect are live. Raises ``StackFailed``."""
         deadline = time.monotonic() + seconds
         while (live := (await self.clients.read()).live) < self.clients.called:
             if time.monotonic() > deadline:
@@ -287,7 +292,7 @@ class Run:
             await asyncio.sleep(0.02)
 
     async def settle(self) -> None:
-        """Wait until everybody was told of everything, or nothing has come for a while."""
+        """Wait until all deliveries were made, or none has been made for a while."""
         owed = self.owed
         newest, since = (-1, -1), time.monotonic()
         deadline = since + SETTLE_SECONDS
@@ -304,12 +309,12 @@ class Run:
 
     @property
     def owed(self) -> int:
-        """How many deliveries the changes written so far make."""
+        """Return the number of deliveries that the changes so far require."""
         changes = self.writer.acknowledged_us
-        return sum(len(changes.get(each.project, ())) for each in self.clients.places)
+        return sum(len(changes.get(each.project, ())) for each in self.clients.assignments)
 
     async def sample(self) -> None:
-        """Take a sample at each whole second, and say how it goes."""
+        """Take a sample each whole second, and print progress."""
         while True:
             second = int(self.now_seconds()) + 1
             await asyncio.sleep(second - self.now_seconds())
@@ -328,7 +333,7 @@ class Run:
             self._sampled.clear()
 
     async def next_sample(self) -> int:
-        """Wait for the next sample, and return its second."""
+        """Wait for the next sample and return its second."""
         await self._sampled.wait()
         return max(self.samples)
 

@@ -1,4 +1,4 @@
-"""``make bench-memory``: memory stays bounded. Prints each part's memory as it goes, in MiB."""
+"""``make bench-memory``: memory stays bounded. Prints each part's memory over time, in MiB."""
 
 import argparse
 import asyncio
@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from typing import Final
 
 from tests.load.bench import change, fresh_world, leave_when_live, make_projects
-from tests.support.inspection import rss_mib
-from tests.support.processes import WS_PATH, Part, token
-from tests.support.resuming_client import Page
+from tests.support.inspection import connections, rss_mib
+from tests.support.processes import WS_PATH, token
+from tests.support.resuming_client import ResumingClient
 from tests.support.world import World
 
 MIB: Final = 1024 * 1024
@@ -36,7 +36,7 @@ class Curve:
 
 
 async def redis_away(world: World, seconds: int) -> None:
-    """Redis away, 1,000 changes a second of 10,000 rows in 20 projects: MiB."""
+    """Measure MiB while Redis is down: 1,000 changes/s of 10,000 rows in 20 projects."""
     listener, gateway = await world.listener(), await world.gateway()
     projects = await make_projects(world, 20)
     curve = Curve("listener", "gateway", "change log")
@@ -64,7 +64,7 @@ async def redis_away(world: World, seconds: int) -> None:
 
 
 async def never_reading(world: World, seconds: int) -> None:
-    """500 clients that never read, up to 1,800 events a second to each: MiB."""
+    """Measure MiB with 500 clients that never read, up to 1,800 events/s to each."""
     await world.listener()
     gateway = await world.gateway(MAX_SOCKETS_PER_USER="0", MAX_SOCKETS_PER_ADDRESS="0")
     [project_id] = await make_projects(world, 1)
@@ -78,9 +78,9 @@ async def never_reading(world: World, seconds: int) -> None:
         for second in range(seconds):
             await world.database.execute(_LOG_MANY, [project_id], 900, 900)
             if second % max(1, seconds // 10) == 0:
-                curve.add(rss_mib(gateway), await gauge(world, gateway))
+                curve.add(rss_mib(gateway), await connections(world, gateway))
             await asyncio.sleep(0.5)
-        curve.add(rss_mib(gateway), await gauge(world, gateway))
+        curve.add(rss_mib(gateway), await connections(world, gateway))
 
 
 def handshake(project_id: str, user_id: str) -> bytes:
@@ -96,34 +96,26 @@ def handshake(project_id: str, user_id: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-async def gauge(world: World, gateway: Part) -> float:
-    async with world.http.get(f"{gateway.url}/metrics") as response:
-        lines = (await response.text()).splitlines()
-    return next(
-        float(ln.split()[1]) for ln in lines if ln.startswith("neverstale_connections ")
-    )
-
-
 async def reconnecting(world: World, seconds: int) -> None:
-    """One client that reconnects in a tight loop: MiB."""
+    """Measure MiB with one client that reconnects in a tight loop."""
     await world.listener()
     gateway = await world.gateway()
     [project_id] = await make_projects(world, 1)
-    page = Page(world.http, [gateway], project_id, world.ada)
+    client = ResumingClient(world.http, [gateway], project_id, world.ada)
     curve = Curve("gateway", "connections made")
     made, started, next_sample = 0, time.perf_counter(), 0.0
     while (elapsed := time.perf_counter() - started) < seconds:
         if elapsed >= next_sample:
             curve.add(rss_mib(gateway), made)
             next_sample += seconds / 10
-        page.live.clear()
-        await leave_when_live(page)
+        client.live.clear()
+        await leave_when_live(client)
         made += 1
     curve.add(rss_mib(gateway), made)
 
 
 async def channel_logs(world: World, _: int) -> None:
-    """1,000 channel logs, full of a day's distinct rows: bytes of Redis for each row."""
+    """Measure Redis's bytes per row with 1,000 channel logs full of a day's distinct rows."""
     await world.listener()
     await world.gateway()
     projects = await make_projects(world, 1000)
@@ -158,7 +150,7 @@ async def play(name: str, seconds: int) -> None:
 
 
 def main() -> int:
-    """Play the scenarios and print the curves."""
+    """Run the scenarios and print the curves."""
     parser = argparse.ArgumentParser(prog="make bench-memory", description=__doc__)
     parser.add_argument("only", nargs="*", choices=[*SCENARIOS, []], help="default: all")
     parser.add_argument("--seconds", type=int, default=60, help="of each (default 60)")

@@ -1,4 +1,4 @@
-"""Line charts as SVG text, to be put into a page that loads nothing."""
+"""Line charts as SVG text, for a page without external resources."""
 
 import html
 import math
@@ -28,7 +28,7 @@ def line_chart(
     is_log: bool = False,
     x_names: Callable[[float], str] = "{:g}".format,
 ) -> str:
-    """A chart with its own axes, grid and legend; *is_log* is for the y axis.
+    """Return a chart with axes, grid and legend. *is_log* applies to the y axis.
 
     Values that are not above 0 can't be drawn on a log axis and are left out.
     """
@@ -84,7 +84,7 @@ def line_chart(
 
 
 def _marks(highest: float) -> list[float]:
-    """About five round numbers from 0 to at least the highest value."""
+    """Return about five round numbers from 0 to at least the highest value."""
     step = 10 ** math.floor(math.log10(highest / 4)) if highest > 0 else 1.0
     step *= next(factor for factor in (1, 2, 2.5, 5, 10) if step * factor * 4.5 >= highest)
     return (

@@ -1,4 +1,4 @@
-"""What failures cost clients in precision: how often they are reset."""
+"""How often failures reset clients."""
 
 import asyncio
 import signal
@@ -9,55 +9,55 @@ import asyncpg
 from tests.load.bench import (
     HANG_SECONDS,
     change,
+    connect_clients,
     leave_when_live,
     make_projects,
     mark,
-    open_pages,
     writing,
 )
-from tests.support.resuming_client import Page
+from tests.support.resuming_client import ResumingClient
 from tests.support.world import World
 
 
 async def rolling_restart(world: World) -> str:
-    """Both gateways, one after the other, under 200 changes a second in 20 projects."""
+    """Restart both gateways, one after the other, under 200 changes/s in 20 projects."""
     await world.listener()
     gateways = [await world.gateway(), await world.gateway()]
     projects = await make_projects(world, 20)
-    async with open_pages(world, gateways, projects) as pages:
+    async with connect_clients(world, gateways, projects) as clients:
         async with writing(world, projects, 200) as count:
             for position in (0, 1):
                 await gateways[position].end()
                 gateways[position] = await world.gateway()
                 await asyncio.sleep(2)
-        await mark(world, projects, pages)
-        told = sum(page.told.total() for page in pages)
-        return f"{count[0]} changes, {told} events, {sum(p.resets for p in pages)} resets"
+        await mark(world, projects, clients)
+        received = sum(client.received.total() for client in clients)
+        return f"{count[0]} changes, {received} events, {sum(p.resets for p in clients)} resets"
 
 
 async def leader_killed(world: World) -> str:
-    """kill -9 of the leader under 200 changes a second, five times."""
+    """Kill (-9) the leader under 200 changes/s, five times."""
     listeners = [await world.listener(), await world.listener(role="standby")]
     gateway = await world.gateway()
     projects = await make_projects(world, 20)
-    async with open_pages(world, [gateway], projects) as pages:
+    async with connect_clients(world, [gateway], projects) as clients:
         async with writing(world, projects, 200) as count:
             for _ in range(5):
                 leader = listeners.pop(0)
                 await leader.end(signal.SIGKILL)
                 listeners.append(await world.listener(role=None))
                 await listeners[0].ready(world.http, role="leader")
-        await mark(world, projects, pages)
-        return f"{count[0]} changes, {sum(page.resets for page in pages)} resets"
+        await mark(world, projects, clients)
+        return f"{count[0]} changes, {sum(client.resets for client in clients)} resets"
 
 
 async def hot_row(world: World) -> str:
-    """One row 100 times a second for a minute, and twenty others, while a client is away."""
+    """Change one row 100 times/s for a minute, and twenty others, while a client is offline."""
     await world.listener()
     gateway = await world.gateway()
     [project_id] = await make_projects(world, 1)
-    page = Page(world.http, [gateway], project_id, world.ada)
-    await leave_when_live(page)
+    client = ResumingClient(world.http, [gateway], project_id, world.ada)
+    await leave_when_live(client)
     started = time.perf_counter()
     for number in range(6000):
         await change(world.database, project_id, "hot")
@@ -65,15 +65,17 @@ async def hot_row(world: World) -> str:
             await change(world.database, project_id, f"other {number}")
         await asyncio.sleep(max(0, started + number / 100 - time.perf_counter()))
     await change(world.database, project_id, "last")
-    visit = asyncio.create_task(page.visit())
-    await page.until_told("last")
+    visit = asyncio.create_task(client.visit())
+    await client.until_received("last")
     visit.cancel()
-    others = sum(row.startswith("other") for row in page.told)
-    return f"hot row told {page.told['hot']} times, {others} others, {page.resets} resets"
+    others = sum(row.startswith("other") for row in client.received)
+    return (
+        f"hot row told {client.received['hot']} times, {others} others, {client.resets} resets"
+    )
 
 
 async def page_loads(world: World) -> str:
-    """A page fetches, then connects with its age, while rows change: a thousand times."""
+    """Fetch, then connect with the page's age, while rows change: a thousand times."""
     await world.listener()
     gateway = await world.gateway()
     [project_id] = await make_projects(world, 1)
@@ -81,8 +83,8 @@ async def page_loads(world: World) -> str:
         "insert into tasks (project_id, title) select $1, '0' from generate_series(1, 20)",
         project_id,
     )
-    await leave_when_live(Page(world.http, [gateway], project_id, world.ada))
-    await asyncio.sleep(8)  # until the gateway remembers a tick that is old enough
+    await leave_when_live(ResumingClient(world.http, [gateway], project_id, world.ada))
+    await asyncio.sleep(8)  # until the gateway has seen a tick that is old enough
     writer = await asyncpg.connect(world.database_url)
     stop = asyncio.Event()
 
@@ -104,16 +106,16 @@ async def page_loads(world: World) -> str:
         loads += 1
         fetched_at = time.perf_counter()
         held = await titles(world, project_id)
-        page = Page(world.http, [gateway], project_id, world.ada)
+        client = ResumingClient(world.http, [gateway], project_id, world.ada)
         age_ms = int((time.perf_counter() - fetched_at) * 1000) + 1
-        visit = asyncio.create_task(page.visit(age_ms=age_ms))
-        await page.live.wait()
-        resets += page.came_unresumed
+        visit = asyncio.create_task(client.visit(age_ms=age_ms))
+        await client.live.wait()
+        resets += client.came_unresumed
         now = await titles(world, project_id)
         changed = {row for row in now if now[row] != held[row]}
-        async with asyncio.timeout(HANG_SECONDS), page.changed:
-            await page.changed.wait_for(lambda: changed <= set(page.told))  # noqa: B023
-        stale += not changed <= set(page.told)
+        async with asyncio.timeout(HANG_SECONDS), client.changed:
+            await client.changed.wait_for(lambda: changed <= set(client.received))  # noqa: B023
+        stale += not changed <= set(client.received)
         visit.cancel()
         await asyncio.gather(visit, return_exceptions=True)
     stop.set()
@@ -130,14 +132,14 @@ async def titles(world: World, project_id: str) -> dict[str, str]:
 
 
 async def redis_lost(world: World) -> str:
-    """Redis is restarted with all its data lost, under 200 changes a second."""
+    """Restart Redis with all its data lost, under 200 changes/s."""
     await world.listener()
     gateways = [await world.gateway(), await world.gateway()]
     projects = await make_projects(world, 20)
-    async with open_pages(world, gateways, projects) as pages:
+    async with connect_clients(world, gateways, projects) as clients:
         async with writing(world, projects, 200):
-            world.servers.valkey.stop()  # it keeps nothing
+            world.servers.valkey.stop()  # it saves nothing
             world.servers.valkey.start()
             await asyncio.sleep(3)
-        await mark(world, projects, pages)
-        return f"at most {max(page.resets for page in pages)} resets of a client"
+        await mark(world, projects, clients)
+        return f"at most {max(client.resets for client in clients)} resets of a client"

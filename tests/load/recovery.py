@@ -1,7 +1,7 @@
-"""``make bench-recovery``: what a failure costs clients: resets, and time.
+"""``make bench-recovery``: what a failure costs clients, in resets and time.
 
-Each scenario has a database, servers, listeners and gateways of its own, and clients that come
-back with their cursors. Prints tables; nothing is asserted.
+Each scenario has its own database, servers, listeners and gateways, and clients that resume
+with their cursors. It prints tables and asserts nothing.
 """
 
 import argparse
@@ -46,7 +46,7 @@ async def play(scenario: Callable[[World], Awaitable[str]]) -> str:
 
 
 def main() -> int:
-    """Play the scenarios and print the table."""
+    """Run the scenarios and print the table."""
     parser = argparse.ArgumentParser(prog="make bench-recovery", description=__doc__)
     parser.add_argument("only", nargs="*", choices=[*SCENARIOS, []], help="default: all")
     names = parser.parse_args().only or list(SCENARIOS)

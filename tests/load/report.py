@@ -1,4 +1,4 @@
-"""What a run found: its figures, as JSON, as a few lines of text and as a page with plots."""
+"""Results of a run as JSON, as a few lines of text and as a page with charts."""
 
 import html
 import json
@@ -33,7 +33,7 @@ BySecond = Mapping[int, HdrHistogram]
 
 
 def figures_of(run: Run, findings: list[Findings]) -> dict[str, Any]:
-    """All figures of a run, ready for JSON."""
+    """Return all figures of a run, ready for JSON."""
     by_second: dict[int, HdrHistogram] = {}
     for each in findings:
         for second, encoded in each.latencies.items():
@@ -106,7 +106,7 @@ def _window(run: Run, window: Window, by_second: BySecond) -> dict[str, Any]:
 
 
 def _slow_ratio(windows: list[dict[str, Any]]) -> float | None:
-    """The middle window's p99 to the mean of those around it: what drifts cancels out."""
+    """Return the middle window's p99 over its neighbours' mean: drift cancels out."""
     p99s = [(window["latency_us"] or {"p99": 0})["p99"] for window in windows]
     if len(p99s) != 3 or not p99s[0] + p99s[2]:
         return None
@@ -114,7 +114,7 @@ def _slow_ratio(windows: list[dict[str, Any]]) -> float | None:
 
 
 def _client(findings: list[Findings], windows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Whether the load client itself was what was measured."""
+    """Return whether the load client itself was the bottleneck."""
     busiest: dict[str, float] = {}
     for window in windows:
         for name, cores in window["cores"].items():
@@ -130,7 +130,7 @@ def _client(findings: list[Findings], windows: list[dict[str, Any]]) -> dict[str
 
 
 def _series(run: Run, by_second: BySecond) -> list[dict[str, Any]]:
-    """What each second of the run brought."""
+    """Return the figures of each second of the run."""
     found = []
     for second, now in sorted(run.samples.items()):
         before = run.samples.get(second - 1)
@@ -152,8 +152,8 @@ def _series(run: Run, by_second: BySecond) -> list[dict[str, Any]]:
 
 
 def summary(figures: Mapping[str, Any]) -> str:
-    """The figures that matter, as text."""
-    size, told = figures["parameters"], figures["accounting"]
+    """Return the most important figures as text."""
+    size, received = figures["parameters"], figures["accounting"]
     lines = [
         f"\n{figures['scenario']}: {size['sockets']} sockets, {size['projects']} projects, "
         f"{size['rate']:g} rows/s, {size['gateways']} gateways, "
@@ -177,8 +177,8 @@ def summary(figures: Mapping[str, Any]) -> str:
             f"  live again {_milliseconds(figures['returned_us'])}  (from the loss on)"
         )
     lines.append(
-        f"  told       {told['owed']:,} owed = {told['told_by_event']:,} by their event"
-        f" + {told['told_by_reset']:,} by a reset + {told['lost']:,} lost"
+        f"  told       {received['owed']:,} owed = {received['told_by_event']:,} by their event"
+        f" + {received['told_by_reset']:,} by a reset + {received['lost']:,} lost"
     )
     lines += [f"  counted    {name}: {count:,}" for name, count in figures["counts"].items()]
     if lag_ms := figures["client"]["loop_lag_ms"]:
@@ -189,7 +189,7 @@ def summary(figures: Mapping[str, Any]) -> str:
             + "; ".join(bottleneck)
         )
     lines += [f"  WRONG: {problem}" for problem in figures["problems"]]
-    lines += [f"    {example}" for example in told["examples_of_lost"]]
+    lines += [f"    {example}" for example in received["examples_of_lost"]]
     return "\n".join(lines)
 
 
@@ -218,7 +218,7 @@ def _milliseconds(percentiles: Mapping[str, int]) -> str:
 
 
 def write_report(folder: Path, results: list[dict[str, Any]]) -> None:
-    """``report.json`` and ``report.html`` of all results so far."""
+    """Write ``report.json`` and ``report.html`` of all results so far."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(results, indent=1))
     sections = "\n".join(map(_section, results))

@@ -1,6 +1,6 @@
-"""``make load``: sockets, projects and rows through the whole pipeline, measured.
+"""``make load``: measure the whole pipeline with many sockets, projects and rows.
 
-Each scenario has a stack of its own: PostgreSQL, Valkey, a listener and gateways.
+Each scenario has its own stack: PostgreSQL, Valkey, a listener and gateways.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from deploy.dev.servers import ServerFailed, ServerMissing
 from tests.load.measurement import Options, Run, Writer, client_processes
 from tests.load.report import figures_of, summary, write_report
 from tests.load.scenarios import SCENARIOS, Scenario
-from tests.load.stack import Stack, StackFailed, running
+from tests.load.stack import MeasuredStack, StackFailed, running
 from tests.load.wire import ID_SQL
 from tests.support.machine import allow_many_files
 
@@ -45,7 +45,7 @@ project = "project_id"
 
 
 def main() -> int:
-    """The exit code: 0 nothing was lost, 1 something was or a part failed, 2 wrong usage."""
+    """Return the exit code: 0 nothing was lost, 1 a loss or a failed part, 2 wrong usage."""
     parser = _parser()
     arguments = parser.parse_args()
     names = arguments.scenario or list(SCENARIOS)
@@ -123,7 +123,7 @@ def _options(defaults: Options, arguments: argparse.Namespace) -> Options:
 
 
 def _problem(options: Options) -> str | None:
-    """What makes a size impossible."""
+    """Return why a size is impossible, or None."""
     least: Any = min(
         options.projects, options.rate, options.seconds, options.gateways, options.clients
     )
@@ -152,7 +152,7 @@ def _play(name: str, scenario: Scenario, options: Options) -> dict[str, Any]:
 
 
 async def _measure(
-    name: str, scenario: Scenario, options: Options, stack: Stack
+    name: str, scenario: Scenario, options: Options, stack: MeasuredStack
 ) -> dict[str, Any]:
     base_ns = time.monotonic_ns()
     writer = Writer(

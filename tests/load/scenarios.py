@@ -1,4 +1,4 @@
-"""What ``make load`` can play, each with a size that fits a laptop."""
+"""The scenarios of ``make load``, each with a default size for a laptop."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ IDLE_PROOF_SECONDS: Final = 2
 
 @dataclass(frozen=True)
 class Scenario:
-    """A run's course and its default size."""
+    """A scenario's steps and its default size."""
 
     about: str
     play: Callable[[Run], Awaitable[None]]
@@ -31,7 +31,7 @@ async def _reconnect_storm(run: Run) -> None:
         await run.measure("before", run.options.seconds)
         first = await run.next_sample()
         run.clients.tell("cut")
-        await run.next_sample()  # by then the cut has been noticed
+        await run.next_sample()  # by then the gateway has noticed the cut
         await run.until_live(RETURN_SECONDS)
         run.windows.append(Window("storm", first, await run.next_sample()))
         await run.measure("after", run.options.seconds)
@@ -51,7 +51,7 @@ async def _slow_clients(run: Run) -> None:
 async def _idle(run: Run) -> None:
     await run.connect()
     await run.measure("idle", run.options.seconds)
-    async with run.writing():  # they were really there
+    async with run.writing():  # they were really connected
         await run.measure("woken", IDLE_PROOF_SECONDS)
 
 
@@ -87,7 +87,7 @@ SCENARIOS: Final = {
             gateways=1,
             clients=1,
             slow_share=0.1,
-            id_bytes=480,  # large frames, so that what is not read soon fills the buffers
+            id_bytes=480,  # large frames, so that unread data soon fills the buffers
         ),
     ),
     "idle": Scenario(

@@ -1,4 +1,4 @@
-"""The whole stack on this machine, for measuring: free ports, data in a folder of its own."""
+"""A whole stack on this machine, for measuring, on free ports and with temporary data."""
 
 import asyncio
 import os
@@ -11,25 +11,24 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import asyncpg
 
-from deploy.dev.servers import PostgresServer, ValkeyServer, die_with_parent, free_port
+from deploy.dev.servers import PostgresServer, ValkeyServer, free_port
+from tests.support.processes import ROOT, SECRET, start_logged
 
-ROOT: Final = Path(__file__).parents[2]
-SECRET: Final = "the secret of a load test's tokens"
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
 
 
 class StackFailed(Exception):
-    """A part did not start or has ended; the text has the end of its log."""
+    """A part did not start or has exited. The message has the end of its log."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """A listener or a gateway."""
+class MeasuredProcess:
+    """A listener or a gateway, with its log file."""
 
     name: str
     port: int
@@ -37,12 +36,12 @@ class Part:
     log: Path
 
     def check(self) -> None:
-        """Raises ``StackFailed`` if it has ended."""
+        """Raise ``StackFailed`` if it has exited."""
         if self.process.poll() is not None:
             raise StackFailed(f"{self.name} has ended:\n{self._log_end()}")
 
     def wait_ready(self) -> None:
-        """Raises ``StackFailed`` if it ends, or is not ready in time."""
+        """Wait until it is ready. Raises ``StackFailed`` if it exits or takes too long."""
         deadline = time.monotonic() + READY_SECONDS
         while not self._is_ready():
             self.check()
@@ -62,24 +61,26 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Stack:
-    """What runs."""
+class MeasuredStack:
+    """Running servers, listener and gateways."""
 
     postgres: PostgresServer
     valkey: ValkeyServer
-    listener: Part
-    gateways: list[Part]
+    listener: MeasuredProcess
+    gateways: list[MeasuredProcess]
 
     def check(self) -> None:
-        """Raises ``StackFailed`` if a part of ours has ended."""
+        """Raise ``StackFailed`` if the listener or a gateway has exited."""
         for part in (self.listener, *self.gateways):
             part.check()
 
 
 @contextmanager
-def running(folder: Path, schema: str, config: str, *, gateways: int = 0) -> Iterator[Stack]:
-    """PostgreSQL with this schema and the triggers of this config, Valkey, a listener and so
-    many gateways, all ready.
+def running(
+    folder: Path, schema: str, config: str, *, gateways: int = 0
+) -> Iterator[MeasuredStack]:
+    """Yield a stack that is ready: PostgreSQL with this schema and config, Valkey, a listener
+    and *gateways* gateways.
 
     Raises:
         ServerMissing, ServerFailed, StackFailed: a part did not start.
@@ -120,7 +121,7 @@ def running(folder: Path, schema: str, config: str, *, gateways: int = 0) -> Ite
         ]
         for part in (listener, *parts):
             part.wait_ready()
-        yield Stack(postgres, valkey, listener, parts)
+        yield MeasuredStack(postgres, valkey, listener, parts)
 
 
 def _start(
@@ -130,19 +131,13 @@ def _start(
     module: str,
     name: str,
     port_setting: str,
-) -> Part:
+) -> MeasuredProcess:
     port, log = free_port(), folder / f"{name}.log"
-    output: IO[bytes] = stack.enter_context(log.open("wb"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        cwd=ROOT,
-        env={**environment, port_setting: str(port)},
-        stdout=output,
-        stderr=output,
-        preexec_fn=die_with_parent,
+    process = start_logged(
+        module, log=log, environment={**environment, port_setting: str(port)}
     )
     stack.callback(_stop, process)
-    return Part(name, port, process, log)
+    return MeasuredProcess(name, port, process, log)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -155,7 +150,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 async def execute(url: str, sql: str) -> None:
-    """Run SQL on a connection of its own."""
+    """Run SQL on a new connection."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(sql)

@@ -1,4 +1,4 @@
-"""One client across all its connections: what it was told, and where it is."""
+"""One client across all its connections: the changes it received and its cursors."""
 
 import time
 from array import array
@@ -14,8 +14,8 @@ from tests.load.wire import EVENT_HEAD, Refused, read_row, uuid_of
 
 
 @dataclass(frozen=True)
-class Place:
-    """One subscriber to be: who it is, and what it hears."""
+class Assignment:
+    """Number, project and gateway port of a subscriber that is to be connected."""
 
     number: int
     project: int
@@ -25,7 +25,7 @@ class Place:
 
 @dataclass
 class Tally:
-    """What all subscribers of a process record."""
+    """What all subscribers of a process record together."""
 
     base_ns: int
     latencies_us: defaultdict[int, Microseconds] = field(
@@ -41,22 +41,24 @@ class Tally:
 
 
 class Subscriber:
-    """What one client has recorded and holds."""
+    """Received changes and cursors of one client."""
 
     __slots__ = (
         "_cursors",
         "_is_v1",
         "_newest",
         "_tally",
+        "assignment",
         "left_us",
-        "place",
         "reset_us",
         "seen",
         "token",
     )
 
-    def __init__(self, place: Place, tally: Tally, token: str, *, is_v1: bool) -> None:
-        self.place = place
+    def __init__(
+        self, assignment: Assignment, tally: Tally, token: str, *, is_v1: bool
+    ) -> None:
+        self.assignment = assignment
         self.token = token
         self.seen = bytearray()
         self.reset_us = 0
@@ -68,22 +70,22 @@ class Subscriber:
 
     @property
     def cursors(self) -> list[str]:
-        """Its place in each channel."""
+        """The newest cursor of each channel."""
         if self._newest is not None:
             frame = orjson.loads(self._newest)
             self._cursors[frame["channel"]] = frame["cursor"]
             self._newest = None
         return list(self._cursors.values())
 
-    def hear(self, payload: bytes) -> None:
+    def receive(self, payload: bytes) -> None:
         """Record a frame."""
         if not payload.startswith(EVENT_HEAD):
-            self._hear_other(orjson.loads(payload))
+            self._receive_other(orjson.loads(payload))
             return
         self._newest = payload
         sent_us, project, change = read_row(payload)
         tally, seen = self._tally, self.seen
-        if project != self.place.project:
+        if project != self.assignment.project:
             tally.counts[OF_ANOTHER_PROJECT] += 1
             return
         if change >= len(seen):
@@ -93,28 +95,31 @@ class Subscriber:
             return
         seen[change] = 1
         tally.delivered += 1
-        if not self.place.is_slow:
+        if not self.assignment.is_slow:
             tally.latencies_us[sent_us // 1_000_000].append(tally.now_us() - sent_us)
 
-    def _hear_other(self, frame: Mapping[str, Any]) -> None:
+    def _receive_other(self, frame: Mapping[str, Any]) -> None:
         match frame["type"]:
             case "connected":
                 self._greeted(is_resumed=self._channel in frame.get("resumed", ()))
             case "reconnect" if not self._is_v1 and frame["data"]["reason"] == "connected":
                 self._greeted(is_resumed=False)
-            case "reconnect" if frame.get("project_id") in (None, uuid_of(self.place.project)):
+            case "reconnect" if frame.get("project_id") in (
+                None,
+                uuid_of(self.assignment.project),
+            ):
                 self._tally.counts[f"reset: {frame['data']['reason']}"] += 1
                 self._reset()
             case "error":
                 raise Refused(str(frame["code"]))
             case kind:
                 self._tally.counts[f"frame: {kind}"] += 1
-        self.cursors  # noqa: B018 the newest event's is older than this frame's
+        self.cursors  # noqa: B018 the cursor of the newest event is older than this frame's
         self._cursors.update(frame.get("cursors", {}))
 
     @property
     def _channel(self) -> str:
-        return f"project:{uuid_of(self.place.project)}"
+        return f"project:{uuid_of(self.assignment.project)}"
 
     def _greeted(self, *, is_resumed: bool) -> None:
         if not is_resumed:
@@ -131,10 +136,10 @@ class Subscriber:
 
 
 class ForgetfulSubscriber(Subscriber):
-    """It ignores its project's second change: the accounting must find that."""
+    """Ignores its project's second change, which the accounting must find."""
 
     __slots__ = ()
 
-    def hear(self, payload: bytes) -> None:
+    def receive(self, payload: bytes) -> None:
         if not payload.startswith(EVENT_HEAD) or read_row(payload)[2] != 1:
-            super().hear(payload)
+            super().receive(payload)

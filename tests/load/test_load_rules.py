@@ -1,4 +1,4 @@
-"""The load test's own rules: frames, who was told, percentiles, when the client is at fault."""
+"""The load test's own rules: frames, losses, percentiles, and a client that is too slow."""
 
 import random
 import subprocess
@@ -22,7 +22,7 @@ from tests.load.accounting import (
     percentiles_us,
 )
 from tests.load.plots import Line, line_chart
-from tests.load.subscriber import ForgetfulSubscriber, Place, Subscriber, Tally
+from tests.load.subscriber import Assignment, ForgetfulSubscriber, Subscriber, Tally
 from tests.support.machine import cpu_seconds, own_cpu_seconds, resident_kib
 
 EVENT = (
@@ -36,8 +36,8 @@ def _subscriber(
     kind: type[Subscriber] = Subscriber, *, is_v1: bool = True
 ) -> tuple[Subscriber, Tally]:
     tally = Tally(base_ns=time.monotonic_ns() - 10**9)
-    place = Place(number=0, project=3, port=1, is_slow=False)
-    return kind(place, tally, "token", is_v1=is_v1), tally
+    assignment = Assignment(number=0, project=3, port=1, is_slow=False)
+    return kind(assignment, tally, "token", is_v1=is_v1), tally
 
 
 def _event(change: int, *, project: int = 3) -> bytes:
@@ -76,12 +76,12 @@ def test_frames_cut_anywhere_are_the_same_frames() -> None:
     [b"\x01\x00", b"\x80\x00", b"\xc1\x00", b"\x81\x80"],
     ids=["not final", "continuation", "compressed", "masked"],
 )
-def test_what_a_server_may_not_send_is_an_error(data: bytes) -> None:
+def test_a_frame_that_a_server_may_not_send_is_an_error(data: bytes) -> None:
     with pytest.raises(wire.ServerBroke):
         wire.split_frames(data)
 
 
-def test_an_event_says_which_write_it_is() -> None:
+def test_an_event_identifies_its_write() -> None:
     padded = wire.row_id(4_000_000_000, 999, 123456) + "x" * 400
     assert wire.read_row(EVENT % padded.encode()) == (4_000_000_000, 999, 123456)
 
@@ -127,7 +127,7 @@ def test_each_change_needs_its_event_or_a_later_reset(
 def test_each_event_counts_once() -> None:
     subscriber, tally = _subscriber()
     for change in (0, 2, 2):
-        subscriber.hear(_event(change))
+        subscriber.receive(_event(change))
     assert subscriber.seen == b"\1\0\1"
     assert tally.delivered == 2
     assert tally.counts == {"told twice": 1}
@@ -135,7 +135,7 @@ def test_each_event_counts_once() -> None:
 
 def test_an_event_of_another_project_is_noticed() -> None:
     subscriber, tally = _subscriber()
-    subscriber.hear(_event(0, project=4))
+    subscriber.receive(_event(0, project=4))
     assert tally.counts == {OF_ANOTHER_PROJECT: 1}
     assert subscriber.seen == b""
 
@@ -143,15 +143,15 @@ def test_an_event_of_another_project_is_noticed() -> None:
 def test_a_forgetful_subscriber_misses_one_change() -> None:
     subscriber, _ = _subscriber(ForgetfulSubscriber)
     for change in range(3):
-        subscriber.hear(_event(change))
+        subscriber.receive(_event(change))
     assert subscriber.seen == b"\1\0\1"
 
 
 def test_a_subscriber_comes_back_with_its_newest_cursor() -> None:
     subscriber, _ = _subscriber()
-    subscriber.hear(_connected())
+    subscriber.receive(_connected())
     assert subscriber.cursors == ["first"]
-    subscriber.hear(_event(0))
+    subscriber.receive(_event(0))
     assert subscriber.cursors == ["first", "newest"]  # of two channels
 
 
@@ -160,10 +160,12 @@ def test_a_subscriber_comes_back_with_its_newest_cursor() -> None:
     [([f"project:{PROJECT}"], "returned, resumed"), ([], "returned, reset")],
     ids=["resumed", "reset"],
 )
-def test_who_comes_back_is_reset_unless_resumed(resumed: list[str], counted: str) -> None:
+def test_a_returning_subscriber_is_reset_unless_resumed(
+    resumed: list[str], counted: str
+) -> None:
     subscriber, tally = _subscriber()
     subscriber.left_us = 1
-    subscriber.hear(_connected(*resumed))
+    subscriber.receive(_connected(*resumed))
     assert tally.counts == {counted: 1}
     assert (subscriber.reset_us > 0) == (not resumed)
 
@@ -173,22 +175,24 @@ def test_who_comes_back_is_reset_unless_resumed(resumed: list[str], counted: str
     [({}, True), ({"project_id": PROJECT}, True), ({"project_id": "another"}, False)],
     ids=["everything", "its project", "another project"],
 )
-def test_a_reconnect_resets_whom_it_names(project_id: dict[str, str], is_reset: bool) -> None:
+def test_a_reconnect_resets_the_project_that_it_names(
+    project_id: dict[str, str], is_reset: bool
+) -> None:
     subscriber, tally = _subscriber()
     frame = {"type": "reconnect", "data": {"reason": "gap"}, **project_id}
-    subscriber.hear(orjson.dumps(frame))
+    subscriber.receive(orjson.dumps(frame))
     assert (subscriber.reset_us > 0) is is_reset
     assert tally.resets == is_reset
 
 
 def test_a_plain_client_is_greeted_by_a_reconnect() -> None:
     subscriber, tally = _subscriber(is_v1=False)
-    subscriber.hear(b'{"type":"reconnect","data":{"reason":"connected"}}')
+    subscriber.receive(b'{"type":"reconnect","data":{"reason":"connected"}}')
     assert subscriber.reset_us > 0
     assert tally.resets == 0
 
 
-def test_what_a_process_uses_includes_its_children() -> None:
+def test_cpu_and_memory_of_a_process_include_its_children() -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'sum(range(10**7))'])"
     with subprocess.Popen(
         [sys.executable, "-c", f"{code}; print(flush=True); input()"],
@@ -219,11 +223,11 @@ def test_percentiles_are_exact_to_a_thousandth() -> None:
         assert found[name] == pytest.approx(values[rank - 1], rel=0.001, abs=1)
 
 
-def test_nothing_has_no_percentiles() -> None:
+def test_an_empty_histogram_has_no_percentiles() -> None:
     assert percentiles_us(histogram()) is None
 
 
-def test_a_client_that_is_busy_or_late_is_named() -> None:
+def test_a_client_that_is_busy_or_late_is_reported() -> None:
     assert find_bottleneck({"client 1": 0.5, "writer": 0.2}, 3.0) == []
     assert find_bottleneck({"client 1": 0.97}, 3.0) == ["client 1 used 0.97 of a core"]
     assert find_bottleneck({}, 25.0) == ["its event loop was late by 25.0 ms (p99)"]
@@ -238,7 +242,7 @@ def test_losses_leaks_and_broken_frames_fail_a_run() -> None:
     ]
 
 
-def test_a_chart_draws_what_a_log_axis_can_show() -> None:
+def test_a_chart_leaves_out_what_a_log_axis_cannot_show() -> None:
     chart = line_chart(
         "<p99>",
         [Line("a", [(1, 0.0), (2, 5.0), (3, 50.0)]), Line("b", [(1, 0.0)])],

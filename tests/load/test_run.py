@@ -1,4 +1,4 @@
-"""``make load`` on a very small scale: it finds what is lost, and only that."""
+"""``make load`` at a very small size finds the lost event and nothing else."""
 
 import asyncio
 import json
@@ -20,22 +20,22 @@ async def _load(folder: Path, *more: str) -> tuple[int, dict[str, Any], str]:
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
-    told = output.decode()
-    assert process.returncode in (0, 1), told
+    received = output.decode()
+    assert process.returncode in (0, 1), received
     (result,) = json.loads((folder / "report.json").read_text())
-    return process.returncode, result, told
+    return process.returncode, result, received
 
 
 async def test_a_small_run_finds_the_one_event_that_was_lost(tmp_path: Path) -> None:
-    code, result, told = await _load(tmp_path, "--lose-one")
-    assert code == 1, told
+    code, result, received = await _load(tmp_path, "--lose-one")
+    assert code == 1, received
     accounting = result["accounting"]
     assert (
         0 < accounting["told_by_event"] + accounting["told_by_reset"] == accounting["owed"] - 1
     )
     assert accounting["lost"] == 1
     assert accounting["examples_of_lost"] == [{"subscriber": 0, "project": 0, "change": 1}]
-    assert "1 lost" in told
+    assert "1 lost" in received
     assert result["windows"][0]["latency_us"]["p50"] > 0
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") == 5

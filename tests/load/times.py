@@ -1,4 +1,4 @@
-"""How long failures last for clients, and what many of them at once cost."""
+"""How long failures last for clients, and what many simultaneous clients cost."""
 
 import asyncio
 import signal
@@ -9,20 +9,20 @@ from shared.config.access_rules import parse_access
 from tests.load.bench import (
     HANG_SECONDS,
     change,
-    counter,
+    connect_clients,
     leave_when_live,
     make_projects,
     mark,
-    open_pages,
     spread_of,
 )
+from tests.support.inspection import metric
 from tests.support.processes import Part
-from tests.support.resuming_client import Page
+from tests.support.resuming_client import ResumingClient
 from tests.support.world import World
 
 
 async def leader_killed_times(world: World) -> str:
-    """From kill -9 of the leader to the next event at a client, 20 times."""
+    """Measure from kill -9 of the leader to the next event at a client, 20 times."""
 
     async def follow(leader: Part) -> Part:
         await leader.exited()
@@ -32,7 +32,7 @@ async def leader_killed_times(world: World) -> str:
 
 
 async def leader_frozen_times(world: World) -> str:
-    """From SIGSTOP of the leader to the next event at a client, 20 times."""
+    """Measure from SIGSTOP of the leader to the next event at a client, 20 times."""
 
     async def follow(leader: Part) -> Part:
         assert leader.process is not None
@@ -46,30 +46,30 @@ async def leader_frozen_times(world: World) -> str:
 async def _times_of(
     world: World, number: signal.Signals, follow: Callable[[Part], Awaitable[Part]]
 ) -> str:
-    """From this signal to the leader until the next event; *follow* gives the next standby."""
+    """Measure from a signal to the leader to the next event. *follow* starts a standby."""
     listeners = [await world.listener(), await world.listener(role="standby")]
     gateway = await world.gateway()
     projects = await make_projects(world, 1)
     times = []
-    async with open_pages(world, [gateway], projects) as pages:
+    async with connect_clients(world, [gateway], projects) as clients:
         for _ in range(20):
             leader = listeners.pop(0)
             assert leader.process is not None
             leader.process.send_signal(number)
-            times.append(await mark(world, projects, pages))
+            times.append(await mark(world, projects, clients))
             listeners.append(await follow(leader))
             await listeners[0].ready(world.http, role="leader")
     return spread_of(times)
 
 
 async def redis_back_times(world: World) -> str:
-    """From Redis being back, its data lost, to all of 1,000 clients consistent, 20 times."""
+    """Measure from Redis's return without data until 1,000 clients are reset, 20 times."""
     await world.listener()
     world.more |= {"MAX_SOCKETS_PER_USER": "0", "MAX_SOCKETS_PER_ADDRESS": "0"}
     gateways = [await world.gateway(), await world.gateway()]
     projects = await make_projects(world, 1000)
     times = []
-    async with open_pages(world, gateways, projects) as pages:
+    async with connect_clients(world, gateways, projects) as clients:
         for _ in range(20):
             world.servers.valkey.stop()
             await world.database.execute(
@@ -77,14 +77,14 @@ async def redis_back_times(world: World) -> str:
                 " from unnest($1::text[]) as p",
                 projects,
             )
-            before = [page.told["away"] + page.told["*"] for page in pages]
+            before = [client.received["away"] + client.received["*"] for client in clients]
             world.servers.valkey.start()
             started = time.perf_counter()
             async with asyncio.timeout(HANG_SECONDS):
                 await asyncio.gather(
                     *(
-                        page.until_told("away", n + 1)
-                        for page, n in zip(pages, before, strict=True)
+                        client.until_received("away", n + 1)
+                        for client, n in zip(clients, before, strict=True)
                     )
                 )
             times.append(time.perf_counter() - started)
@@ -93,33 +93,34 @@ async def redis_back_times(world: World) -> str:
 
 
 async def resume_storm(world: World) -> str:
-    """2,000 clients that resume at once on 50 channels."""
+    """Let 2,000 clients resume at once on 50 channels."""
     await world.listener()
     gateway = await world.gateway(MAX_SOCKETS_PER_USER="0", MAX_SOCKETS_PER_ADDRESS="0")
     projects = await make_projects(world, 50)
-    pages = [
-        Page(world.http, [gateway], projects[number % 50], world.ada) for number in range(2000)
+    clients = [
+        ResumingClient(world.http, [gateway], projects[number % 50], world.ada)
+        for number in range(2000)
     ]
     for start in range(0, 2000, 100):
-        await asyncio.gather(*map(leave_when_live, pages[start : start + 100]))
+        await asyncio.gather(*map(leave_when_live, clients[start : start + 100]))
     for project_id in projects:
         await change(world.database, project_id, "missed")
-    before = await counter(world, gateway, "neverstale_log_reads_total")
+    before = await metric(world, gateway, "neverstale_log_reads_total")
     started = time.perf_counter()
-    visits = [asyncio.create_task(page.visit()) for page in pages]
+    visits = [asyncio.create_task(client.visit()) for client in clients]
     async with asyncio.timeout(HANG_SECONDS):
-        await asyncio.gather(*(page.until_told("missed") for page in pages))
+        await asyncio.gather(*(client.until_received("missed") for client in clients))
     seconds = time.perf_counter() - started
-    reads = await counter(world, gateway, "neverstale_log_reads_total") - before
+    reads = await metric(world, gateway, "neverstale_log_reads_total") - before
     for visit in visits:
         visit.cancel()
     await asyncio.gather(*visits, return_exceptions=True)
-    resets = sum(page.resets for page in pages)
+    resets = sum(client.resets for client in clients)
     return f"{reads:.0f} log reads, the last after {seconds:.2f} s, {resets} resets"
 
 
 async def connect_storm(world: World) -> str:
-    """2,000 clients of 500 users in 50 projects connect at once; beside it, one query each."""
+    """Let 2,000 clients of 500 users connect at once, compared with one query each."""
     await world.listener()
     gateway = await world.gateway(MAX_SOCKETS_PER_ADDRESS="0")
     projects = await make_projects(world, 50)
@@ -133,14 +134,14 @@ async def connect_storm(world: World) -> str:
         " on conflict do nothing",
         pairs,
     )
-    pages = [Page(world.http, [gateway], *pair) for pair in pairs]
-    before = await counter(world, gateway, "neverstale_access_queries_total")
+    clients = [ResumingClient(world.http, [gateway], *pair) for pair in pairs]
+    before = await metric(world, gateway, "neverstale_access_queries_total")
     started = time.perf_counter()
-    visits = [asyncio.create_task(page.visit()) for page in pages]
+    visits = [asyncio.create_task(client.visit()) for client in clients]
     async with asyncio.timeout(HANG_SECONDS):
-        await asyncio.gather(*(page.live.wait() for page in pages))
+        await asyncio.gather(*(client.live.wait() for client in clients))
     seconds = time.perf_counter() - started
-    queries = await counter(world, gateway, "neverstale_access_queries_total") - before
+    queries = await metric(world, gateway, "neverstale_access_queries_total") - before
     for visit in visits:
         visit.cancel()
     await asyncio.gather(*visits, return_exceptions=True)
@@ -156,7 +157,7 @@ async def connect_storm(world: World) -> str:
 
 
 async def revocation_times(world: World) -> str:
-    """From removing a member to their socket's end, on either gateway, 100 times."""
+    """Measure from removing a member to the end of their socket, 100 times."""
     await world.listener()
     gateways = [await world.gateway(), await world.gateway()]
     [project_id] = await make_projects(world, 1)
@@ -167,9 +168,9 @@ async def revocation_times(world: World) -> str:
             project_id,
             world.grace,
         )
-        page = Page(world.http, [gateways[number % 2]], project_id, world.grace)
-        visit = asyncio.create_task(page.visit())
-        await page.live.wait()
+        client = ResumingClient(world.http, [gateways[number % 2]], project_id, world.grace)
+        visit = asyncio.create_task(client.visit())
+        await client.live.wait()
         started = time.perf_counter()
         await world.database.execute(
             "delete from project_members where project_id = $1", project_id

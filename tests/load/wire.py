@@ -1,7 +1,7 @@
-"""What a load client says and hears, as bytes: the handshake, RFC 6455 frames, our rows.
+"""Bytes of a load client: the handshake, RFC 6455 frames and row ids.
 
-Everything here is pure. A row's id holds when it was written and which change of its project it
-is, so one delivered event is matched with one written row without looking anything up.
+Everything here is pure. A row's id encodes when it was written and which change of its project
+it is, so an event is matched with its row without any lookup.
 """
 
 import base64
@@ -21,7 +21,7 @@ _ACCEPT: Final = base64.b64encode(
 
 
 class ServerBroke(Exception):
-    """The server sent what RFC 6455 or our protocol do not allow."""
+    """The server violated RFC 6455 or our protocol."""
 
 
 class Refused(Exception):
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 def uuid_of(number: int) -> str:
-    """The id of the project or user of that number, as ``ID_SQL`` makes it."""
+    """Return the id of the project or user with this number, as ``ID_SQL`` makes it."""
     return f"00000000-0000-4000-8000-{number:012x}"
 
 
@@ -37,12 +37,12 @@ ID_SQL: Final = "('00000000-0000-4000-8000-' || lpad(to_hex({0}), 12, '0'))::uui
 
 
 def row_id(sent_us: int, project: int, change: int) -> str:
-    """The id of the row that the project's change of that number writes."""
+    """Return the id of the row that this change of the project writes."""
     return f"{sent_us:08x}-{project:04x}-4000-8000-{change:012x}"
 
 
 def read_row(event: bytes) -> tuple[int, int, int]:
-    """``row_id``'s arguments, from the frame of its event. Raises ``ServerBroke``."""
+    """Return the arguments of ``row_id`` from an event's frame. Raises ``ServerBroke``."""
     at = event.find(_ID_HEAD) + len(_ID_HEAD)
     try:
         return (
@@ -57,7 +57,7 @@ def read_row(event: bytes) -> tuple[int, int, int]:
 def upgrade_request(
     port: int, project_id: str, token: str, *, is_v1: bool, since: list[str]
 ) -> bytes:
-    """The handshake of a plain or a v1 client."""
+    """Return the handshake of a plain or a v1 client."""
     query = "".join(f"&since={quote(cursor, safe=':.~')}" for cursor in since)
     credentials = (
         f"Sec-WebSocket-Protocol: neverstale.v1, bearer.{token}"
@@ -77,7 +77,7 @@ def upgrade_request(
 
 
 def check_upgraded(head: bytes) -> None:
-    """Raises ``Refused`` or ``ServerBroke`` unless the response's head opens the socket."""
+    """Raise ``Refused`` or ``ServerBroke`` unless the response's head opens the socket."""
     status, *lines = head.split(b"\r\n")
     if b" 101 " not in status:
         raise Refused(status.decode(errors="replace"))
@@ -89,7 +89,7 @@ def check_upgraded(head: bytes) -> None:
 
 
 def split_frames(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """The whole frames that *data* begins with, as (opcode, payload), and what is left.
+    """Return the complete frames at the start of *data*, as (opcode, payload), and the rest.
 
     Raises ``ServerBroke``: our gateways neither mask nor fragment nor compress.
     """
@@ -113,7 +113,7 @@ def split_frames(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 
 
 def client_frame(opcode: int, payload: bytes) -> bytes:
-    """A short masked frame, as a client sends it. Raises ``ValueError`` over 125 bytes."""
+    """Return a short masked frame of a client. Raises ``ValueError`` over 125 bytes."""
     if len(payload) > 125:
         raise ValueError("a load client has nothing long to say")
     return bytes((0x80 | opcode, 0x80 | len(payload))) + _NO_MASK + payload

@@ -8,7 +8,7 @@ from deploy.dev.servers import find_postgres_programs
 
 
 async def run(name: str, *words: str | Path) -> tuple[int, str]:
-    """Its exit code, and what it wrote to standard error."""
+    """Run a program. Return its exit code and standard error."""
     folder = Path(os.environ.get("POSTGRES_BIN") or find_postgres_programs())
     process = await asyncio.create_subprocess_exec(
         folder / name, *words, stderr=asyncio.subprocess.PIPE

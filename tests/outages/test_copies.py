@@ -1,4 +1,4 @@
-"""A database that comes back as a copy: one reset, then events; nothing of the copied log."""
+"""A database restored from a copy causes one reset and publishes nothing of the copied log."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ _OLDEST: Final = "select min(at) from neverstale.change_log"
 
 
 async def log_what_nobody_reads(world: World) -> None:
-    """A change, a reset of everybody and a parent that moved, with xids of a busy cluster."""
+    """Log a change, a reset of everything and a moved parent, with xids of a busy cluster."""
     await world.database.execute("set synchronous_commit = off")
     await world.database.execute(_USE_XIDS)
     await change(world)
@@ -47,7 +47,7 @@ async def use_database(world: World, url: str) -> None:
 
 
 async def assert_one_reset(world: World, reason: str) -> Part:
-    """A listener resets once for that reason, empties the log, and events flow."""
+    """Check that a listener resets once for this reason, empties the log, and events flow."""
     copied_at = await world.database.fetchval("select clock_timestamp()")
     listener = await world.listener()
     gateway = await world.gateway()
@@ -94,7 +94,7 @@ async def test_a_dump_restored_in_another_cluster(
 
 
 _CASES: Final = {
-    # what pg_restore is told, how often: its exit code, what check says
+    # pg_restore's options for each run, its exit code, and check's output
     "without owners and privileges": (
         ("--no-owner", "--no-privileges"),
         1,
@@ -116,7 +116,7 @@ async def test_a_dump_restored_in_part(
     exit_code: int,
     said: str,
 ) -> None:
-    """Whatever is missing is named by check, and put right by install."""
+    """``check`` names what is missing, and ``install`` repairs it."""
     await log_what_nobody_reads(world)
     path = await dump(world, tmp_path)
     url = await make_database(world.servers, f"{world.prefix[:-1]}_restored")
@@ -131,7 +131,7 @@ async def test_a_dump_restored_in_part(
 
 
 async def test_data_alone_restored_over_an_installation(world: World, tmp_path: Path) -> None:
-    """pg_restore switches all triggers off for it, and on again as they should not be."""
+    """pg_restore disables all triggers for it, and enables them again in the wrong mode."""
     path = await dump(world, tmp_path)
     tables = "users, projects, project_members, sprints, tasks, messages"
     await world.database.execute(f"truncate {tables} cascade")
@@ -166,7 +166,7 @@ async def test_a_copy_made_from_a_template(world: World) -> None:
 
 @asynccontextmanager
 async def restored_backup(world: World) -> AsyncIterator[PostgresServer]:
-    """The world's server is gone, and one from a base backup is there in its place."""
+    """Replace the world's server by one restored from a base backup."""
     old = world.servers.postgres
     folder = old.folder.with_name("backup")
     url = f"postgresql://postgres@127.0.0.1:{old.port}/"
@@ -187,7 +187,7 @@ async def restored_backup(world: World) -> AsyncIterator[PostgresServer]:
 
 
 async def test_a_base_backup_in_place_of_the_server(own_world: World) -> None:
-    """Its log is empty, and it is older than what clients know."""
+    """Its log is empty, and its data is older than what clients hold."""
     world = own_world
     leader = await world.listener()
     await until_state(world, "live", "1")

@@ -34,7 +34,7 @@ host all all 127.0.0.0/8 trust
 
 
 class ReachablePostgres(PostgresServer):
-    """One with all the addresses that a server can have."""
+    """A server with all kinds of addresses."""
 
     def __init__(self, folder: Path, more: dict[str, str]) -> None:
         super().__init__(folder, programs=PROGRAMS)
@@ -51,7 +51,7 @@ class ReachablePostgres(PostgresServer):
 
 @dataclass
 class Postgres:
-    """A primary, a standby made of it, and who has issued the primary's certificate."""
+    """A primary, its standby, and the authority of the primary's certificate."""
 
     primary: ReachablePostgres
     standby: ReachablePostgres
@@ -60,7 +60,7 @@ class Postgres:
 
     @asynccontextmanager
     async def with_tls(self, *, wants_client: bool = False) -> AsyncIterator[int]:
-        """The primary's port for TLS: its own, where it was built with that."""
+        """Yield a TLS port of the primary: its own if it was built with TLS."""
         if HAS_TLS and not wants_client:
             yield self.primary.port
             return
@@ -97,7 +97,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 async def ask(url: str, question: str) -> set[Any]:
-    """The answers of the listener's session and of the gateway's pool."""
+    """Return the answers of the listener's session and of the gateway's pool."""
     connection = await connect(url, "test")
     answers = {await connection.fetchval(question)}
     await connection.close()
@@ -167,7 +167,7 @@ async def test_every_address_of_postgresql_is_reached(postgres: Postgres) -> Non
     await assert_refused(odd, "unrecognized configuration parameter", is_final=True)
 
 
-async def test_tls_is_what_the_url_says(postgres: Postgres) -> None:
+async def test_tls_follows_the_url(postgres: Postgres) -> None:
     others = Authority(postgres.folder, "others")
     certificate, key = postgres.authority.issue("client", password="secret")
     ca = f"sslrootcert={postgres.authority.certificate}"

@@ -1,4 +1,4 @@
-"""Databases with other encodings than UTF-8, and values that are not valid in UTF-8."""
+"""Databases with encodings other than UTF-8, and values that are not valid UTF-8."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,7 +40,7 @@ _ROW: Final = "a row of the change log can't be read, its project or everything 
 
 @asynccontextmanager
 async def database_in(world: World, tmp_path: Path, encoding: str) -> AsyncIterator[Database]:
-    """A database in that encoding, with Neverstale installed; the world's parts use it."""
+    """Make the world's parts use a new database in this encoding, with Neverstale installed."""
     name = f"{world.prefix[:-1]}_{encoding.lower()}"
     await world.database.execute(
         f"create database {name} encoding '{encoding}' lc_collate 'C' lc_ctype 'C'"
@@ -61,7 +61,7 @@ async def database_in(world: World, tmp_path: Path, encoding: str) -> AsyncItera
 
 
 async def told(database: Database, subscriber: Subscriber, *statements: str) -> set[str]:
-    """What the statements come to in one transaction: each channel with what it is told."""
+    """Run the statements in one transaction. Return what each channel is sent."""
     mark = "select neverstale.notify('mark', 'UPDATE', 'zz', '1')"
     async with database.transaction():
         for statement in (*statements, mark):
@@ -72,7 +72,7 @@ async def told(database: Database, subscriber: Subscriber, *statements: str) -> 
     return found
 
 
-async def test_a_row_that_is_no_text_resets_its_project_alone(
+async def test_a_row_with_invalid_text_resets_only_its_project(
     world: World, tmp_path: Path
 ) -> None:
     async with database_in(world, tmp_path, "SQL_ASCII") as database:
@@ -93,7 +93,7 @@ async def test_a_row_that_is_no_text_resets_its_project_alone(
             assert await metric(world, listener, "neverstale_log_unreadable_total") == 2
             assert resets(listener) == 0
             await database.execute(f"insert into project_members values ('p', {_BAD})")
-            # whose that is, or who is a member of p, nobody knows
+            # its project, and the members of p, can't be read
             for number, row in enumerate(
                 (f"tasks values ('1', {_BAD})", "projects values ('p')")
             ):
@@ -106,7 +106,7 @@ async def test_a_row_that_is_no_text_resets_its_project_alone(
             assert "project:q task INSERT 2" in found
 
 
-async def test_characters_of_another_encoding_are_told_as_they_are(
+async def test_characters_of_another_encoding_are_published_unchanged(
     world: World, tmp_path: Path
 ) -> None:
     async with database_in(world, tmp_path, "LATIN1") as database:
@@ -115,7 +115,7 @@ async def test_characters_of_another_encoding_are_told_as_they_are(
             assert await told(database, subscriber, "insert into tasks values ('é', 'ü')") == {
                 "project:ü task INSERT é"
             }
-            # an escape in JSON can name what the database has no character for
+            # a JSON escape can name a character that the database's encoding lacks
             payload = '{"resource":"x","action":"UPDATE","project_id":"q","id":"\\u65e5"}'
             await database.execute("select pg_notify('cache_invalidate', $1)", payload)
             await eventually(lambda: listener.logged("notifications can't be logged"), "told")
@@ -126,7 +126,7 @@ async def test_characters_of_another_encoding_are_told_as_they_are(
             assert "project:q task INSERT 2" in found
 
 
-async def test_names_that_are_no_text_are_told_by_each_command(
+async def test_names_with_invalid_text_are_reported_by_each_command(
     world: World, tmp_path: Path
 ) -> None:
     async with database_in(world, tmp_path, "SQL_ASCII") as database:
@@ -150,7 +150,7 @@ async def test_names_that_are_no_text_are_told_by_each_command(
 
 
 def asking_too_much(config: str) -> str:
-    """A configuration whose query of members meets the bad one whatever it is asked for."""
+    """A configuration whose query of members always reads the invalid row."""
     path = Path(config).with_name("more.toml")
     members = "select project_id, user_id from project_members"
     query = "select * from unnest($1::text[], $2::text[])"
@@ -159,7 +159,7 @@ def asking_too_much(config: str) -> str:
 
 
 def resets(listener: Part) -> int:
-    """How often everybody was reset because of a row."""
+    """Return how often everything was reset because of a row."""
     return sum(
         line["message"] == "reset" and line["reason"] == "bulk_change"
         for line in listener.lines

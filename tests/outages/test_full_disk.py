@@ -1,4 +1,4 @@
-"""PostgreSQL's disk is full: writes fail, what was committed is told, and then all goes on."""
+"""PostgreSQL's disk is full: writes fail, commits are published, and everything recovers."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ _LEFT_BYTES = 1024 * 1024
 
 @contextmanager
 def small_disk() -> Iterator[Path]:
-    """A folder that holds so much and no more."""
+    """Yield a folder of limited size."""
     with tempfile.TemporaryDirectory(prefix="neverstale-disk-") as name:
         options = ["-t", "tmpfs", "-o", f"size={_DISK_BYTES},mode=755", "neverstale", name]
         if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
@@ -36,7 +36,7 @@ def small_disk() -> Iterator[Path]:
 
 
 async def write_until_full(world: World) -> set[str]:
-    """Insert rows, each in a transaction of its own, until nothing more fits: the committed."""
+    """Insert rows, one per transaction, until the disk is full. Return the committed ones."""
     committed: set[str] = set()
     while True:
         try:
@@ -51,7 +51,7 @@ async def write_until_full(world: World) -> set[str]:
         committed.add(str(row))
 
 
-async def test_a_full_disk_loses_nothing_that_was_committed() -> None:
+async def test_a_full_disk_loses_no_committed_change() -> None:
     with small_disk() as disk, tempfile.TemporaryDirectory() as elsewhere:
         programs = Path(os.environ["POSTGRES_BIN"]) if "POSTGRES_BIN" in os.environ else None
         servers = Servers(
@@ -80,7 +80,7 @@ async def test_a_full_disk_loses_nothing_that_was_committed() -> None:
 
 
 async def recover(server: PostgresServer) -> None:
-    """Start it again if it ended for want of room (it does where the WAL could not grow)."""
+    """Restart the server if it exited for lack of space, as it does when the WAL can't grow."""
     assert server.process is not None
     if server.process.poll() is not None:
         server.kill()

@@ -1,4 +1,4 @@
-"""What a gateway asks through a pooler, in each of its modes."""
+"""A gateway's access queries through a pooler, in each pool mode."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -39,7 +39,7 @@ async def asking(url: str) -> AsyncIterator[AccessChecker]:
         running.cancel()
 
 
-async def test_access_is_asked_through_a_pooler(world: World, pooler: str) -> None:
+async def test_access_is_checked_through_a_pooler(world: World, pooler: str) -> None:
     await world.database.execute(
         "create schema app; create table app.grants (p text, u text);"
         "insert into app.grants select n::text, 'ada' from generate_series(0, 99, 2) n"
@@ -52,7 +52,7 @@ async def test_access_is_asked_through_a_pooler(world: World, pooler: str) -> No
         f"{pooler}/transaction?{pooled}",
     ):
         async with AsyncExitStack() as stack, asyncio.timeout(HANG_SECONDS):
-            # several at once take sessions of the server in turns
+            # several at once alternate between the server's sessions
             gateways = [await stack.enter_async_context(asking(url)) for _ in range(4)]
             for number in range(20):
                 answers = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""PostgreSQL fails over to a standby, or an address leads to one that is none yet."""
+"""PostgreSQL fails over to a standby, or an address leads to a standby not yet promoted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from tests.support.world import World
 
 @dataclass
 class Pair:
-    """A primary with a standby, and an address for each of listener and gateway."""
+    """A primary with a standby, and an address each for the listener and the gateway."""
 
     world: World
     primary: PostgresServer
@@ -35,7 +35,7 @@ class Pair:
         return f"postgresql://postgres@127.0.0.1:{server.port}/{name}"
 
     async def promote(self) -> None:
-        """The primary is gone, the standby takes its place; addresses stay as they are."""
+        """Kill the primary and promote the standby. The addresses do not change."""
         await asyncio.to_thread(self.primary.kill)
         database = await asyncpg.connect(self.url(self.standby))
         assert await database.fetchval("select pg_promote()")
@@ -43,12 +43,12 @@ class Pair:
         self.world.database = database
 
     def move(self, address: Proxy, server: PostgresServer) -> None:
-        """The address leads to another server; connections to the former one are cut."""
+        """Point an address to another server and cut its connections."""
         address.target_ports = [server.port]
         address.cut()
 
     async def caught_up(self) -> None:
-        """The standby has replayed what the primary has by now."""
+        """Return when the standby has replayed the primary's current WAL."""
         place = await self.world.database.fetchval("select pg_current_wal_lsn()")
         database = await asyncpg.connect(self.url(self.standby))
         async with asyncio.timeout(HANG_SECONDS):
@@ -79,7 +79,7 @@ async def postgres_pair(world: World) -> AsyncIterator[Pair]:
 
 
 async def test_a_promoted_standby_is_one_reset(own_world: World) -> None:
-    """On another timeline, with an empty log: what was committed last may be lost."""
+    """It has another timeline and an empty log, and the last commits may be lost."""
     world = own_world
     async with postgres_pair(world) as pair:
         listener = await world.listener(DATABASE_URL=pair.url(pair.of_listener))
@@ -109,8 +109,10 @@ async def test_a_promoted_standby_is_one_reset(own_world: World) -> None:
         assert sorted(told) == ["gap", "log_lost"]
 
 
-async def test_a_standby_is_waited_for_and_never_asked_who_may_hear(own_world: World) -> None:
-    """It still knows who has lost a project since, and takes no LISTEN."""
+async def test_a_standby_is_not_used_for_access_checks_until_it_is_promoted(
+    own_world: World,
+) -> None:
+    """It may still show access that was lost since, and it does not support LISTEN."""
     world = own_world
     async with postgres_pair(world) as pair:
         listener = await world.listener(DATABASE_URL=pair.url(pair.of_listener))
@@ -133,7 +135,7 @@ async def test_a_standby_is_waited_for_and_never_asked_who_may_hear(own_world: W
             await gateway.ready(world.http, degraded=["database"])
             await paused.execute("select pg_wal_replay_resume()")
             await paused.close()
-        # the listener's address leads there, too
+        # the listener's address points there, too
         pair.move(pair.of_listener, pair.standby)
         await listener.ready(world.http, status=503, role="connecting")
         said = "ReadOnlySQLTransactionError: cannot execute LISTEN during recovery"

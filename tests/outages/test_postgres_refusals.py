@@ -1,4 +1,4 @@
-"""A PostgreSQL that lets nobody in for a while, or lets nobody write by default."""
+"""A PostgreSQL that refuses connections for a while, or is read-only by default."""
 
 import os
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ select pg_terminate_backend(pid) from pg_stat_activity
 
 @asynccontextmanager
 async def no_connection_for(world: World, listener: Part) -> AsyncIterator[None]:
-    """All that there are, taken before the listener has its own again."""
+    """Take all available connections before the listener can reconnect."""
     async with AsyncExitStack() as taken:
         while await role_of(world, listener) != "connecting":
             await world.database.execute(CUT)
@@ -36,7 +36,7 @@ async def role_of(world: World, listener: Part) -> str:
 
 
 async def test_no_connections_are_left(own_world: World) -> None:
-    """Who has one keeps it; who needs one waits, refuses newcomers and says so."""
+    """Open ones are kept; a gateway without one waits, refuses new clients and reports it."""
     world = own_world
     world.servers.postgres.stop()
     world.servers.postgres.max_connections = 15
@@ -63,9 +63,9 @@ async def test_no_connections_are_left(own_world: World) -> None:
     assert any(said in line.get("reason", "") for line in listener.lines), "it says why"
 
 
-async def test_a_password_is_changed_under_way(own_world: World, tmp_path: Path) -> None:
-    """A listener that was let in once waits until it is again: here by the new password in
-    the file that ``passfile`` names.
+async def test_a_password_is_changed_while_running(own_world: World, tmp_path: Path) -> None:
+    """A listener that was connected once waits until it can connect again: here with the new
+    password in the file that ``passfile`` names.
     """
     world, postgres = own_world, own_world.servers.postgres
     await world.database.execute(f"create role {ROLE} superuser login password 'aged-secret'")
@@ -108,8 +108,10 @@ async def test_a_password_is_changed_under_way(own_world: World, tmp_path: Path)
     assert "-secret" not in "".join(listener.raw_lines + gateway.raw_lines)
 
 
-async def test_a_database_that_is_read_only_by_default_is_followed(own_world: World) -> None:
-    """As some services set it when a disk is nearly full; the app may set it off for itself."""
+async def test_a_database_that_is_read_only_by_default_is_still_followed(
+    own_world: World,
+) -> None:
+    """Some hosting services set this when a disk is nearly full; sessions may override it."""
     world = own_world
     listener = await world.listener()
     gateway = await world.gateway()

@@ -1,13 +1,11 @@
-"""Whose channels and keys those behind a prefix are, when databases come and go."""
+"""Which database owns a Redis prefix, when databases are replaced."""
 
 from tests.support.changes import assert_flows
 from tests.support.world import World, make_world
 
 
-async def test_the_place_of_a_database_without_listeners_is_free(world: World) -> None:
-    """Another one (restored, say, or upgraded into another cluster) takes it, once and for
-    all.
-    """
+async def test_the_prefix_of_a_database_without_listeners_is_free(world: World) -> None:
+    """Another database (a restored or upgraded one, for example) takes it permanently."""
     first = [await world.listener(), await world.listener(role="standby")]
     async with make_world(world.servers) as other:
         other.prefix = world.prefix

@@ -1,4 +1,4 @@
-"""The app's own logical replication goes on, whatever is installed, upgraded or disabled."""
+"""The app's own logical replication works through install, upgrade and disable."""
 
 import asyncio
 from typing import Final
@@ -36,7 +36,7 @@ async def restart_with_logical_wal(world: World) -> None:
 
 
 async def test_a_publication_for_all_tables_has_none_of_ours(own_world: World) -> None:
-    """From a schema of version 4, which had one, through all that we do to a database."""
+    """From schema version 4, which had one, through all our commands."""
     world = own_world
     await world.command("listener", "uninstall")
     await world.database.execute(VERSION_4)
@@ -47,7 +47,7 @@ async def test_a_publication_for_all_tables_has_none_of_ours(own_world: World) -
     subscriber = await asyncpg.connect(world.servers.postgres.database_url("subscriber"))
     for script in ("schema.sql", "data.sql"):
         await subscriber.execute((ROOT / "demo" / script).read_text())
-    await subscriber.execute(VERSION_4)  # without our table there, nothing would be replicated
+    await subscriber.execute(VERSION_4)  # without our table there, replication would fail
     await subscriber.execute(
         f"create subscription app connection '{world.database_url}' publication everything"
         " with (create_slot = false, copy_data = false, enabled = false);"
@@ -72,7 +72,7 @@ async def test_a_publication_for_all_tables_has_none_of_ours(own_world: World) -
     await subscriber.close()
 
 
-async def test_an_upgrade_keeps_what_is_known_and_fails_no_call_of_notify(
+async def test_an_upgrade_keeps_the_state_and_fails_no_call_of_notify(
     world: World,
 ) -> None:
     await world.command("listener", "uninstall")
@@ -84,7 +84,9 @@ async def test_an_upgrade_keeps_what_is_known_and_fails_no_call_of_notify(
     before = await world.database.fetchrow("select * from neverstale.installation")
     sessions = [await asyncpg.connect(world.database_url) for _ in range(4)]
     holder, upgrading, *callers = sessions
-    await callers[0].execute(NOTIFY)  # it has a plan of the older function, the other has none
+    await callers[0].execute(
+        NOTIFY
+    )  # one session has a plan of the older function, the other has none
     await holder.execute(f"begin; {NOTIFY}")
     await upgrading.execute("begin")
     async with asyncio.timeout(HANG_SECONDS), asyncio.TaskGroup() as tasks:
@@ -130,7 +132,9 @@ async def test_rows_of_another_cluster_are_removed_and_not_published(world: Worl
     assert "note:" not in (await world.command("listener", "check"))[1]
 
 
-async def test_an_event_trigger_that_refuses_is_told_and_nothing_changes(world: World) -> None:
+async def test_an_event_trigger_that_refuses_is_reported_and_nothing_changes(
+    world: World,
+) -> None:
     await world.database.execute(
         "create function refuse() returns event_trigger language plpgsql as"
         " $$begin raise exception 'no % today', tg_tag; end$$;"

@@ -1,4 +1,4 @@
-"""A replica of Redis is promoted, and lacks what was acknowledged last."""
+"""A Redis replica is promoted that lacks the last acknowledged writes."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -25,13 +25,13 @@ async def follow(pair: RedisPair) -> None:
 
 
 async def lose_its_primary(pair: RedisPair) -> None:
-    """MASTERDOWN is all that it answers to reads."""
+    """It answers all reads with MASTERDOWN."""
     await command(pair.replica, "CONFIG", "SET", "replica-serve-stale-data", "no")
     await command(pair.replica, "REPLICAOF", "127.0.0.1", free_port())
 
 
 async def stay(_pair: RedisPair) -> None:
-    """An island: it takes writes, and nobody else will see them."""
+    """It is isolated: it accepts writes that no other server gets."""
 
 
 async def want_replicas(pair: RedisPair) -> None:
@@ -59,8 +59,8 @@ FATES: Final[dict[str, Callable[[RedisPair], Awaitable[None]]]] = {
 }
 
 
-async def test_whatever_becomes_of_the_old_primary_it_is_left(own_world: World) -> None:
-    """Its connections stay open, and each time the new one lacks the last writes."""
+async def test_the_old_primary_is_no_longer_used_whatever_its_state(own_world: World) -> None:
+    """Its connections stay open, and each new primary lacks the last writes."""
     world = own_world
     async with redis_pair(world) as pair:
         leader, standby = await world.listener(), await world.listener(role="standby")
@@ -95,8 +95,8 @@ async def ready(world: World, leader: Part, standby: Part, gateway: Part) -> Non
     await gateway.ready(world.http, redis=True)
 
 
-async def test_a_place_that_the_new_primary_never_knew_is_no_place(own_world: World) -> None:
-    """The primary dies; who was away meanwhile comes back with a cursor of lost writes."""
+async def test_a_cursor_that_the_new_primary_never_had_is_a_reset(own_world: World) -> None:
+    """The primary dies; an offline client returns with a cursor from lost writes."""
     world = own_world
     async with redis_pair(world) as pair:
         await world.listener()

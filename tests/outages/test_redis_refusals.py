@@ -1,4 +1,4 @@
-"""A Redis that takes nothing (any more): full, evicting, with other rights or passwords."""
+"""A Redis that refuses writes: full, evicting, or with other rights or passwords."""
 
 import asyncio
 from typing import Any, Final
@@ -18,7 +18,7 @@ from tests.support.world import World
 
 USER: Final = "neverstale"
 OTHER_PASSWORD: Final = "y" * 40
-# what is withdrawn, and what gives it back; connections are cut where they would go on with it
+# what is withdrawn, and what restores it; connections that would keep it are cut
 WITHDRAWN: Final = {
     "a command": (("-evalsha",), ("+evalsha",), False),
     "a command of a script": (("-zadd",), ("+zadd",), False),
@@ -41,7 +41,7 @@ _FILLER: Final = "f" * 10_000
 
 
 async def test_rights_and_passwords_may_go_and_come_back(own_world: World) -> None:
-    """Nothing is lost, nobody has to restart anything, and readiness tells of it meanwhile."""
+    """Nothing is lost, no restart is needed, and readiness reports it meanwhile."""
     world, valkey = own_world, own_world.servers.valkey
     await command(valkey, "ACL", "SETUSER", USER, "on", f">{PASSWORD}", *documented_rights())
     world.more["REDIS_URL"] = valkey.url.replace("redis://", f"redis://{USER}:{PASSWORD}@")
@@ -54,7 +54,7 @@ async def test_rights_and_passwords_may_go_and_come_back(own_world: World) -> No
                 await command(valkey, "CLIENT", "KILL", "USER", USER)
             changed = await insert_tasks(world, 3)
             await listener.ready(world.http, status=503, role="leader", redis=False)
-            if cuts or what == "the channels":  # else its first newcomer would notice
+            if cuts or what == "the channels":  # else its first new client would notice
                 await gateway.ready(world.http, status=503, redis=False)
             await command(valkey, "ACL", "SETUSER", USER, *give_back)
             await assert_consistent_after(client, changed)
@@ -66,8 +66,8 @@ async def test_rights_and_passwords_may_go_and_come_back(own_world: World) -> No
         assert PASSWORD not in "".join(part.raw_lines)
 
 
-async def test_a_second_password_is_how_one_is_changed(own_world: World) -> None:
-    """Redis takes both for a while: each process comes with the new one when it restarts."""
+async def test_a_password_is_changed_with_a_second_one(own_world: World) -> None:
+    """Redis accepts both for a while: each process uses the new one after its restart."""
     world, valkey = own_world, own_world.servers.valkey
     await command(valkey, "ACL", "SETUSER", USER, "on", f">{PASSWORD}", *documented_rights())
     url = valkey.url.replace("redis://", f"redis://{USER}:{{}}@")
@@ -83,8 +83,8 @@ async def test_a_second_password_is_how_one_is_changed(own_world: World) -> None
         assert not is_reset(await client.next()), "connections outlive the old password"
 
 
-async def test_a_full_redis_costs_precision_alone(own_world: World) -> None:
-    """Whatever it drops or refuses, by whichever policy: each change is told, or a reset."""
+async def test_a_full_redis_costs_only_precision(own_world: World) -> None:
+    """Whatever it evicts or refuses, by any policy: each change is an event or a reset."""
     world, valkey = own_world, own_world.servers.valkey
     await world.listener()
     gateway = await world.gateway()
@@ -120,14 +120,14 @@ async def info(world: World) -> dict[str, Any]:
 
 
 async def is_full(world: World, before: dict[str, Any], limit: int) -> bool:
-    """Whether it evicts, or has no room to be used up any more."""
+    """Whether it evicts, or has no memory left."""
     now = await info(world)
     evicts: bool = now["evicted_keys"] > before["evicted_keys"] + 20
     return evicts or (now["maxmemory_policy"] == "noeviction" and now["used_memory"] > limit)
 
 
 async def fill(world: World) -> None:
-    """Write keys of others, half of which expire; never returns."""
+    """Write foreign keys, half of which expire. Never returns."""
     async with world.redis() as redis:
         for number in range(1_000_000):
             async with redis.pipeline(transaction=False) as pipeline:

@@ -20,7 +20,7 @@ ENCODED = "p%C3%A4ssword%2F%40%3A%3F%23%25"
 
 
 class ReachableValkey(ValkeyServer):
-    """One with all the addresses that a server can have."""
+    """A server with all kinds of addresses."""
 
     @property
     def socket(self) -> Path:
@@ -41,7 +41,7 @@ def valkey() -> Iterator[ReachableValkey]:
 
 
 async def reach(url: str) -> int:
-    """The database that commands are in, once the subscriber connection was told by one."""
+    """Return the database that commands use, once the subscriber has received a message."""
     told: list[tuple[bytes, bytes]] = []
     subscribed = asyncio.Event()
 
@@ -67,7 +67,7 @@ async def reach(url: str) -> int:
 
 
 async def assert_refused(url: str, reason: str) -> None:
-    """By commands and by the subscriber connection, and without the password in the error."""
+    """Check that commands and the subscriber are refused, without the password in errors."""
     client = connect(url)
     with pytest.raises(RedisLost, match=reason) as by_commands:
         async with telling_loss(client):
@@ -103,7 +103,7 @@ async def test_every_address_of_redis_is_reached(valkey: ReachableValkey) -> Non
     await assert_refused(f"unix://{valkey.folder}/none", "No such file")
 
 
-async def test_tls_is_what_the_url_says(valkey: ReachableValkey, tmp_path: Path) -> None:
+async def test_tls_follows_the_url(valkey: ReachableValkey, tmp_path: Path) -> None:
     ours, others = Authority(tmp_path, "ca"), Authority(tmp_path, "others")
     certificate, key = ours.issue("client", password="secret")
     ca = f"ssl_ca_certs={ours.certificate}"

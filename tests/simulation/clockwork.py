@@ -1,6 +1,6 @@
-"""An event loop whose time is a number, and calls that are answered when a schedule says so.
+"""An event loop with simulated time, and calls that a schedule executes and answers.
 
-The real adapters run on it: nothing waits, and every order of what can happen can be had.
+The real adapters run on it. Nothing waits in real time, and every order of steps is possible.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class _NoSelector:
 
 
 class Loop(asyncio.BaseEventLoop):
-    """Runs what is ready when it is told to; time passes when it is told to."""
+    """Runs ready callbacks on request. Time only passes on request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Loop(asyncio.BaseEventLoop):
         return transport, protocol
 
     def do(self, action: Callable[[], T]) -> T:
-        """Act as if from inside the loop, and let everything follow that does now."""
+        """Run *act* inside the loop, then all callbacks that are ready now."""
         events._set_running_loop(self)
         try:
             result = action()
@@ -55,7 +55,7 @@ class Loop(asyncio.BaseEventLoop):
         self.do(lambda: None)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, each timer at its own."""
+        """Let time pass, and run each timer when it is due."""
         end = self._now + seconds
         self.settle()
         while True:
@@ -69,7 +69,7 @@ class Loop(asyncio.BaseEventLoop):
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """What a process asked of a server: it is done in one step, and answered in another."""
+    """A request of a process to a server, executed in one step and answered in another."""
 
     server: str
     what: str
@@ -80,7 +80,7 @@ class Call:
 
 
 class Calls:
-    """The calls under way, by the process that waits for them."""
+    """The unanswered calls, by the process that waits for them."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -89,7 +89,7 @@ class Calls:
     async def make(
         self, owner: str, server: str, what: str, run: Callable[[], T], *, whole: bool = False
     ) -> T:
-        """Done and answered when the schedule says so; ``whole``: in one step."""
+        """Queue a call, and return its answer. ``whole``: executed and answered in one step."""
         call = Call(server, what, run, self._loop.create_future())
         if whole:
             call.outcome = run
@@ -102,7 +102,7 @@ class Calls:
         return result
 
     def step(self, owner: str, which: int = 0) -> bool:
-        """Do, or answer, one of its calls; whether there was any."""
+        """Execute or answer one call of a process. Return whether there was one."""
         calls = [call for call in self.of.get(owner, ()) if not call.future.done()]
         if not calls:
             return False
@@ -115,7 +115,7 @@ class Calls:
         return True
 
     def cut(self, server: str, error: Exception) -> None:
-        """The server is gone: done or not, nobody is answered."""
+        """Fail all calls, executed or not: the server is gone."""
         for calls in self.of.values():
             for call in calls:
                 if call.server == server and not call.future.done():
@@ -125,7 +125,7 @@ class Calls:
     def _answer(self, call: Call, outcome: Callable[[], Any]) -> None:
         try:
             call.future.set_result(outcome())
-        except Exception as exc:  # noqa: BLE001 whatever it is, the caller gets it
+        except Exception as exc:  # noqa: BLE001 the caller gets it
             call.future.set_exception(exc)
         self._loop.settle()
 

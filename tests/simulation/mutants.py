@@ -1,7 +1,7 @@
 """Deliberate faults in the real code, one at a time, each of which must be caught.
 
-Each is planted in a copy of the tree, so that nothing here is ever touched. The tests of each
-are run until one fails; the exit code is 1 if all passed for any mutant.
+Each is planted in a copy of the tree. Its tests are run until one fails; the exit code is 1 if
+all tests passed for any mutant.
 
     python -m tests.simulation.mutants [words of a mutant's name ...]
 """
@@ -26,7 +26,7 @@ EXAMPLES: Final = "600"
 
 
 def run(mutant: Mutant) -> tuple[str | None, float]:
-    """The test that caught it, or None; and the seconds that it took."""
+    """Return the test that caught the mutant, or None, and the seconds that it took."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="neverstale-mutant-") as name:
         tree = Path(name)
@@ -53,7 +53,7 @@ def _passes(test: str, tree: Path) -> bool:
 def main(words: list[str]) -> int:
     wanted = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
     survivors = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # what they run are processes
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # threads suffice: each runs a process
         for mutant, (caught, seconds) in zip(wanted, pool.map(run, wanted), strict=True):
             survivors += caught is None
             print(f"{mutant.name:<66} {caught or 'SURVIVED':<34} {seconds:5.0f} s", flush=True)

@@ -1,4 +1,4 @@
-"""What was ever published: who holds a cursor must have been told what is up to it."""
+"""All published events: the holder of a cursor must have received those up to it."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -12,12 +12,12 @@ from tests.simulation.database import BEGINNING
 
 
 class Published:
-    """Everything that was ever published in one channel, and what it tells."""
+    """Everything ever published in one channel, with the commits that it stands for."""
 
     def __init__(self) -> None:
         self.number = 0
         self.of: dict[str, list[tuple[Cursor, bytes, int]]] = {}
-        self.commits: dict[str, int] = {}  # the newest that a cursor's frame tells
+        self.commits: dict[str, int] = {}  # the newest commit of a cursor's frame
         self.doomed: set[str] = set()  # epochs that an older Redis brought back
 
     def add(self, member: bytes, payload: bytes) -> None:
@@ -31,7 +31,7 @@ class Published:
         self.of.setdefault(cursor.channel.name, []).append((cursor, member, self.number))
 
     def up_to(self, place: Cursor) -> list[tuple[bytes, int]]:
-        """What a client at that place must know, but for what changed again above it."""
+        """Return what a client at this cursor must know, except rows changed again above it."""
         if place.epoch in self.doomed:
             return []
         everything = [
@@ -47,17 +47,17 @@ class Published:
         ]
 
     def told_in(self, data: bytes) -> Iterator[tuple[Channel, int]]:
-        """The channels that a write's frames tell of, and the commits."""
+        """Return the channels and commits of a write's frames."""
         for opcode, payload in frames_of(data):
             cursor = cursor_of(payload) if opcode == 1 else None
-            # `connected` names cursors too, and tells nothing
+            # `connected` has cursors too, but no events
             if cursor is None or orjson.loads(payload)["type"] != "cache_invalidate":
                 continue
             yield cursor.channel, self.commits[str(cursor)]
 
 
 def frames_of(data: bytes) -> list[tuple[int, bytes]]:
-    """The frames of one write (RFC 6455, section 5.2): a server's are not masked."""
+    """Split one write into frames (RFC 6455, section 5.2). A server's are not masked."""
     found = []
     while data:
         size, start = data[1], 2

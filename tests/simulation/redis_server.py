@@ -1,4 +1,4 @@
-"""What the processes see of Redis: commands and subscriber connections, each cut at will."""
+"""A model of a Redis server: commands and subscriber connections that can be cut."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from tests.simulation.published import Published
 from tests.support.redis_model import SCRIPTS, Store
 
 _STARTED: Final = 1_700_000_000_000_000
-_INFO: Final = {"server": "run_id", "replication": "master_replid"}  # what each section tells
+_INFO: Final = {"server": "run_id", "replication": "master_replid"}  # the field of each section
 
 
 class Server:
@@ -55,7 +55,7 @@ class Server:
         self.saved = self.store.copy()
 
     def go_back(self, *, cuts: bool, loses: bool) -> None:
-        """An old snapshot, or a failover that lost writes (there and back cuts no link)."""
+        """Return to the saved snapshot, as a failover that lost writes does."""
         if self.saved is None:
             return
         lost = {log.epoch.decode() for log in self.store.logs.values()}
@@ -90,7 +90,7 @@ def _copied(logs: Any, state: Any) -> Any:
 
 
 class Link(asyncio.Transport):
-    """A subscriber connection, both ends: what was asked, and what is on its way back."""
+    """Both ends of a subscriber connection: pending commands and pending replies."""
 
     def __init__(self, server: Server, protocol: asyncio.Protocol) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Link(asyncio.Transport):
             self._loop.call_soon(self._protocol.connection_lost, None)
 
     def take(self) -> bool:
-        """The server takes one command; whether there was one."""
+        """Let the server take one command. Return whether there was one."""
         if not self.is_alive or not self.asked:
             return False
         match self.asked.pop(0):
@@ -142,7 +142,7 @@ class Link(asyncio.Transport):
             self.replies.append(_reply(b"message", channel, payload))
 
     def deliver(self, count: int) -> bool:
-        """So many replies arrive in one read; whether anything happened."""
+        """Deliver *number* replies in one read. Return whether anything was delivered."""
         if self._is_over:
             return False
         if self.replies:
@@ -166,7 +166,7 @@ def _reply(kind: bytes, name: bytes, last: bytes | int) -> bytes:
 
 
 class Client:
-    """Plays redis-py's client and pipeline for one process."""
+    """Replaces redis-py's client and pipeline for one process."""
 
     refusals = 0
 
@@ -215,7 +215,7 @@ class Client:
 
 
 class Pipeline(Client):
-    """Its commands are run in order, others' between them; the answers come all at once."""
+    """Executes its commands in order, others' in between. The answers arrive together."""
 
     async def __aenter__(self) -> "Pipeline":
         return self

@@ -1,4 +1,4 @@
-"""Schedules that chance meets seldom: found by thought, each with the places varied."""
+"""Schedules that random ones rarely reach, each with its steps varied."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -18,7 +18,7 @@ def worlds() -> Iterator["Worlds"]:
 
 
 class Worlds:
-    """One world after the other, each at rest."""
+    """Yields one world after the other, each at rest."""
 
     def __init__(self) -> None:
         self._world: World | None = None
@@ -37,7 +37,7 @@ class Worlds:
 
 @pytest.mark.parametrize("is_state_lost", [True, False])
 def test_an_old_leaders_late_steps(worlds: Worlds, is_state_lost: bool) -> None:
-    """It is frozen anywhere, and goes on once its successor is somewhere."""
+    """A leader is frozen at any step, and thawed at any step of its successor."""
     for before, between, late in product(range(1, 10, 2), range(2, 16, 2), (1, 3)):
         world = worlds.next()
         world.write(("row", "a", "a1"))
@@ -54,8 +54,8 @@ def test_an_old_leaders_late_steps(worlds: Worlds, is_state_lost: bool) -> None:
 
 
 @pytest.mark.parametrize("lasts", [1, 4, 8])
-def test_who_comes_while_a_change_is_published(worlds: Worlds, lasts: int) -> None:
-    """A page is opened anywhere between a change and its last frame, and reads step by step."""
+def test_a_page_opened_while_a_change_is_published(worlds: Worlds, lasts: int) -> None:
+    """A page is opened at any step between a change and its last frame."""
     for before, between in product(range(10), (0, 2, 5)):
         world = worlds.next()
         browser = world.browsers[1]
@@ -72,13 +72,13 @@ def test_who_comes_while_a_change_is_published(worlds: Worlds, lasts: int) -> No
         world.come_to_rest()
 
 
-def test_a_user_comes_and_goes_while_access_is_asked(worlds: Worlds) -> None:
-    """Who lost the project hears no more, wherever the question was when it happened."""
+def test_a_user_loses_and_regains_access_during_an_access_check(worlds: Worlds) -> None:
+    """A user who lost the project gets no more events, at any step of an access check."""
     for before, between, steps in product(range(5), range(5), (3, 9)):
         world = worlds.next()
         browser = world.browsers[1]
         world.leave(browser)
-        world.loop.advance(6.0)  # what was remembered of it is old
+        world.loop.advance(6.0)  # the cached answer is old
         world.lull()
         world.connect(browser, GATEWAYS[0])
         for _ in range(before):
@@ -96,8 +96,8 @@ def test_a_user_comes_and_goes_while_access_is_asked(worlds: Worlds) -> None:
 
 
 @pytest.mark.parametrize("loses", [True, False])
-def test_a_loss_that_a_gateway_did_not_hear_of(worlds: Worlds, loses: bool) -> None:
-    """Its link is cut while a user loses the project, and what follows is in the log."""
+def test_a_loss_of_access_while_a_gateways_link_is_cut(worlds: Worlds, loses: bool) -> None:
+    """The link is cut while a user loses the project; later changes are in the log."""
     for before, has_another in product(range(0, 10, 3), (True, False)):
         world = worlds.next()
         world.write(("remove", "a", "w"))
@@ -116,7 +116,7 @@ def test_a_loss_that_a_gateway_did_not_hear_of(worlds: Worlds, loses: bool) -> N
 
 @pytest.mark.parametrize("cuts", [True, False])
 def test_a_redis_that_comes_back_older(worlds: Worlds, cuts: bool) -> None:
-    """The same log with other rows; a browser was away with a cursor of the future."""
+    """The same log has other rows; a browser returns with a cursor from the future."""
     for before, has_left in product(range(0, 12, 2), (True, False)):
         world = worlds.next()
         world.redis.save()
@@ -132,8 +132,8 @@ def test_a_redis_that_comes_back_older(worlds: Worlds, cuts: bool) -> None:
 
 
 @pytest.mark.parametrize("age", [0.5, 3.0, 8.0])
-def test_a_page_whose_age_is_told(worlds: Worlds, age: float) -> None:
-    """What was changed since it was loaded is told, through a reset and an evicted log too."""
+def test_a_page_that_resumes_by_its_age(worlds: Worlds, age: float) -> None:
+    """It gets what changed since it was loaded, even after a reset or an evicted log."""
     for seconds, fault in product((6, 9), ("", "evict", "crash database", "clock back")):
         world = worlds.next()
         for _ in range(seconds * 3):
@@ -149,8 +149,8 @@ def test_a_page_whose_age_is_told(worlds: Worlds, age: float) -> None:
         world.come_to_rest()
 
 
-def test_what_skipped_the_log_is_reset_when_it_has_ended(worlds: Worlds) -> None:
-    """However long it takes, and whoever leads by then."""
+def test_a_transaction_that_skipped_the_log_causes_a_reset_at_its_end(worlds: Worlds) -> None:
+    """However long it takes, and whichever listener leads by then."""
     for before, has_successor in product(range(0, 8, 2), (True, False)):
         world = worlds.next()
         world.database.skip(is_disabled=False)
@@ -169,8 +169,8 @@ def test_what_skipped_the_log_is_reset_when_it_has_ended(worlds: Worlds) -> None
         world.come_to_rest()
 
 
-def test_a_log_made_anew_behind_a_clock_that_was_set_back(worlds: Worlds) -> None:
-    """Its places are around those of the log before it: only the epoch tells them apart."""
+def test_a_log_recreated_after_the_clock_was_set_back(worlds: Worlds) -> None:
+    """Its offsets overlap those of the former log; only the epoch distinguishes them."""
     for before, has_left in product(range(0, 12, 3), (True, False)):
         world = worlds.next()
         if has_left:
@@ -188,8 +188,8 @@ def test_a_log_made_anew_behind_a_clock_that_was_set_back(worlds: Worlds) -> Non
         world.come_to_rest()
 
 
-def test_a_project_that_was_given_while_the_link_was_lost(worlds: Worlds) -> None:
-    """Only the user's own channel tells of it, and its place is caught up from."""
+def test_a_project_gained_while_the_link_was_lost(worlds: Worlds) -> None:
+    """Only the user's own channel announces it; the client catches up from its cursor."""
     for before, loses in product(range(0, 10, 3), (True, False)):
         world = worlds.next()
         world.write(("remove", "a", "w"))
@@ -202,8 +202,8 @@ def test_a_project_that_was_given_while_the_link_was_lost(worlds: Worlds) -> Non
         world.come_to_rest()
 
 
-def test_a_generation_that_somebody_else_stored(worlds: Worlds) -> None:
-    """Whoever leads adopts it, tells of it, and goes on saving."""
+def test_a_generation_that_another_writer_stored(worlds: Worlds) -> None:
+    """The leader adopts it, publishes a reset, and still saves its state."""
     for before in range(0, 12, 3):
         world = worlds.next()
         world.write(("row", "a", "a1"))
@@ -220,7 +220,7 @@ def test_a_generation_that_somebody_else_stored(worlds: Worlds) -> None:
 
 @pytest.mark.parametrize("fault", ["evict", "log full", "crash database"])
 def test_a_change_right_after_a_reset(worlds: Worlds, fault: str) -> None:
-    """The reset is told and everything fetched anew; the leader is wherever it is by then."""
+    """A change at any step after a reset is received, however far the leader is."""
     for before in range(12, 32):
         world = worlds.next()
         world.fail(fault, listener=OLD, gateway=GATEWAYS[0], key="state", loses=False)
@@ -237,8 +237,8 @@ def test_a_change_right_after_a_reset(worlds: Worlds, fault: str) -> None:
 
 
 @pytest.mark.parametrize("count", range(4, 10))
-def test_more_rows_than_a_read_brings(worlds: Worlds, count: int) -> None:
-    """What a read can't bring is not left out: it is a reset."""
+def test_more_rows_than_one_read_returns(worlds: Worlds, count: int) -> None:
+    """Rows beyond the limit of a read are not dropped but cause a reset."""
     for last in (("row", "b", "b1"), ("row", "a", "a2"), ("add", "b", "w")):
         world = worlds.next()
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""The list of mutants: that it is the documented one, and that each fits the code."""
+"""The list of mutants is the documented one, and each fits the code."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.support.planting import find
 README = Path(__file__).with_name("README.md").read_text()
 
 
-def test_the_documented_list_is_the_list() -> None:
+def test_the_readme_lists_all_mutants() -> None:
     table = README.partition("| fault | found by |\n|---|---|\n")[2]
     names = [line.removeprefix("| ").partition(" (`")[0] for line in table.splitlines()]
     assert names == [mutant.name for mutant in MUTANTS]

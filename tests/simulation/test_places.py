@@ -1,4 +1,4 @@
-"""Each fault at each place of one busy run: what chance meets late is met for sure."""
+"""Each fault at each step of one busy run, so that rare combinations are always tested."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
@@ -61,7 +61,7 @@ def _fetch(world: World) -> None:
 
 
 def _move(number: int, gateway: int) -> Step:
-    """A browser's page is closed, and opened again at a gateway."""
+    """Close a browser's page and open it again at a gateway."""
 
     def move(world: World) -> None:
         world.leave(world.browsers[number])
@@ -125,7 +125,7 @@ BUSY: Final[Sequence[Step]] = (
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_at_each_place(fault: str) -> None:
+def test_a_fault_at_each_step(fault: str) -> None:
     for place in range(len(BUSY)):
         world = World()
         try:

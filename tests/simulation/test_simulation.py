@@ -1,6 +1,6 @@
-"""The promise, in any order of what can happen. See README.md.
+"""The promise holds in every order of events. See README.md.
 
-``SIMULATE_SECONDS`` runs new schedules for so long instead of the fixed ones.
+``SIMULATE_SECONDS`` runs new schedules for that long instead of the fixed ones.
 """
 
 import os
@@ -68,7 +68,7 @@ class Simulation(RuleBasedStateMachine):
     def end(self, which: int, *, commits: bool) -> None:
         self.world.end(which, commits=commits)
 
-    # --- what goes on
+    # --- normal operation
 
     @rule(name=LISTENER, steps=st.integers(1, 3))
     def listen(self, name: str, steps: int) -> None:
@@ -147,7 +147,7 @@ class Simulation(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         self.world.come_to_rest()
 
-    # --- what fails: few kinds in one schedule, or each would hide what another does
+    # --- faults: few kinds in one schedule, as each would hide the effects of others
 
     @precondition(lambda self: self.faults)
     @rule(
@@ -214,12 +214,12 @@ def simulate(examples: int, *, repeats: bool) -> None:
 
 
 @pytest.mark.skipif(SECONDS > 0, reason="new schedules instead")
-def test_nobody_stays_stale() -> None:
+def test_no_browser_stays_stale() -> None:
     simulate(EXAMPLES, repeats=True)
 
 
 @pytest.mark.skipif(SECONDS == 0, reason="make simulate")
-def test_nobody_stays_stale_for_as_long_as_it_is_tried() -> None:
+def test_no_browser_stays_stale_in_new_schedules() -> None:
     end, tried = time.monotonic() + SECONDS, 0
     while (left := end - time.monotonic()) > 0:
         simulate(200, repeats=False)

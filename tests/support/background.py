@@ -1,4 +1,4 @@
-"""Tasks that run for as long as something else does."""
+"""A task group that is cancelled when its body ends."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ def _end() -> None:
 
 @asynccontextmanager
 async def background() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group whose tasks are cancelled when the body has ended."""
+    """Yield a task group whose tasks are cancelled when the body has ended."""
     try:
         async with asyncio.TaskGroup() as tasks:
             yield tasks

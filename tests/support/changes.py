@@ -16,7 +16,7 @@ async def change(world: World, title: str = "changed") -> None:
 
 
 async def insert_tasks(world: World, number: int) -> set[str]:
-    """As many changes, each in a transaction of its own."""
+    """Insert *number* tasks, each in its own transaction. Return their ids."""
     ids = set()
     for _ in range(number):
         row = await world.database.fetchval(
@@ -28,14 +28,14 @@ async def insert_tasks(world: World, number: int) -> set[str]:
 
 
 async def assert_flows(world: World, client: Client) -> None:
-    """Each change is followed by its event or by a reset, and at last by events."""
+    """Change a task until its event is received, with only resets before it."""
     await change(world, "after")
     while is_reset(await client.next()):
         await change(world, "after")
 
 
 async def assert_consistent_after(client: Client, changed: set[str]) -> list[dict[str, Any]]:
-    """All changes were told, or a reset came that covers those that were not."""
+    """Receive until each change has had its event, or a reset has covered the rest."""
     missing = set(changed)
     frames: list[dict[str, Any]] = []
     while missing:

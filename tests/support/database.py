@@ -1,4 +1,4 @@
-"""Connections of the app's own to its database."""
+"""Types of the app's own database connections and of their failures."""
 
 from typing import Final, TypeAlias
 
@@ -6,7 +6,8 @@ import asyncpg
 
 Database: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-# What a query on a lost connection raises; asyncpg is left in a bad state by a cancelled query.
+# What a query on a lost connection raises. InternalClientError: a cancelled query can leave
+# asyncpg's connection in a bad state.
 GONE: Final = (
     OSError,
     TimeoutError,

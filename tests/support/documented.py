@@ -9,7 +9,7 @@ PASSWORD: Final = "x" * 40
 
 
 def documented_grants(listener: str, gateway: str) -> str:
-    """The grants of docs/how-to/postgresql-roles.md, for roles of a test's own."""
+    """Return the grants of docs/how-to/postgresql-roles.md for these two roles."""
     text = (ROOT / "docs" / "how-to" / "postgresql-roles.md").read_text()
     blocks = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     [grants] = [block for block in blocks if "grant " in block]

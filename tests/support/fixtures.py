@@ -10,14 +10,14 @@ from tests.support.world import World, make_world
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    """Shared by all tests that do not harm them."""
+    """Servers that all tests share which do not break them."""
     with running_servers() as started:
         yield started
 
 
 @pytest.fixture
 def own_servers() -> Iterator[Servers]:
-    """For a test that kills them."""
+    """Servers for one test, which may kill them."""
     with running_servers() as started:
         yield started
 
@@ -30,6 +30,6 @@ async def world(servers: Servers) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def own_world(own_servers: Servers) -> AsyncIterator[World]:
-    """A world whose servers are its own to kill."""
+    """A world on servers of its own, which the test may kill."""
     async with make_world(own_servers) as made:
         yield made

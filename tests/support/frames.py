@@ -1,4 +1,4 @@
-"""WebSocket frames byte for byte, right ones and wrong ones (RFC 6455, section 5.2)."""
+"""WebSocket frames as bytes, valid and invalid ones (RFC 6455, section 5.2)."""
 
 
 def frame(
@@ -10,7 +10,10 @@ def frame(
     mask: bytes | None = b"\x0f\xf0\x55\xaa",
     length: int | None = None,
 ) -> bytes:
-    """A frame as a client sends it; *length* is what it claims, *mask* None leaves it bare."""
+    """Return a frame as a client sends it.
+
+    *length* is the length that its header claims; without a *mask* the frame is unmasked.
+    """
     size = len(payload) if length is None else length
     first = (0x80 if fin else 0) | reserved << 4 | opcode
     masked = 0 if mask is None else 0x80

@@ -1,4 +1,4 @@
-"""Handshakes with a gateway, byte for byte, and refusals of them."""
+"""Raw handshakes with a gateway, and helpers that expect a refusal."""
 
 import asyncio
 import base64
@@ -46,7 +46,7 @@ async def refused_v1(
 
 
 def handshake() -> bytes:
-    """A plain client's request, byte for byte."""
+    """Return the bytes of a plain client's request."""
     headers = {**UPGRADE, "Host": "x", "Authorization": f"Bearer {GOOD}"}
     lines = [f"GET {WS_PATH}?project_id={APOLLO} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -54,7 +54,7 @@ def handshake() -> bytes:
 
 
 async def raw_socket(gateway: Part) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A socket past its handshake, on which anything can be sent."""
+    """Open a socket and complete the handshake; any bytes can be sent on it afterwards."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(handshake())
     assert b" 101 " in await reader.readline()

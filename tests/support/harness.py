@@ -1,4 +1,4 @@
-"""Real stacks over HTTP, for tests that do not run in Python: the browser side's."""
+"""An HTTP server that starts real stacks and controls them, for the TypeScript tests."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.support.world import World, make_world
 
 _MINE: Final = """(select id from projects where owner_id = $2::uuid
  union select project_id from project_members where user_id = $2::uuid)"""
-# what an app's API answers to each of the query keys of the default mapping
+# the response of an app's API for each query key of the default mapping
 _QUERIES: Final = {
     ("projects", "list"): "projects t where t.id in {mine} and $1::uuid is null",
     ("projects", "detail"): "projects t where t.id in {mine} and t.id = $1",
@@ -39,15 +39,15 @@ _QUERIES: Final = {
 
 
 @dataclass
-class Stack:
-    """A world with its parts by name, and connections enough for many clients' reads."""
+class HarnessStack:
+    """A world with its parts by name, and a connection pool for many clients' reads."""
 
     world: World
     pool: "asyncpg.Pool[asyncpg.Record]"
     parts: dict[str, Part]
 
     async def read(self, key: list[str], user_id: str) -> str:
-        """What the API answers, as JSON. Raises ``KeyError`` for an unknown key."""
+        """Return the API's response as JSON. Raises ``KeyError`` for an unknown key."""
         *kind, last = key
         if (name := tuple(kind)) not in _QUERIES:
             name, last = tuple(key), ""
@@ -59,7 +59,7 @@ class Stack:
         return answer
 
     async def handle_part(self, name: str, action: str) -> None:
-        """Do to a part or a server what the action's name says."""
+        """Apply the named action to a part or a server."""
         if name in ("valkey", "postgres"):
             server = getattr(self.world.servers, name)
             if action == "start":
@@ -80,16 +80,16 @@ class Stack:
 
 
 class Harness:
-    """What the tests ask for: a stack each, and what shall happen to it."""
+    """Routes for opening stacks, reading and writing their data, and breaking their parts."""
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
-        self._stacks: list[Stack] = []
+        self._stacks: list[HarnessStack] = []
         self._endings: list[AsyncExitStack] = []
-        self._opening = asyncio.Lock()  # one after the other: each is a burst of work
+        self._opening = asyncio.Lock()  # one at a time: each start is a burst of CPU
 
     async def end(self) -> None:
-        """End all stacks, and say what was wrong with any."""
+        """End all stacks. Raises what was wrong with any of them."""
         await asyncio.gather(*(ending.aclose() for ending in self._endings))
 
     def application(self) -> web.Application:
@@ -107,7 +107,7 @@ class Harness:
         return app
 
     async def open_shared(self) -> None:
-        """The first stack, on the servers that other tests use too."""
+        """Open the first stack, on the servers that other tests share."""
         await self._open(self._servers, AsyncExitStack(), gateways=1, listeners=1)
 
     async def _open_own(self, request: web.Request) -> web.Response:
@@ -122,32 +122,32 @@ class Harness:
 
     async def _open(
         self, servers: Servers, ending: AsyncExitStack, *, gateways: int, listeners: int
-    ) -> Stack:
+    ) -> HarnessStack:
         self._endings.append(ending)
         world = await ending.enter_async_context(make_world(servers))
         pool = await ending.enter_async_context(
             asyncpg.create_pool(world.database_url, min_size=1, max_size=6)
         )
-        # the first listener leads: the others come once it does
+        # the first listener leads: start the others once it does
         leader, *gateway_parts = await asyncio.gather(
             world.listener(), *(world.gateway() for _ in range(gateways))
         )
         standby = [await world.listener(role="standby") for _ in range(listeners - 1)]
         parts = {f"listener{number}": part for number, part in enumerate([leader, *standby])}
         parts |= {f"gateway{number}": part for number, part in enumerate(gateway_parts)}
-        stack = Stack(world, pool, parts)
+        stack = HarnessStack(world, pool, parts)
         self._stacks.append(stack)
         return stack
 
     async def _shared(self, _request: web.Request) -> web.Response:
         return web.json_response(self._describe(self._stacks[0]))
 
-    def _describe(self, stack: Stack) -> dict[str, Any]:
+    def _describe(self, stack: HarnessStack) -> dict[str, Any]:
         ports = [p.port for name, p in stack.parts.items() if name.startswith("gateway")]
         number = self._stacks.index(stack)
         return {"number": number, "wsPath": WS_PATH, "gatewayPorts": ports}
 
-    def _stack(self, request: web.Request) -> Stack:
+    def _stack(self, request: web.Request) -> HarnessStack:
         return self._stacks[int(request.match_info["stack"])]
 
     async def _token(self, request: web.Request) -> web.Response:
@@ -161,7 +161,7 @@ class Harness:
         try:
             answer = await self._stack(request).read(key, request.query["user"])
         except GONE:
-            raise web.HTTPServiceUnavailable(text="the database is away") from None
+            raise web.HTTPServiceUnavailable(text="the database is unavailable") from None
         return web.Response(
             text=answer,
             content_type="application/json",
@@ -174,8 +174,10 @@ class Harness:
             rows = await self._write(self._stack(request), asked["sql"], asked["values"])
         return web.json_response([dict(row) for row in rows], dumps=_dumps)
 
-    async def _write(self, stack: Stack, sql: str, values: list[Any]) -> "list[asyncpg.Record]":
-        """Write it, perhaps twice, as soon as the database is there."""
+    async def _write(
+        self, stack: HarnessStack, sql: str, values: list[Any]
+    ) -> "list[asyncpg.Record]":
+        """Retry until the database has run it, which may be twice."""
         while True:
             try:
                 return await stack.pool.fetch(sql, *values)
@@ -194,7 +196,7 @@ def _dumps(value: Any) -> str:
 
 @asynccontextmanager
 async def serving(servers: Servers) -> AsyncIterator[str]:
-    """The harness's address; the stacks that were asked for end with it."""
+    """Yield the harness's address. All opened stacks end with it."""
     harness = Harness(servers)
     runner = web.AppRunner(harness.application())
     await runner.setup()

@@ -13,18 +13,15 @@ async def metrics_of(world: World, gateway: Part) -> str:
 
 
 async def metric(world: World, part: Part, name: str) -> float:
-    """A metric without labels, as it is now."""
-    async with world.http.get(f"{part.url}/metrics") as response:
-        for line in (await response.text()).splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.split()[1])
+    """Return the value of a metric without labels."""
+    for line in (await metrics_of(world, part)).splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[1])
     raise AssertionError(name)
 
 
 async def connections(world: World, gateway: Part) -> float:
-    lines = (await metrics_of(world, gateway)).splitlines()
-    [line] = [line for line in lines if line.startswith("neverstale_connections ")]
-    return float(line.split()[1])
+    return await metric(world, gateway, "neverstale_connections")
 
 
 async def state(world: World, field: str) -> str:
@@ -44,7 +41,7 @@ def resets(part: Part) -> int:
 
 
 def peak_bytes(part: Part) -> int:
-    """The most memory that the process ever had."""
+    """Return the process's peak resident memory."""
     assert part.process is not None
     status = Path(f"/proc/{part.process.pid}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
@@ -59,7 +56,7 @@ def rss_mib(part: Part) -> float:
 
 
 def open_files(part: Part) -> int:
-    """How many the process has; where that can't be told, none."""
+    """Return the number of open descriptors; 0 where /proc does not exist."""
     assert part.process is not None
     folder = Path(f"/proc/{part.process.pid}/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0

@@ -1,4 +1,4 @@
-"""A server of signing keys (JWKS) and tokens that they sign."""
+"""An HTTP server of signing keys (JWKS), and tokens signed with them."""
 
 import json
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ def jwks(**keys: rsa.RSAPrivateKey) -> bytes:
 
 @dataclass
 class KeyServer:
-    """Publishes keys, unless it is told to be away."""
+    """Serves a JWKS document with a chosen status."""
 
     document: bytes
     status: int = 200

@@ -1,14 +1,13 @@
-"""Finds the place of a planted fault by its structure, and puts the fault there.
+"""Finds where a fault fits by the structure of the code, and plants it there.
 
-A fault in Python is a pair of snippets, the code as it is and as it becomes. Where the code is,
-what its identifiers are called, and how it is laid out, does not count: each identifier of the
-snippet stands for one identifier of the code, and ``...`` for any expression, or for any
-statements of a block (once in each).
+A fault in Python is a pair of snippets: the code as it is and the code that replaces it. File,
+identifiers and layout do not matter: each identifier of the snippet stands for one identifier
+of the code, and ``...`` for any expression, or for any statements of a block (once in each).
 Attributes, names, arguments and keywords are identifiers alike; constants, and the names of
 built-in functions, types and their methods, stand for themselves. A fault in SQL or Lua is a
-pair of texts, of which white space does not count.
+pair of texts, whose white space does not matter.
 
-Exactly one place may fit, so a change of the code breaks no fault silently.
+A fault must fit exactly once, so no change of the code invalidates it silently.
 """
 
 import ast
@@ -45,12 +44,12 @@ _BLOCKS: Final = ("body", "orelse", "finalbody")
 
 
 class DoesNotFit(Exception):
-    """No place fits the fault, or several do, or it names what the file does not know."""
+    """The fault fits nowhere or more than once, or it uses a name that the file lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """``before`` becomes ``after``."""
+    """Code ``before`` is replaced by ``after``."""
 
     before: str
     after: str
@@ -59,7 +58,7 @@ class Edit:
 
 @dataclass(slots=True)
 class _Bound:
-    """What the snippet's identifiers and ellipses stand for."""
+    """The code that the snippet's identifiers and ellipses stand for."""
 
     names: dict[str, str] = field(default_factory=dict)
     wild: list[Sequence[ast.AST]] = field(default_factory=list)
@@ -83,13 +82,13 @@ class _Place:
 
 
 def plant(edit: Edit, tree: Path) -> None:
-    """Put the fault into the packages of a tree. Raises ``DoesNotFit``."""
+    """Plant the fault in the packages of a tree. Raises ``DoesNotFit``."""
     path, text = find(edit, tree)
     path.write_text(text)
 
 
 def find(edit: Edit, tree: Path) -> tuple[Path, str]:
-    """The file that has the fault's place, and what its text becomes. Raises ``DoesNotFit``."""
+    """Return the file that the fault fits, and its new text. Raises ``DoesNotFit``."""
     texts = {path: path.read_text() for path in _files(tree, edit.language)}
     if edit.language != "py":
         return _find_text(edit, texts)
@@ -124,7 +123,7 @@ def _find_text(edit: Edit, texts: Mapping[Path, str]) -> tuple[Path, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """What may be replaced in a file: its expressions, and its blocks of statements."""
+    """The replaceable nodes of a file: its expressions and its blocks of statements."""
 
     expressions: Sequence[ast.expr]
     blocks: Sequence[Sequence[ast.stmt]]
@@ -141,7 +140,7 @@ def _index(text: str) -> _Index:
 
 
 def _parse(snippet: str) -> list[ast.AST]:
-    """Statements, or one expression."""
+    """Parse a snippet into statements, or into one expression."""
     body = ast.parse(textwrap.dedent(snippet)).body
     if len(body) == 1 and isinstance(body[0], ast.Expr) and not _is_call(body[0].value):
         return [body[0].value]
@@ -149,7 +148,7 @@ def _parse(snippet: str) -> list[ast.AST]:
 
 
 def _is_call(node: ast.AST) -> bool:
-    """Whether an expression is one that also is a statement by itself."""
+    """Whether an expression can also stand alone as a statement."""
     return isinstance(node, ast.Call | ast.Await | ast.Yield) or _is_wild(node)
 
 
@@ -224,7 +223,7 @@ def _values_fit(wanted: object, found: object, bound: _Bound) -> bool:
 
 
 class _Filler(ast.NodeTransformer):
-    """Puts what was found into the snippet that replaces it."""
+    """Substitutes the matched code into the replacing snippet."""
 
     def __init__(self, bound: _Bound) -> None:
         self._names = bound.names
@@ -245,7 +244,7 @@ class _Filler(ast.NodeTransformer):
 
 
 def _check_names(nodes: Sequence[ast.AST], text: str) -> None:
-    """A fault with a name that is not there would be caught for that alone."""
+    """Reject a fault that uses an undefined name: it would be caught for that alone."""
     known = _BUILT_IN.union(re.findall(r"\w+", text))
     for node in nodes:
         for one in ast.walk(node):

@@ -1,4 +1,4 @@
-"""PgBouncer before a database, in each of its modes."""
+"""PgBouncer in front of a database, in each of its pool modes."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ MODES: Final = ("session", "transaction", "statement")
 
 @contextmanager
 def running_pooler(world: World, folder: Path) -> Iterator[str]:
-    """The pooler's address; its databases are named as its modes."""
+    """Yield the pooler's URL. It has one database per mode, named after the mode."""
     program = shutil.which("pgbouncer")
     if program is None:
         pytest.skip("pgbouncer is not installed")

@@ -108,7 +108,7 @@ async def _read_pipe(fd: int) -> asyncio.StreamReader:
 
 @functools.cache
 def _forking_process() -> socket.socket:
-    """Start the process that forks, once in this one; it ends with it."""
+    """Start the process that forks, once per process. It ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     environment = {name: value for name, value in os.environ.items() if name != _IS_MEASURED}
     with theirs:

@@ -1,11 +1,12 @@
-"""The parts of a stack as real processes, and clients that record what they are told."""
+"""Listeners and gateways as real processes, and clients that record what they receive."""
 
 import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Final
 import aiohttp
 import jwt
 
+from deploy.dev.servers import die_with_parent
 from tests.support.preforked import Program, start_program
 
 ROOT: Final = Path(__file__).parents[2]
@@ -29,16 +31,34 @@ def token(user_id: str, **claims: Any) -> str:
 
 
 async def eventually(is_so: Callable[[], bool], what: str) -> None:
-    """Poll until it is so."""
+    """Poll until *is_so* returns true. *what* names it in the failure."""
     async with asyncio.timeout(HANG_SECONDS):
         while not is_so():
             await asyncio.sleep(0.01)
     assert is_so(), what
 
 
+def start_logged(
+    *arguments: str, log: Path, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start ``python -m arguments`` with its output appended to *log*.
+
+    It ends with this process.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent,
+        )
+
+
 @dataclass
 class Part:
-    """A listener or a gateway: a process with its port and its log lines."""
+    """A listener, a gateway or the demo: a process with its port and its log lines."""
 
     module: str
     environment: dict[str, str]
@@ -46,7 +66,7 @@ class Part:
     lines: list[dict[str, Any]] = field(default_factory=list)
     raw_lines: list[str] = field(default_factory=list)
     process: asyncio.subprocess.Process | Program | None = None
-    before: Callable[[], None] | None = None  # called in the new process
+    before: Callable[[], None] | None = None  # called in the new process before it runs
     _reading: asyncio.Task[None] | None = None
 
     @property
@@ -87,7 +107,7 @@ class Part:
     async def ready(
         self, http: aiohttp.ClientSession, *, status: int = 200, **body: Any
     ) -> None:
-        """Wait until /readyz answers with this status and these fields in its body."""
+        """Wait until /readyz returns this status and these fields."""
         async with asyncio.timeout(HANG_SECONDS):
             while True:
                 try:
@@ -123,7 +143,7 @@ class Part:
 
 
 class Client:
-    """A recording client: what it was told, in order."""
+    """A client that records the frames it receives, in order."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -144,7 +164,7 @@ class Client:
         return frames
 
     async def closed(self) -> int | None:
-        """The close code, once all frames before it were read."""
+        """Read all remaining frames and return the close code."""
         async with asyncio.timeout(HANG_SECONDS):
             while not self.socket.closed:
                 await self.socket.receive()
@@ -160,7 +180,7 @@ async def connected(
     *,
     v1: bool = False,
 ) -> AsyncIterator[Client]:
-    """A client, its greeting not read yet."""
+    """Yield a connected client that has not read its greeting yet."""
     async with connected_by(http, gateway, project_id, token(user_id), v1=v1) as client:
         yield client
 
@@ -174,7 +194,7 @@ async def connected_by(
     *,
     v1: bool = False,
 ) -> AsyncIterator[Client]:
-    """The same with a token of one's own."""
+    """Like ``connected``, with a given token."""
     async with http.ws_connect(
         f"{gateway.url}{WS_PATH}?project_id={project_id}",
         headers={} if v1 else {"Authorization": f"Bearer {bearer}"},

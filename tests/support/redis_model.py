@@ -1,4 +1,4 @@
-"""A small model of Redis: the scripts as they are called, the state, and the links.
+"""A small model of Redis: the effects of our scripts on channel logs and state.
 
 ``Store.run`` takes a script's key and arguments and returns what the script returns:
 ``tests/integration/links/test_redis_scripts.py`` makes the same calls to a real server.
@@ -24,7 +24,7 @@ _MOST: Final = 9_000_000_000_000_000
 
 @dataclass(slots=True)
 class Log:
-    """A channel log: its epoch, its floor, and the newest change of each row above that."""
+    """A channel log: its epoch, its floor, and each row's newest change above the floor."""
 
     epoch: bytes
     floor: int
@@ -44,7 +44,7 @@ class Log:
 
 
 class Store:
-    """All keys. ``tell`` is called for each message, with the channel log's member if any."""
+    """All keys. ``tell`` is called for each message, with its channel log member if any."""
 
     def __init__(
         self, now: Callable[[], int], tell: Callable[[bytes, bytes, bytes], None]

@@ -1,4 +1,4 @@
-"""A primary of Redis and its replica behind one address, as failovers leave them."""
+"""A Redis primary and its replica behind one address that can be moved, as in a failover."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ async def command(server: ValkeyServer, *words: str | int) -> Any:
 
 
 class RedisPair:
-    """New connections to the address lead to where it points; older ones stay."""
+    """Two servers behind one address. Moving it affects new connections only."""
 
     def __init__(self, primary: ValkeyServer, replica: ValkeyServer) -> None:
         self.primary = primary
@@ -35,7 +35,7 @@ class RedisPair:
         await self.follow()
 
     async def follow(self) -> None:
-        """Have the replica follow the primary; returns once it has all that this has."""
+        """Make the replica follow the primary, and return once it is in sync."""
         self.replication.heal()
         self.replication.target_ports = [self.primary.port]
         self.replication.cut()
@@ -45,20 +45,18 @@ class RedisPair:
                 await asyncio.sleep(0.02)
 
     async def promote(self) -> None:
-        """Make the replica a primary; nothing of the other changes, nor where the address
-        leads.
-        """
+        """Make the replica a primary. Neither the other server nor the address changes."""
         await command(self.replica, "REPLICAOF", "NO", "ONE")
         self.primary, self.replica = self.replica, self.primary
 
     def move_address(self) -> None:
-        """New connections lead to the primary."""
+        """Direct new connections to the current primary."""
         self.address.target_ports = [self.primary.port]
 
 
 @asynccontextmanager
 async def redis_pair(world: World) -> AsyncIterator[RedisPair]:
-    """The world's parts, started from now on, use this pair."""
+    """Yield a pair that all parts of the world use which are started from now on."""
     first = world.servers.valkey
     second = ValkeyServer(first.folder.with_name("valkey2"))
     await asyncio.to_thread(second.start)

@@ -1,4 +1,4 @@
-"""A v1 client that comes back, for measuring recovery: its cursors, and what it was told."""
+"""A v1 client that reconnects and resumes, for measuring recovery."""
 
 import asyncio
 import json
@@ -15,8 +15,8 @@ from tests.support.processes import WS_PATH, Part, token
 BACKOFF_CAP_SECONDS: Final = 1.0
 
 
-class Page:
-    """One browser tab: reconnects for ever, with its cursors, to any of the gateways."""
+class ResumingClient:
+    """One browser tab: keeps reconnecting with its cursors, each time to a random gateway."""
 
     def __init__(
         self,
@@ -30,14 +30,14 @@ class Page:
         self._project_id = project_id
         self._bearer = token(user_id)
         self.cursors: dict[str, str] = {}
-        self.told: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
         self.resets = 0
         self.came_unresumed = False
         self.live = asyncio.Event()
         self.changed = asyncio.Condition()
 
     async def run(self) -> None:
-        """Never returns."""
+        """Stay connected. Never returns."""
         tries = 0
         while True:
             try:
@@ -50,7 +50,7 @@ class Page:
             await asyncio.sleep(random.uniform(0, cap))
 
     async def visit(self, *, age_ms: int | None = None) -> None:
-        """One connection, until it ends."""
+        """Connect once, until the connection ends."""
         query: list[tuple[str, str]] = [("project_id", self._project_id)]
         query += [("since", cursor) for cursor in self.cursors.values()]
         query += [("age", str(age_ms))] if age_ms is not None else []
@@ -60,11 +60,11 @@ class Page:
             protocols=("neverstale.v1", f"bearer.{self._bearer}"),
         ) as socket:
             async for message in socket:
-                self.hear(json.loads(message.data))
+                self.receive(json.loads(message.data))
                 async with self.changed:
                     self.changed.notify_all()
 
-    def hear(self, frame: dict[str, Any]) -> None:
+    def receive(self, frame: dict[str, Any]) -> None:
         match frame["type"]:
             case "connected":
                 lost = set(frame["cursors"]) - set(frame["resumed"])
@@ -75,14 +75,16 @@ class Page:
             case "reconnect":
                 self.resets += 1
                 self.cursors |= frame.get("cursors", {})
-                self.told["*"] += 1
+                self.received["*"] += 1
             case "cache_invalidate":
                 self.cursors[frame["channel"]] = frame["cursor"]
-                self.told[frame["data"]["id"]] += 1
+                self.received[frame["data"]["id"]] += 1
             case _:
                 pass
 
-    async def until_told(self, row: str, times: int = 1) -> None:
-        """Wait until the row, or a reset, was told so often."""
+    async def until_received(self, row: str, times: int = 1) -> None:
+        """Wait until events of the row and resets number at least *times*."""
         async with self.changed:
-            await self.changed.wait_for(lambda: self.told[row] + self.told["*"] >= times)
+            await self.changed.wait_for(
+                lambda: self.received[row] + self.received["*"] >= times
+            )

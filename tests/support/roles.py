@@ -1,4 +1,4 @@
-"""Roles of a test's own, and sessions as one of them."""
+"""Database roles for one test, and sessions as these roles."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ NOTIFY: Final = "select neverstale.notify('task', 'UPDATE', 'p')"
 
 
 class Roles:
-    """Roles of a test's own, and sessions as one of them."""
+    """Creates roles whose names are unique to one test, and opens sessions as them."""
 
     def __init__(self, world: World) -> None:
         self.suffix = secrets.token_hex(4)

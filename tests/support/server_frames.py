@@ -1,4 +1,4 @@
-"""Frames as a server sends them, read from a raw socket."""
+"""Frames that a server sends, read from a raw socket (RFC 6455)."""
 
 import asyncio
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from tests.support.processes import HANG_SECONDS
 
 
 class Told(NamedTuple):
-    """A frame of the server's."""
+    """A frame that the server sent."""
 
     opcode: int
     payload: bytes
@@ -18,7 +18,7 @@ class Told(NamedTuple):
 
 
 async def read_frame(reader: asyncio.StreamReader) -> Told:
-    """The next frame, which must be whole and unmasked (sections 5.1 and 5.4)."""
+    """Read the next frame, which must be whole and unmasked (sections 5.1 and 5.4)."""
     async with asyncio.timeout(HANG_SECONDS):
         first, length = await reader.readexactly(2)
         assert first & 0xF0 == 0x80

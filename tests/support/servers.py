@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey servers for tests, with data that is thrown away."""
+"""PostgreSQL and Valkey servers for tests, with temporary data."""
 
 import asyncio
 import os
@@ -20,18 +20,18 @@ class Servers:
     valkey: ValkeyServer
 
     def kill(self) -> None:
-        """End them at once: nobody needs their data any more."""
+        """Kill both: their data is not needed any more."""
         self.postgres.kill()
         self.valkey.kill()
 
 
 @contextmanager
 def running_servers() -> Iterator[Servers]:
-    # not pytest's tmp_path: as root, PostgreSQL runs as another user, who may not enter it
+    # not pytest's tmp_path: as root, PostgreSQL runs as another user, who can't enter it
     with tempfile.TemporaryDirectory(prefix="neverstale-test-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        # POSTGRES_BIN: the tests on another version of PostgreSQL than the wheel's
+        # POSTGRES_BIN: run the tests on another version of PostgreSQL than the wheel's
         programs = Path(os.environ["POSTGRES_BIN"]) if "POSTGRES_BIN" in os.environ else None
         postgres = PostgresServer(folder / "postgres", programs=programs, fsync=False)
         servers = Servers(postgres, ValkeyServer(folder / "valkey"))
@@ -42,7 +42,7 @@ def running_servers() -> Iterator[Servers]:
 
 
 async def start_again(server: Server) -> None:
-    """Start it, which may take a few tries while the former one is still dying."""
+    """Start a server, with retries while the former process is still exiting."""
     for left in reversed(range(_STARTS)):
         try:
             await asyncio.to_thread(server.start)

@@ -1,4 +1,4 @@
-"""A Redis consumer of our channels, and all that it hears in order."""
+"""A Redis subscriber of our channels that receives messages in order."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ _MARK: Final = "mark"
 
 @dataclass(frozen=True)
 class Heard:
-    """A message, on a channel without its prefix."""
+    """A message with its channel, without the prefix."""
 
     channel: str
     frame: dict[str, Any]
 
     @property
     def short(self) -> tuple[str, ...]:
-        """Its channel with what it says; of a reconnect its reason, of a recheck its pair."""
+        """The channel with the event's row, the reconnect's reason or the recheck's pair."""
         match self.frame["type"]:
             case "cache_invalidate":
                 data = self.frame["data"]
@@ -46,10 +46,10 @@ class Subscriber:
         return Heard(channel, json.loads(message["data"]))
 
     async def until_marked(self) -> list[Heard]:
-        """All that is published up to a mark, which is logged now.
+        """Log a mark, and return all messages published before it.
 
-        Each mark has a channel of its own: a batch is told channel by channel, so that an
-        earlier mark that is told again would otherwise bring the new one before all else.
+        Each mark has its own channel. A batch is published channel by channel, so a repeated
+        earlier mark on the same channel would carry the new one ahead of other messages.
         """
         project_id = str(uuid4())
         await self._world.database.execute(
@@ -64,11 +64,11 @@ class Subscriber:
 
 @asynccontextmanager
 async def subscribed(world: World) -> AsyncIterator[Subscriber]:
-    """One who hears all channels but the tick's, once a leader tells what is logged."""
+    """Yield a subscriber of all channels except the tick's, once a leader publishes."""
     async with world.redis() as redis, redis.pubsub() as pubsub:
         for pattern in ("project:*", "user:*", "neverstale:recheck"):
             await pubsub.psubscribe(world.prefix + pattern)
-            await pubsub.get_message(timeout=HANG_SECONDS)  # its acknowledgement
+            await pubsub.get_message(timeout=HANG_SECONDS)  # the acknowledgement
         async with asyncio.timeout(HANG_SECONDS):
             while not await redis.hexists(f"{world.prefix}neverstale:state", "generation"):
                 await asyncio.sleep(0.01)

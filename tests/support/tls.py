@@ -1,4 +1,4 @@
-"""TLS before servers that may have been built without it, and certificates for both sides."""
+"""A TLS terminator for servers that may lack TLS, and certificates for both sides."""
 
 import asyncio
 import ssl
@@ -22,7 +22,7 @@ from deploy.dev.servers import free_port
 
 
 class Authority:
-    """A certificate authority: ``<name>.crt`` in *folder*, and what it has issued beside it."""
+    """A certificate authority, whose certificate and issued ones are files in *folder*."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
@@ -32,7 +32,7 @@ class Authority:
         self.certificate.write_bytes(self._sign(self._name, self._key, is_authority=True))
 
     def issue(self, host: str, *, password: str = "") -> tuple[Path, Path]:
-        """A certificate for a host name (or a client's), and its key, in files."""
+        """Issue a certificate for a host or a client. Return the files of it and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         certificate_path = self._folder / f"{host}.crt"
@@ -71,7 +71,7 @@ class Authority:
 async def terminating_tls(
     authority: Authority, port: int, *, wants_client: bool = False, is_postgres: bool = False
 ) -> AsyncIterator[int]:
-    """A port that speaks TLS, as ``localhost``, before a server's *port*, as stunnel would."""
+    """Yield a TLS port of ``localhost`` that forwards to a server's *port*, like stunnel."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("localhost"))
     if wants_client:
@@ -86,7 +86,7 @@ async def terminating_tls(
         serving.add(task)
         try:
             if is_postgres:
-                await reader.readexactly(8)  # the request for TLS
+                await reader.readexactly(8)  # the SSLRequest message
                 writer.write(b"S")
                 await writer.start_tls(context)
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""v1 clients that resume, events by name, and the rows that clients are sent."""
+"""v1 clients with query parameters, events made by ``neverstale.notify``, and their rows."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from tests.support.world import World
 async def v1(
     world: World, gateway: Part, project_id: str | None = None, **query: Any
 ) -> AsyncIterator[Client]:
-    """A v1 client with these query parameters, not greeted yet."""
+    """Yield a v1 client with these query parameters that has not read its greeting yet."""
     if project_id is not None:
         query["project_id"] = project_id
     async with world.http.ws_connect(
@@ -33,7 +33,7 @@ async def change(world: World, *names: str, project_id: str | None = None) -> No
 
 
 async def rows(client: Client, last: str) -> list[str]:
-    """The ids of the rows told, up to this one; nothing else may be told."""
+    """Receive events up to row *last* and return their ids. Any other frame fails."""
     frames = await client.until(lambda frame: frame.get("data", {}).get("id") == last)
     assert {frame["type"] for frame in frames} == {"cache_invalidate"}, frames
     return [frame["data"]["id"] for frame in frames]

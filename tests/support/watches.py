@@ -1,4 +1,4 @@
-"""Sections of ``invalidation.toml`` for tables of a test's own, and rules to read them with."""
+"""``[[watch]]`` sections for tables of a test's own, and rules for reading their log."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ RULES: Final = PublicationRules(AccessRules("uuid", "uuid", "", ""), frozenset()
 
 
 def watch(table: str, **keys: str) -> str:
-    """A [[watch]] section; project and id are columns of that name unless given."""
+    """Return a [[watch]] section. Project and id are columns of that name unless given."""
     keys = {"resource": "x", "id": "id", "project": "project", **keys}
     lines = [f"{key} = '''{value}'''" for key, value in keys.items() if key != "ignore"]
     if "ignore" in keys:

@@ -1,4 +1,4 @@
-"""A database of a test's own on running servers, with the demo's schema and our triggers."""
+"""A database for one test on running servers, with the demo's schema and our triggers."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import asyncpg
@@ -22,7 +23,7 @@ from tests.support.servers import Servers
 
 @dataclass
 class World:
-    """A database with the demo schema and our triggers, and how to run parts on it."""
+    """One test's database and Redis prefix, with methods that run our programs on them."""
 
     servers: Servers
     database_url: str
@@ -30,7 +31,7 @@ class World:
     http: aiohttp.ClientSession
     database: Database
     parts: list[Part]
-    more: dict[str, str]  # settings of a test's own
+    more: dict[str, str]  # settings of this test
     ada: str
     grace: str
     apollo: str
@@ -70,7 +71,7 @@ class World:
     async def client(
         self, gateway: Part, project_id: str, user_id: str, *, v1: bool = False
     ) -> AsyncIterator[Client]:
-        """A client that has been greeted."""
+        """Yield a client that has read its greeting."""
         async with connected(self.http, gateway, project_id, user_id, v1=v1) as client:
             greeting = await client.next()
             assert greeting["type"] == ("connected" if v1 else "reconnect")
@@ -80,7 +81,7 @@ class World:
         return redis.asyncio.Redis.from_url(self.servers.valkey.url)
 
     async def command(self, *words: str, **more: str) -> tuple[int, str, str]:
-        """Run a command of ours: its exit code, standard output and standard error."""
+        """Run one of our programs. Return its exit code, standard output and standard error."""
         process = await start_program(
             *words, cwd=ROOT, env={**os.environ, **self.environment(**more)}
         )
@@ -95,9 +96,14 @@ class World:
         self.database = await asyncpg.connect(self.database_url)
 
 
+async def install_config(database: Database, path: Path) -> None:
+    """Install the triggers of a config file, as ``listener install`` does."""
+    await install(database, Config.parse(read_config(path), log_max_bytes=2**30))
+
+
 @asynccontextmanager
 async def make_world(servers: Servers) -> AsyncIterator[World]:
-    """A world of one's own, ended in order."""
+    """Yield a new world. At its end all parts are stopped and their logs are checked."""
     name = f"test_{secrets.token_hex(4)}"
     admin = await asyncpg.connect(servers.postgres.url)
     await admin.execute(f"create database {name}")
@@ -106,8 +112,7 @@ async def make_world(servers: Servers) -> AsyncIterator[World]:
     database = await asyncpg.connect(url)
     for script in ("schema.sql", "data.sql"):
         await database.execute((ROOT / "demo" / script).read_text())
-    document = read_config(ROOT / "invalidation.toml")
-    await install(database, Config.parse(document, log_max_bytes=2**30))
+    await install_config(database, ROOT / "invalidation.toml")
     async with aiohttp.ClientSession() as http:
         world = World(
             servers,

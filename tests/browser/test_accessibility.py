@@ -1,4 +1,4 @@
-"""The page is for everybody: by keyboard, by screen reader, on a phone, in the dark."""
+"""The page is accessible: by keyboard, to axe-core, with reduced motion, on a phone, dark."""
 
 from base64 import b64decode
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import Any, Final, Literal
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import Stage, card
-from tests.browser.test_two_users import in_column
+from tests.browser.conftest import Stage, card, in_column
 from tests.support.processes import ROOT
 
 AXE: Final = ROOT / "demo/web/node_modules/axe-core/axe.min.js"
@@ -17,7 +16,7 @@ MAX_TABS: Final = 80
 
 
 async def faults(page: Page) -> list[str]:
-    """What axe-core finds that keeps people out."""
+    """Return serious accessibility faults that axe-core finds."""
     await page.evaluate(AXE.read_text())
     found: dict[str, Any] = await page.evaluate("axe.run()")
     return [
@@ -72,7 +71,7 @@ async def test_a_task_is_moved_by_keyboard_alone(stage: Stage) -> None:
     await expect(handle).to_be_focused()
 
 
-async def test_nothing_moves_for_those_who_asked_for_that(stage: Stage) -> None:
+async def test_nothing_moves_with_reduced_motion(stage: Stage) -> None:
     page = await stage.tab(stage.world.ada, reduced_motion="reduce")
     await stage.sql("update tasks set title = 'Lift off' where title = 'Fuel the rocket'")
     changed = card(page, "Lift off")

@@ -14,8 +14,11 @@ MESSAGES: Final = 8
 
 
 @dataclass
-class World:
-    """Ids. ``extra`` projects and ``guests`` come and go; nobody looks on as a guest."""
+class KnownIds:
+    """Ids of users and projects. ``extra`` projects and ``guests`` are created and deleted.
+
+    No browser belongs to a guest.
+    """
 
     users: list[str]
     projects: list[str]
@@ -24,38 +27,38 @@ class World:
 
 
 def made_id(random_: random.Random) -> str:
-    """A UUID that a seed decides."""
+    """Return a UUID that the random generator decides."""
     digits = f"{random_.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
 
-async def make_world(database: Database, scenario: Scenario) -> World:
-    """Fill an empty database."""
+async def insert_first_rows(database: Database, scenario: Scenario) -> KnownIds:
+    """Fill an empty database. Return the ids of users and projects."""
     random_ = random.Random(f"{scenario.seed} world")
-    world = World(
+    known = KnownIds(
         [made_id(random_) for _ in range(USERS)],
         [made_id(random_) for _ in scenario.owners],
         guests=[made_id(random_) for _ in range(GUESTS)],
     )
     await database.executemany(
         "insert into users (id, name) values ($1, 'user')",
-        [(user,) for user in (*world.users, *world.guests)],
+        [(user,) for user in (*known.users, *known.guests)],
     )
-    for number, project in enumerate(world.projects):
+    for number, project in enumerate(known.projects):
         await database.execute(
             "insert into projects (id, owner_id, name) values ($1, $2, 'project')",
             project,
-            world.users[scenario.owners[number]],
+            known.users[scenario.owners[number]],
         )
-        await _fill(database, random_, project, world.guests)
+        await _fill(database, random_, project, known.guests)
     await database.executemany(
         "insert into project_members (project_id, user_id) values ($1, $2)",
         [
-            (world.projects[project], world.users[user])
+            (known.projects[project], known.users[user])
             for project, user in sorted(scenario.members)
         ],
     )
-    return world
+    return known
 
 
 async def _fill(

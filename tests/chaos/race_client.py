@@ -1,4 +1,4 @@
-"""A socket at one gateway: what a race's user listens with."""
+"""A client of one gateway, as a race's user has it."""
 
 import asyncio
 import json
@@ -7,26 +7,26 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
-import jwt
 
-from tests.chaos.browser import Heard
+from tests.chaos.browser import ReceivedFrame
 from tests.chaos.following import safe_text
-from tests.chaos.stack import SECRET, Stack
+from tests.chaos.stack import ProxiedStack
+from tests.support.processes import token
 
 ANSWER_SECONDS: Final = 8.0
 
 
 @dataclass
-class Seat:
-    """A client of one gateway; if it is not plain it resumes with the newest cursors it has."""
+class RaceClient:
+    """A client of one gateway. Unless it is plain it resumes with its newest cursors."""
 
     name: str
     user: str
     project: str
-    stack: Stack
+    stack: ProxiedStack
     gateway: str
     is_plain: bool
-    heard: list[Heard] = field(default_factory=list)
+    received: list[ReceivedFrame] = field(default_factory=list)
     is_subscribed: bool = False
     ended: int = 0  # subscriptions, by the gateway
     _cursors: dict[str, str] = field(default_factory=dict)
@@ -41,9 +41,9 @@ class Seat:
     def is_open(self) -> bool:
         return self._socket is not None
 
-    def has_heard(self, probe: str) -> bool:
-        """Whether it was told of that last change of its project."""
-        told = (heard.frame for heard in reversed(self.heard))
+    def has_received(self, probe: str) -> bool:
+        """Whether it has received the event of this last change of its project."""
+        told = (received.frame for received in reversed(self.received))
         return any(
             frame["type"] == "cache_invalidate"
             and (frame["project_id"], frame["resource"], frame["data"]["id"])
@@ -52,12 +52,10 @@ class Seat:
         )
 
     async def connect(self, *, in_band: bool) -> None:
-        """Subscribe: on the live socket if there is one, else with a new one; then listen."""
+        """Subscribe, on the open socket if there is one, else on a new one; then listen."""
         if self._socket is not None:
             await self._subscribe()
             return
-        claims = {"sub": self.user, "exp": 4_000_000_000}
-        token = jwt.encode(claims, SECRET, algorithm="HS256")
         query = [("since", cursor) for cursor in self._cursors.values()]
         in_band = in_band and not self.is_plain
         if not in_band:
@@ -68,7 +66,7 @@ class Seat:
                     f"http://127.0.0.1:{self.stack.links[f'clients->{self.gateway}'].port}"
                     "/api/v1/messages/ws",
                     params=query,
-                    headers={"Authorization": f"Bearer {token}"},
+                    headers={"Authorization": f"Bearer {token(self.user)}"},
                     protocols=() if self.is_plain else ("neverstale.v1",),
                     autoping=False,
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
@@ -76,7 +74,7 @@ class Seat:
         except (aiohttp.ClientError, OSError, TimeoutError):
             self._note("cannot connect")
             return
-        if self.is_open:  # another step was quicker
+        if self.is_open:  # another step connected first
             await socket.close()
             return
         self._socket = socket
@@ -103,15 +101,15 @@ class Seat:
                 continue
             frame = json.loads(message.data)
             self._note(safe_text(message.data))
-            self.heard.append(Heard(self.stack.timeline.now(), frame))
-            self._hear(frame)
+            self.received.append(ReceivedFrame(self.stack.timeline.now(), frame))
+            self._receive(frame)
         self._note(f"closed {socket.close_code}")
         self.ended += socket.close_code == 4403
         if self._socket is socket:
             self._socket, self.is_subscribed = None, False
         self._ponged.set()
 
-    def _hear(self, frame: dict[str, Any]) -> None:
+    def _receive(self, frame: dict[str, Any]) -> None:
         match frame["type"]:
             case "connected":
                 self._cursors.update(frame["cursors"])
@@ -135,7 +133,7 @@ class Seat:
             await socket.close()
 
     async def catch_up(self) -> None:
-        """Return when all that was written to it has come, or it is closed."""
+        """Return when all frames sent to it have been received, or it is closed."""
         if self._socket is not None:
             self._ponged.clear()
             with suppress(ConnectionError, aiohttp.ClientError):
