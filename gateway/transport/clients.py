@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import ClassVar, Final
 
 from gateway.auth.token_rules import Identity
@@ -11,7 +11,7 @@ from gateway.limits.rates import RateLimiter
 from gateway.transport.connection import Connection, OpenSocket
 from shared.protocol.channels import Channel
 from shared.protocol.close_codes import CloseCode, Refusal
-from shared.protocol.events import Reason, access_change_of
+from shared.protocol.events import Reason
 from shared.protocol.frames import (
     SUBPROTOCOL,
     connected_frame,
@@ -78,14 +78,12 @@ class PlainClient(Connection):
     def revoke(self, project_id: str, *, has_others: bool) -> None:
         self.end(CloseCode.FORBIDDEN, "forbidden")
 
-    def send_access_changes(self, payloads: Sequence[bytes]) -> None:
+    def send_access_changes(self, project_ids: Iterable[str]) -> None:
         """Send a reset of each project: what was fetched of it while the user had no access
         may be a refusal, and a plain client does not derive that from the events.
         """
-        for payload in payloads:
-            change = access_change_of(payload)
-            if change is not None and change[1]:
-                self.send(reconnect_frame("access_changed", project_id=change[0]))
+        for project_id in project_ids:
+            self.send(reconnect_frame("access_changed", project_id=project_id))
 
     def warn_of_expiry(self, seconds: float) -> None:
         """Do nothing: a plain client has no frame for it."""
@@ -145,7 +143,7 @@ class V1Client(Connection):
         else:
             self.end(CloseCode.FORBIDDEN, "forbidden")
 
-    def send_access_changes(self, payloads: Sequence[bytes]) -> None:
+    def send_access_changes(self, project_ids: Iterable[str]) -> None:
         """Do nothing: a v1 client derives them from the events."""
 
     def report_liveness(self, *, live: bool) -> None:

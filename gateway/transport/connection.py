@@ -9,7 +9,7 @@ begun. Only this module and ``frame_reader`` rely on aiohttp's internals for tha
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Final, Self, cast
@@ -147,8 +147,10 @@ class Connection(ABC):
         """
 
     @abstractmethod
-    def send_access_changes(self, payloads: Sequence[bytes]) -> None:
-        """Tell the client in which projects these events changed its user's access."""
+    def send_access_changes(self, project_ids: Iterable[str]) -> None:
+        """Send a plain client what follows from events that may change its user's access to
+        these projects.
+        """
 
     def report_liveness(self, *, live: bool) -> None:
         """Tell a v1 client whether events arrive as changes happen."""

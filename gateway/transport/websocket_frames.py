@@ -1,8 +1,8 @@
-"""WebSocket frames as a server sends them."""
+"""Encode WebSocket frames as a server sends them: unmasked and unfragmented."""
 
 
 def encode_close_frame(code: int, reason: str) -> bytes:
-    """A Close frame as a server sends it (RFC 6455, section 5.5.1); a short reason."""
+    """A Close frame (RFC 6455, section 5.5.1). The reason has at most 123 bytes."""
     payload = code.to_bytes(2, "big") + reason.encode()
     return bytes((0x88, len(payload))) + payload
 
@@ -13,7 +13,7 @@ def encode_pong_frame(payload: bytes) -> bytes:
 
 
 def encode_text_frame(payload: bytes) -> bytes:
-    """An unmasked, unfragmented text frame as a server sends it (RFC 6455, section 5.2)."""
+    """A text frame (RFC 6455, section 5.2)."""
     length = len(payload)
     if length < 126:
         return bytes((0x81, length)) + payload

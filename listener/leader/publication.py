@@ -98,7 +98,8 @@ def plan_publication(
                 return Reset("bulk_change")  # it may concern any client
             rechecks[Recheck(project_id, named.user_id)] = None
         for user_id, action in audience.of(named):
-            drafts.tell("user", user_id, row, project_id, action)
+            access = audience.changes_access(named, action)
+            drafts.tell("user", user_id, row, project_id, action, access=access)
     return Publication(drafts.of("user"), list(rechecks), drafts.of("project"))
 
 
@@ -116,12 +117,19 @@ class _Drafts:
         self._drafts: dict[ChannelKind, dict[str, _Draft]] = {"user": {}, "project": {}}
 
     def tell(
-        self, kind: ChannelKind, id_: str, row: LogRow, project_id: str | None, action: str
+        self,
+        kind: ChannelKind,
+        id_: str,
+        row: LogRow,
+        project_id: str | None,
+        action: str,
+        *,
+        access: bool = False,
     ) -> None:
         draft = self._drafts[kind].setdefault(id_, _Draft())
         if row.action == RECONNECT:
             draft.widened = as_reason(row.resource)
-        elif event := _event_of(row, project_id, action):
+        elif event := _event_of(row, project_id, action, access=access):
             key = (event.resource, event.id, event.action, project_id)
             draft.told.pop(key, None)
             draft.told[key] = event
@@ -146,7 +154,9 @@ def _publishables(channel: Channel, draft: _Draft) -> list[Publishable]:
         return [publishable_reconnect("bulk_change", channel)]
 
 
-def _event_of(row: LogRow, project_id: str | None, action: str) -> Event | None:
+def _event_of(
+    row: LogRow, project_id: str | None, action: str, *, access: bool
+) -> Event | None:
     """The row as an event; None if no event can say it."""
     if row.id is None or row.at is None or not row.resource:
         return None
@@ -154,5 +164,5 @@ def _event_of(row: LogRow, project_id: str | None, action: str) -> Event | None:
         return None
     for known in ACTIONS:
         if action == known:
-            return Event(row.resource, row.id, known, project_id, row.at)
+            return Event(row.resource, row.id, known, project_id, row.at, access=access)
     return None

@@ -58,6 +58,16 @@ class UserRecipients:
         """Whether the row is one of the projects' own table."""
         return named.row.resource in self._project_resources
 
+    def changes_access(self, named: NamedRow, action: str) -> bool:
+        """Whether a recipient of the row, told as *action*, may have gained or lost access.
+
+        A row of the projects' own table gives access to its owner: INSERT and DELETE say that
+        this changed. Any other row that names a user may be what gives access to the project.
+        """
+        if named.project_id is None:
+            return False
+        return action != "UPDATE" or not self.is_project(named)
+
     def of(self, named: NamedRow) -> Iterator[tuple[str, str]]:
         """Each user who is told of the row, with the action as which it is told."""
         if named.user_id is not None:

@@ -1,17 +1,18 @@
-"""Messages between our own processes: the leader's tick, rechecks, disconnects."""
+"""Messages between our own processes: ticks, rechecks and disconnects."""
 
 from dataclasses import dataclass
 
 import orjson
 
 from shared.protocol.events import Reason, as_reason
+from shared.protocol.json_values import parse_object
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The leader's sign of life, ``at`` a time of Redis in microseconds.
+    """The leader's sign of life; ``at`` is a time of Redis in microseconds.
 
-    All gateways compare its generation, and its database, with their own ("": not told).
+    Gateways compare its generation and its database ("": unknown) with their own.
     """
 
     generation: str
@@ -22,7 +23,7 @@ class Tick:
 
 
 def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, bytes]:
-    """A tick's text before and after Redis's time in us, which ``save.lua`` puts in."""
+    """Encode a tick, before and after Redis's time in microseconds, which ``save.lua`` adds."""
     text = orjson.dumps(
         {
             "type": "tick",
@@ -38,9 +39,11 @@ def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, by
 
 
 def parse_tick(text: bytes) -> Tick | None:
-    """The tick that a message spells, or None."""
+    """The tick in a message of the channel ``neverstale:tick``, or None."""
+    message = parse_object(text)
+    if message is None:
+        return None
     try:
-        message = orjson.loads(text)
         return Tick(
             str(message["generation"]),
             as_reason(message["reason"]),
@@ -48,44 +51,42 @@ def parse_tick(text: bytes) -> Tick | None:
             int(message["at"]),
             str(message.get("database", "")),
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """Access to ask anew: of this user to this project; None stands for all of them."""
+    """Check again which of these users may see which of these projects; None: all."""
 
     project_id: str | None
     user_id: str | None
 
 
 def recheck_message(recheck: Recheck) -> bytes:
-    """What is published on the channel ``neverstale:recheck``."""
+    """Encode a recheck for the channel ``neverstale:recheck``."""
     return orjson.dumps(
         {"type": "recheck", "project_id": recheck.project_id, "user_id": recheck.user_id}
     )
 
 
 def parse_recheck(text: bytes) -> Recheck | None:
-    """What a message on that channel asks for; None if it is none of ours."""
-    try:
-        message = orjson.loads(text)
-        ids = message["project_id"], message["user_id"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    """The recheck in a message of that channel, or None."""
+    message = parse_object(text)
+    if message is None or not {"project_id", "user_id"} <= message.keys():
         return None
+    ids = message["project_id"], message["user_id"]
     return Recheck(*ids) if all(isinstance(one, str | None) for one in ids) else None
 
 
 def disconnect_message(user_id: str) -> bytes:
-    """What is published there to end all sockets of a user."""
+    """Encode, for the same channel, that all connections of a user are to be closed."""
     return orjson.dumps({"type": "disconnect", "user_id": user_id})
 
 
 def parse_disconnect(text: bytes) -> str | None:
-    """The user whose sockets a message on that channel ends, or None."""
-    try:
-        message = orjson.loads(text)
-        return str(message["user_id"]) if message["type"] == "disconnect" else None
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    """The user whose connections a message of that channel closes, or None."""
+    message = parse_object(text)
+    if message is None or message.get("type") != "disconnect" or "user_id" not in message:
         return None
+    return str(message["user_id"])

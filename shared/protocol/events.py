@@ -9,14 +9,11 @@ import orjson
 from shared.protocol.channels import Channel
 from shared.protocol.replay import Cursor, cursor_head, parse_cursor
 
-RECONNECT_MEMBER: Final = b"*"
-
+RECONNECT_MEMBER: Final = b"*"  # of a channel log: all of the channel is stale
 _EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Action: TypeAlias = Literal["INSERT", "UPDATE", "DELETE"]
-
 ACTIONS: Final[tuple[Action, ...]] = ("INSERT", "UPDATE", "DELETE")
-
 Reason: TypeAlias = Literal[
     "connected",
     "notify_reconnect",
@@ -31,26 +28,30 @@ Reason: TypeAlias = Literal[
 
 
 def as_reason(text: str) -> Reason:
-    """The reason of that name; an unknown one (a newer version's) reads as ``gap``."""
+    """The reason with that name. An unknown one, of a newer version, counts as ``gap``."""
     return cast(Reason, text) if text in get_args(Reason) else "gap"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One invalidation: a row that changed, and when (UTC); of no project: its user's alone."""
+    """A row change as clients get it; ``at`` is when, in UTC.
+
+    ``project_id`` None: it concerns one user alone. ``access``, on a user's channel only: that
+    user may have gained or lost access to the project.
+    """
 
     resource: str
     id: str
     action: Action
     project_id: str | None
     at: datetime
+    access: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Publishable:
-    """What ``publish.lua`` needs of one event.
-
-    Its member of the channel log, and its frame around the cursor.
+    """An event as ``publish.lua`` takes it: the member of the channel log, and the frame before
+    and after the cursor.
     """
 
     member: bytes
@@ -59,12 +60,15 @@ class Publishable:
 
 
 def publishable_event(event: Event, channel: Channel) -> Publishable:
-    """An event as all clients of *channel* get it, but for the cursor."""
+    """Encode an event for a channel. ``publish.lua`` completes its cursor."""
+    # The mark stands before the timestamp: see ``row_of``.
+    mark = {"access": True} if event.access else {}
     frame = {
         "type": "cache_invalidate",
         "resource": event.resource,
         "action": event.action,
         "project_id": event.project_id,
+        **mark,
         "data": {
             "resource": event.resource,
             "id": event.id,
@@ -74,15 +78,16 @@ def publishable_event(event: Event, channel: Channel) -> Publishable:
         },
         "channel": channel.name,
     }
+    row = [event.resource, event.id, event.action, event.project_id, *mark.values()]
     return Publishable(
-        member=orjson.dumps([event.resource, event.id, event.action, event.project_id]),
+        member=orjson.dumps(row),
         head=orjson.dumps(frame)[:-1] + b',"cursor":"' + cursor_head(channel).encode(),
         tail=b'"}',
     )
 
 
 def publishable_reconnect(reason: Reason, channel: Channel) -> Publishable:
-    """A ``reconnect`` that comes through a channel's log: all of that channel is stale."""
+    """Encode a reset of one channel, which goes through the channel's log like an event."""
     frame: dict[str, Any] = {"type": "reconnect", "data": {"reason": reason}}
     if channel.kind == "project":
         frame["project_id"] = channel.id
@@ -90,25 +95,41 @@ def publishable_reconnect(reason: Reason, channel: Channel) -> Publishable:
     return Publishable(RECONNECT_MEMBER, orjson.dumps(frame)[:-1] + head, b'"}}')
 
 
-def replayed_frame(member: bytes, place: Cursor) -> bytes:
-    """A channel log's member as the frame that clients got, or would have got, at *place*.
+def replayed_frame(member: bytes, cursor: Cursor) -> bytes:
+    """The frame for a member of a channel log that was published at *cursor*.
 
-    Its timestamp is its offset's; of a widened change the reason is not kept. Total: what no
-    ``publish.lua`` of ours wrote is widened too.
+    Its timestamp is that of its offset. The log does not keep a reset's reason. Total: a member
+    that ``publish.lua`` did not write counts as a reset.
     """
+    event = _parse_member(member, _EPOCH_START + timedelta(microseconds=cursor.offset))
+    part = (
+        publishable_reconnect("bulk_change", cursor.channel)
+        if event is None
+        else publishable_event(event, cursor.channel)
+    )
+    return part.head + f"{cursor.epoch}.{cursor.offset}".encode() + part.tail
+
+
+def _parse_member(member: bytes, at: datetime) -> Event | None:
+    """The event in a member of a channel log, or None."""
     try:
-        resource, row_id, action, project_id = orjson.loads(member)
-    except (TypeError, ValueError):
-        part = publishable_reconnect("bulk_change", place.channel)
-    else:
-        at = _EPOCH_START + timedelta(microseconds=place.offset)
-        event = Event(resource, row_id, action, project_id, at)
-        part = publishable_event(event, place.channel)
-    return part.head + f"{place.epoch}.{place.offset}".encode() + part.tail
+        fields = orjson.loads(member)
+    except orjson.JSONDecodeError:
+        return None
+    match fields:
+        case [resource, row_id, action, project_id]:
+            return Event(resource, row_id, action, project_id, at)
+        case [resource, row_id, action, project_id, True]:
+            return Event(resource, row_id, action, project_id, at, access=True)
+        case _:
+            return None
 
 
 def cursor_of(frame: bytes) -> Cursor | None:
-    """The cursor of a frame as it came from a channel: by construction its last string."""
+    """The cursor of a frame that came from a channel, or None.
+
+    It is the last string of such a frame, so the frame need not be parsed.
+    """
     end = frame.rfind(b'"')
     start = frame.rfind(b'"', 0, max(end, 0))
     if start < 0:
@@ -117,18 +138,21 @@ def cursor_of(frame: bytes) -> Cursor | None:
 
 
 def row_of(frame: bytes) -> bytes:
-    """What frames about the same channel, resource, id and action have in common, and no
-    others.
+    """A key that two frames of one channel share exactly if they have the same resource, id,
+    action and access.
 
-    Frames of one channel are alike up to their timestamp exactly then; a quote inside a JSON
-    string is escaped, so the mark can't occur in an id.
+    It is the frame up to its timestamp. The separator's quotes can't occur in an id: inside a
+    JSON string they are escaped.
     """
     return frame[: frame.find(b',"timestamp":"')]
 
 
 def access_change_of(frame: bytes) -> tuple[str, bool] | None:
-    """The project that a frame of a user's own channel names, and whether that user may have
-    got or lost it; None: it names none, or is no such frame.
+    """The project in a frame of a user's channel, and whether that user may have gained or lost
+    access to it; None: the frame has no project, or is of another channel.
+
+    The listener marks events that change access. Older listeners mark none: for them the names
+    of resources decide. On a user's channel a newer listener marks all that these names match.
     """
     try:
         message = orjson.loads(frame)
@@ -139,12 +163,14 @@ def access_change_of(frame: bytes) -> tuple[str, bool] | None:
             return None
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return None
-    changes = resource == "project_members" or (
-        resource == "project" and action in ("INSERT", "DELETE")
+    changes_access = (
+        message.get("access") is True
+        or resource == "project_members"
+        or (resource == "project" and action in ("INSERT", "DELETE"))
     )
-    return project_id, changes
+    return project_id, changes_access
 
 
 def format_timestamp(at: datetime) -> str:
-    """UTC with six digits of microseconds and ``Z``."""
+    """Format a time in UTC, with six digits of microseconds and ``Z``."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -1,4 +1,4 @@
-"""Frames that a gateway itself sends to its clients (wire.md)."""
+"""Payloads that a gateway makes itself: frames to clients, and HTTP errors (wire.md)."""
 
 from collections.abc import Sequence
 from typing import Any, Final, Literal
@@ -10,8 +10,8 @@ from shared.protocol.events import Reason
 from shared.protocol.replay import Cursor
 
 SUBPROTOCOL: Final = "neverstale.v1"
-
 PING_INTERVAL_SECONDS: Final = 30
+PONG_FRAME: Final = b'{"type":"pong"}'
 
 
 def reconnect_frame(
@@ -21,10 +21,7 @@ def reconnect_frame(
     spread_ms: int | None = None,
     cursors: Sequence[Cursor] | None = None,
 ) -> bytes:
-    """The gateway's own ``reconnect``.
-
-    Everything of the project, or everything, may be stale.
-    """
+    """A reset: everything of the project, or everything at all, may be stale."""
     frame: dict[str, Any] = {"type": "reconnect", "data": {"reason": reason}}
     if project_id is not None:
         frame["project_id"] = project_id
@@ -36,9 +33,7 @@ def reconnect_frame(
 
 
 def connected_frame(cursors: Sequence[Cursor], *, resumed: Sequence[Channel]) -> bytes:
-    """A v1 client's first frame; channels of *cursors* that are not in *resumed* are reset by
-    it.
-    """
+    """The greeting of a v1 client; it resets the channels of *cursors* but not *resumed*."""
     return orjson.dumps(
         {
             "type": "connected",
@@ -49,13 +44,13 @@ def connected_frame(cursors: Sequence[Cursor], *, resumed: Sequence[Channel]) ->
     )
 
 
-def subscribed_frame(place: Cursor, *, resumed: bool) -> bytes:
-    """The answer to ``subscribe``: what ``connected`` says, of one project."""
+def subscribed_frame(cursor: Cursor, *, resumed: bool) -> bytes:
+    """The answer to ``subscribe``: like ``connected``, for one project."""
     return orjson.dumps(
         {
             "type": "subscribed",
-            "project_id": place.channel.id,
-            "cursor": str(place),
+            "project_id": cursor.channel.id,
+            "cursor": str(cursor),
             "resumed": resumed,
         }
     )
@@ -66,17 +61,17 @@ def unsubscribed_frame(project_id: str, reason: Literal["requested", "revoked"])
 
 
 def status_frame(*, live: bool) -> bytes:
-    """Whether changes are told as they happen; while not, a client may poll."""
+    """Whether events arrive as changes happen; while they do not, a client may poll."""
     return orjson.dumps({"type": "status", "live": live})
 
 
 def token_expiring_frame(seconds: int) -> bytes:
-    """A v1 client's token ends in so many seconds: it should send ``auth``."""
+    """The token expires in so many seconds: the client should send ``auth``."""
     return orjson.dumps({"type": "token_expiring", "in": seconds})
 
 
 def auth_ok_frame(seconds: int) -> bytes:
-    """The answer to ``auth``: the new token lasts so many seconds."""
+    """The answer to ``auth``: the new token expires in so many seconds."""
     return orjson.dumps({"type": "auth_ok", "expires_in": seconds})
 
 
@@ -88,11 +83,8 @@ def error_frame(code: str, message: str, *, project_id: str | None = None) -> by
 
 
 def error_body(code: str, message: str) -> bytes:
-    """The body of an HTTP refusal."""
+    """The body of a refused HTTP request."""
     return orjson.dumps({"error": {"code": code, "message": message}})
-
-
-PONG_FRAME: Final = b'{"type":"pong"}'
 
 
 def _by_channel(cursors: Sequence[Cursor]) -> dict[str, str]:

@@ -149,9 +149,8 @@ log.warning(..., extra={"pid": pid, "ended": ended})
         "let those who lost a project go on hearing of it",
         "tests.chaos --seed 1 --seconds 8 --faults 1",
         """\
-for pair in self._fanout.pairs(recheck):
-    self._fanout.hold(pair)
-    ...
+for pair in self._subscriptions.pairs(recheck):
+    self._perform(pair, self._revalidations.recheck(pair, now))
 """,
         """\
 pass

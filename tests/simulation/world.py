@@ -47,12 +47,12 @@ FAULTS: Final = (
 _BOUNDS: Final = {
     # never reached: that nothing is told while in doubt is checked to the letter
     "gateway.access.access_cache.STARVING_SECONDS": math.inf,
-    "gateway.access.revalidation.STARVING_SECONDS": math.inf,
+    "gateway.access.revalidation_rules.STARVING_SECONDS": math.inf,
     "gateway.delivery.channel_logs.MAX_ROWS_PER_READ": 1,
     "gateway.delivery.channel_logs.MIN_ROWS_PER_READ": 1,
-    "gateway.delivery.subscriptions.MAX_BYTES_PER_BATCH": 1,
-    "gateway.delivery.subscriptions.MAX_CHANNELS_PER_BATCH": 2,
-    "gateway.delivery.subscriptions.MAX_FRAMES_PER_BATCH": 2,
+    "gateway.delivery.catch_up.MAX_BYTES_PER_BATCH": 1,
+    "gateway.delivery.catch_up.MAX_CHANNELS_PER_BATCH": 2,
+    "gateway.delivery.catch_up.MAX_FRAMES_PER_BATCH": 2,
     "listener.leader.publication.USER_MAX_ROWS": 2,
     "listener.leader.leader_state.MAX_ROWS_PER_READ": 6,
     "listener.leader.leader.PRUNE_SECONDS": 1.0,

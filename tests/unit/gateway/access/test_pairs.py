@@ -1,4 +1,4 @@
-"""Pairs by their halves: what a recheck concerns, and what looking it up costs."""
+"""Finding the pairs that a recheck concerns, and what that costs."""
 
 import pytest
 from hypothesis import given
@@ -72,15 +72,15 @@ class Counted(str):
 
 
 def test_a_recheck_touches_only_what_it_concerns() -> None:
-    """Thousands of others that are known and asked are not looked at."""
+    """Hundreds of other pairs in the cache and in queries in flight are not touched."""
     made = AccessCache()
     strangers = [(Counted(f"p{n}"), Counted(f"u{n}")) for n in range(500)]
-    questions = []
+    queries = []
     for _ in range(2):
         for pair in strangers:
-            made.want(pair, 0)
-        questions.append(made.ask(0))
-    made.answered(questions[0], set(strangers), 0)
+            made.request(pair, 0)
+        queries.append(made.next_query(0))
+    made.answered(queries[0], set(strangers), 0)
     Counted.touched = 0
     made.invalidate(Recheck("p", "u"))
     made.invalidate(Recheck("p", None))

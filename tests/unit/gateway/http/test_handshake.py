@@ -253,18 +253,18 @@ def frame(row: int, at: int) -> bytes:
     return b'{"id":%d,"timestamp":"%d"}' % (row, at)
 
 
-def test_one_write_has_each_row_once_at_the_newest_place() -> None:
+def test_one_write_has_each_row_once_in_its_newest_position() -> None:
     joined = join_frames([frame(1, 1), frame(2, 2), frame(1, 3)])
     assert joined == encode_text_frame(frame(2, 2)) + encode_text_frame(frame(1, 3))
     assert join_frames([frame(1, 1)]) == encode_text_frame(frame(1, 1))
 
 
-def test_a_read_is_split_into_pieces_in_order() -> None:
+def test_messages_are_split_into_chunks_in_order() -> None:
     half = MAX_CHUNK_BYTES // 2
     sizes = [half, half, 1, 3 * half, 1, 1]
     messages = [(b"name", b"x" * size) for size in sizes]
-    pieces = [[len(payload) for _, payload in piece] for piece in split_messages(messages)]
-    assert pieces == [[half, half], [1], [3 * half], [1, 1]]
+    chunks = [[len(payload) for _, payload in chunk] for chunk in split_messages(messages)]
+    assert chunks == [[half, half], [1], [3 * half], [1, 1]]
     assert list(split_messages([])) == []
 
 
@@ -369,7 +369,7 @@ def ticks(*times: tuple[float, int]) -> Liveness:
     return made
 
 
-def test_a_page_is_complete_up_to_a_second_before_the_tick_before_it() -> None:
+def test_a_page_is_complete_up_to_a_second_before_the_last_tick_before_it() -> None:
     made = ticks((10.0, 50_000_000), (11.0, 51_000_000), (12.0, 52_000_000))
     assert made.loaded(0.0, 16.9) == Loaded(50_000_000)
     assert made.loaded(0.9, 16.9) == Loaded(49_000_000)

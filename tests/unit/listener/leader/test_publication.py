@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
@@ -18,7 +18,7 @@ from listener.leader.recipients import Members, changed_projects, group_members
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import Channel, IdType
 from shared.protocol.control_messages import Recheck, recheck_message
-from shared.protocol.events import Publishable
+from shared.protocol.events import ACTIONS, Publishable, access_change_of
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 EARLIEST = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))
@@ -52,8 +52,9 @@ def plan(
     *,
     max_rows: int = 10,
     ids: IdType = "text",
+    own: Collection[str] = ("project",),
 ) -> Publication:
-    rules = PublicationRules(AccessRules(ids, ids, "", ""), frozenset({"project"}), max_rows)
+    rules = PublicationRules(AccessRules(ids, ids, "", ""), frozenset(own), max_rows)
     planned = plan_publication(rows, members or {}, rules)
     assert isinstance(planned, Publication)
     return planned
@@ -182,7 +183,7 @@ def test_each_changed_row_is_told_or_its_project_is_widened(
 
 PAIR_PU = [("p", "u")]
 WHOLE = ("p", None)
-JOINED = '["project_members","p:u","INSERT","p"]'
+JOINED = '["project_members","p:u","INSERT","p",true]'
 
 
 OF_NONE = '["task","1","UPDATE",null]'
@@ -194,7 +195,9 @@ def handed(owner: str | None) -> LogRow:
 
 
 def own(action: str) -> str:
-    return f'["project","p","{action}","p"]'
+    """The member for a project's own row; an owner who gains or loses it gets it marked."""
+    mark = "" if action == "UPDATE" else ",true"
+    return f'["project","p","{action}","p"{mark}]'
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def own(action: str) -> str:
             [member("u", "DELETE"), project("DELETE", "o")],
             {},
             {
-                "u": ['["project_members","p:u","DELETE","p"]', own("DELETE")],
+                "u": ['["project_members","p:u","DELETE","p",true]', own("DELETE")],
                 "o": [own("DELETE")],
             },
             [("p", "u"), WHOLE, ("p", "o")],
@@ -245,7 +248,7 @@ def own(action: str) -> str:
         (
             [member("u", "DELETE"), project(owner="o")],
             {"p": "o"},
-            {"u": ['["project_members","p:u","DELETE","p"]'], "o": [own("UPDATE")]},
+            {"u": ['["project_members","p:u","DELETE","p",true]'], "o": [own("UPDATE")]},
             [("p", "u"), WHOLE, ("p", "o")],
         ),
         ([row(None, user="u")], {}, {"u": [OF_NONE]}, [(None, "u")]),
@@ -269,6 +272,58 @@ def test_a_users_own_lists_are_told_wherever_they_are(
     planned = plan(rows, members)
     assert told(planned.users) == users
     assert planned.rechecks == [Recheck(*pair) for pair in rechecks]
+
+
+@pytest.mark.parametrize(
+    ("changed", "recipients"),
+    [
+        (row("w", "m1", "INSERT", user="u", resource="team_members"), {"u": True}),
+        (row("w", "m1", "UPDATE", user="u", resource="team_members"), {"u": True}),
+        (row("w", "m1", "DELETE", user="u", resource="team_members"), {"u": True}),
+        (row("w", "w", "INSERT", user="u", resource="workspace"), {"u": True, "m": True}),
+        (row("w", "w", "LOST", user="u", resource="workspace"), {"u": True, "m": False}),
+        (row("w", "w", "DELETE", user="u", resource="workspace"), {"u": True, "m": True}),
+        (row("w", "w", "UPDATE", user="u", resource="workspace"), {"u": False, "m": False}),
+        (row(None, "n1", "INSERT", user="u", resource="note"), {"u": False}),
+    ],
+    ids=[
+        "a member added", "a role changed", "a member removed", "a workspace made",
+        "an owner lost it", "a workspace deleted", "a workspace renamed", "of no workspace",
+    ],
+)  # fmt: skip
+def test_an_event_that_may_change_its_users_access_is_marked_whatever_tables_are_called(
+    changed: LogRow, recipients: dict[str, bool]
+) -> None:
+    planned = plan([changed], {"w": "m"}, own=("workspace",))
+    marks = {
+        channel.id: b'"access":true' in events[0].head
+        for channel, events in planned.users.items()
+    }
+    assert marks == recipients
+    assert not any(
+        b"access" in event.head for events in planned.projects.values() for event in events
+    )
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(member, st.sampled_from("om"), st.sampled_from(ACTIONS)),
+            st.builds(
+                project, st.sampled_from([*ACTIONS, "LOST"]), st.sampled_from(["o", "n", None])
+            ),
+        )
+    )
+)
+def test_the_marks_say_what_older_gateways_and_clients_know_by_the_names(
+    rows: list[LogRow],
+) -> None:
+    planned = plan(rows, {"p": "om"})
+    for event in (event for events in planned.users.values() for event in events):
+        frame = event.head + event.tail
+        assert access_change_of(frame) == access_change_of(
+            frame.replace(b',"access":true', b"")
+        )
 
 
 def test_on_the_projects_channel_an_owner_change_is_an_update() -> None:

@@ -66,7 +66,7 @@ async def test_the_queue_of_messages_has(name: str) -> None:
     assert hasattr(queue, name), f"WebSocketDataQueue.{name}: {WHAT_TO_DO}"
 
 
-def test_the_server_has_a_request_handler() -> None:
+async def test_the_server_has_a_request_handler() -> None:
     async def handle(_: web.BaseRequest) -> web.Response:
         raise NotImplementedError
 
