@@ -18,8 +18,8 @@ from listener.bootstrap.init import NotWritten, describe_tables, write_new
 from listener.capture.watches import project_resources
 from listener.commands import COMMANDS
 from listener.leader.publication import PublicationRules
-from listener.links.pg_link import PgLost, connect, reading, telling_loss
-from listener.settings import ListenerSettings
+from listener.links.pg_link import PgLost, connect, rolled_back_transaction, telling_loss
+from listener.settings import CommandSettings, ListenerSettings
 from listener.setup.check import check
 from listener.setup.install import (
     Config,
@@ -77,7 +77,11 @@ def run_command(command: str, words: Sequence[str], *, prog: str) -> int:
 
 
 def _described(command: str) -> dict[str, Any]:
-    kind = DatabaseSettings if command == "init" else ListenerSettings
+    kinds: dict[str, type[DatabaseSettings]] = {
+        "init": DatabaseSettings,
+        "run": ListenerSettings,
+    }
+    kind = kinds.get(command, CommandSettings)
     text = COMMANDS.get(command, _RUN_TEXT)
     return {
         "description": f"{text[0].upper()}{text[1:]}.",
@@ -115,15 +119,16 @@ def _run(arguments: argparse.Namespace) -> int:
     command = arguments.command
     try:
         if command == "init":
-            configure_logging("auto", "warning")
             return asyncio.run(_init(arguments.projects, arguments.output))
-        settings = load_settings(ListenerSettings, os.environ)
+        settings = load_settings(
+            ListenerSettings if command == "run" else CommandSettings, os.environ
+        )
         configure_logging(settings.log_format, settings.log_level)
         warn_of_ignored(settings)
         document = read_config(settings.neverstale_config)
         config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
         rules = config.access
-        if command == "run":
+        if isinstance(settings, ListenerSettings):
             publication_rules = PublicationRules(
                 rules, project_resources(config.watches), settings.replay_max_rows
             )
@@ -151,12 +156,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _init(projects: str | None, output: str | None) -> int:
     settings = load_settings(DatabaseSettings, os.environ)
+    configure_logging(settings.log_format, settings.log_level)
     warn_of_ignored(settings)
     connection = await connect(
         settings.database_url.get_secret_value(), "neverstale command", timeout=10
     )
     try:
-        async with telling_loss(), reading(connection):
+        async with telling_loss(), rolled_back_transaction(connection):
             tables = await describe_tables(connection)
     finally:
         await connection.close()
@@ -176,7 +182,7 @@ async def _init(projects: str | None, output: str | None) -> int:
 
 async def _administer(
     command: str,
-    settings: ListenerSettings,
+    settings: CommandSettings,
     config: Config,
     rules: AccessRules,
     *,
@@ -194,7 +200,7 @@ async def _administer(
                 )
                 _report(plan, config)
             case "check":
-                async with telling_loss(), reading(connection):
+                async with telling_loss(), rolled_back_transaction(connection):
                     found = await check(connection, config, rules)
                 _say(*(f"note: {note}" for note in found.notes))
                 _complain(*found.problems)
@@ -218,10 +224,10 @@ async def _administer(
 def _report(plan: Plan, config: Config) -> None:
     for trigger in plan.create:
         _say(f"created  {trigger.name} on {trigger.table.sql}")
-    for statement in plan.drop:
-        _say(f"dropped  {statement.removeprefix('drop trigger ').removesuffix(';')}")
+    for name in plan.drop:
+        _say(f"dropped  {name}")
     print(f"{len(config.watches)} tables are watched")
-    print(f"{len(plan.unchanged)} triggers were as they should be")
+    print(f"{len(plan.unchanged)} triggers already up to date")
 
 
 def _complain(*problems: str) -> None:

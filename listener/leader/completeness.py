@@ -1,4 +1,4 @@
-"""Whether every committed change is in the change log."""
+"""Decides whether every committed change is in the change log."""
 
 from dataclasses import dataclass, replace
 
@@ -10,8 +10,8 @@ from listener.leader.publication import Reset
 class CaptureState:
     """Our triggers, and what belongs to them, as they are in the database.
 
-    ``differences`` from what was installed, a line each. ``fingerprint``: another one after any
-    change, even one that was undone; ``is_new``: than at the look before.
+    ``differences`` from what was installed, a line each. ``fingerprint`` is another one after
+    any change, even one that was undone; ``is_new``: it differs from that of the check before.
     """
 
     fingerprint: str = ""
@@ -19,18 +19,20 @@ class CaptureState:
     is_new: bool = False
 
 
-def weigh_capture(
-    batch: Batch, place: LeaderState, capture: CaptureState, *, lacks_members: bool
+def apply_capture(
+    batch: Batch, state: LeaderState, capture: CaptureState, *, lacks_members: bool
 ) -> Batch:
-    """The batch, as one that is skipping where triggers differ from what was installed, or
-    members can't be asked for; and as one that has skipped where triggers were changed since
-    the newest reset. A barrier from before a change is void.
+    """The batch, with ``is_skipping`` and ``has_skipped`` as the triggers' state demands.
 
-    After ``install`` that reset is about to come: it made another identity.
+    It is skipping while triggers differ from what was installed, or the members query fails. It
+    has skipped if triggers were changed since the newest reset. A barrier from before a change
+    is void.
+
+    After ``install`` that reset is imminent, since ``install`` gives the log another identity.
     """
-    if batch.cursor.identity != place.cursor.identity:
+    if batch.cursor.identity != state.cursor.identity:
         return batch
-    was_changed = capture.fingerprint != place.capture
+    was_changed = capture.fingerprint != state.capture
     is_changing = bool(capture.differences) or (was_changed and capture.is_new)
     return replace(
         batch,
@@ -39,24 +41,26 @@ def weigh_capture(
     )
 
 
-def decide_liveness(place: LeaderState, batch: Batch) -> LeaderState | Reset:
-    """Whether all that was committed is in the log, as of this read.
+def decide_liveness(state: LeaderState, batch: Batch) -> LeaderState | Reset:
+    """Decide whether everything that was committed is in the log, as of this read.
 
-    What a transaction skipped is in no log, and it may commit long after it skipped. So once
-    nothing is skipped any more a barrier is taken, and when every transaction from before it
-    has ended, a reset covers them all.
+    A change that a transaction skipped is in no log, and the transaction may commit long after
+    it skipped. So once nothing is skipped any more a barrier is taken, and when every
+    transaction from before it has ended, a reset covers them all.
     """
     if batch.is_skipping:
-        return replace(place, live=False, barrier=None)
-    if place.live and not batch.has_skipped:
-        return place
-    if place.barrier is None:
-        return replace(place, live=False)
-    return Reset("log_full") if batch.oldest_xid >= place.barrier else place
+        return replace(state, live=False, barrier=None)
+    if state.live and not batch.has_skipped:
+        return state
+    if state.barrier is None:
+        return replace(state, live=False)
+    return Reset("log_full") if batch.oldest_xid >= state.barrier else state
 
 
-def needs_barrier(place: LeaderState, batch: Batch) -> bool:
-    """Whether a barrier must be taken now: an xid assigned after this read, as by then whoever
-    skipped had one. (The end of a snapshot is none: it is next to the newest *completed* xid.)
+def needs_barrier(state: LeaderState, batch: Batch) -> bool:
+    """Whether to take a barrier now: an xid assigned after this read.
+
+    Every transaction that skipped the log has a lower one. (The xmax of the read's snapshot is
+    no barrier: it only follows the newest xid that had *completed*.)
     """
-    return not place.live and place.barrier is None and not batch.is_skipping
+    return not state.live and state.barrier is None and not batch.is_skipping

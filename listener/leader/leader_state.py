@@ -15,8 +15,10 @@ MAX_ROWS_PER_READ: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class SnapshotCursor:
-    """A place in the change log: whose log (identity), and the ``pg_snapshot`` of all that was
-    seen.
+    """How far the change log was read.
+
+    ``identity`` says which log it is, ``snapshot`` is the ``pg_snapshot`` that sees everything
+    that was read.
     """
 
     identity: str
@@ -31,18 +33,20 @@ class SnapshotCursor:
 
     @property
     def database(self) -> str:
-        """Which database of which cluster; outlives its restarts and a physical failover."""
+        """Which database of which cluster; survives restarts and a physical failover."""
         return ".".join(self.identity.split(".")[:2])
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderState:
-    """Where a leader stands: its cursor in PostgreSQL, under this generation in this Redis.
+    """The state that a leader stores in Redis, and its successor starts from.
 
-    ``reason`` is that of the newest reset, ``capture`` the fingerprint of the triggers that
-    have captured everything since. Not ``live``: triggers skip the log (it is full, or
-    disabled), or transactions that may have skipped it are still running: those that began
-    before ``barrier``, an xid (None: none was taken yet). A successor takes one anew.
+    ``cursor`` is how far it has read, ``redis`` the identity of the Redis that stores the
+    generation, ``reason`` that of the newest reset, and ``capture`` the fingerprint of the
+    triggers that have captured everything since. Not ``live``: triggers skip the log (it is
+    full, or disabled), or transactions that may have skipped it are still running. These began
+    before ``barrier``, an xid (None: not taken yet). The barrier is not stored: a successor
+    takes another one.
     """
 
     generation: str
@@ -58,13 +62,14 @@ class LeaderState:
 class Batch:
     """One read of the log.
 
-    ``cursor`` is the one that it makes, ``cursor_ahead`` says that the former can't be of this
-    database's past, ``rows`` are what the former had not seen, oldest first, ``oldest_age`` the
-    first one's age in seconds. ``is_skipping``: triggers that look now do not log, or some did
-    not since that was last noted;
-    ``has_skipped``: a leader noted that they did, and none has reset behind a barrier since.
-    ``has_moved``: projects have to be told once more. No transaction with an xid below
-    ``oldest_xid`` is running.
+    ``cursor`` is where the next read starts; ``rows`` are what the former cursor had not seen,
+    oldest first, and ``oldest_age`` is the age of the first one in seconds. ``cursor_ahead``:
+    the former cursor cannot be from this database's past.
+
+    ``is_skipping``: triggers skip the log now, or some did since a leader last noted it.
+    ``has_skipped``: a leader noted that they did, and no reset behind a barrier has followed.
+    ``has_moved``: there are moved projects that must be reset once more. No transaction with an
+    xid below ``oldest_xid`` is running.
     """
 
     cursor: SnapshotCursor
@@ -89,7 +94,7 @@ def parse_snapshot_cursor(text: str) -> SnapshotCursor | None:
 def decide_adoption(
     state: Mapping[str, str], *, redis_identity: str, raw_notify_lost: bool
 ) -> LeaderState | Reset:
-    """Where a leader goes on from, given the state stored in Redis (empty if there is none)."""
+    """Decide where a leader starts, given the state stored in Redis (empty if none is)."""
     generation = state.get("generation", "")
     cursor = parse_snapshot_cursor(state.get("cursor", ""))
     stored_in = state.get("redis", "")
@@ -105,9 +110,9 @@ def decide_adoption(
 
 
 def decide_batch(cursor: SnapshotCursor, batch: Batch) -> Reset | None:
-    """Why a read from *cursor* can't be told row by row, if it can't.
+    """The reset that must replace the rows of a read from *cursor*, if any.
 
-    A log that is not the cursor's, or too far ahead of it, proves nothing.
+    A log that is not the cursor's, or that the cursor is ahead of, proves nothing.
     """
     if batch.cursor.identity != cursor.identity or batch.cursor_ahead:
         return Reset("log_lost")

@@ -4,14 +4,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class LeaderMetrics:
-    """What a leader counts."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
             "neverstale_events_published_total", "Events published", registry=registry
         )
         self.resets = Counter(
-            "neverstale_resets_total", "Resets", ["reason"], registry=registry
+            "neverstale_resets_total", "Resets of all clients", ["reason"], registry=registry
         )
         self.refused = Counter(
             "neverstale_publish_refused_total",
@@ -20,7 +18,7 @@ class LeaderMetrics:
         )
         self.unreadable = Counter(
             "neverstale_log_unreadable_total",
-            "Reads of the change log with a value that is not valid in UTF-8",
+            "Reads of the change log with a value that is not valid UTF-8",
             registry=registry,
         )
         self.redis_lost = Counter(
@@ -28,7 +26,7 @@ class LeaderMetrics:
         )
         self.lag = Histogram(
             "neverstale_publish_lag_seconds",
-            "From the change (by the database's clock) until it was read, oldest of a batch",
+            "From the oldest change of a batch, by the database's clock, until it was read",
             registry=registry,
             buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300),
         )
@@ -37,7 +35,7 @@ class LeaderMetrics:
         )
         self.capture_differences = Gauge(
             "neverstale_capture_differences",
-            "Triggers, functions and partitions that are not as they were installed",
+            "Triggers, functions and partitions that differ from what was installed",
             registry=registry,
         )
         self.pruned = Counter(

@@ -79,13 +79,20 @@ if not stored:
     Mutant(
         "the log is pruned up to what was read, before it is published",
         """\
-read = await self._read(place.cursor)
-batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
+read = await self._read(state.cursor)
+batch = apply_capture(
+    read, state, self._capture.state, lacks_members=self._capture.lacks_members
+)
 """,
         """\
-read = await self._read(place.cursor)
-await self._log.prune(read.cursor)
-batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
+read = await self._read(state.cursor)
+self._pruner.make_due()
+await self._pruner.prune_if_due(
+    replace(state, cursor=read.cursor), asyncio.get_running_loop().time()
+)
+batch = apply_capture(
+    read, state, self._capture.state, lacks_members=self._capture.lacks_members
+)
 """,
     ),
     Mutant(
@@ -108,7 +115,7 @@ if cause.reason == "log_full":
         "Redis's identity is not compared on taking over",
         "not generation or cursor is None or stored_in != redis_identity",
         "not generation or cursor is None",
-        (SIMULATION, "tests/unit/listener/leader/test_leadership.py"),
+        (SIMULATION, "tests/unit/listener/leader/test_leader_state.py"),
     ),
     Mutant(
         "Redis's identity is not compared with the ticks",
@@ -123,23 +130,23 @@ if cause.reason == "log_full":
     Mutant(
         "a reset keeps the generation",
         """\
-place = Place(
+state = LeaderState(
     secrets.token_hex(8),
     batch.cursor,
     self._server.identity,
     cause.reason,
     cause.live,
-    capture=self._capture.fingerprint,
+    capture=self._capture.state.fingerprint,
 )
 """,
         """\
-place = Place(
+state = LeaderState(
     "g",
     batch.cursor,
     self._server.identity,
     cause.reason,
     cause.live,
-    capture=self._capture.fingerprint,
+    capture=self._capture.state.fingerprint,
 )
 """,
     ),
@@ -173,24 +180,24 @@ pass
         "a row that is told twice keeps its first place",
         """\
 key = (event.resource, event.id, event.action, project_id)
-draft.told.pop(key, None)
-draft.told[key] = event
+draft.events.pop(key, None)
+draft.events[key] = event
 """,
         """\
 key = (event.resource, event.id, event.action, project_id)
-draft.told.setdefault(key, event)
+draft.events.setdefault(key, event)
 """,
         ("tests/unit/listener/leader/test_publication.py",),
     ),
     Mutant(
         "a widened project is told its rows only",
         """\
-if draft.widened is not None:
-    return [publishable_reconnect(draft.widened, channel)]
+if draft.reset_reason is not None:
+    return [publishable_reconnect(draft.reset_reason, channel)]
 """,
         """\
-if draft.widened is not None and not draft.told:
-    return [publishable_reconnect(draft.widened, channel)]
+if draft.reset_reason is not None and not draft.events:
+    return [publishable_reconnect(draft.reset_reason, channel)]
 """,
     ),
     Mutant(

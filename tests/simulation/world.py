@@ -55,8 +55,8 @@ _BOUNDS: Final = {
     "gateway.delivery.catch_up.MAX_FRAMES_PER_BATCH": 2,
     "listener.leader.publication.USER_MAX_ROWS": 2,
     "listener.leader.leader_state.MAX_ROWS_PER_READ": 6,
-    "listener.leader.leader.PRUNE_SECONDS": 1.0,
-    "listener.leader.leader.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
+    "listener.leader.pruner.PRUNE_SECONDS": 1.0,
+    "listener.leader.pruner.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
 }
 _ROUNDS: Final = 60
 

@@ -74,7 +74,7 @@ UUIDS = App(
         '# table = "sessions"',
         "# Not watched: no foreign-key path to projects: schema_migrations",
         '# ignore = ["updated_at"]',
-        "# Left out, the queries ask",
+        "# The default queries fit",
     ),
 )
 BIGINTS = App(
@@ -239,7 +239,7 @@ async def test_a_file_that_is_there_is_not_overwritten(world: World, tmp_path: P
     config.write_text("mine")
     code, _, errors = await world.command("listener", "init", "--output", str(config))
     assert (code, config.read_text()) == (1, "mine")
-    assert "is there already" in errors
+    assert "exists already" in errors
     assert "--output PATH" in errors
     missing = str(tmp_path / "missing" / "own.toml")
     code, _, errors = await world.command("listener", "init", "--output", missing)
@@ -250,7 +250,7 @@ async def test_a_file_that_is_there_is_not_overwritten(world: World, tmp_path: P
     assert "watched      projects" in errors
 
 
-async def test_projects_that_can_t_be_told_must_be_named(world: World, tmp_path: Path) -> None:
+async def test_an_unclear_projects_table_must_be_named(world: World, tmp_path: Path) -> None:
     await empty(
         world,
         """
@@ -261,11 +261,11 @@ async def test_projects_that_can_t_be_told_must_be_named(world: World, tmp_path:
     config = tmp_path / "own.toml"
     code, _, errors = await world.command("listener", "init", "--output", str(config))
     assert (code, config.exists()) == (1, False)
-    assert "name the table with --projects TABLE" in errors
-    assert "come first: things, parts" in errors
+    assert "no table looks like the projects table; name it" in errors
+    assert "most references: things, parts" in errors
     words = ("listener", "init", "--output", str(config), "--projects", "public.things")
     code, _, errors = await world.command(*words)
-    assert (code, "NOBODY may hear" in errors) == (0, True)
+    assert (code, "NOBODY may see" in errors) == (0, True)
     assert 'project = "thing_id"' in config.read_text()
     world.more["NEVERSTALE_CONFIG"] = str(config)
     assert await world.install() == 0

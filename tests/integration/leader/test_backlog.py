@@ -14,7 +14,7 @@ from listener.leader.change_log import READ_SQL, ChangeLog
 from listener.leader.leader_state import MAX_ROWS_PER_READ, SnapshotCursor
 from listener.leader.log_row import LogRow
 from listener.leader.publication import PublicationRules
-from listener.links.pg_link import open_links
+from listener.leader.session import open_links
 from shared.config.access_rules import AccessRules
 from tests.support.processes import HANG_SECONDS
 from tests.support.subscriber import subscribed

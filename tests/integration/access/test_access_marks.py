@@ -33,8 +33,11 @@ project = "workspace_id"
 user = "user_id"
 [access]
 query = '''
-select id, owner_id from workspaces where id = any ($1::text[]::uuid[]) union all
-select workspace_id, user_id from team_members where workspace_id = any ($1::text[]::uuid[])'''
+with asked (workspace_id, user_id) as (
+    select * from unnest($1::text[]::uuid[], $2::text[]::uuid[]))
+select id, owner_id from workspaces join asked on id = workspace_id and owner_id = asked.user_id
+union all
+select workspace_id, user_id from team_members join asked using (workspace_id, user_id)'''
 members = '''
 select id, owner_id from workspaces where id = any ($1::text[]::uuid[]) union all
 select workspace_id, user_id from team_members where workspace_id = any ($1::text[]::uuid[])'''
