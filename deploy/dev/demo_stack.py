@@ -125,7 +125,7 @@ Neverstale is running. Ctrl-C stops it; make clean removes its data.
     .venv/bin/python -m deploy.dev socket
 
   Change a row (in a third):
-    .venv/bin/python -m deploy.dev sql \
+    .venv/bin/python -m deploy.dev sql \\
       "update tasks set title = 'Lift off' where id = '{_TASK}'"
 """  # noqa: S608 it is shown, not run
         print(described, flush=True)
