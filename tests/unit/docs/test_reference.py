@@ -167,6 +167,23 @@ def test_the_client_reference_names_all_exports(entry: str, file: str) -> None:
     assert set(re.findall(r"`(\w+)`", exports)) == exported_names(ROOT / "client/src" / file)
 
 
+def test_the_client_reference_names_each_option_and_member() -> None:
+    text = read_document("docs/reference/client-api.md")
+    documented = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`", text))))
+    missing = []
+    for path in sorted((ROOT / "client/src").rglob("*.ts*")):
+        source = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        for name, body in re.findall(
+            r"^export interface (\w+)[^{]*\{(.*?)^\}", source, re.MULTILINE | re.DOTALL
+        ):
+            members = re.findall(r"^  (?:readonly )?(\w+)\??[:(<]", body, re.MULTILINE)
+            if name in documented:
+                missing += [
+                    f"{name}.{member}" for member in members if member not in documented
+                ]
+    assert not missing
+
+
 def test_troubleshooting_names_messages_that_the_code_has() -> None:
     text = read_document("docs/how-to/troubleshooting.md").partition("\n## In the browser\n")[0]
     messages = {
