@@ -16,7 +16,7 @@ _BOOKKEEPING: Final = re.compile(r"(updated|modified|touched|synced|changed)_(at
 _HEADER: Final = """\
 # What Neverstale watches: a first version, written from the tables of the database.
 # Review it, then apply it with: neverstale install
-# Every key is explained in docs/operations.md."""
+# Every key is explained in docs/reference/invalidation-toml.md."""
 _LOOKED_UP: Final = (
     "A project that is looked up through a parent cannot be found once the parent is deleted "
     "(a cascade deletes both): then every client refetches everything."

@@ -26,7 +26,7 @@ select coalesce(array_agg(r.rolname::text), '{}')
   join pg_roles r on r.oid = a.grantee
  where c.oid = 'neverstale.change_log'::regclass
    and a.privilege_type = 'DELETE' and r.oid <> c.relowner and r.rolcanlogin"""
-_GRANTS: Final = "see the grants in docs/operations.md"
+_GRANTS: Final = "see the grants in docs/how-to/postgresql-roles.md"
 
 # Errors of the link. Any other error would recur, since the query or the projects cause it.
 _LINK_ERRORS: Final = (

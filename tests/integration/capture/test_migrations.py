@@ -250,7 +250,7 @@ async def test_members_that_a_migration_takes_away_are_waited_out(
     await listener.ready(world.http, role="leader")
 
 
-# docs/operations.md, "Migrations": the change, where "notes" is then, and its project
+# docs/how-to/migrations.md, "Migrations": the change, where "notes" is then, and its project
 RECIPES = {
     "retyped": (
         "drop trigger neverstale_moved on notes; alter table notes alter id type text",

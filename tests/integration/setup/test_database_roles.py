@@ -1,4 +1,4 @@
-"""What database roles can do by our schema: what docs/operations.md says, and nothing else."""
+"""Database roles can do what docs/how-to/postgresql-roles.md says, and nothing else."""
 
 import asyncio
 from typing import Final

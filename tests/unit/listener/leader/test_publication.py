@@ -22,7 +22,7 @@ from shared.protocol.events import ACTIONS, Publishable, access_change_of
 
 AT = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 EARLIEST = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))
-MAX_FRAME_BYTES = 12_000  # docs/wire.md
+MAX_FRAME_BYTES = 12_000  # docs/reference/wire.md
 UUID = "A9011000-0000-4000-8000-000000000001"
 ByChannel = dict[str, list[str]]
 
