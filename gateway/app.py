@@ -156,7 +156,7 @@ async def run_gateway(
             sources = TokenSources(settings.allowed_origins, settings.allow_query_token)
             path = parse_database_url(database_url).search_path
             access = AccessChecker(pool, rules, registry, search_path=path)
-            guard = Revalidator(access, fanout, registry, tasks)
+            guard = Revalidator(access, fanout.project_subscriptions, registry, tasks)
             door = _open_door(settings)
             tickets = Tickets(client, names)
             project_type = rules.project_type
@@ -192,8 +192,7 @@ async def run_gateway(
                 access.run(),
                 guard.run_safety_rechecks(),
                 sockets.watch_tokens(),
-                fanout.tell_status(),
-                fanout.watch_slow(),
+                fanout.run(),
                 Broker(redis_url, client, names, fanout, guard, sockets.disconnect).run(),
                 serve(
                     app,

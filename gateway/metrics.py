@@ -1,10 +1,10 @@
-"""What the gateway counts."""
+"""The metrics of the delivery of frames."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class FanoutMetrics:
-    """Of channels and their subscribers."""
+    """Metrics of channels and connections."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.connections = Gauge("neverstale_connections", "Open sockets", registry=registry)
@@ -16,39 +16,39 @@ class FanoutMetrics:
         )
         self.delivered = Counter(
             "neverstale_frames_delivered_total",
-            "Frames written, once for each subscriber",
+            "Live frames written, counted for each connection",
             registry=registry,
         )
         self.resets = Counter(
             "neverstale_client_resets_total",
-            "Clients told reconnect",
+            "Resets sent to clients",
             ["reason"],
             registry=registry,
         )
         self.resumed = Counter(
             "neverstale_channels_resumed_total",
-            "Channels whose subscriber came back and missed nothing",
+            "Subscriptions resumed from a cursor or an age, without a reset",
             registry=registry,
         )
         self.replayed = Counter(
             "neverstale_frames_replayed_total",
-            "Frames written from channel logs, once for each subscriber",
+            "Frames written to catch clients up, counted for each connection",
             registry=registry,
         )
         self.reads = Counter(
             "neverstale_log_reads_total", "Channel logs read", registry=registry
         )
         self.slow = Gauge(
-            "neverstale_slow_clients", "Clients that do not keep up now", registry=registry
+            "neverstale_slow_clients", "Clients whose buffer is full now", registry=registry
         )
-        self.were_slow = Counter(
+        self.slow_outcomes = Counter(
             "neverstale_slow_total",
-            "Clients that did not keep up, and how it ended",
+            "Clients whose buffer was full, by outcome",
             ["outcome"],
             registry=registry,
         )
         self.foreign = Counter(
             "neverstale_frames_foreign_total",
-            "Messages on our channels without a cursor",
+            "Messages without a cursor of their channel, which are dropped",
             registry=registry,
         )

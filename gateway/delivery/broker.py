@@ -1,4 +1,4 @@
-"""Keeps the subscriber connection to Redis, and follows the leader's ticks."""
+"""Keeps a subscriber connection to Redis, and handles what the leader publishes."""
 
 import asyncio
 import logging
@@ -21,14 +21,14 @@ from shared.protocol.channels import RedisNames
 from shared.protocol.messages import as_reason, parse_disconnect, parse_recheck, parse_tick
 from shared.runtime.backoff import Backoff
 
-HEARTBEAT_SECONDS: Final = 1.0
+PING_SECONDS: Final = 1.0
 _FOREIGN: Final = "the listener of another database uses this REDIS_PREFIX: set another one"
 
 log = logging.getLogger(__name__)
 
 
 class Broker:
-    """Owns the link: a loss is noticed here, told to the fan-out, and mended with backoff."""
+    """Owns the connection: detects its loss, reports it, and reconnects with backoff."""
 
     def __init__(
         self,
@@ -36,23 +36,23 @@ class Broker:
         client: Client,
         names: RedisNames,
         fanout: Fanout,
-        guard: Revalidator,
+        revalidator: Revalidator,
         disconnect: Callable[[str], None],
     ) -> None:
         self._url = url
         self._client = client
         self._names = names
         self._fanout = fanout
-        self._guard = guard
+        self._revalidator = revalidator
         self._disconnect = disconnect
-        self._tick = names.tick.encode()
-        self._recheck = names.recheck.encode()
+        self._tick_name = names.tick.encode()
+        self._recheck_name = names.recheck.encode()
         self._all_acknowledged = asyncio.Event()
         self._link: PubSub | None = None
-        self._ticks = 0
+        self._tick_count = 0
 
     async def run(self) -> None:
-        """Never returns."""
+        """Connect, and connect again after every loss. Never returns."""
         backoff = Backoff()
         while True:
             try:
@@ -67,8 +67,8 @@ class Broker:
     async def _stay_linked(self, backoff: Backoff) -> None:
         self._all_acknowledged.clear()
         refusals = self._client.refusals
-        link = await PubSub.connect(self._url, self._receive, self._acknowledged)
-        await self._client.drop_connections()  # commands go where the subscriptions go
+        link = await PubSub.connect(self._url, self._receive, self._acknowledge)
+        await self._client.drop_connections()  # commands must go to the same server
         try:
             self._link = link
             link.subscribe([self._names.tick, self._names.recheck])
@@ -76,93 +76,97 @@ class Broker:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     await self._all_acknowledged.wait()
             except TimeoutError as exc:
-                raise RedisLost("the subscription was not acknowledged") from exc
-            await self._guard.learn_database()
+                raise RedisLost("the server did not acknowledge the subscription") from exc
+            await self._revalidator.learn_database()
             await self._read_state()
             await self._fanout.link_up(link)
-            self._guard.recheck(EVERYTHING)  # rechecks were missed
+            self._revalidator.recheck(EVERYTHING)  # rechecks may have been missed
             log.info("redis linked")
-            await self._check_heartbeat(link, backoff, refusals)
+            await self._watch_link(link, backoff, refusals)
         finally:
             self._link = None
             self._fanout.link_lost()
             link.abort()
 
     async def _read_state(self) -> None:
-        """Learn the generation from the stored state: there may be no leader to tick."""
-        ticks = self._ticks
+        """Take the generation from the stored state, as there may be no leader that ticks."""
+        tick_count = self._tick_count
         async with telling_loss(self._client):
             state = await read_state(self._client, self._names.state)
-        if self._guard.is_foreign(state.get("database", "")):
+        if self._revalidator.is_foreign(state.get("database", "")):
             raise RedisLost(_FOREIGN)
-        # a tick meanwhile is newer than this answer
-        if "generation" in state and ticks == self._ticks:
-            self._fanout.learn(state["generation"], as_reason(state.get("reason", "")))
+        # a tick that has arrived meanwhile is newer than this answer
+        if "generation" in state and tick_count == self._tick_count:
+            self._fanout.learn_generation(
+                state["generation"], as_reason(state.get("reason", ""))
+            )
 
-    async def _check_heartbeat(self, link: PubSub, backoff: Backoff, refusals: int) -> None:
-        """Raise ``RedisLost`` when the link ends, a frozen server answers no PING, or this is
-        no server to stay with: it refuses commands, or the address leads to another one.
+    async def _watch_link(self, link: PubSub, backoff: Backoff, refusals: int) -> None:
+        """Raise ``RedisLost`` once the connection should be replaced: it has ended, the server
+        answers no PING, refuses a command, or the address leads to another server.
         """
         loop = asyncio.get_running_loop()
         unanswered, next_look = 0, loop.time() + LOOK_SECONDS
         while True:
             pongs = link.pongs
             link.ping()
-            await asyncio.wait([link.lost], timeout=HEARTBEAT_SECONDS)
+            await asyncio.wait([link.lost], timeout=PING_SECONDS)
             if link.lost.done():
                 raise RedisLost(link.lost.result())
             if self._client.refusals != refusals:
                 raise RedisLost("the server refused a command")
             unanswered = unanswered + 1 if link.pongs == pongs else 0
-            if unanswered * HEARTBEAT_SECONDS >= TIMEOUT_SECONDS:
-                raise RedisLost("the heartbeat was not answered")
-            backoff.reset()  # not before: what was read first may have been refused
+            if unanswered * PING_SECONDS >= TIMEOUT_SECONDS:
+                raise RedisLost("the server did not answer PING")
+            backoff.reset()  # only now: the server may refuse the first commands
             if loop.time() >= next_look:
                 next_look = loop.time() + LOOK_SECONDS
-                if not self._guard.knows_database():
-                    # it was away at the start: until it is known, another's would pass for it
-                    await self._guard.learn_database()
+                if not self._revalidator.knows_database():
+                    # The database was unreachable. Until it is known, messages about another
+                    # one are taken for messages about it.
+                    await self._revalidator.learn_database()
                 if await has_moved_on(self._client, link.server):
                     raise RedisLost("the address leads to another server now")
 
     def _receive(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        """Deliver what one read brought, and handle ticks and rechecks in between, in order."""
         start = 0
-        followed: set[bytes] = set()
+        handled: set[bytes] = set()
         for position, (name, payload) in enumerate(messages):
-            if name in (self._tick, self._recheck):
+            if name in (self._tick_name, self._recheck_name):
                 self._deliver(messages[start:position])
-                # what was doubtful already by this read still is: nothing was asked meanwhile
-                if payload not in followed:
-                    self._follow(name, payload)
-                    followed.add(payload)
+                # A repetition within one read changes nothing: no access check ran meanwhile.
+                if payload not in handled:
+                    self._handle(name, payload)
+                    handled.add(payload)
                 if self._link is not None and self._link.lost.done():
-                    return  # what follows is another database's
+                    return  # what follows is about another database
                 start = position + 1
         self._deliver(messages[start:])
 
     def _deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         for recheck in self._fanout.deliver(messages):
-            self._guard.recheck(recheck)
+            self._revalidator.recheck(recheck)
 
-    def _follow(self, name: bytes, payload: bytes) -> None:
-        if name == self._recheck:
+    def _handle(self, name: bytes, payload: bytes) -> None:
+        if name == self._recheck_name:
             recheck = parse_recheck(payload)
             if recheck is not None:
-                self._guard.recheck(recheck)
+                self._revalidator.recheck(recheck)
             user_id = parse_disconnect(payload)
             if user_id is not None:
                 self._disconnect(user_id)
             return
         tick = parse_tick(payload)
-        if tick is not None and self._guard.is_foreign(tick.database):
+        if tick is not None and self._revalidator.is_foreign(tick.database):
             if self._link is not None:
                 self._link.fail(_FOREIGN)
         elif tick is not None:
-            self._ticks += 1
-            if self._fanout.heard(tick):
-                self._guard.recheck(EVERYTHING)
+            self._tick_count += 1
+            if self._fanout.receive_tick(tick):
+                self._revalidator.recheck(EVERYTHING)
 
-    def _acknowledged(self, names: Sequence[bytes]) -> None:
-        if self._recheck in names:  # the later of the two
+    def _acknowledge(self, names: Sequence[bytes]) -> None:
+        if self._recheck_name in names:  # subscribed to last
             self._all_acknowledged.set()
-        self._fanout.acknowledged(names)
+        self._fanout.acknowledge(names)

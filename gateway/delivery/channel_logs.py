@@ -1,4 +1,4 @@
-"""Reads channel logs in Redis: what was missed, a page of many at once."""
+"""Reads channel logs in Redis: one page of each log of a catch-up batch."""
 
 import asyncio
 import secrets
@@ -14,12 +14,12 @@ from shared.protocol.replay import Cursor, LogHead
 
 MAX_ROWS_PER_READ: Final = 250  # of one log
 MIN_ROWS_PER_READ: Final = 10
-ROWS_PER_ROUND: Final = 1000  # of all logs, as far as each may have ``MIN_ROWS_PER_READ``
+ROWS_PER_BATCH: Final = 1000  # of all logs, but at least ``MIN_ROWS_PER_READ`` of each
 _REPLAY_LUA: Final = (Path(__file__).parent / "lua" / "replay.lua").read_text()
 
 
 class ChannelLogs:
-    """Every method raises ``RedisLost``."""
+    """All channel logs. Every method raises ``RedisLost``."""
 
     def __init__(self, client: Client, names: RedisNames, *, ttl_seconds: int) -> None:
         self._client = client
@@ -28,16 +28,17 @@ class ChannelLogs:
         self._replay = Script("")
 
     async def prepare(self) -> None:
-        """Load the script: a Redis that was restarted does not know it."""
+        """Load the script, which a restarted Redis does not have."""
         async with telling_loss(self._client):
             self._replay = await Script.load(self._client, _REPLAY_LUA)
 
     async def read(self, read: ReadLogs) -> Mapping[Channel, LogPage]:
-        """Read the round's logs in one round trip; those that are missing are made.
+        """Read the batch's logs in one round trip; a missing log is created, empty.
 
-        Whatever is waited for, others wait no longer than for some rows of it.
+        The number of rows is bounded, and the event loop runs between two logs, so that other
+        connections do not wait for a large batch.
         """
-        rows = ROWS_PER_ROUND // len(read.wanted)
+        rows = ROWS_PER_BATCH // len(read.wanted)
         rows = max(MIN_ROWS_PER_READ, min(MAX_ROWS_PER_READ, rows))
         async with (
             telling_loss(self._client),
@@ -55,20 +56,20 @@ class ChannelLogs:
                     rows,
                 )
             found = await pipeline.execute()
-        answers = {}
-        for channel, parts in zip(read.wanted, found, strict=True):
-            answers[channel] = _answer(channel, parts)
-            if answers[channel].frames:
+        pages = {}
+        for channel, reply in zip(read.wanted, found, strict=True):
+            pages[channel] = _parse_page(channel, reply)
+            if pages[channel].frames:
                 await asyncio.sleep(0)
-        return answers
+        return pages
 
 
-def _answer(channel: Channel, parts: Sequence[Any]) -> LogPage:
-    """What ``replay.lua`` returned."""
-    epoch, floor, last, more, *rows = parts
+def _parse_page(channel: Channel, reply: Sequence[Any]) -> LogPage:
+    """Parse what ``replay.lua`` returned."""
+    epoch, floor, last, more, *rows = reply
     head = LogHead(epoch.decode(), int(floor), int(last))
     frames = []
     for member, offset in zip(rows[::2], rows[1::2], strict=True):
-        place = Cursor(channel, head.epoch, int(offset))
-        frames.append((place, replayed_frame(member, place)))
+        cursor = Cursor(channel, head.epoch, int(offset))
+        frames.append((cursor, replayed_frame(member, cursor)))
     return LogPage(head, frames, more=bool(more))

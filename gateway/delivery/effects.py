@@ -1,4 +1,4 @@
-"""What the registry wants done, and what it is told of it."""
+"""What ``Subscriptions`` wants done, and what was read for it from channel logs."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,46 +23,52 @@ class UnsubscribeChannel:
 
 @dataclass(frozen=True, slots=True)
 class ReadLogs:
-    """Read each channel's log from its place on; ``answered`` takes what was found."""
+    """Read each channel's log after its ``Since``; ``batch_read`` takes the pages."""
 
-    round: int
+    batch: int
     generation: str
     wanted: Mapping[Channel, Since]
 
 
 @dataclass(frozen=True, slots=True)
 class GreetSubscriber(Generic[Subscriber]):
-    """A newcomer's first frame: of its channels, all but those *resumed* are reset by it."""
+    """Send a new subscriber its first frame, which resets its channels except *resumed*."""
 
-    member: Subscriber
-    places: Sequence[Cursor]
+    subscriber: Subscriber
+    cursors: Sequence[Cursor]
     resumed: Sequence[Channel]
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmSubscription(Generic[Subscriber]):
-    """The answer to a member that asked for a further channel."""
+    """Answer a subscriber that asked for one more channel."""
 
-    member: Subscriber
-    place: Cursor
+    subscriber: Subscriber
+    cursor: Cursor
     resumed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ResetSubscriber(Generic[Subscriber]):
-    """All of one channel may be stale up to its place, or (``everything``) all there is."""
+    """Tell a subscriber that it may be stale up to the cursors: in the one channel that they
+    name, or (*everything*) in all data of the app.
+    """
 
-    member: Subscriber
-    places: Sequence[Cursor]
+    subscriber: Subscriber
+    cursors: Sequence[Cursor]
     reason: Reason
     everything: bool
 
 
 @dataclass(frozen=True, slots=True)
 class WriteFrames(Generic[Subscriber]):
-    """Frames that the member missed, in order; *by_client*: since a place that it named."""
+    """Write frames that the subscriber missed in one channel, oldest first.
 
-    member: Subscriber
+    *by_client*: they are a replay that the client itself asked for, by a cursor or an age.
+    """
+
+    subscriber: Subscriber
+    channel: Channel
     payloads: Sequence[bytes]
     by_client: bool = False
 
@@ -81,10 +87,10 @@ Frame: TypeAlias = tuple[Cursor, bytes]
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """What was read of one channel's log.
+    """What one read found of a channel's log.
 
-    The rows above what was asked for, oldest first, unless that was a gap; ``more`` if there
-    are others above them.
+    ``frames`` are the rows above the requested position, oldest first; none if the log does
+    not prove that nothing else is missing. ``more``: the log has further rows above them.
     """
 
     head: LogHead

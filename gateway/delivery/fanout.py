@@ -1,55 +1,39 @@
-"""From Redis to every subscriber: carries out what the registry decides."""
+"""Routes messages from Redis to the connections that are subscribed to their channels."""
 
 import asyncio
-import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from gateway.access.pairs import Pair, PairMap
 from gateway.delivery.channel_logs import ChannelLogs
-from gateway.delivery.effects import (
-    ConfirmSubscription,
-    Effect,
-    GreetSubscriber,
-    ReadLogs,
-    ResetSubscriber,
-    SubscribeChannel,
-    UnsubscribeChannel,
-    WriteFrames,
-)
+from gateway.delivery.effect_runner import EffectRunner, Link, notify_access_changes
+from gateway.delivery.effects import Effect
 from gateway.delivery.liveness import Liveness
+from gateway.delivery.project_subscriptions import ProjectSubscriptions
+from gateway.delivery.slow_consumers import SlowConsumers
+from gateway.delivery.status_notifier import StatusNotifier
 from gateway.delivery.subscriptions import Subscriptions
 from gateway.delivery.writes import join_frames, split_messages
 from gateway.metrics import FanoutMetrics
-from gateway.transport.connection import DRAIN_POLL_SECONDS, Connection
-from shared.links.redis_link import RedisLost
+from gateway.transport.connection import Connection
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.close_codes import CloseCode
-from shared.protocol.messages import (
-    Reason,
-    Recheck,
-    Tick,
-    cursor_of,
-    membership_change_of,
-)
+from shared.protocol.messages import Reason, Recheck, Tick, access_change_of, cursor_of
 from shared.protocol.replay import Loaded, Since
 
-STATUS_SECONDS: Final = 0.5
-MAX_SPREAD_SECONDS: Final = 30.0
 
+@dataclass(slots=True)
+class _Delivery:
+    """What some messages hold for the live subscribers of one channel.
 
-class Link(Protocol):
-    """What is needed of the subscriber connection."""
+    ``access_changes`` are the projects to which they may have gained or lost access.
+    """
 
-    def subscribe(self, names: Sequence[str]) -> None: ...
-
-    def unsubscribe(self, names: Sequence[str]) -> None: ...
-
-    def abort(self) -> None: ...
+    recipients: Collection[Connection] = ()
+    payloads: list[bytes] = field(default_factory=list)
+    access_changes: list[str] = field(default_factory=list)
 
 
 class Fanout:
-    """All channels and subscribers of this process."""
+    """All channels and connections of this process."""
 
     def __init__(
         self,
@@ -62,327 +46,150 @@ class Fanout:
         slow_seconds: float,
     ) -> None:
         self._logs = logs
-        self._names = names
         self._metrics = metrics
-        self._tasks = tasks
-        self._spread_seconds = spread_seconds
-        self._slow_seconds = slow_seconds
-        self._registry: Subscriptions[Connection] = Subscriptions()
-        self._ticks = Liveness(asyncio.get_running_loop().time())
-        self._link: Link | None = None
-        self._channels: dict[bytes, Channel] = {}
-        self._connections: dict[str, set[Connection]] = {}  # by user
-        self._subscribed: PairMap[dict[Connection, None]] = PairMap()
-        self._count = 0
-        self._slow: dict[Connection, float] = {}
-        self._some_slow = asyncio.Event()
+        self._subscriptions: Subscriptions[Connection] = Subscriptions()
+        self._effects = EffectRunner(
+            self._subscriptions, logs, names, metrics, tasks, spread_seconds=spread_seconds
+        )
+        self._liveness = Liveness(asyncio.get_running_loop().time())
+        self._status_notifier = StatusNotifier(self._subscriptions, self._liveness)
+        self._slow_consumers = SlowConsumers(
+            self._subscriptions, self._effects.run, metrics, slow_seconds=slow_seconds
+        )
+        self.project_subscriptions = ProjectSubscriptions(
+            self._subscriptions, self._effects.run
+        )
+
+    async def run(self) -> None:
+        """Follow liveness and slow consumers. Never returns."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._status_notifier.run())
+            tasks.create_task(self._slow_consumers.run())
 
     @property
     def can_subscribe(self) -> bool:
-        """Whether a newcomer can go live now: Redis is there, and a leader has ever been."""
-        return self._link is not None and self._registry.generation is not None
+        """Whether a new connection can go live: Redis is reachable, and a generation known."""
+        return self._effects.link is not None and self._subscriptions.generation is not None
 
     @property
     def is_live(self) -> bool:
-        """Whether a leader says that nothing is being missed."""
-        return self._ticks.is_live(asyncio.get_running_loop().time())
+        """Whether a leader ticks and says that it captures all changes."""
+        return self._liveness.is_live(asyncio.get_running_loop().time())
 
     def loaded(self, age_seconds: float) -> Loaded | None:
-        """What a page of that age is complete up to, if the ticks can tell."""
-        return self._ticks.loaded(age_seconds, asyncio.get_running_loop().time())
+        """Up to when a page of that age is complete; None if no tick proves it."""
+        return self._liveness.loaded(age_seconds, asyncio.get_running_loop().time())
 
     def join(self, connection: Connection, wanted: Mapping[Channel, Since]) -> None:
-        """Make it a subscriber; it is greeted once its channels are live."""
+        """Subscribe a new connection. It is greeted once its channels were read."""
         self._metrics.connections.inc()
-        self._count += 1
-        self._connections.setdefault(connection.user_id, set()).add(connection)
-        connection.when_full = self._too_much
+        connection.when_full = self._slow_consumers.add
         for channel in wanted:
-            self._index(connection, channel)
-        self._do(self._registry.join(connection, wanted))
+            self.project_subscriptions.add(connection, channel)
+        self._effects.run(self._subscriptions.join(connection, wanted))
 
     def leave(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
         self._metrics.connections.dec()
-        self._count -= 1
-        of_user = self._connections[connection.user_id]
-        of_user.discard(connection)
-        if not of_user:
-            del self._connections[connection.user_id]
         connection.when_full = None
-        self._slow.pop(connection, None)
-        for channel in self._registry.channels_of(connection):
-            self._unindex(connection, channel)
-        self._do(self._registry.leave(connection))
+        self._slow_consumers.discard(connection)
+        for channel in self._subscriptions.channels_of(connection):
+            self.project_subscriptions.discard(connection, channel)
+        self._effects.run(self._subscriptions.leave(connection))
 
     def subscribe(self, connection: Connection, channel: Channel, since: Since) -> None:
-        """One more channel; it is answered once that is live."""
-        self._index(connection, channel)
-        self._do(self._registry.subscribe(connection, channel, since))
+        """Add a channel. The client gets an answer once it was read."""
+        self.project_subscriptions.add(connection, channel)
+        self._effects.run(self._subscriptions.subscribe(connection, channel, since))
 
     def unsubscribe(self, connection: Connection, channel: Channel) -> None:
-        self._unindex(connection, channel)
-        self._do(self._registry.unsubscribe(connection, channel))
-
-    def _index(self, connection: Connection, channel: Channel) -> None:
-        if channel.kind == "project":
-            pair = (channel.id, connection.user_id)
-            subscribers = self._subscribed.get(pair)
-            if subscribers is None:
-                self._subscribed.put(pair, {connection: None})
-            else:
-                subscribers[connection] = None
-
-    def _unindex(self, connection: Connection, channel: Channel) -> None:
-        pair = (channel.id, connection.user_id)
-        subscribers = self._subscribed.get(pair)
-        if channel.kind == "project" and subscribers is not None:
-            subscribers.pop(connection, None)
-            if not subscribers:
-                self._subscribed.pop(pair)
+        self.project_subscriptions.discard(connection, channel)
+        self._effects.run(self._subscriptions.unsubscribe(connection, channel))
 
     def channels_of(self, connection: Connection) -> Collection[Channel]:
-        return self._registry.channels_of(connection)
-
-    def pairs(self, recheck: Recheck) -> list[Pair]:
-        """The projects and users subscribed to here that it concerns."""
-        return self._subscribed.matching(recheck)
-
-    def suspend(self, pair: Pair) -> None:
-        """Tell the user nothing more of the project, for now."""
-        for connection in self._subscribers(pair):
-            self._registry.hold(connection, Channel("project", pair[0]))
-
-    def resume(self, pair: Pair) -> None:
-        """The user may hear of the project: go on from where it was held."""
-        for connection in self._subscribers(pair):
-            self._do(self._registry.release(connection, Channel("project", pair[0])))
-
-    def revoke(self, pair: Pair) -> None:
-        """The user may not hear of the project any more."""
-        for connection in self._subscribers(pair):
-            self.unsubscribe(connection, Channel("project", pair[0]))
-            others = any(held.kind == "project" for held in self.channels_of(connection))
-            if connection.is_v1 and others:
-                connection.tell_revoked(pair[0])
-            else:
-                connection.end(CloseCode.FORBIDDEN, "forbidden")
-
-    def give_up(self, pair: Pair) -> None:
-        """Whether the user may hear of the project can't be found out."""
-        for connection in self._subscribers(pair):
-            connection.end(CloseCode.UNAVAILABLE, "unavailable")
-
-    def _subscribers(self, pair: Pair) -> list[Connection]:
-        return list(self._subscribed.get(pair) or ())
+        return self._subscriptions.channels_of(connection)
 
     async def link_up(self, link: Link) -> None:
         """Use this subscriber connection from now on. Raises ``RedisLost``."""
         await self._logs.prepare()
-        self._link = link
-        self._do(self._registry.link_up())
+        self._effects.link = link
+        self._effects.run(self._subscriptions.link_up())
 
     def link_lost(self) -> None:
-        self._link = None
-        self._registry.link_lost()
+        self._effects.link = None
+        self._subscriptions.link_lost()
 
-    def heard(self, tick: Tick) -> bool:
-        """The leader ticked; whether rechecks may have been missed before it."""
+    def acknowledge(self, names: Sequence[bytes]) -> None:
+        """Redis has acknowledged the subscriptions to these channels."""
+        known = self._effects.channels
+        channels = [known[name] for name in names if name in known]
+        self._effects.run(self._subscriptions.acknowledge(*channels))
+
+    def receive_tick(self, tick: Tick) -> bool:
+        """Take the leader's tick. Returns whether rechecks may have been missed before it."""
         now = asyncio.get_running_loop().time()
-        was_silent = self._ticks.is_missing(now)
-        is_new = self.learn(tick.generation, tick.reason)
-        self._ticks.heard(tick, now)
+        was_silent = self._liveness.is_missing(now)
+        is_new = self.learn_generation(tick.generation, tick.reason)
+        self._liveness.record(tick, now)
         return was_silent or is_new
 
-    def learn(self, generation: str, reason: Reason) -> bool:
-        """A tick or the stored state told of this generation; whether it is another one."""
-        is_new = generation != self._registry.generation
+    def learn_generation(self, generation: str, reason: Reason) -> bool:
+        """Take the generation of a tick or of the stored state. Returns whether it is new."""
+        is_new = generation != self._subscriptions.generation
         if is_new:
-            self._ticks.forget()
-        self._do(self._registry.learn(generation, reason))
+            self._liveness.forget()
+        self._effects.run(self._subscriptions.learn_generation(generation, reason))
         return is_new
 
-    def acknowledged(self, names: Sequence[bytes]) -> None:
-        """Redis has acknowledged these subscriptions."""
-        channels = [self._channels[name] for name in names if name in self._channels]
-        self._do(self._registry.acknowledged(*channels))
-
     def deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> list[Recheck]:
-        """Frames that came in one read leave in few writes for each subscriber.
+        """Deliver messages that arrived in one read, in few writes to each connection.
 
-        Returns which access users' own frames make doubtful.
+        Returns the access to check again, because users' own channels mention it.
         """
-        for piece in split_messages(messages):
-            self._deliver_piece(piece)
-        return self._follow_own(messages)
-
-    def _deliver_piece(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
-        effects: list[Effect[Connection]] = []
-        payloads: dict[bytes, list[bytes]] = {}
-        members: dict[bytes, Collection[Connection]] = {}
-        for name, payload in messages:
-            cursor = cursor_of(payload)
-            if cursor is None or self._channels.get(name) != cursor.channel:
-                self._metrics.foreign.inc()
-                continue
-            audience, more = self._registry.received(cursor, payload)
-            effects += more
-            if audience:
-                payloads.setdefault(name, []).append(payload)
-                members[name] = audience
-        self._metrics.received.inc(len(messages))
-        # who fills up on the way leaves all audiences, but what is left was meant for it too
-        audiences = {name: list(members[name]) for name in payloads}
-        for name, frames in payloads.items():
-            joined = join_frames(frames)
-            is_of_user = self._channels[name].kind == "user"
-            for connection in audiences[name]:
-                connection.write(joined)
-                if is_of_user:
-                    _tell_access(connection, frames)
-            self._metrics.delivered.inc(len(frames) * len(audiences[name]))
-        self._do(effects)
-
-    def _follow_own(self, messages: Sequence[tuple[bytes, bytes]]) -> list[Recheck]:
-        """What frames of users' own channels mean for their projects."""
         rechecks: dict[Recheck, None] = {}
-        for name, payload in messages:
-            channel = self._channels.get(name)
-            if channel is not None and channel.kind == "user":
-                named = membership_change_of(payload)
-                if named is not None:
-                    rechecks[Recheck(named[0], channel.id)] = None
+        for chunk in split_messages(messages):
+            self._deliver_chunk(chunk, rechecks)
         return list(rechecks)
 
-    async def tell_status(self) -> None:
-        """Tell v1 clients when changes are not told as they happen, and when they are again.
-
-        Never returns.
-        """
-        while True:
-            await asyncio.sleep(STATUS_SECONDS)
-            live = self.is_live
-            is_silent = self._ticks.is_missing(asyncio.get_running_loop().time())
-            for connection in itertools.chain(*self._connections.values()):
-                # rechecks may be missed too: it is asked anew at the next tick
-                if is_silent and connection.greeted.is_set():
-                    for channel in self._registry.channels_of(connection):
-                        if channel.kind == "project":
-                            self._registry.hold(connection, channel)
-                # after its greeting; back only once all that it missed was told
-                if (
-                    connection.is_v1
-                    and connection.greeted.is_set()
-                    and connection.told_live != live
-                    and (not live or self._registry.is_caught_up(connection))
-                ):
-                    connection.tell_live(live=live)
-
-    async def watch_slow(self) -> None:
-        """Catch up who has drained, and give up who does not. Never returns."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._some_slow.wait()
-            for connection, deadline in list(self._slow.items()):
-                if connection.is_drained:
-                    del self._slow[connection]
-                    self._metrics.were_slow.labels("drained").inc()
-                    self._do(self._registry.drained(connection))
-                elif loop.time() > deadline:
-                    del self._slow[connection]
-                    self._metrics.were_slow.labels("closed").inc()
-                    connection.end(CloseCode.TOO_SLOW, "too slow")
-            self._metrics.slow.set(len(self._slow))
-            if not self._slow:
-                self._some_slow.clear()
-            await asyncio.sleep(DRAIN_POLL_SECONDS)
-
-    def _too_much(self, connection: Connection) -> None:
-        """Queue nothing more for it: what it misses from now on it is told when it has
-        drained.
-        """
-        if connection not in self._slow:
-            self._slow[connection] = asyncio.get_running_loop().time() + self._slow_seconds
-            self._some_slow.set()
-            self._registry.slow(connection)
-
-    def _do(self, effects: Iterable[Effect[Connection]]) -> None:
-        subscribes: list[str] = []
-        joined: dict[tuple[bytes, ...], bytes] = {}
-        for effect in effects:
-            match effect:
-                case ReadLogs():
-                    self._tasks.create_task(self._read(effect))
-                case SubscribeChannel(channel):
-                    name = self._names.channel(channel)
-                    self._channels[name.encode()] = channel
-                    subscribes.append(name)
-                case UnsubscribeChannel(channel):
-                    name = self._names.channel(channel)
-                    self._channels.pop(name.encode(), None)
-                    if self._link is not None:
-                        self._link.unsubscribe([name])
-                case WriteFrames(member, payloads, by_client):
-                    key = tuple(payloads)
-                    if key not in joined:
-                        joined[key] = join_frames(payloads)
-                    self._metrics.replayed.inc(len(payloads))
-                    if by_client:
-                        member.charge_replay(len(payloads))
-                    member.write(joined[key])
-                    _tell_access(member, payloads)
-                case _:
-                    self._announce(effect)
-        if subscribes and self._link is not None:
-            self._link.subscribe(subscribes)
-        self._metrics.channels.set(len(self._registry))
-
-    def _announce(
-        self,
-        effect: GreetSubscriber[Connection]
-        | ConfirmSubscription[Connection]
-        | ResetSubscriber[Connection],
+    def _deliver_chunk(
+        self, messages: Sequence[tuple[bytes, bytes]], rechecks: dict[Recheck, None]
     ) -> None:
-        match effect:
-            case GreetSubscriber(member, places, resumed):
-                self._metrics.resumed.inc(len(resumed))
-                member.greet(places, resumed)
-            case ConfirmSubscription(member, place, resumed=is_resumed):
-                self._metrics.resumed.inc(is_resumed)
-                member.answer_subscribe(place, resumed=is_resumed)
-            case ResetSubscriber():
-                self._reset(effect)
+        channels = self._effects.channels
+        effects: list[Effect[Connection]] = []
+        deliveries: dict[bytes, _Delivery] = {}
+        for name, payload in messages:
+            channel, change = channels.get(name), None
+            if channel is not None and channel.kind == "user":
+                change = access_change_of(payload)
+                if change is not None:
+                    rechecks[Recheck(change[0], channel.id)] = None
+            cursor = cursor_of(payload)
+            if cursor is None or channel != cursor.channel:
+                self._metrics.foreign.inc()
+                continue
+            recipients, more = self._subscriptions.receive(cursor, payload)
+            effects += more
+            if recipients:
+                delivery = deliveries.get(name)
+                if delivery is None:
+                    delivery = deliveries[name] = _Delivery()
+                delivery.recipients = recipients
+                delivery.payloads.append(payload)
+                if change is not None and change[1]:
+                    delivery.access_changes.append(change[0])
+        self._metrics.received.inc(len(messages))
+        self._write(deliveries.values())
+        self._effects.run(effects)
 
-    def _reset(self, reset: ResetSubscriber[Connection]) -> None:
-        self._metrics.resets.labels(reset.reason).inc()
-        channel = reset.places[0].channel
-        is_of_project = not reset.everything and channel.kind == "project"
-        reset.member.reset(
-            reset.places,
-            reset.reason,
-            project_id=channel.id if is_of_project else None,
-            spread_seconds=min(MAX_SPREAD_SECONDS, self._spread_seconds * self._count / 1000),
-        )
-
-    async def _read(self, read: ReadLogs) -> None:
-        """A failure is a lost link: all starts over when it is back."""
-        link = self._link
-        self._metrics.reads.inc(len(read.wanted))
-        try:
-            answers = await self._logs.read(read)
-        except RedisLost:
-            if link is not None:
-                link.abort()
-        else:
-            self._do(self._registry.answered(read.round, answers))
-
-
-def _tell_access(connection: Connection, payloads: Iterable[bytes]) -> None:
-    """What was fetched of a project while its user had no access may hold a refusal.
-
-    A v1 client knows that by the events themselves.
-    """
-    if not connection.is_v1:
-        for payload in payloads:
-            named = membership_change_of(payload)
-            if named is not None and named[1]:
-                connection.tell_access_changed(named[0])
+    def _write(self, deliveries: Collection[_Delivery]) -> None:
+        # Snapshot the recipients of all channels: a connection whose buffer fills on the way
+        # is no longer live, but still gets the rest.
+        for delivery in deliveries:
+            delivery.recipients = list(delivery.recipients)
+        for delivery in deliveries:
+            frames = join_frames(delivery.payloads)
+            for connection in delivery.recipients:
+                connection.write(frames)
+                if delivery.access_changes:
+                    notify_access_changes(connection, delivery.access_changes)
+            self._metrics.delivered.inc(len(delivery.payloads) * len(delivery.recipients))

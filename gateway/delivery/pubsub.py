@@ -1,7 +1,7 @@
-"""A subscriber connection to Redis (RESP2), read without a detour.
+"""A subscriber connection to Redis (RESP2), read directly from its transport.
 
 redis-py's own pub/sub resubscribes silently, never checks that its PING was answered, and costs
-ten times as much a message. Commands still go through it (``shared.links.redis_link``).
+ten times as much per message. Commands still use redis-py (``shared.links.redis_link``).
 """
 
 import asyncio
@@ -18,13 +18,13 @@ _NAMES_PER_COMMAND: Final = 500
 
 
 class PubSub(asyncio.Protocol):
-    """One connection. What one read brought is handed over as one batch."""
+    """One connection. The messages of one read are passed on together."""
 
-    def __init__(self, on_batch: Callable[[Sequence[tuple[bytes, bytes]]], None]) -> None:
-        self._on_batch = on_batch
+    def __init__(self, on_messages: Callable[[Sequence[tuple[bytes, bytes]]], None]) -> None:
+        self._on_messages = on_messages
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
-        self._awaited: dict[bytes, int] = {}
+        self._pending: dict[bytes, int] = {}
         self._on_acknowledged: Callable[[Sequence[bytes]], None] = lambda _: None
         self._info: list[bytes] = []
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -36,10 +36,10 @@ class PubSub(asyncio.Protocol):
     async def connect(
         cls,
         url: str,
-        on_batch: Callable[[Sequence[tuple[bytes, bytes]]], None],
+        on_messages: Callable[[Sequence[tuple[bytes, bytes]]], None],
         on_acknowledged: Callable[[Sequence[bytes]], None],
     ) -> "PubSub":
-        """A connection to a primary that is authenticated and has answered.
+        """Return an authenticated connection to a primary that has answered a PING.
 
         Raises ``RedisLost``.
         """
@@ -50,11 +50,11 @@ class PubSub(asyncio.Protocol):
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 if target.socket:
                     _, link = await loop.create_unix_connection(
-                        lambda: cls(on_batch), target.socket
+                        lambda: cls(on_messages), target.socket
                     )
                 else:
                     _, link = await loop.create_connection(
-                        lambda: cls(on_batch),
+                        lambda: cls(on_messages),
                         target.host,
                         target.port,
                         ssl=tls_context(target),
@@ -69,7 +69,7 @@ class PubSub(asyncio.Protocol):
                 link._identify()
         except BaseException as exc:
             if link is not None:
-                link.abort()  # a frozen server would keep it open for ever
+                link.abort()  # closing it would wait for a frozen server
             if isinstance(exc, OSError):
                 raise RedisLost(describe_error(exc)) from exc
             raise
@@ -83,11 +83,13 @@ class PubSub(asyncio.Protocol):
             raise RedisLost("this server is a replica: REDIS_URL must lead to the primary")
 
     def subscribe(self, names: Sequence[str]) -> None:
-        """Subscribe; each is acknowledged once, by name, when nothing published from then on is
-        missed.
+        """Subscribe to channels.
+
+        Each name is passed to *on_acknowledged* once no message is missed that is published
+        from then on.
         """
         for name in names:
-            self._awaited[name.encode()] = self._awaited.get(name.encode(), 0) + 1
+            self._pending[name.encode()] = self._pending.get(name.encode(), 0) + 1
         for start in range(0, len(names), _NAMES_PER_COMMAND):
             self._send("SUBSCRIBE", *names[start : start + _NAMES_PER_COMMAND])
 
@@ -96,7 +98,7 @@ class PubSub(asyncio.Protocol):
             self._send("UNSUBSCRIBE", *names[start : start + _NAMES_PER_COMMAND])
 
     def ping(self) -> None:
-        """Ask for a sign of life, counted in ``pongs``."""
+        """Send a PING. Answers are counted in ``pongs``."""
         self._send("PING")
 
     def abort(self) -> None:
@@ -107,7 +109,7 @@ class PubSub(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.fail(str(exc) if exc else "the connection was closed")
+        self.fail(str(exc) if exc else "the server closed the connection")
 
     def data_received(self, data: bytes) -> None:
         messages: list[tuple[bytes, bytes]] = []
@@ -115,29 +117,29 @@ class PubSub(asyncio.Protocol):
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
-                self._sort(reply, messages, acknowledged)
+                self._parse(reply, messages, acknowledged)
         except hiredis.ProtocolError as exc:
-            self.fail(f"not the protocol of Redis: {exc}")
+            self.fail(f"the server does not speak the Redis protocol: {exc}")
             return
-        # messages of a channel whose acknowledgement is in the same read may be handed over
-        # before it: they
-        # are older than what the acknowledgement makes us read, so dropping them loses nothing
+        # Messages of a channel that is acknowledged in the same read are passed on before the
+        # acknowledgement, and dropped. They are older than the read of the channel's log that
+        # the acknowledgement starts, so nothing is lost.
         if messages:
-            self._on_batch(messages)
+            self._on_messages(messages)
         if acknowledged:
             self._on_acknowledged(acknowledged)
 
-    def _sort(
+    def _parse(
         self, reply: Any, messages: list[tuple[bytes, bytes]], acknowledged: list[bytes]
     ) -> None:
         match reply:
             case [b"message", name, payload]:
                 messages.append((name, payload))
             case [b"subscribe", name, _]:
-                # of several subscriptions with others ended between, only the last holds
-                self._awaited[name] -= 1
-                if not self._awaited[name]:
-                    del self._awaited[name]
+                # subscribed again after an unsubscribe: only the last acknowledgement counts
+                self._pending[name] -= 1
+                if not self._pending[name]:
+                    del self._pending[name]
                     acknowledged.append(name)
             case b"PONG" | [b"pong", _]:
                 self.pongs += 1
@@ -148,14 +150,14 @@ class PubSub(asyncio.Protocol):
             case bytes() if not self._ready.done() and b":" in reply:
                 self._info.append(reply)
             case _:
-                pass  # OK to AUTH, and [b"unsubscribe", name, count]
+                pass  # the answers to AUTH and UNSUBSCRIBE
 
     def _send(self, *words: str) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]
 
     def fail(self, reason: str) -> None:
-        """End the connection, as lost for that reason."""
+        """Abort the connection, and report it as lost for *reason*."""
         if not self.lost.done():
             self.lost.set_result(reason)
         if not self._ready.done():

@@ -1,435 +1,346 @@
-"""Channels and their subscribers: who is told what, in which order.
+"""Decides which subscriber gets which frames of which channel, and in which order.
 
-A member's seat in a channel is *live* (it gets each frame as it comes), *behind* (it must first
-be told what it missed since its own place), or *held* (behind, and told nothing before it was
-asked anew whether it may hear). A newcomer begins behind; all fall behind when Redis is lost,
-and a client that is too slow does alone. One way leads back: a *round* reads the logs of all
-channels that somebody waits for, in one go, and judges each seat by what was read: it is told
-the rows that it missed, or of a gap, and is live. One round is under way at a time, so that all
-who wait on a channel share its read, and what a member is told of several channels at once (its
-greeting, a reset of everything) is said in one frame.
+A subscription is one subscriber's interest in one channel. It has three states:
+
+``catching_up``
+    The client may have missed frames since a cursor of its own, or has no cursor yet. It gets
+    no live frames.
+``live``
+    The client gets each frame as it arrives.
+``suspended``
+    Catching up, but the user's access is being checked: nothing is sent until that is known.
+
+=============================  =======================================  ===============
+from                           event                                    to
+=============================  =======================================  ===============
+(none)                         ``join``, ``subscribe``                  ``catching_up``
+``catching_up``                a batch delivered all that was missed    ``live``
+``live``                       ``link_lost``, ``mark_slow``, another    ``catching_up``
+                               generation in ``learn_generation`` or
+                               in a frame of the channel
+``catching_up``, ``live``      ``suspend``                              ``suspended``
+``suspended``                  ``resume``                               ``catching_up``
+any                            ``subscribe`` again                      ``catching_up``
+any                            ``unsubscribe``, ``leave``               (none)
+=============================  =======================================  ===============
+
+The only way to ``live`` is a catch-up batch. It reads the logs of all channels that
+subscribers wait for in one round trip, and compares each subscription's cursor with what was
+read: the client gets the rows that it missed, or a reset if the log does not prove that these
+are all. At most one batch is in flight, so subscribers that wait for the same channel share
+its read, and what a subscriber has to know about several channels (its greeting, a reset of
+everything) fits in one frame. For that a subscriber takes part in a batch with all its
+channels that are catching up, and not while one of them is suspended, while Redis has yet to
+acknowledge one, or while its buffer is full.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Generic
+from collections.abc import Collection, Mapping
+from typing import Generic
 
+from gateway.delivery.catch_up import CatchUpBatch, Missed, announce, plan_batch, plan_writes
 from gateway.delivery.effects import (
-    ConfirmSubscription,
     Effect,
-    Frame,
-    GreetSubscriber,
     LogPage,
     ReadLogs,
-    ResetSubscriber,
     SubscribeChannel,
     Subscriber,
     UnsubscribeChannel,
     WriteFrames,
 )
-from gateway.delivery.writes import fit_frames
+from gateway.delivery.subscription_state import CatchUp, ChannelState, SubscriberState
 from shared.protocol.channels import Channel
 from shared.protocol.messages import Reason
-from shared.protocol.replay import Cursor, Since, decide_replay
-
-MAX_CHANNELS_PER_ROUND: Final = 200
-MAX_SEATS_PER_ROUND: Final = (
-    200  # all are served at once: nobody else is told anything meanwhile
-)
-MAX_HEARD_PER_ROUND: Final = 10_000
-MAX_BYTES_PER_ROUND: Final = 128 * 1024  # to one member; the last frame may exceed it
-
-
-@dataclass(slots=True)
-class _CatchUp:
-    """A seat that is behind. What can't be proved complete since is told with the reason.
-
-    *asked*: the client waits for the answer to its ``subscribe``; *by_client*: what is replayed
-    is what the client itself asked for.
-    """
-
-    since: Since
-    reason: Reason = "gap"
-    asked: bool = False
-    by_client: bool = False
-
-
-@dataclass(slots=True)
-class _Subscriber:
-    channels: dict[Channel, None] = field(default_factory=dict)
-    behind: dict[Channel, _CatchUp] = field(default_factory=dict)
-    held: dict[Channel, _CatchUp] = field(default_factory=dict)
-    greeted: bool = False
-    owed_reset: Reason | None = None
-    slow: bool = False
-
-
-@dataclass(slots=True)
-class _Channel(Generic[Subscriber]):
-    """``place`` is the last frame that its live members got; without any it means nothing."""
-
-    members: dict[Subscriber, None] = field(default_factory=dict)
-    acknowledged: bool = False
-    place: Cursor | None = None
-    live: dict[Subscriber, None] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Batch(Generic[Subscriber]):
-    number: int
-    wanted: dict[Channel, Since]
-    members: Sequence[Subscriber]
-    heard: dict[Channel, list[Frame]] = field(default_factory=dict)
-    heard_count: int = 0
+from shared.protocol.replay import Cursor, Since
 
 
 class Subscriptions(Generic[Subscriber]):
-    """All channels of one gateway.
+    """All subscriptions of one gateway.
 
-    Every method returns what is to be done about it, in order.
+    Methods return the effects of what happened, in the order in which to carry them out.
     """
 
     def __init__(self) -> None:
         self.generation: str | None = None
-        self.linked = False
-        self._entries: dict[Channel, _Channel[Subscriber]] = {}
-        self._members: dict[Subscriber, _Subscriber] = {}
-        self._waiting: dict[Subscriber, None] = {}
-        self._round: _Batch[Subscriber] | None = None
-        self._rounds = 0
+        self._linked = False
+        self._channels: dict[Channel, ChannelState[Subscriber]] = {}
+        self._subscribers: dict[Subscriber, SubscriberState] = {}
+        self._waiting: dict[Subscriber, None] = {}  # for a batch, in this order
+        self._batch: CatchUpBatch[Subscriber] | None = None
+        self._batch_count = 0
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    @property
+    def channel_count(self) -> int:
+        return len(self._channels)
 
-    def is_caught_up(self, member: Subscriber) -> bool:
-        """Whether it was greeted and is live on all its channels."""
-        membership = self._members.get(member)
-        return membership is not None and not membership.behind and not membership.held
+    @property
+    def subscribers(self) -> Collection[Subscriber]:
+        return self._subscribers.keys()
 
-    def channels_of(self, member: Subscriber) -> Collection[Channel]:
-        membership = self._members.get(member)
-        return membership.channels if membership else ()
+    def is_caught_up(self, subscriber: Subscriber) -> bool:
+        """Whether the subscriber is live in all its channels."""
+        state = self._subscribers.get(subscriber)
+        return state is not None and not state.catching_up and not state.suspended
+
+    def channels_of(self, subscriber: Subscriber) -> Collection[Channel]:
+        state = self._subscribers.get(subscriber)
+        return state.channels if state else ()
 
     def join(
-        self, member: Subscriber, wanted: Mapping[Channel, Since]
+        self, subscriber: Subscriber, wanted: Mapping[Channel, Since]
     ) -> list[Effect[Subscriber]]:
-        """A newcomer: it is greeted once all its channels were read."""
-        self._members[member] = _Subscriber()
+        """Add a subscriber. It is greeted once the logs of all its channels were read."""
+        self._subscribers[subscriber] = SubscriberState()
         effects: list[Effect[Subscriber]] = []
         for channel, since in wanted.items():
-            effects += self._seat(member, channel, _CatchUp(since, by_client=True))
-        return effects + self._next_round()
+            effects += self._add(subscriber, channel, CatchUp(since, by_client=True))
+        return effects + self._start_batch()
 
     def subscribe(
-        self, member: Subscriber, channel: Channel, since: Since
+        self, subscriber: Subscriber, channel: Channel, since: Since
     ) -> list[Effect[Subscriber]]:
-        """One more channel; asked for again, a channel is caught up from *since* again."""
-        membership = self._members.get(member)
-        if membership is None:
+        """Add a channel, or catch it up from *since* again; either is confirmed."""
+        if subscriber not in self._subscribers:
             return []
-        effects = self._seat(member, channel, _CatchUp(since, asked=True, by_client=True))
-        return effects + self._next_round()
+        catch_up = CatchUp(since, unconfirmed=True, by_client=True)
+        effects = self._add(subscriber, channel, catch_up)
+        return effects + self._start_batch()
 
-    def unsubscribe(self, member: Subscriber, channel: Channel) -> list[Effect[Subscriber]]:
-        """Last out: the channel is unsubscribed from."""
-        membership = self._members.get(member)
-        if membership is None or channel not in membership.channels:
+    def unsubscribe(self, subscriber: Subscriber, channel: Channel) -> list[Effect[Subscriber]]:
+        """Remove the subscription, and the channel if that was its last."""
+        state = self._subscribers.get(subscriber)
+        if state is None or channel not in state.channels:
             return []
-        del membership.channels[channel]
-        membership.behind.pop(channel, None)
-        membership.held.pop(channel, None)
-        self._sort(member, membership)
-        entry = self._entries[channel]
-        entry.live.pop(member, None)
-        del entry.members[member]
+        del state.channels[channel]
+        state.catching_up.pop(channel, None)
+        state.suspended.pop(channel, None)
+        self._update_waiting(subscriber, state)
+        channel_state = self._channels[channel]
+        channel_state.live.pop(subscriber, None)
+        del channel_state.subscribers[subscriber]
         effects: list[Effect[Subscriber]] = []
-        if not entry.members:
-            del self._entries[channel]
-            if self._round is not None:
-                # who comes to it anew subscribes anew, and must not be served by this read
-                self._round.wanted.pop(channel, None)
+        if not channel_state.subscribers:
+            del self._channels[channel]
+            if self._batch is not None:
+                # A later subscriber subscribes to it in Redis again: what this batch reads may
+                # be older than that.
+                self._batch.wanted.pop(channel, None)
             effects = [UnsubscribeChannel(channel)]
-        return effects + self._next_round()
+        return effects + self._start_batch()
 
-    def leave(self, member: Subscriber) -> list[Effect[Subscriber]]:
+    def leave(self, subscriber: Subscriber) -> list[Effect[Subscriber]]:
+        """Remove the subscriber with all its subscriptions."""
         effects: list[Effect[Subscriber]] = []
-        for channel in list(self.channels_of(member)):
-            effects += self.unsubscribe(member, channel)
-        self._members.pop(member, None)
-        self._waiting.pop(member, None)
+        for channel in list(self.channels_of(subscriber)):
+            effects += self.unsubscribe(subscriber, channel)
+        self._subscribers.pop(subscriber, None)
+        self._waiting.pop(subscriber, None)
         return effects
 
     def link_up(self) -> list[Effect[Subscriber]]:
-        """The subscriber connection is there: subscribe to all."""
-        self.linked = True
-        return [SubscribeChannel(channel) for channel in self._entries]
+        """The subscriber connection to Redis is up: subscribe to all channels."""
+        self._linked = True
+        return [SubscribeChannel(channel) for channel in self._channels]
 
     def link_lost(self) -> None:
-        """Whatever is published from now on is missed, and what is being read is void."""
-        self.linked = False
-        self._round = None
-        for channel, entry in self._entries.items():
-            entry.acknowledged = False
-            self._all_fall_behind(channel, entry, entry.place)
+        """The subscriber connection is lost: what is published from now on is missed, and the
+        batch in flight is void.
+        """
+        self._linked = False
+        self._batch = None
+        for channel, channel_state in self._channels.items():
+            channel_state.acknowledged = False
+            self._end_live(channel, channel_state, channel_state.cursor)
 
-    def acknowledged(self, *channels: Channel) -> list[Effect[Subscriber]]:
-        """Redis has subscribed us: nothing published from now on is missed."""
+    def acknowledge(self, *channels: Channel) -> list[Effect[Subscriber]]:
+        """Redis has acknowledged these: no frame of theirs that is published from now on is
+        missed.
+        """
         for channel in channels:
-            if channel in self._entries:
-                self._entries[channel].acknowledged = True
-        return self._next_round()
+            if channel in self._channels:
+                self._channels[channel].acknowledged = True
+        return self._start_batch()
 
-    def learn(self, generation: str, reason: Reason) -> list[Effect[Subscriber]]:
-        """A generation was seen in a tick or in the state.
+    def learn_generation(self, generation: str, reason: Reason) -> list[Effect[Subscriber]]:
+        """Take the generation of a tick or of the stored state.
 
-        Another one than ours is a reset of everything, and voids what is being read. Places of
-        the former one need not be forgotten: no log of this one has their epoch.
+        A new one resets everything, and voids the batch in flight. Cursors of the old one may
+        stay: no log of the new one has their epoch, so each is a gap.
         """
         if generation == self.generation:
             return []
         self.generation = generation
-        self._round = None
-        for channel, entry in self._entries.items():
-            self._all_fall_behind(channel, entry, None)
-        for membership in self._members.values():
-            membership.owed_reset = reason if membership.greeted else None
-        return self._next_round()
+        self._batch = None
+        for channel, channel_state in self._channels.items():
+            self._end_live(channel, channel_state, None)
+        for state in self._subscribers.values():
+            state.pending_reset = reason if state.greeted else None
+        return self._start_batch()
 
-    def slow(self, member: Subscriber) -> None:
-        """It can't take any more for now: it falls behind until it has ``drained``."""
-        membership = self._members.get(member)
-        if membership is None:
+    def mark_slow(self, subscriber: Subscriber) -> None:
+        """Send the subscriber nothing until ``mark_drained``: its buffer is full."""
+        state = self._subscribers.get(subscriber)
+        if state is None:
             return
-        membership.slow = True
-        self._sort(member, membership)
-        for channel in membership.channels:
-            entry = self._entries[channel]
-            if member in entry.live:
-                self._fall_behind(member, channel, entry, _CatchUp(entry.place, "lagged"))
+        state.slow = True
+        self._update_waiting(subscriber, state)
+        for channel in state.channels:
+            channel_state = self._channels[channel]
+            if subscriber in channel_state.live:
+                catch_up = CatchUp(channel_state.cursor, "lagged")
+                self._set_catching_up(subscriber, channel, channel_state, catch_up)
 
-    def drained(self, member: Subscriber) -> list[Effect[Subscriber]]:
-        membership = self._members.get(member)
-        if membership is not None:
-            membership.slow = False
-            self._sort(member, membership)
-        return self._next_round()
+    def mark_drained(self, subscriber: Subscriber) -> list[Effect[Subscriber]]:
+        """The subscriber's buffer has room again: catch it up."""
+        state = self._subscribers.get(subscriber)
+        if state is not None:
+            state.slow = False
+            self._update_waiting(subscriber, state)
+        return self._start_batch()
 
-    def hold(self, member: Subscriber, channel: Channel) -> None:
-        """Tell it nothing of the channel, nor what it missed elsewhere, until ``release``."""
-        membership = self._members.get(member)
-        if membership is None or channel not in membership.channels:
+    def suspend(self, subscriber: Subscriber, channel: Channel) -> None:
+        """Send nothing of the channel until ``resume``, and no catch-up of others either."""
+        state = self._subscribers.get(subscriber)
+        if state is None or channel not in state.channels:
             return
-        entry = self._entries[channel]
-        if member in entry.live:
-            self._fall_behind(member, channel, entry, _CatchUp(entry.place))
-        if channel in membership.behind:
-            membership.held[channel] = membership.behind.pop(channel)
-        self._sort(member, membership)
+        channel_state = self._channels[channel]
+        if subscriber in channel_state.live:
+            catch_up = CatchUp(channel_state.cursor)
+            self._set_catching_up(subscriber, channel, channel_state, catch_up)
+        if channel in state.catching_up:
+            state.suspended[channel] = state.catching_up.pop(channel)
+        self._update_waiting(subscriber, state)
 
-    def release(self, member: Subscriber, channel: Channel) -> list[Effect[Subscriber]]:
-        """It may hear: it is caught up from its own place."""
-        membership = self._members.get(member)
-        if membership is not None and channel in membership.held:
-            membership.behind[channel] = membership.held.pop(channel)
-            self._sort(member, membership)
-        return self._next_round()
+    def resume(self, subscriber: Subscriber, channel: Channel) -> list[Effect[Subscriber]]:
+        """Catch up a suspended subscription from its own cursor."""
+        state = self._subscribers.get(subscriber)
+        if state is not None and channel in state.suspended:
+            state.catching_up[channel] = state.suspended.pop(channel)
+            self._update_waiting(subscriber, state)
+        return self._start_batch()
 
-    def received(
+    def receive(
         self, cursor: Cursor, payload: bytes
     ) -> tuple[Collection[Subscriber], list[Effect[Subscriber]]]:
-        """A live frame came: who gets it, and what else is to be done."""
+        """Route a frame from Redis: return its recipients, and further effects.
+
+        The recipients are a view, which the next call may change.
+        """
         channel = cursor.channel
-        entry = self._entries.get(channel)
-        if entry is None or not entry.acknowledged:
+        channel_state = self._channels.get(channel)
+        if channel_state is None or not channel_state.acknowledged:
             return (), []
         if cursor.generation != self.generation:
-            self._all_fall_behind(channel, entry, None)
-            for member in entry.members:
-                membership = self._members[member]
-                seat = membership.behind.get(channel) or membership.held[channel]
-                seat.since = None
-            return (), self._next_round()
-        if self._round is not None and channel in self._round.wanted:
-            self._round.heard_count += 1
-            if self._round.heard_count <= MAX_HEARD_PER_ROUND:
-                self._round.heard.setdefault(channel, []).append((cursor, payload))
-        if not entry.live or (entry.place is not None and not cursor.is_above(entry.place)):
+            # Either the tick of a new generation has yet to arrive, or an old leader published
+            # this: no cursor of the channel proves anything until its log was read again.
+            self._end_live(channel, channel_state, None)
+            for subscriber in channel_state.subscribers:
+                state = self._subscribers[subscriber]
+                catch_up = state.catching_up.get(channel) or state.suspended[channel]
+                catch_up.since = None
+            return (), self._start_batch()
+        if self._batch is not None and channel in self._batch.wanted:
+            self._batch.keep(cursor, payload)
+        is_new = channel_state.cursor is None or cursor.is_above(channel_state.cursor)
+        if not channel_state.live or not is_new:
             return (), []
-        entry.place = cursor
-        return entry.live.keys(), []
+        channel_state.cursor = cursor
+        return channel_state.live.keys(), []
 
-    def answered(
-        self, number: int, answers: Mapping[Channel, LogPage]
+    def batch_read(
+        self, number: int, pages: Mapping[Channel, LogPage]
     ) -> list[Effect[Subscriber]]:
-        """The round's logs were read. Void if the link or the generation changed since."""
-        round_ = self._round
-        if round_ is None or round_.number != number:
+        """Catch up the batch's subscribers with what was read.
+
+        Does nothing if the link or the generation has changed since the batch began.
+        """
+        batch = self._batch
+        if batch is None or batch.number != number:
             return []
-        self._round = None
+        self._batch = None
         effects: list[Effect[Subscriber]] = []
-        for member in round_.members:
-            membership = self._members.get(member)
+        for subscriber in batch.subscribers:
+            state = self._subscribers.get(subscriber)
             if (
-                membership is None
-                or membership.slow
-                or membership.held
-                or not membership.behind.keys() <= round_.wanted.keys()
+                state is None
+                or state.slow
+                or state.suspended
+                or not state.catching_up.keys() <= batch.wanted.keys()
             ):
-                continue  # whoever is still there waits for the next round
-            places, told = self._judge(member, membership, answers)
-            effects += told
-            room = MAX_BYTES_PER_ROUND
-            for place in places:
-                write = self._serve(member, place, answers[place.channel], round_, room)
-                if write.payloads:
-                    effects.append(write)
-                    room -= sum(map(len, write.payloads))
-                    self._waiting.pop(member, None)  # if it waits for more, behind the others
-            self._sort(member, membership)
-        return effects + self._next_round()
+                continue  # if it still waits, it takes part in a later batch
+            cursors, announcements = announce(subscriber, state, pages)
+            effects += announcements
+            for missed in plan_writes(cursors, pages, batch):
+                effects += self._advance(subscriber, state, missed)
+            self._update_waiting(subscriber, state)
+        return effects + self._start_batch()
 
-    def _sort(self, member: Subscriber, membership: _Subscriber) -> None:
-        """Let it wait for the next round, at the end, or not: only who could be helped does."""
-        if membership.slow or membership.held or not membership.behind:
-            self._waiting.pop(member, None)
-        else:
-            self._waiting.setdefault(member)
-
-    def _judge(
-        self, member: Subscriber, membership: _Subscriber, answers: Mapping[Channel, LogPage]
-    ) -> tuple[list[Cursor], list[Effect[Subscriber]]]:
-        """From where on it will be complete in each channel that it is behind in, and what it
-        is told of that: what is resumed, and what was reset.
-        """
-        effects: list[Effect[Subscriber]] = []
-        places: dict[Channel, Cursor] = {}
-        resumed: list[Channel] = []
-        gaps: dict[Cursor, Reason] = {}
-        for channel, seat in membership.behind.items():
-            head = answers[channel].head
-            after = decide_replay(seat.since, head)
-            if after is None:
-                places[channel] = seat.since = Cursor(channel, head.epoch, head.last)
-                if not seat.asked:
-                    gaps[places[channel]] = seat.reason
-            else:
-                places[channel] = seat.since = Cursor(channel, head.epoch, after)
-                resumed.append(channel)
-        if not membership.greeted:
-            effects.append(GreetSubscriber(member, list(places.values()), resumed))
-            membership.greeted = True
-        elif membership.owed_reset is not None:
-            told = list(places.values())
-            effects.append(
-                ResetSubscriber(member, told, membership.owed_reset, everything=True)
-            )
-            membership.owed_reset = None
-        elif any(place.channel.kind == "user" for place in gaps):
-            # whose lists may be stale, for that every project is
-            reason = next(iter(gaps.values()))
-            effects.append(ResetSubscriber(member, list(gaps), reason, everything=True))
-        else:
-            effects += [
-                ResetSubscriber(member, [place], reason, everything=False)
-                for place, reason in gaps.items()
-            ]
-        for channel, seat in membership.behind.items():
-            if seat.asked:
-                seat.asked = False
-                effects.append(ConfirmSubscription(member, places[channel], channel in resumed))
-        return list(places.values()), effects
-
-    def _serve(
-        self,
-        member: Subscriber,
-        place: Cursor,
-        answer: LogPage,
-        round_: _Batch[Subscriber],
-        room: int,
-    ) -> WriteFrames[Subscriber]:
-        """Tell it the rows that were read above its place, as far as there is room; once those
-        were all it is live.
-        """
-        channel, head = place.channel, answer.head
-        membership = self._members[member]
-        entry, seat = self._entries[channel], membership.behind[channel]
-        asked = decide_replay(round_.wanted[channel], head)
-        if place.offset < head.last and (asked is None or place.offset < asked):
-            # the read was for one that waited longer, from a later place
-            return WriteFrames(member, [], seat.by_client)
-        frames = [frame for frame in answer.frames if frame[0].is_above(place)]
-        end = answer.frames[-1][0] if answer.more else Cursor(channel, head.epoch, head.last)
-        end = end if end.is_above(place) else place
-        is_all = end.offset == head.last and round_.heard_count <= MAX_HEARD_PER_ROUND
-        if is_all:
-            heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(end)]
-            frames += heard
-            end = heard[-1][0] if heard else end
-        told = fit_frames(frames, room)
-        if len(told) < len(frames):
-            end, is_all = told[-1][0] if told else place, False
-        seat.since = end
-        if is_all:
-            del membership.behind[channel]
-            if not entry.live:
-                entry.place = end
-            entry.live[member] = None
-        return WriteFrames(member, [payload for _, payload in told], seat.by_client)
-
-    def _seat(
-        self, member: Subscriber, channel: Channel, seat: _CatchUp
+    def _advance(
+        self, subscriber: Subscriber, state: SubscriberState, missed: Missed
     ) -> list[Effect[Subscriber]]:
-        membership = self._members[member]
-        entry = self._entries.get(channel)
+        """Write what was missed; make the subscription live if that was all."""
+        channel = missed.end.channel
+        catch_up = state.catching_up[channel]
+        catch_up.since = missed.end
+        if missed.is_all:
+            del state.catching_up[channel]
+            channel_state = self._channels[channel]
+            if not channel_state.live:
+                channel_state.cursor = missed.end
+            channel_state.live[subscriber] = None
+        if not missed.frames:
+            return []
+        self._waiting.pop(subscriber, None)  # if it waits for more, then behind the others
+        return [WriteFrames(subscriber, channel, missed.payloads, catch_up.by_client)]
+
+    def _add(
+        self, subscriber: Subscriber, channel: Channel, catch_up: CatchUp
+    ) -> list[Effect[Subscriber]]:
+        state = self._subscribers[subscriber]
+        channel_state = self._channels.get(channel)
         effects: list[Effect[Subscriber]] = []
-        if entry is None:
-            entry = self._entries[channel] = _Channel()
-            effects = [SubscribeChannel(channel)] if self.linked else []
-        if channel not in membership.channels:
-            membership.channels[channel] = None
-            entry.members[member] = None
-        self._fall_behind(member, channel, entry, seat)
+        if channel_state is None:
+            channel_state = self._channels[channel] = ChannelState()
+            effects = [SubscribeChannel(channel)] if self._linked else []
+        if channel not in state.channels:
+            state.channels[channel] = None
+            channel_state.subscribers[subscriber] = None
+        self._set_catching_up(subscriber, channel, channel_state, catch_up)
         return effects
 
-    def _fall_behind(
-        self, member: Subscriber, channel: Channel, entry: _Channel[Subscriber], seat: _CatchUp
+    def _set_catching_up(
+        self,
+        subscriber: Subscriber,
+        channel: Channel,
+        channel_state: ChannelState[Subscriber],
+        catch_up: CatchUp,
     ) -> None:
-        entry.live.pop(member, None)
-        membership = self._members[member]
-        membership.held.pop(channel, None)
-        membership.behind[channel] = seat
-        self._sort(member, membership)
+        channel_state.live.pop(subscriber, None)
+        state = self._subscribers[subscriber]
+        state.suspended.pop(channel, None)
+        state.catching_up[channel] = catch_up
+        self._update_waiting(subscriber, state)
 
-    def _all_fall_behind(
-        self, channel: Channel, entry: _Channel[Subscriber], since: Since
+    def _end_live(
+        self, channel: Channel, channel_state: ChannelState[Subscriber], since: Since
     ) -> None:
-        for member in list(entry.live):
-            self._fall_behind(member, channel, entry, _CatchUp(since))
+        """Make all live subscriptions of the channel catch up from *since*."""
+        for subscriber in list(channel_state.live):
+            self._set_catching_up(subscriber, channel, channel_state, CatchUp(since))
 
-    def _next_round(self) -> list[Effect[Subscriber]]:
-        """Begin one, if none is under way and somebody waits who can be helped."""
-        if self._round is not None or self.generation is None or not self.linked:
+    def _update_waiting(self, subscriber: Subscriber, state: SubscriberState) -> None:
+        """Queue the subscriber for a batch, or remove it if it can't take part in one."""
+        if state.slow or state.suspended or not state.catching_up:
+            self._waiting.pop(subscriber, None)
+        else:
+            self._waiting.setdefault(subscriber)
+
+    def _start_batch(self) -> list[Effect[Subscriber]]:
+        """Start a batch if none is in flight, and a waiting subscriber can be served."""
+        if self._batch is not None or self.generation is None or not self._linked:
             return []
-        wanted: dict[Channel, Since] = {}
-        members: list[Subscriber] = []
-        seats = 0
-        for member in self._waiting:
-            membership = self._members[member]
-            behind = membership.behind
-            if not all(self._entries[channel].acknowledged for channel in behind):
-                continue
-            more = sum(channel not in wanted for channel in behind)
-            if wanted and len(wanted) + more > MAX_CHANNELS_PER_ROUND:
-                continue
-            if members and seats + len(behind) > MAX_SEATS_PER_ROUND:
-                continue
-            seats += len(behind)
-            for channel, seat in behind.items():
-                if wanted.get(channel) is None:
-                    wanted[channel] = seat.since
-            members.append(member)
-        if not members:
+        wanted, chosen = plan_batch(self._waiting, self._subscribers, self._channels)
+        if not chosen:
             return []
-        self._rounds += 1
-        self._round = _Batch(self._rounds, wanted, members)
-        return [ReadLogs(self._rounds, self.generation, dict(wanted))]
+        self._batch_count += 1
+        self._batch = CatchUpBatch(self._batch_count, wanted, chosen)
+        return [ReadLogs(self._batch_count, self.generation, dict(wanted))]

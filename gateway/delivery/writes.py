@@ -1,4 +1,4 @@
-"""What leaves in one write."""
+"""What is sent to a client in one write."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -6,14 +6,14 @@ from typing import Final
 from gateway.delivery.effects import Frame
 from shared.protocol.messages import encode_text_frame, row_of
 
-MAX_PIECE_BYTES: Final = 64 * 1024
+MAX_CHUNK_BYTES: Final = 64 * 1024
 
 
 def join_frames(payloads: Sequence[bytes]) -> bytes:
-    """One channel's payloads, oldest first, as the bytes of their frames.
+    """Encode one channel's payloads, oldest first, as WebSocket frames.
 
-    Of several about the same row and action only the newest is kept, at its own place: no
-    cursor is overtaken, and what is left out is told by a frame above it.
+    Of several payloads about the same row and action only the newest is kept, in its own
+    position: cursors stay in order, and a frame that is left out is covered by a later one.
     """
     if len(payloads) == 1:
         return encode_text_frame(payloads[0])
@@ -25,22 +25,25 @@ def join_frames(payloads: Sequence[bytes]) -> bytes:
     return b"".join(map(encode_text_frame, newest.values()))
 
 
-def fit_frames(frames: Sequence[Frame], room: int) -> Sequence[Frame]:
-    """The first of the frames, until there is no room left; the last may exceed it."""
+def fit_frames(frames: Sequence[Frame], max_bytes: int) -> Sequence[Frame]:
+    """Return the first frames, until *max_bytes* are reached; the last one may exceed them."""
     for number, (_, payload) in enumerate(frames):
-        if room <= 0:
+        if max_bytes <= 0:
             return frames[:number]
-        room -= len(payload)
+        max_bytes -= len(payload)
     return frames
 
 
 def split_messages(
     messages: Sequence[tuple[bytes, bytes]],
 ) -> Iterator[Sequence[tuple[bytes, bytes]]]:
-    """In order, so many bytes at once as a client that fills up is told on top."""
+    """Split messages into chunks of ``MAX_CHUNK_BYTES``, in order; a larger message is a chunk.
+
+    A client whose buffer fills up gets the rest of the chunk on top.
+    """
     start = size = 0
     for end, (_, payload) in enumerate(messages):
-        if size and size + len(payload) > MAX_PIECE_BYTES:
+        if size and size + len(payload) > MAX_CHUNK_BYTES:
             yield messages[start:end]
             start, size = end, 0
         size += len(payload)

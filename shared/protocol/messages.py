@@ -37,13 +37,18 @@ def as_reason(text: str) -> Reason:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One invalidation: a row that changed, and when (UTC); of no project: its user's alone."""
+    """One invalidation: a row that changed, and when (UTC).
+
+    ``project_id`` None: it concerns one user alone. ``access``, on a user's channel only: that
+    user may have gained or lost access to the project.
+    """
 
     resource: str
     id: str
     action: Action
     project_id: str | None
     at: datetime
+    access: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,14 @@ class Publishable:
 
 def publishable_event(event: Event, channel: Channel) -> Publishable:
     """An event as all clients of *channel* get it, but for the cursor."""
+    # The mark stands before the timestamp: see ``row_of``.
+    mark = {"access": True} if event.access else {}
     frame = {
         "type": "cache_invalidate",
         "resource": event.resource,
         "action": event.action,
         "project_id": event.project_id,
+        **mark,
         "data": {
             "resource": event.resource,
             "id": event.id,
@@ -74,8 +82,9 @@ def publishable_event(event: Event, channel: Channel) -> Publishable:
         },
         "channel": channel.name,
     }
+    row = [event.resource, event.id, event.action, event.project_id, *mark.values()]
     return Publishable(
-        member=orjson.dumps([event.resource, event.id, event.action, event.project_id]),
+        member=orjson.dumps(row),
         head=orjson.dumps(frame)[:-1] + b',"cursor":"' + cursor_head(channel).encode(),
         tail=b'"}',
     )
@@ -96,15 +105,28 @@ def replayed_frame(member: bytes, place: Cursor) -> bytes:
     Its timestamp is its offset's; of a widened change the reason is not kept. Total: what no
     ``publish.lua`` of ours wrote is widened too.
     """
-    try:
-        resource, row_id, action, project_id = orjson.loads(member)
-    except (TypeError, ValueError):
-        part = publishable_reconnect("bulk_change", place.channel)
-    else:
-        at = _EPOCH_START + timedelta(microseconds=place.offset)
-        event = Event(resource, row_id, action, project_id, at)
-        part = publishable_event(event, place.channel)
+    event = _parse_member(member, _EPOCH_START + timedelta(microseconds=place.offset))
+    part = (
+        publishable_reconnect("bulk_change", place.channel)
+        if event is None
+        else publishable_event(event, place.channel)
+    )
     return part.head + f"{place.epoch}.{place.offset}".encode() + part.tail
+
+
+def _parse_member(member: bytes, at: datetime) -> Event | None:
+    """The event that a member of a channel log spells; None if it spells none."""
+    try:
+        fields = orjson.loads(member)
+    except orjson.JSONDecodeError:
+        return None
+    match fields:
+        case [resource, row_id, action, project_id]:
+            return Event(resource, row_id, action, project_id, at)
+        case [resource, row_id, action, project_id, True]:
+            return Event(resource, row_id, action, project_id, at, access=True)
+        case _:
+            return None
 
 
 def cursor_of(frame: bytes) -> Cursor | None:
@@ -117,8 +139,8 @@ def cursor_of(frame: bytes) -> Cursor | None:
 
 
 def row_of(frame: bytes) -> bytes:
-    """What frames about the same channel, resource, id and action have in common, and no
-    others.
+    """What frames about the same channel, resource, id, action and access have in common, and
+    no others.
 
     Frames of one channel are alike up to their timestamp exactly then; a quote inside a JSON
     string is escaped, so the mark can't occur in an id.
@@ -295,9 +317,12 @@ def parse_disconnect(text: bytes) -> str | None:
         return None
 
 
-def membership_change_of(frame: bytes) -> tuple[str, bool] | None:
+def access_change_of(frame: bytes) -> tuple[str, bool] | None:
     """The project that a frame of a user's own channel names, and whether that user may have
-    got or lost it; None: it names none, or is no such frame.
+    gained or lost access to it; None: it names no project, or is no such frame.
+
+    The listener marks such an event. The names are for frames of older listeners, which mark
+    none; on a user's channel a newer one marks whatever these names match.
     """
     try:
         message = orjson.loads(frame)
@@ -308,10 +333,12 @@ def membership_change_of(frame: bytes) -> tuple[str, bool] | None:
             return None
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return None
-    changes = resource == "project_members" or (
-        resource == "project" and action in ("INSERT", "DELETE")
+    changes_access = (
+        message.get("access") is True
+        or resource == "project_members"
+        or (resource == "project" and action in ("INSERT", "DELETE"))
     )
-    return project_id, changes
+    return project_id, changes_access
 
 
 def format_timestamp(at: datetime) -> str:

@@ -48,13 +48,13 @@ MUTANTS: Final = (
         "forget the old project of a row that moves",
         f"{_TESTS}delivery/test_committed_changes.py -k every_change_of_every_table",
         """\
-if row.placing:
-    when = f" when ({differ(row.placing, table)})"
+if bodies.row.routing_columns:
+    when = f" when ({differ(bodies.row.routing_columns, table)})"
     triggers.append(...)
 """,
         """\
-if not row.placing:
-    when = f" when ({differ(row.placing, table)})"
+if not bodies.row.routing_columns:
+    when = f" when ({differ(bodies.row.routing_columns, table)})"
     triggers.append(...)
 """,
     ),

@@ -79,13 +79,20 @@ if not stored:
     Mutant(
         "the log is pruned up to what was read, before it is published",
         """\
-read = await self._read(place.cursor)
-batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
+read = await self._read(state.cursor)
+batch = apply_capture(
+    read, state, self._capture.state, lacks_members=self._capture.lacks_members
+)
 """,
         """\
-read = await self._read(place.cursor)
-await self._log.prune(read.cursor)
-batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
+read = await self._read(state.cursor)
+self._pruner.make_due()
+await self._pruner.prune_if_due(
+    replace(state, cursor=read.cursor), asyncio.get_running_loop().time()
+)
+batch = apply_capture(
+    read, state, self._capture.state, lacks_members=self._capture.lacks_members
+)
 """,
     ),
     Mutant(
@@ -108,7 +115,7 @@ if cause.reason == "log_full":
         "Redis's identity is not compared on taking over",
         "not generation or cursor is None or stored_in != redis_identity",
         "not generation or cursor is None",
-        (SIMULATION, "tests/unit/listener/leader/test_leadership.py"),
+        (SIMULATION, "tests/unit/listener/leader/test_leader_state.py"),
     ),
     Mutant(
         "Redis's identity is not compared with the ticks",
@@ -123,23 +130,23 @@ if cause.reason == "log_full":
     Mutant(
         "a reset keeps the generation",
         """\
-place = Place(
+state = LeaderState(
     secrets.token_hex(8),
     batch.cursor,
     self._server.identity,
     cause.reason,
     cause.live,
-    capture=self._capture.fingerprint,
+    capture=self._capture.state.fingerprint,
 )
 """,
         """\
-place = Place(
+state = LeaderState(
     "g",
     batch.cursor,
     self._server.identity,
     cause.reason,
     cause.live,
-    capture=self._capture.fingerprint,
+    capture=self._capture.state.fingerprint,
 )
 """,
     ),
@@ -173,24 +180,24 @@ pass
         "a row that is told twice keeps its first place",
         """\
 key = (event.resource, event.id, event.action, project_id)
-draft.told.pop(key, None)
-draft.told[key] = event
+draft.events.pop(key, None)
+draft.events[key] = event
 """,
         """\
 key = (event.resource, event.id, event.action, project_id)
-draft.told.setdefault(key, event)
+draft.events.setdefault(key, event)
 """,
         ("tests/unit/listener/leader/test_publication.py",),
     ),
     Mutant(
         "a widened project is told its rows only",
         """\
-if draft.widened is not None:
-    return [publishable_reconnect(draft.widened, channel)]
+if draft.reset_reason is not None:
+    return [publishable_reconnect(draft.reset_reason, channel)]
 """,
         """\
-if draft.widened is not None and not draft.told:
-    return [publishable_reconnect(draft.widened, channel)]
+if draft.reset_reason is not None and not draft.events:
+    return [publishable_reconnect(draft.reset_reason, channel)]
 """,
     ),
     Mutant(
@@ -222,6 +229,17 @@ steps: list[_Step] = [
         """\
 steps: list[_Step] = [*publication.users.items(), *publication.projects.items()]
 """,
+    ),
+    Mutant(
+        "an event that may change its user's access is not marked",
+        """\
+access = recipients.changes_access(named, action)
+drafts.add("user", user_id, row, project_id, action, access=access)
+""",
+        """\
+drafts.add("user", user_id, row, project_id, action, access=False)
+""",
+        ("tests/unit/listener/leader/test_publication.py", SIMULATION),
     ),
     Mutant(
         "a project's own row asks for nobody's access",
@@ -299,7 +317,7 @@ newest.setdefault(row, payload)
     Mutant(
         "a channel is read before its subscription is acknowledged",
         """\
-if not all(self._entries[channel].acknowledged for channel in behind):
+if not all(channels[channel].acknowledged for channel in catching_up):
     continue
 """,
         """\
@@ -309,37 +327,37 @@ pass
     Mutant(
         "frames that come while a log is read are dropped",
         """\
-heard = [f for f in round_.heard.get(channel, ()) if f[0].is_above(end)]
+arrived = [frame for frame in batch.frames.get(channel, ()) if frame[0].is_above(end)]
 """,
         """\
-heard: list[Frame] = []
+arrived: list[Frame] = []
 """,
         (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "`connected` shows the newest cursor before the replay",
         """\
-if not membership.greeted:
-    effects.append(Greet(member, list(places.values()), resumed))
-    membership.greeted = True
+if not state.greeted:
+    effects.append(Greet(subscriber, list(cursors.values()), resumed))
+    state.greeted = True
 elif ...:
     ...
 else:
     ...
 """,
         """\
-if not membership.greeted:
+if not state.greeted:
     effects.append(
         Greet(
-            member,
+            subscriber,
             [
-                Cursor(place.channel, place.epoch, answers[place.channel].head.last)
-                for place in places.values()
+                Cursor(cursor.channel, cursor.epoch, pages[cursor.channel].head.last)
+                for cursor in cursors.values()
             ],
             resumed,
         )
     )
-    membership.greeted = True
+    state.greeted = True
 elif ...:
     ...
 else:
@@ -350,14 +368,14 @@ else:
     Mutant(
         "reads under way outlive the link",
         """\
-self.linked = False
-self._round = None
-for channel, entry in self._entries.items():
+self._linked = False
+self._batch = None
+for channel, channel_state in self._channels.items():
     ...
 """,
         """\
-self.linked = False
-for channel, entry in self._entries.items():
+self._linked = False
+for channel, channel_state in self._channels.items():
     ...
 """,
         (SIMULATION, *UNIT_REGISTRY),
@@ -366,13 +384,13 @@ for channel, entry in self._entries.items():
         "reads under way outlive the generation",
         """\
 self.generation = generation
-self._round = None
-for channel, entry in self._entries.items():
+self._batch = None
+for channel, channel_state in self._channels.items():
     ...
 """,
         """\
 self.generation = generation
-for channel, entry in self._entries.items():
+for channel, channel_state in self._channels.items():
     ...
 """,
         (SIMULATION, *UNIT_REGISTRY),
@@ -380,21 +398,21 @@ for channel, entry in self._entries.items():
     Mutant(
         "a lost link leaves live what was live",
         """\
-entry.acknowledged = False
-self._all_fall_behind(channel, entry, entry.place)
+channel_state.acknowledged = False
+self._end_live(channel, channel_state, channel_state.cursor)
 """,
         """\
-entry.acknowledged = False
+channel_state.acknowledged = False
 """,
     ),
     Mutant(
-        "a joiner moves the place of the others",
+        "a joining subscriber moves the cursor of the live ones",
         """\
-if not entry.live:
-    entry.place = end
+if not channel_state.live:
+    channel_state.cursor = missed.end
 """,
         """\
-entry.place = end
+channel_state.cursor = missed.end
 """,
         (SIMULATION, *UNIT_REGISTRY),
     ),
@@ -402,12 +420,12 @@ entry.place = end
         "a frame of another generation passes",
         """\
 if cursor.generation != self.generation:
-    self._all_fall_behind(channel, entry, None)
+    self._end_live(channel, channel_state, None)
     ...
 """,
         """\
 if self.generation is None:
-    self._all_fall_behind(channel, entry, None)
+    self._end_live(channel, channel_state, None)
     ...
 """,
         (SIMULATION, *UNIT_REGISTRY),
@@ -415,10 +433,10 @@ if self.generation is None:
     Mutant(
         "a tick's generation is not compared",
         """\
-is_new = self.learn(tick.generation, tick.reason)
+is_new = self.learn_generation(tick.generation, tick.reason)
 """,
         """\
-is_new = self._registry.generation is None and self.learn(
+is_new = self._subscriptions.generation is None and self.learn_generation(
     tick.generation, tick.reason
 )
 """,
@@ -426,7 +444,8 @@ is_new = self._registry.generation is None and self.learn(
     Mutant(
         "a slow client that has drained is live at once",
         """\
-self._fall_behind(member, channel, entry, _Seat(entry.place, "lagged"))
+catch_up = CatchUp(channel_state.cursor, "lagged")
+self._set_catching_up(subscriber, channel, channel_state, catch_up)
 """,
         """\
 pass
@@ -434,9 +453,9 @@ pass
         (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
-        "after one page of many a seat is live",
+        "after one page of many a subscription is live",
         """\
-end = answer.frames[-1][0] if answer.more else Cursor(channel, head.epoch, head.last)
+end = page.frames[-1][0] if page.more else Cursor(channel, head.epoch, head.last)
 """,
         """\
 end = Cursor(channel, head.epoch, head.last)
@@ -505,23 +524,23 @@ pass
 """,
     ),
     Mutant(
-        "held seats are caught up with the others",
-        "membership.slow or membership.held or not membership.behind",
-        "membership.slow or not membership.behind",
+        "a suspended subscription is caught up with the others",
+        "state.slow or state.suspended or not state.catching_up",
+        "state.slow or not state.catching_up",
         (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
-        "a release forgets the seat's own place",
+        "resuming a subscription forgets its cursor",
         """\
-if membership is not None and channel in membership.held:
-    membership.behind[channel] = membership.held.pop(channel)
-    self._sort(member, membership)
+if state is not None and channel in state.suspended:
+    state.catching_up[channel] = state.suspended.pop(channel)
+    self._update_waiting(subscriber, state)
 """,
         """\
-if membership is not None and channel in membership.held:
-    del membership.held[channel]
-    self._entries[channel].live[member] = None
-    self._sort(member, membership)
+if state is not None and channel in state.suspended:
+    del state.suspended[channel]
+    self._channels[channel].live[subscriber] = None
+    self._update_waiting(subscriber, state)
 """,
         (SIMULATION, *UNIT_REGISTRY),
     ),
@@ -529,12 +548,12 @@ if membership is not None and channel in membership.held:
         "plain clients are not told that access changed",
         """\
 if not connection.is_v1:
-    for payload in payloads:
+    for project_id in project_ids:
         ...
 """,
         """\
 if connection.is_v1:
-    for payload in payloads:
+    for project_id in project_ids:
         ...
 """,
         (REVOCATION,),

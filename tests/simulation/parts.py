@@ -30,7 +30,8 @@ from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimit
 from gateway.limits.rates import Rate, SocketLimits
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import NOBODY, Connection
-from listener.leader.leader import Leader, LeaderMetrics
+from listener.leader.leader import Leader
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher
@@ -343,7 +344,7 @@ class Gateway:
             )
             self._fanout = fanout
             access = AccessChecker(pool, RULES, registry)
-            guard = Revalidator(access, fanout, registry, tasks)
+            guard = Revalidator(access, fanout.project_subscriptions, registry, tasks)
             self._note_doubts(guard)
             door = ConnectionLimiter(
                 ConnectionLimits(0, 0, 0, 0), (), "X-Forwarded-For", lambda: 0.0
@@ -368,8 +369,7 @@ class Gateway:
             url = f"redis://{self.name}:1"
             tasks.create_task(access.run())
             tasks.create_task(guard.run_safety_rechecks())
-            tasks.create_task(fanout.tell_status())
-            tasks.create_task(fanout.watch_slow())
+            tasks.create_task(fanout.run())
             tasks.create_task(
                 Broker(url, client, NAMES, fanout, guard, self._sockets.disconnect).run()
             )
@@ -387,7 +387,9 @@ class Gateway:
     @property
     def heard_by(self) -> set[Pair]:
         """Whose sockets here are subscribed to which projects."""
-        return self._servers.loop.do(lambda: set(self._fanout.pairs(EVERYTHING)))
+        return self._servers.loop.do(
+            lambda: set(self._fanout.project_subscriptions.pairs(EVERYTHING))
+        )
 
     def open(self, request: Request) -> None:
         request.socket.watch = partial(self._check_leak, request.user)

@@ -49,13 +49,13 @@ _BOUNDS: Final = {
     "gateway.access.revalidation_rules.STARVING_SECONDS": math.inf,
     "gateway.delivery.channel_logs.MAX_ROWS_PER_READ": 1,
     "gateway.delivery.channel_logs.MIN_ROWS_PER_READ": 1,
-    "gateway.delivery.subscriptions.MAX_BYTES_PER_ROUND": 1,
-    "gateway.delivery.subscriptions.MAX_CHANNELS_PER_ROUND": 2,
-    "gateway.delivery.subscriptions.MAX_HEARD_PER_ROUND": 2,
+    "gateway.delivery.catch_up.MAX_BYTES_PER_BATCH": 1,
+    "gateway.delivery.catch_up.MAX_CHANNELS_PER_BATCH": 2,
+    "gateway.delivery.catch_up.MAX_FRAMES_PER_BATCH": 2,
     "listener.leader.publication.USER_MAX_ROWS": 2,
-    "listener.leader.leadership.MAX_ROWS_PER_READ": 6,
-    "listener.leader.leader.PRUNE_SECONDS": 1.0,
-    "listener.leader.leader.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
+    "listener.leader.leader_state.MAX_ROWS_PER_READ": 6,
+    "listener.leader.pruner.PRUNE_SECONDS": 1.0,
+    "listener.leader.pruner.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
 }
 _ROUNDS: Final = 60
 

@@ -1,10 +1,14 @@
--- KEYS[1] log   ARGV: generation, fresh random, ttl s, epoch and offset to read on from ('' = any epoch; offset ''
--- = no rows), page -> {epoch, floor, last, more 0|1, member, offset, ...}: the rows above the offset, if they are
--- all that changed since. Makes the log, with all before it unknown, if it is missing, of another generation or no log.
+-- Read a page of a channel log.
+-- KEYS: 1 the log
+-- ARGV: 1 generation, 2 random text for a new epoch, 3 TTL in seconds, 4 epoch ('' = any) and 5 offset to read after
+--       ('' = read no rows), 6 rows per page
+-- Returns {epoch, floor, last, more 0|1, member, offset, member, offset, ...}: the rows above the offset, none unless
+-- they are all that changed since then. A log that is missing, of another generation or not a log is created, with a
+-- floor of now.
 local key, generation, since = KEYS[1], ARGV[1], tonumber(ARGV[5])
 local function int(n) return string.format('%.0f', n) end
 local head = redis.pcall('ZRANGE', key, 0, 0, 'WITHSCORES')
-if head.err then head = {} end -- something else is stored there, which would fail whoever reads many logs at once
+if head.err then head = {} end -- a key of another type: an error would fail the whole batch
 if not head[1] or head[1]:match('^!(.-)%.') ~= generation then
   local t = redis.call('TIME')
   head = {'!' .. generation .. '.' .. ARGV[2], int(t[1] * 1000000 + t[2])}

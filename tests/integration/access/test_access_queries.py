@@ -249,7 +249,7 @@ async def test_members_that_are_slow_are_a_reset_and_hold_up_the_leader_for_seco
         frames = await client.until(is_reset)
         assert frames[-1]["data"]["reason"] == "bulk_change"
         await assert_flows(world, client)
-    assert listener.logged("members can't be asked for")
+    assert listener.logged("members query failed")
     assert not listener.logged("postgresql lost")
 
 
@@ -282,5 +282,5 @@ async def test_members_that_fail_for_a_project_are_no_members_and_no_end(
 
 async def test_members_of_one_column_are_refused_at_the_start(world: World) -> None:
     rules = AccessRules("text", "text", "", "select unnest($1::text[])")
-    with pytest.raises(FatalError, match="members can't be asked"):
+    with pytest.raises(FatalError, match="members query failed"):
         await ProjectMembers(world.database, rules).verify()

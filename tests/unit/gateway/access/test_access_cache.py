@@ -6,7 +6,7 @@ from gateway.access import access_cache as module
 from gateway.access.access_cache import AccessCache
 from shared.protocol.messages import (
     Recheck,
-    membership_change_of,
+    access_change_of,
     parse_recheck,
     recheck_message,
 )
@@ -161,6 +161,15 @@ OWN = (
         (OWN % (b"project", b"INSERT"), ("p", True)),
         (OWN % (b"project", b"DELETE"), ("p", True)),
         (OWN % (b"project", b"UPDATE"), ("p", False)),
+        (OWN % (b"team_members", b"INSERT"), ("p", False)),
+        (
+            (OWN % (b"team_members", b"INSERT")).replace(b',"c', b',"access":true,"c'),
+            ("p", True),
+        ),
+        (
+            (OWN % (b"workspace", b"UPDATE")).replace(b',"c', b',"access":false,"c'),
+            ("p", False),
+        ),
         ((OWN % (b"project", b"DELETE")).replace(b"user:", b"project:"), None),
         ((OWN % (b"note", b"UPDATE")).replace(b'"p"', b"null"), None),
         (b'{"type":"reconnect","data":{"reason":"bulk_change"}}', None),
@@ -172,4 +181,4 @@ OWN = (
 def test_a_users_own_frame_names_a_project(
     frame: bytes, named: tuple[str, bool] | None
 ) -> None:
-    assert membership_change_of(frame) == named
+    assert access_change_of(frame) == named

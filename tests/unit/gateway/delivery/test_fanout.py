@@ -1,4 +1,4 @@
-"""The fan-out between a registry and sockets: batches, bounds, what is said first."""
+"""Fanout with real connections and a fake Redis: chunks, bounds, order, access, status."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -6,16 +6,25 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
+from gateway.delivery import effect_runner, liveness, status_notifier
+from gateway.delivery import fanout as fanout_module
+from gateway.delivery.catch_up import MAX_BYTES_PER_BATCH
 from gateway.delivery.effects import LogPage, ReadLogs
 from gateway.delivery.fanout import Fanout
-from gateway.delivery.subscriptions import MAX_BYTES_PER_ROUND
-from gateway.delivery.writes import MAX_PIECE_BYTES
+from gateway.delivery.writes import MAX_CHUNK_BYTES
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import HIGH_WATER_BYTES, Connection
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import Event, Recheck, Tick, publishable_event
+from shared.protocol.messages import (
+    Event,
+    Recheck,
+    Tick,
+    access_change_of,
+    publishable_event,
+)
 from shared.protocol.replay import Cursor, LogHead, Since
 from tests.unit.gateway.transport.fake_socket import FakeTransport, connection
 
@@ -29,8 +38,14 @@ def frame(channel: Channel, row: str, offset: int) -> bytes:
     return part.head + f"g1.x.{offset}".encode() + part.tail
 
 
+def membership_frame(offset: int) -> bytes:
+    event = Event("project_members", "p:u", "INSERT", "p", datetime(2000, 1, 1, tzinfo=UTC))
+    part = publishable_event(event, U)
+    return part.head + f"g1.x.{offset}".encode() + part.tail
+
+
 class Logs:
-    """Channel logs with so many rows each, above the floor."""
+    """Channel logs of *rows* rows each, above the floor."""
 
     def __init__(self, rows: int = 0, page: int = 10) -> None:
         self.rows = rows
@@ -61,7 +76,11 @@ LINK: Any = SimpleNamespace(
 
 
 async def fanout(
-    tasks: asyncio.TaskGroup, *, live: bool = True, logs: Logs | None = None
+    tasks: asyncio.TaskGroup,
+    *,
+    live: bool = True,
+    logs: Logs | None = None,
+    slow_seconds: float = 30,
 ) -> Fanout:
     given: Any = logs or Logs()
     made = Fanout(
@@ -70,9 +89,9 @@ async def fanout(
         FanoutMetrics(CollectorRegistry()),
         tasks,
         spread_seconds=0,
-        slow_seconds=30,
+        slow_seconds=slow_seconds,
     )
-    made.heard(Tick("g1", "gap", live=live, at=1))
+    made.receive_tick(Tick("g1", "gap", live=live, at=1))
     await made.link_up(LINK)
     return made
 
@@ -89,15 +108,15 @@ def joined(
 async def joined_and_filled(
     made: Fanout, tasks: asyncio.TaskGroup
 ) -> tuple[Connection, FakeTransport]:
-    """A live client that has left all unread that it may."""
+    """A live client with an exactly full buffer."""
     client, transport = joined(made, tasks)
-    made.acknowledged(NAMES)
+    made.acknowledge(NAMES)
     await client.greeted.wait()
     transport.reads, transport.unread = False, HIGH_WATER_BYTES
     return client, transport
 
 
-async def test_who_fills_up_within_a_batch_is_still_told_the_rest_of_it() -> None:
+async def test_a_client_whose_buffer_fills_up_still_gets_the_rest_of_the_chunk() -> None:
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
         _, transport = await joined_and_filled(made, tasks)
@@ -109,103 +128,105 @@ async def test_who_fills_up_within_a_batch_is_still_told_the_rest_of_it() -> Non
         assert b'"first"' in transport.told
         assert b'"second"' in transport.told
         made.deliver([(NAMES[0], frame(P, "third", 102))])
-        assert b'"third"' not in transport.told, "it is caught up when it has drained"
+        assert b'"third"' not in transport.told, "it is caught up once it has drained"
 
 
-async def test_whatever_is_written_fills_a_client_up() -> None:
-    """Not only events: an answer, a pong or an error counts, too."""
+async def test_every_write_counts_towards_the_full_buffer() -> None:
+    """Answers, pongs and errors count, not only events."""
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
         client, transport = await joined_and_filled(made, tasks)
         client.write(b"pong")
         made.deliver([(NAMES[0], frame(P, "first", 100))])
         assert b'"first"' not in transport.told
-        watching = tasks.create_task(made.watch_slow())
+        running = tasks.create_task(made.run())
         transport.read_all()
         async with asyncio.timeout(10):
-            while not made._registry.is_caught_up(client):
+            while not made._subscriptions.is_caught_up(client):
                 await asyncio.sleep(0.01)
-        watching.cancel()
+        running.cancel()
 
 
-async def test_one_read_of_redis_exceeds_the_bound_by_a_piece_only() -> None:
+async def test_one_read_of_redis_exceeds_the_bound_by_one_chunk_at_most() -> None:
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
         client, transport = joined(made, tasks)
-        made.acknowledged(NAMES)
+        made.acknowledge(NAMES)
         await client.greeted.wait()
         transport.reads = False
         made.deliver([(NAMES[0], frame(P, f"r{n}", 100 + n)) for n in range(5000)])
-        assert HIGH_WATER_BYTES < transport.unread < HIGH_WATER_BYTES + 2 * MAX_PIECE_BYTES
+        assert HIGH_WATER_BYTES < transport.unread < HIGH_WATER_BYTES + 2 * MAX_CHUNK_BYTES
         assert not transport.is_cut
 
 
-async def test_a_hundred_old_places_of_a_client_that_never_reads_are_bounded() -> None:
+async def test_a_hundred_replays_to_a_client_that_never_reads_are_bounded() -> None:
     async with asyncio.TaskGroup() as tasks:
         logs = Logs(rows=20)
         made = await fanout(tasks, logs=logs)
         client, transport = joined(made, tasks)
-        made.acknowledged(NAMES)
+        made.acknowledge(NAMES)
         await client.greeted.wait()
         transport.reads = False
         channels = [Channel("project", f"p{n}") for n in range(100)]
         for channel in channels:
             made.subscribe(client, channel, Cursor(channel, "g1.x", 5))
-        made.acknowledged([channel.name.encode() for channel in channels])
+        made.acknowledge([channel.name.encode() for channel in channels])
         async with asyncio.timeout(10):
             while not client.is_full:
                 await asyncio.sleep(0)
         reads = logs.reads
         for _ in range(100):
             await asyncio.sleep(0)
-        assert logs.reads <= reads + 1, "but for the read under way none that can't be told"
-        bound = HIGH_WATER_BYTES + MAX_BYTES_PER_ROUND + 100 * 1024
+        assert logs.reads <= reads + 1, (
+            "nothing is read that cannot be written, except in the batch in flight"
+        )
+        bound = HIGH_WATER_BYTES + MAX_BYTES_PER_BATCH + 100 * 1024
         assert HIGH_WATER_BYTES < transport.most_unread < bound
         assert not transport.is_cut
-        watching = tasks.create_task(made.watch_slow())
+        running = tasks.create_task(made.run())
         transport.read_all()
         async with asyncio.timeout(10):
-            while not made._registry.is_caught_up(client):
+            while not made._subscriptions.is_caught_up(client):
                 await asyncio.sleep(0.01)
         for channel in channels:
             assert transport.told.count(f'"{channel.token}.g1.x.25"'.encode()) == 1
-        watching.cancel()
+        running.cancel()
 
 
-async def test_a_plain_client_is_told_of_its_access_with_the_event_only() -> None:
-    """Not while it is behind: it is told of both as it is caught up."""
+async def test_a_plain_client_gets_access_changed_with_the_event() -> None:
+    """Not while it is catching up: then both are replayed."""
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
         client, transport = joined(made, tasks, is_v1=False)
-        made.acknowledged(NAMES)
+        made.acknowledge(NAMES)
         await client.greeted.wait()
-        event = Event("project_members", "p:u", "INSERT", "p", datetime.now(UTC))
-        part = publishable_event(event, U)
-        first, second = (part.head + f"g1.x.{offset}".encode() + part.tail for offset in (7, 8))
+        first, second = membership_frame(7), membership_frame(8)
         named = [Recheck("p", "u")]
         assert made.deliver([(NAMES[1], first), (NAMES[1], second)]) == named
         assert transport.told.count(b"access_changed") == 2
-        made._too_much(client)
+        made._slow_consumers.add(client)
         assert made.deliver([(NAMES[1], first)]) == named
         assert transport.told.count(b"access_changed") == 2
 
 
-async def test_nothing_is_said_before_the_greeting() -> None:
+async def test_no_status_is_sent_before_the_greeting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_notifier, "STATUS_SECONDS", 0)
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks, live=False)
         _, transport = joined(made, tasks)
-        telling = tasks.create_task(made.tell_status())
-        await asyncio.sleep(0.6)  # longer than between two looks
+        running = tasks.create_task(made.run())
+        for _ in range(100):  # as many checks
+            await asyncio.sleep(0)
         assert transport.told == b""
-        made.acknowledged(NAMES)
+        made.acknowledge(NAMES)
         async with asyncio.timeout(10):
             while b"status" not in transport.told:
                 await asyncio.sleep(0.01)
         assert transport.told.index(b"connected") < transport.told.index(b"status")
-        telling.cancel()
+        running.cancel()
 
 
-async def test_channels_that_were_left_while_redis_was_away_are_forgotten() -> None:
+async def test_channels_that_were_left_without_a_link_are_forgotten() -> None:
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
         client, _ = joined(made, tasks)
@@ -214,4 +235,147 @@ async def test_channels_that_were_left_while_redis_was_away_are_forgotten() -> N
         await made.link_up(LINK)
         cursor = Cursor(P, "g1.x", 7)
         made.deliver([(NAMES[0], frame(P, "row", cursor.offset))])
-        assert made._metrics.foreign._value.get() == 1, "nobody knows that channel any more"
+        assert made._metrics.foreign._value.get() == 1, "the channel is unknown"
+
+
+class Decoder:
+    """Decodes frames of users' channels, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def decode(self, payload: bytes) -> tuple[str, bool] | None:
+        self.count += 1
+        return access_change_of(payload)
+
+
+async def test_a_users_frame_is_decoded_once_for_all_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = Decoder()
+    monkeypatch.setattr(fanout_module, "access_change_of", decoder.decode)
+    monkeypatch.setattr(effect_runner, "access_change_of", decoder.decode)
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks)
+        clients = [joined(made, tasks, is_v1=is_v1) for is_v1 in (False, False, True)]
+        made.acknowledge(NAMES)
+        for client, _ in clients:
+            await client.greeted.wait()
+        frames = [(NAMES[1], membership_frame(7)), (NAMES[0], frame(P, "row", 8))]
+        assert made.deliver(frames) == [Recheck("p", "u")]
+        assert decoder.count == 1
+        told = [transport.told.count(b"access_changed") for _, transport in clients]
+        assert told == [1, 1, 0]
+
+
+class MembershipLogs(Logs):
+    """Channel logs whose only row is a change of the user's access."""
+
+    def _answer(self, channel: Channel, since: Since) -> LogPage:
+        frames = [(Cursor(channel, "g1.x", 7), membership_frame(7))]
+        return LogPage(LogHead("g1.x", 5, 7), frames)
+
+
+async def test_a_replayed_frame_is_decoded_once_and_only_for_plain_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = Decoder()
+    monkeypatch.setattr(effect_runner, "access_change_of", decoder.decode)
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks, logs=MembershipLogs())
+        for versions, decoded in (([True], 0), ([False, False], 1)):
+            transports = [FakeTransport() for _ in versions]
+            clients = [
+                connection(tasks, transport, is_v1=is_v1)
+                for transport, is_v1 in zip(transports, versions, strict=True)
+            ]
+            for client in clients:
+                made.join(client, {P: Cursor(P, "g1.x", 6), U: Cursor(U, "g1.x", 6)})
+            made.acknowledge(NAMES)
+            async with asyncio.timeout(10):
+                while not all(map(made._subscriptions.is_caught_up, clients)):
+                    await asyncio.sleep(0)
+            assert decoder.count == decoded
+            told = [transport.told.count(b"access_changed") for transport in transports]
+            assert told == [0 if is_v1 else 1 for is_v1 in versions]
+            for client in clients:
+                made.leave(client)
+
+
+async def test_a_client_that_does_not_drain_is_closed() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks, slow_seconds=0)
+        client, transport = await joined_and_filled(made, tasks)
+        client.write(b"more")
+        running = tasks.create_task(made.run())
+        async with asyncio.timeout(10):
+            while not transport.is_cut:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        assert b"too slow" in transport.told
+        assert made._metrics.slow_outcomes.labels("closed")._value.get() == 1
+
+
+async def test_while_no_leader_ticks_projects_are_suspended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(liveness, "MISSING_SECONDS", 0)
+    monkeypatch.setattr(status_notifier, "STATUS_SECONDS", 0)
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks)
+        client, transport = joined(made, tasks)
+        made.acknowledge(NAMES)
+        await client.greeted.wait()
+        running = tasks.create_task(made.run())
+        async with asyncio.timeout(10):
+            while b'"live":false' not in transport.told:
+                await asyncio.sleep(0)
+        running.cancel()
+        made.deliver([(NAMES[0], frame(P, "first", 7)), (NAMES[1], frame(U, "second", 8))])
+        assert b'"first"' not in transport.told
+        assert b'"second"' in transport.told, "a user's own channel needs no access"
+
+
+async def test_suspended_projects_are_resumed_or_revoked() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks, logs=Logs(rows=1))
+        client, transport = joined(made, tasks)
+        other = Channel("project", "q")
+        made.acknowledge(NAMES)
+        await client.greeted.wait()
+        made.subscribe(client, other, None)
+        made.acknowledge([b"project:q"])
+        async with asyncio.timeout(10):
+            while not made._subscriptions.is_caught_up(client):
+                await asyncio.sleep(0)
+        subscriptions = made.project_subscriptions
+        assert subscriptions.pairs(Recheck(None, "u")) == [("p", "u"), ("q", "u")]
+        subscriptions.suspend(("p", "u"))
+        made.deliver([(NAMES[0], frame(P, "first", 100))])
+        assert b'"first"' not in transport.told
+        subscriptions.resume(("p", "u"))
+        async with asyncio.timeout(10):
+            while not made._subscriptions.is_caught_up(client):
+                await asyncio.sleep(0)
+        made.deliver([(NAMES[0], frame(P, "second", 101))])
+        assert b'"second"' in transport.told
+        subscriptions.revoke(("q", "u"))
+        assert b'"revoked"' in transport.told
+        assert subscriptions.pairs(Recheck(None, None)) == [("p", "u")]
+        subscriptions.revoke(("p", "u"))  # its last project
+        async with asyncio.timeout(10):
+            while not transport.is_cut:
+                await asyncio.sleep(0)
+        assert b"forbidden" in transport.told
+
+
+async def test_connections_are_closed_if_access_cannot_be_checked() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks)
+        _, transport = joined(made, tasks)
+        made.project_subscriptions.give_up(("p", "u"))
+        made.project_subscriptions.give_up(("unknown", "u"))
+        async with asyncio.timeout(10):
+            while not transport.is_cut:
+                await asyncio.sleep(0)
+        assert b"unavailable" in transport.told

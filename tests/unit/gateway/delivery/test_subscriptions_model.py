@@ -1,11 +1,11 @@
-"""The registry against a model: whatever happens, nobody misses a frame without being told."""
+"""Subscriptions against a model: no subscriber misses a frame without a reset."""
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from gateway.delivery import subscriptions as module
+from gateway.delivery import catch_up as module
 from gateway.delivery.effects import (
     ConfirmSubscription,
     Effect,
@@ -23,7 +23,7 @@ from shared.protocol.replay import Cursor, LogHead, Since, decide_replay
 
 A = Channel("project", "a")
 B = Channel("project", "b")
-MEMBERS = st.sampled_from(["one", "two", "three"])
+SUBSCRIBERS = st.sampled_from(["one", "two", "three"])
 CHANNELS = st.sampled_from([A, B])
 
 
@@ -52,16 +52,16 @@ class Log:
         return LogPage(head, page, more=len(above) > 1)
 
 
-class RegistryMachine(RuleBasedStateMachine):
-    """Redis, its link, two channels and three members, in any order.
+class SubscriptionsMachine(RuleBasedStateMachine):
+    """Two channels and three subscribers, with Redis, its link and faults, in any order.
 
-    A row's change is told, or is covered by what resets it. A cursor is written to a member
-    only after everything up to it was, but for rows that changed again above it.
+    Every change of a row is written or covered by a reset. A subscriber gets a cursor only
+    after all changes up to it, except for rows that have changed again above it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.registry: Subscriptions[str] = Subscriptions()
+        self.subscriptions: Subscriptions[str] = Subscriptions()
         self.generation = 0
         self.offset = 100
         self.logs: dict[Channel, Log] = {}
@@ -71,18 +71,18 @@ class RegistryMachine(RuleBasedStateMachine):
         self.subscribed: set[Channel] = set()
         self.queue: list[Channel | tuple[Cursor, bytes]] = []  # acknowledgements and frames
         self.unread: list[ReadLogs] = []
-        self.answers: list[tuple[ReadLogs, dict[Channel, LogPage]]] = []
+        self.pages: list[tuple[ReadLogs, dict[Channel, LogPage]]] = []
         self.changes: dict[Channel, dict[str, int]] = {A: {}, B: {}}
-        self.told: dict[str, dict[Channel, dict[str, int]]] = {}
+        self.written: dict[str, dict[Channel, dict[str, int]]] = {}
         self.cursors: dict[str, dict[Channel, Cursor]] = {}
         self.covered: dict[str, dict[Channel, int]] = {}
         self.away: dict[str, tuple[dict[Channel, dict[str, int]], dict[Channel, int]]] = {}
         self.slow: set[str] = set()
-        self.held: set[tuple[str, Channel]] = set()
+        self.suspended: set[tuple[str, Channel]] = set()
         self.reset()
         self.fault("link", A)
 
-    def do(self, effects: list[Effect[str]]) -> None:  # noqa: C901 one case an effect
+    def do(self, effects: list[Effect[str]]) -> None:  # noqa: C901 one case per effect
         for effect in effects:
             match effect:
                 case SubscribeChannel(channel):
@@ -92,60 +92,68 @@ class RegistryMachine(RuleBasedStateMachine):
                     self.commands.append(effect)
                 case ReadLogs():
                     self.unread.append(effect)
-                case GreetSubscriber(member, places, resumed):
-                    for place in places:
-                        self.place(member, place, resets=place.channel not in resumed)
-                case ConfirmSubscription(member, place, resumed=is_resumed):
-                    self.place(member, place, resets=not is_resumed)
-                case ResetSubscriber(member, places, everything=everything):
-                    assert everything or len(places) == 1
-                    for place in places:
-                        self.place(member, place, resets=True)
-                case WriteFrames(member, payloads):
-                    assert not any(member == held for held, _ in self.held)
+                case GreetSubscriber(subscriber, cursors, resumed):
+                    for cursor in cursors:
+                        self.announce(subscriber, cursor, resets=cursor.channel not in resumed)
+                case ConfirmSubscription(subscriber, cursor, resumed=is_resumed):
+                    self.announce(subscriber, cursor, resets=not is_resumed)
+                case ResetSubscriber(subscriber, cursors, everything=everything):
+                    assert everything or len(cursors) == 1
+                    for cursor in cursors:
+                        self.announce(subscriber, cursor, resets=True)
+                case WriteFrames(subscriber, payloads=payloads):
+                    assert not any(subscriber == other for other, _ in self.suspended)
                     for payload in payloads:
-                        self.tell(member, payload)
+                        self.write(subscriber, payload)
 
-    def place(self, member: str, place: Cursor, *, resets: bool) -> None:
+    def announce(self, subscriber: str, cursor: Cursor, *, resets: bool) -> None:
         if resets:
-            self.covered[member][place.channel] = self.offset
-        self.hold(member, place)
+            self.covered[subscriber][cursor.channel] = self.offset
+        self.record_cursor(subscriber, cursor)
 
-    def tell(self, member: str, payload: bytes) -> None:
+    def write(self, subscriber: str, payload: bytes) -> None:
         row, channel_id, epoch, offset = payload.decode().split(" ")
         channel = Channel("project", channel_id)
-        known = self.told[member].setdefault(channel, {})
+        known = self.written[subscriber].setdefault(channel, {})
         known[row] = max(known.get(row, 0), int(offset))
-        self.hold(member, Cursor(channel, epoch, int(offset)))
+        self.record_cursor(subscriber, Cursor(channel, epoch, int(offset)))
 
-    def hold(self, member: str, cursor: Cursor) -> None:
-        """The invariant: what is up to the cursor was told, or changed again above it."""
-        self.cursors[member][cursor.channel] = cursor
+    def record_cursor(self, subscriber: str, cursor: Cursor) -> None:
+        """Check the invariant: what is up to the cursor was written, or changed again above."""
+        self.cursors[subscriber][cursor.channel] = cursor
         log = self.logs.get(cursor.channel)
         if log is None or log.epoch != cursor.epoch:
             return
         for row, offset in self.changes[cursor.channel].items():
             if offset <= cursor.offset:
-                assert self.knows(member, cursor.channel, row, offset), (member, row, cursor)
+                assert self.knows(subscriber, cursor.channel, row, offset), (
+                    subscriber,
+                    row,
+                    cursor,
+                )
 
-    def knows(self, member: str, channel: Channel, row: str, offset: int) -> bool:
-        told = self.told[member].get(channel, {}).get(row, 0)
-        return max(told, self.covered[member].get(channel, 0)) >= offset
+    def knows(self, subscriber: str, channel: Channel, row: str, offset: int) -> bool:
+        written = self.written[subscriber].get(channel, {}).get(row, 0)
+        return max(written, self.covered[subscriber].get(channel, 0)) >= offset
 
-    @rule(member=MEMBERS, channels=st.sampled_from([(A,), (A, B), (B,)]))
-    def join(self, member: str, channels: tuple[Channel, ...]) -> None:
-        if member not in self.told:
-            self.told[member], self.covered[member] = self.away.pop(member, ({}, {}))
-            held = self.cursors.setdefault(member, {})
+    @rule(subscriber=SUBSCRIBERS, channels=st.sampled_from([(A,), (A, B), (B,)]))
+    def join(self, subscriber: str, channels: tuple[Channel, ...]) -> None:
+        if subscriber not in self.written:
+            self.written[subscriber], self.covered[subscriber] = self.away.pop(
+                subscriber, ({}, {})
+            )
+            known = self.cursors.setdefault(subscriber, {})
             self.do(
-                self.registry.join(member, {channel: held.get(channel) for channel in channels})
+                self.subscriptions.join(
+                    subscriber, {channel: known.get(channel) for channel in channels}
+                )
             )
 
-    @rule(member=MEMBERS, channel=CHANNELS)
-    def subscribe(self, member: str, channel: Channel) -> None:
-        if member in self.told and self.registry.is_caught_up(member):
-            since = self.cursors[member].get(channel)
-            self.do(self.registry.subscribe(member, channel, since))
+    @rule(subscriber=SUBSCRIBERS, channel=CHANNELS)
+    def subscribe(self, subscriber: str, channel: Channel) -> None:
+        if subscriber in self.written and self.subscriptions.is_caught_up(subscriber):
+            since = self.cursors[subscriber].get(channel)
+            self.do(self.subscriptions.subscribe(subscriber, channel, since))
 
     @rule(channel=CHANNELS, row=st.sampled_from(["r1", "r2", "r3"]))
     def publish(self, channel: Channel, row: str) -> None:
@@ -166,8 +174,8 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.commands)
     @rule()
-    def obey(self) -> None:
-        """Redis takes a command; what it acknowledges comes before what is published then."""
+    def execute(self) -> None:
+        """Redis executes a command; its answer comes before what is published afterwards."""
         match self.commands.pop(0):
             case SubscribeChannel(channel):
                 self.subscribed.add(channel)
@@ -180,24 +188,24 @@ class RegistryMachine(RuleBasedStateMachine):
     def receive(self) -> None:
         match self.queue.pop(0):
             case Channel() as channel:
-                # of several subscriptions with others ended between, only the last holds
+                # subscribed again after an unsubscribe: only the last acknowledgement counts
                 self.awaited[channel] -= 1
                 if not self.awaited[channel]:
-                    self.do(self.registry.acknowledged(channel))
+                    self.do(self.subscriptions.acknowledge(channel))
             case (cursor, payload):
-                members, effects = self.registry.received(cursor, payload)
-                for member in list(members):
-                    assert (member, cursor.channel) not in self.held
-                    self.tell(member, payload)
+                recipients, effects = self.subscriptions.receive(cursor, payload)
+                for subscriber in list(recipients):
+                    assert (subscriber, cursor.channel) not in self.suspended
+                    self.write(subscriber, payload)
                 self.do(effects)
 
     @precondition(lambda self: self.unread)
     @rule()
     def read(self) -> None:
-        """Redis runs a read; its answer comes later, on another connection than the frames."""
+        """Redis runs a read. Its answer arrives later, on another connection than frames."""
         read = self.unread.pop(0)
         found = {c: self._rows(c, read, since) for c, since in read.wanted.items()}
-        self.answers.append((read, found))
+        self.pages.append((read, found))
 
     def _rows(self, channel: Channel, read: ReadLogs, since: Since) -> LogPage:
         found = self.log(channel, read.generation).read(channel, since)
@@ -207,45 +215,47 @@ class RegistryMachine(RuleBasedStateMachine):
         ]
         return LogPage(found.head, frames, found.more)
 
-    @precondition(lambda self: self.answers)
+    @precondition(lambda self: self.pages)
     @rule()
-    def answer(self) -> None:
-        read, answers = self.answers.pop(0)
-        self.do(self.registry.answered(read.round, answers))
+    def answer_read(self) -> None:
+        read, pages = self.pages.pop(0)
+        self.do(self.subscriptions.batch_read(read.batch, pages))
 
     @rule(
-        kind=st.sampled_from(["leave", "unsubscribe", "slow"]), member=MEMBERS, channel=CHANNELS
+        kind=st.sampled_from(["leave", "unsubscribe", "slow"]),
+        subscriber=SUBSCRIBERS,
+        channel=CHANNELS,
     )
-    def part(self, kind: str, member: str, channel: Channel) -> None:
-        if member not in self.told:
+    def weaken(self, kind: str, subscriber: str, channel: Channel) -> None:
+        if subscriber not in self.written:
             return
         if kind == "leave":
-            self.do(self.registry.leave(member))
-            self.slow.discard(member)
-            self.held = {(held, of) for held, of in self.held if held != member}
-            self.away[member] = (self.told.pop(member), self.covered.pop(member))
+            self.do(self.subscriptions.leave(subscriber))
+            self.slow.discard(subscriber)
+            self.suspended = {pair for pair in self.suspended if pair[0] != subscriber}
+            self.away[subscriber] = (self.written.pop(subscriber), self.covered.pop(subscriber))
         elif kind == "slow":
-            self.slow.add(member)
-            self.registry.slow(member)
-        elif len(self.registry.channels_of(member)) > 1:
-            self.held.discard((member, channel))
-            self.do(self.registry.unsubscribe(member, channel))
+            self.slow.add(subscriber)
+            self.subscriptions.mark_slow(subscriber)
+        elif len(self.subscriptions.channels_of(subscriber)) > 1:
+            self.suspended.discard((subscriber, channel))
+            self.do(self.subscriptions.unsubscribe(subscriber, channel))
 
     @precondition(lambda self: self.slow)
     @rule()
     def drain(self) -> None:
-        self.do(self.registry.drained(self.slow.pop()))
+        self.do(self.subscriptions.mark_drained(self.slow.pop()))
 
-    @rule(member=MEMBERS, channel=CHANNELS)
-    def doubt(self, member: str, channel: Channel) -> None:
-        if channel in self.registry.channels_of(member):
-            self.held.add((member, channel))
-            self.registry.hold(member, channel)
+    @rule(subscriber=SUBSCRIBERS, channel=CHANNELS)
+    def suspend(self, subscriber: str, channel: Channel) -> None:
+        if channel in self.subscriptions.channels_of(subscriber):
+            self.suspended.add((subscriber, channel))
+            self.subscriptions.suspend(subscriber, channel)
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.suspended)
     @rule()
-    def release(self) -> None:
-        self.do(self.registry.release(*self.held.pop()))
+    def resume(self) -> None:
+        self.do(self.subscriptions.resume(*self.suspended.pop()))
 
     @rule(kind=st.sampled_from(["link", "link", "evict", "reset"]), channel=CHANNELS)
     def fault(self, kind: str, channel: Channel) -> None:
@@ -259,53 +269,59 @@ class RegistryMachine(RuleBasedStateMachine):
             self.commands.clear()
             self.awaited = {A: 0, B: 0}
             self.queue.clear()
-            self.registry.link_lost()
+            self.subscriptions.link_lost()
         else:
             self.linked = True
-            self.do(self.registry.link_up())
+            self.do(self.subscriptions.link_up())
 
     def reset(self) -> None:
         self.generation += 1
-        self.do(self.registry.learn(f"g{self.generation}", "truncate"))
+        self.do(self.subscriptions.learn_generation(f"g{self.generation}", "truncate"))
 
     @rule()
-    def settle(self) -> None:  # noqa: C901 one step an action
-        """When all is at rest everybody was told of all."""
+    def settle(self) -> None:  # noqa: C901 one step per action
+        """Once everything is processed, every subscriber is caught up and complete."""
         if not self.linked:
             self.fault("link", A)
         while self.slow:
             self.drain()
-        while self.held:
-            self.release()
-        while self.commands or self.queue or self.unread or self.answers:
+        while self.suspended:
+            self.resume()
+        while self.commands or self.queue or self.unread or self.pages:
             if self.commands:
-                self.obey()
+                self.execute()
             elif self.queue:
                 self.receive()
             elif self.unread:
                 self.read()
             else:
-                self.answer()
-        for member in self.told:
-            assert self.registry.is_caught_up(member), f"{member} waits for ever"
-            for channel in self.registry.channels_of(member):
+                self.answer_read()
+        for subscriber in self.written:
+            assert self.subscriptions.is_caught_up(subscriber), f"{subscriber} is stuck"
+            for channel in self.subscriptions.channels_of(subscriber):
                 for row, offset in self.changes[channel].items():
-                    assert self.knows(member, channel, row, offset), (member, channel, row)
+                    assert self.knows(subscriber, channel, row, offset), (
+                        subscriber,
+                        channel,
+                        row,
+                    )
 
     def teardown(self) -> None:
         self.settle()
 
 
-TestRegistryMachine = RegistryMachine.TestCase
-TestRegistryMachine.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestSubscriptionsMachine = SubscriptionsMachine.TestCase
+TestSubscriptionsMachine.settings = settings(
+    max_examples=300, stateful_step_count=50, deadline=None
+)
 
 
-class TightRegistryMachine(RegistryMachine):
-    """One frame for each member in a round."""
+class TightSubscriptionsMachine(SubscriptionsMachine):
+    """One frame to each subscriber per batch."""
 
     def __init__(self) -> None:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(module, "MAX_BYTES_PER_ROUND", 1)
+        self.patch.setattr(module, "MAX_BYTES_PER_BATCH", 1)
         super().__init__()
 
     def teardown(self) -> None:
@@ -315,7 +331,7 @@ class TightRegistryMachine(RegistryMachine):
             self.patch.undo()
 
 
-TestTightRegistryMachine = TightRegistryMachine.TestCase
-TestTightRegistryMachine.settings = settings(
+TestTightSubscriptionsMachine = TightSubscriptionsMachine.TestCase
+TestTightSubscriptionsMachine.settings = settings(
     max_examples=100, stateful_step_count=50, deadline=None
 )

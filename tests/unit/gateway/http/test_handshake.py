@@ -4,7 +4,7 @@ import pytest
 
 from gateway.auth.origins import is_origin_allowed, parse_origin, parse_rule
 from gateway.delivery.liveness import Liveness
-from gateway.delivery.writes import MAX_PIECE_BYTES, join_frames, split_messages
+from gateway.delivery.writes import MAX_CHUNK_BYTES, join_frames, split_messages
 from gateway.http.handshake import ClientCursors, HandshakeRequest, Ticket, TokenSources
 from gateway.transport.client_messages import (
     Auth,
@@ -252,18 +252,18 @@ def frame(row: int, at: int) -> bytes:
     return b'{"id":%d,"timestamp":"%d"}' % (row, at)
 
 
-def test_one_write_has_each_row_once_at_the_newest_place() -> None:
+def test_one_write_has_each_row_once_in_its_newest_position() -> None:
     joined = join_frames([frame(1, 1), frame(2, 2), frame(1, 3)])
     assert joined == encode_text_frame(frame(2, 2)) + encode_text_frame(frame(1, 3))
     assert join_frames([frame(1, 1)]) == encode_text_frame(frame(1, 1))
 
 
-def test_a_read_is_split_into_pieces_in_order() -> None:
-    half = MAX_PIECE_BYTES // 2
+def test_messages_are_split_into_chunks_in_order() -> None:
+    half = MAX_CHUNK_BYTES // 2
     sizes = [half, half, 1, 3 * half, 1, 1]
     messages = [(b"name", b"x" * size) for size in sizes]
-    pieces = [[len(payload) for _, payload in piece] for piece in split_messages(messages)]
-    assert pieces == [[half, half], [1], [3 * half], [1, 1]]
+    chunks = [[len(payload) for _, payload in chunk] for chunk in split_messages(messages)]
+    assert chunks == [[half, half], [1], [3 * half], [1, 1]]
     assert list(split_messages([])) == []
 
 
@@ -363,11 +363,11 @@ def test_an_age_that_is_none_is_refused(ages: list[str]) -> None:
 def ticks(*times: tuple[float, int]) -> Liveness:
     made = Liveness(0.0)
     for now, at in times:
-        made.heard(Tick("g", "gap", live=True, at=at), now)
+        made.record(Tick("g", "gap", live=True, at=at), now)
     return made
 
 
-def test_a_page_is_complete_up_to_a_second_before_the_tick_before_it() -> None:
+def test_a_page_is_complete_up_to_a_second_before_the_last_tick_before_it() -> None:
     made = ticks((10.0, 50_000_000), (11.0, 51_000_000), (12.0, 52_000_000))
     assert made.loaded(0.0, 16.9) == Loaded(50_000_000)
     assert made.loaded(0.9, 16.9) == Loaded(49_000_000)
@@ -389,7 +389,7 @@ def test_without_ticks_nothing_is_live() -> None:
     made = Liveness(100.0)
     assert made.is_live(104.9)
     assert not made.is_live(105.0)
-    made.heard(Tick("g", "gap", live=True, at=1), 110.0)
+    made.record(Tick("g", "gap", live=True, at=1), 110.0)
     assert made.is_live(114.9)
-    made.heard(Tick("g", "gap", live=False, at=2), 111.0)
+    made.record(Tick("g", "gap", live=False, at=2), 111.0)
     assert not made.is_live(111.0)

@@ -1,4 +1,4 @@
-"""What another producer put into a NOTIFY: payload -> a row for the change log."""
+"""Parses the payload of another producer's NOTIFY into a row for the change log."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,19 +15,19 @@ from shared.protocol.messages import ACTIONS
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A payload that can't be an event, and why."""
+    """The reason why a payload is not an event."""
 
     reason: str
 
 
 def parse_notification(payload: str, rules: AccessRules) -> LogRow | Malformed:
-    """The change that a raw NOTIFY tells of (wire.md, section 6)."""
+    """The change in the payload of a raw NOTIFY (docs/wire.md, section 6)."""
     try:
         message = orjson.loads(payload)
     except orjson.JSONDecodeError:
-        return Malformed("the payload is no JSON")
+        return Malformed("the payload is not JSON")
     if not isinstance(message, dict):
-        return Malformed("the payload is no JSON object")
+        return Malformed("the payload is not a JSON object")
     try:
         project = _text(
             message, "project_id" if message.get("project_id") is not None else "projectId"
@@ -55,7 +55,7 @@ def _text(message: dict[str, Any], key: str, *, required: bool = True) -> str | 
         name = "project_id" if key == "projectId" else key
         raise ValueError(f"{name} must be text" if value is not None else f"{name} is missing")
     if "\0" in value:
-        raise ValueError(f"{key} has a NUL, which PostgreSQL takes in no text")
+        raise ValueError(f"{key} contains a NUL character, which PostgreSQL cannot store")
     return value
 
 
@@ -67,7 +67,7 @@ def _resource(message: dict[str, Any]) -> str:
 
 
 def _id(message: dict[str, Any]) -> str | None:
-    """The row's id; None (all of its project) where it is too long to be told."""
+    """The row's id; None, which resets its project, if it is missing or too long."""
     id_ = _text(message, "id", required=False)
     return id_ if id_ is None or len(id_.encode()) <= MAX_ID_BYTES else None
 
@@ -89,7 +89,7 @@ def _canonical(key: str, text: str | None, id_type: IdType) -> str | None:
 
 
 def _timestamp(message: dict[str, Any]) -> datetime | None:
-    """When it happened; None (the time of logging) where that is not said."""
+    """When it happened; None, the time of logging, if the payload does not say."""
     text = message.get("timestamp")
     if text is None:
         return None

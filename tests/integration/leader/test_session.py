@@ -1,6 +1,6 @@
 import asyncio
 
-from listener.links.pg_link import open_links
+from listener.leader.session import open_links
 from tests.support.processes import HANG_SECONDS
 from tests.support.world import World
 

@@ -1,0 +1,168 @@
+"""Carries out effects: commands and reads in Redis, frames to clients."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+from gateway.delivery.channel_logs import ChannelLogs
+from gateway.delivery.effects import (
+    ConfirmSubscription,
+    Effect,
+    GreetSubscriber,
+    ReadLogs,
+    ResetSubscriber,
+    SubscribeChannel,
+    UnsubscribeChannel,
+    WriteFrames,
+)
+from gateway.delivery.subscriptions import Subscriptions
+from gateway.delivery.writes import join_frames
+from gateway.metrics import FanoutMetrics
+from gateway.transport.connection import Connection
+from shared.links.redis_link import RedisLost
+from shared.protocol.channels import Channel, RedisNames
+from shared.protocol.messages import access_change_of
+
+MAX_SPREAD_SECONDS: Final = 30.0
+
+
+class Link(Protocol):
+    """What is used of the subscriber connection to Redis."""
+
+    def subscribe(self, names: Sequence[str]) -> None: ...
+
+    def unsubscribe(self, names: Sequence[str]) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class EffectRunner:
+    """Carries out what ``Subscriptions`` wants done, in order and without waiting.
+
+    ``link`` is None while Redis is away; ``channels`` are those subscribed to, by their names
+    in Redis.
+    """
+
+    def __init__(
+        self,
+        subscriptions: Subscriptions[Connection],
+        logs: ChannelLogs,
+        names: RedisNames,
+        metrics: FanoutMetrics,
+        tasks: asyncio.TaskGroup,
+        *,
+        spread_seconds: float,
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._logs = logs
+        self._names = names
+        self._metrics = metrics
+        self._tasks = tasks
+        self._spread_seconds = spread_seconds
+        self._channels: dict[bytes, Channel] = {}
+        self.channels: Mapping[bytes, Channel] = self._channels
+        self.link: Link | None = None
+
+    def run(self, effects: Iterable[Effect[Connection]]) -> None:
+        """Carry them out; channels are subscribed to in one command."""
+        subscribes: list[str] = []
+        replays = _Replays()
+        for effect in effects:
+            match effect:
+                case ReadLogs():
+                    self._tasks.create_task(self._read(effect))
+                case SubscribeChannel(channel):
+                    name = self._names.channel(channel)
+                    self._channels[name.encode()] = channel
+                    subscribes.append(name)
+                case UnsubscribeChannel(channel):
+                    name = self._names.channel(channel)
+                    self._channels.pop(name.encode(), None)
+                    if self.link is not None:
+                        self.link.unsubscribe([name])
+                case WriteFrames():
+                    self._metrics.replayed.inc(len(effect.payloads))
+                    replays.write(effect)
+                case _:
+                    self._announce(effect)
+        if subscribes and self.link is not None:
+            self.link.subscribe(subscribes)
+        self._metrics.channels.set(self._subscriptions.channel_count)
+
+    async def _read(self, read: ReadLogs) -> None:
+        """Read the logs of a batch. If that fails the link is lost, and all channels are read
+        again once it is back.
+        """
+        link = self.link
+        self._metrics.reads.inc(len(read.wanted))
+        try:
+            pages = await self._logs.read(read)
+        except RedisLost:
+            if link is not None:
+                link.abort()
+        else:
+            self.run(self._subscriptions.batch_read(read.batch, pages))
+
+    def _announce(
+        self,
+        effect: GreetSubscriber[Connection]
+        | ConfirmSubscription[Connection]
+        | ResetSubscriber[Connection],
+    ) -> None:
+        match effect:
+            case GreetSubscriber(connection, cursors, resumed):
+                self._metrics.resumed.inc(len(resumed))
+                connection.greet(cursors, resumed)
+            case ConfirmSubscription(connection, cursor, resumed=is_resumed):
+                self._metrics.resumed.inc(is_resumed)
+                connection.answer_subscribe(cursor, resumed=is_resumed)
+            case ResetSubscriber():
+                self._reset(effect)
+
+    def _reset(self, reset: ResetSubscriber[Connection]) -> None:
+        self._metrics.resets.labels(reset.reason).inc()
+        channel = reset.cursors[0].channel
+        is_of_project = not reset.everything and channel.kind == "project"
+        spread_seconds = self._spread_seconds * len(self._subscriptions.subscribers) / 1000
+        reset.subscriber.reset(
+            reset.cursors,
+            reset.reason,
+            project_id=channel.id if is_of_project else None,
+            spread_seconds=min(MAX_SPREAD_SECONDS, spread_seconds),
+        )
+
+
+class _Replays:
+    """Writes replays. What several clients missed is built, and decoded, once for all."""
+
+    def __init__(self) -> None:
+        self._joined: dict[tuple[bytes, ...], bytes] = {}
+        self._access_changes: dict[tuple[bytes, ...], list[str]] = {}
+
+    def write(self, effect: WriteFrames[Connection]) -> None:
+        connection, payloads = effect.subscriber, tuple(effect.payloads)
+        if payloads not in self._joined:
+            self._joined[payloads] = join_frames(payloads)
+        if effect.by_client:
+            connection.charge_replay(len(payloads))
+        connection.write(self._joined[payloads])
+        if effect.channel.kind == "user":
+            notify_access_changes(connection, self._access_changes_in(payloads))
+
+    def _access_changes_in(self, payloads: tuple[bytes, ...]) -> Iterator[str]:
+        """Decode the frames, but only when the first project is asked for."""
+        if payloads not in self._access_changes:
+            changes = map(access_change_of, payloads)
+            self._access_changes[payloads] = [
+                change[0] for change in changes if change is not None and change[1]
+            ]
+        yield from self._access_changes[payloads]
+
+
+def notify_access_changes(connection: Connection, project_ids: Iterable[str]) -> None:
+    """Tell a plain client that its user's access to these projects may have changed: it may
+    have cached a refusal. A v1 client recognises the events themselves.
+    """
+    if not connection.is_v1:
+        for project_id in project_ids:
+            connection.tell_access_changed(project_id)

@@ -1,0 +1,83 @@
+"""The subscriptions to project channels, found by project and user."""
+
+from collections.abc import Callable, Iterable
+
+from gateway.access.pairs import Pair, PairMap
+from gateway.delivery.effects import Effect
+from gateway.delivery.subscriptions import Subscriptions
+from gateway.transport.connection import Connection
+from shared.protocol.channels import Channel
+from shared.protocol.close_codes import CloseCode
+from shared.protocol.messages import Recheck
+
+
+class ProjectSubscriptions:
+    """Suspends, resumes and ends a user's subscriptions to a project, on all its connections.
+
+    This is what access revalidation works on.
+    """
+
+    def __init__(
+        self,
+        subscriptions: Subscriptions[Connection],
+        perform: Callable[[Iterable[Effect[Connection]]], None],
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._perform = perform
+        self._connections: PairMap[dict[Connection, None]] = PairMap()
+
+    def add(self, connection: Connection, channel: Channel) -> None:
+        """Index the subscription. Channels of users are not indexed."""
+        if channel.kind == "project":
+            pair = (channel.id, connection.user_id)
+            connections = self._connections.get(pair)
+            if connections is None:
+                self._connections.put(pair, {connection: None})
+            else:
+                connections[connection] = None
+
+    def discard(self, connection: Connection, channel: Channel) -> None:
+        """Forget the subscription, if it is indexed."""
+        pair = (channel.id, connection.user_id)
+        connections = self._connections.get(pair)
+        if channel.kind == "project" and connections is not None:
+            connections.pop(connection, None)
+            if not connections:
+                self._connections.pop(pair)
+
+    def pairs(self, recheck: Recheck) -> list[Pair]:
+        """The project and user of each subscription that the recheck concerns."""
+        return self._connections.matching(recheck)
+
+    def suspend(self, pair: Pair) -> None:
+        """Deliver nothing of the project to the user until ``resume``."""
+        for connection in self._connections_of(pair):
+            self._subscriptions.suspend(connection, Channel("project", pair[0]))
+
+    def resume(self, pair: Pair) -> None:
+        """Deliver again, beginning with what was missed since ``suspend``."""
+        for connection in self._connections_of(pair):
+            self._perform(self._subscriptions.resume(connection, Channel("project", pair[0])))
+
+    def revoke(self, pair: Pair) -> None:
+        """End the subscriptions because the user has lost access to the project.
+
+        A v1 client keeps its connection if it has other projects.
+        """
+        channel = Channel("project", pair[0])
+        for connection in self._connections_of(pair):
+            self.discard(connection, channel)
+            self._perform(self._subscriptions.unsubscribe(connection, channel))
+            remaining = self._subscriptions.channels_of(connection)
+            if connection.is_v1 and any(other.kind == "project" for other in remaining):
+                connection.tell_revoked(pair[0])
+            else:
+                connection.end(CloseCode.FORBIDDEN, "forbidden")
+
+    def give_up(self, pair: Pair) -> None:
+        """Close the connections because the user's access could not be checked."""
+        for connection in self._connections_of(pair):
+            connection.end(CloseCode.UNAVAILABLE, "unavailable")
+
+    def _connections_of(self, pair: Pair) -> list[Connection]:
+        return list(self._connections.get(pair) or ())

@@ -1,0 +1,51 @@
+"""The state of one subscriber and of one channel, as ``Subscriptions`` keeps it."""
+
+from dataclasses import dataclass, field
+from typing import Generic
+
+from gateway.delivery.effects import Subscriber
+from shared.protocol.channels import Channel
+from shared.protocol.messages import Reason
+from shared.protocol.replay import Cursor, Since
+
+
+@dataclass(slots=True)
+class CatchUp:
+    """What a subscription that is not live has yet to receive: all changes after *since*.
+
+    If completeness since then cannot be proved, the client gets a reset with *reason*.
+    *unconfirmed*: the client awaits the answer to its ``subscribe``. *by_client*: the client
+    itself asked for the replay.
+    """
+
+    since: Since
+    reason: Reason = "gap"
+    unconfirmed: bool = False
+    by_client: bool = False
+
+
+@dataclass(slots=True)
+class SubscriberState:
+    """One subscriber. Those of its channels that are in neither dictionary are live.
+
+    ``pending_reset`` is the reason of a reset of everything that it has yet to receive.
+    """
+
+    channels: dict[Channel, None] = field(default_factory=dict)
+    catching_up: dict[Channel, CatchUp] = field(default_factory=dict)
+    suspended: dict[Channel, CatchUp] = field(default_factory=dict)
+    greeted: bool = False
+    pending_reset: Reason | None = None
+    slow: bool = False
+
+
+@dataclass(slots=True)
+class ChannelState(Generic[Subscriber]):
+    """One channel. All live subscribers have received its frames up to ``cursor``, which is
+    meaningless without any.
+    """
+
+    subscribers: dict[Subscriber, None] = field(default_factory=dict)
+    live: dict[Subscriber, None] = field(default_factory=dict)
+    acknowledged: bool = False
+    cursor: Cursor | None = None
