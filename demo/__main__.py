@@ -18,10 +18,10 @@ from shared.runtime.logs import configure_logging
 
 
 def main() -> int:
-    """The exit code: 0 fine, 1 failed, 2 wrong usage or settings."""
+    """Run ``python -m demo``. Return the exit code."""
     argparse.ArgumentParser(
         prog="python -m demo",
-        description="A project board that lives on Neverstale: its API and its page.",
+        description="Serves a project board that uses Neverstale: its API and its page.",
         epilog=describe_settings(DemoSettings),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()

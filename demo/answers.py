@@ -1,4 +1,4 @@
-"""What goes in and out of the API: JSON that nobody on the way may keep."""
+"""Reads and writes the JSON of the API, which no cache may store."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """The request can't be followed; the text is for whoever sent it."""
+    """The request is refused; the text is part of the response."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class Refused(Exception):
 
 
 def answer(rows: Sequence[Row] | Row | Mapping[str, Any], status: int = 200) -> web.Response:
-    """Rows, a row or a mapping as JSON."""
+    """Return a JSON response with rows, a row or a mapping."""
     body = [dict(row) for row in rows] if isinstance(rows, Sequence) else dict(rows)
     return web.Response(
         body=orjson.dumps(body, default=str), status=status, content_type="application/json"
@@ -34,7 +34,7 @@ def answer(rows: Sequence[Row] | Row | Mapping[str, Any], status: int = 200) -> 
 
 
 async def read_body(request: web.Request) -> dict[str, Any]:
-    """The request's JSON object. Raises ``Refused``."""
+    """Return the request's JSON object. Raises ``Refused``."""
     try:
         body = orjson.loads(await request.read())
     except orjson.JSONDecodeError:
@@ -45,7 +45,7 @@ async def read_body(request: web.Request) -> dict[str, Any]:
 
 
 def read_text(body: Mapping[str, Any], name: str) -> str:
-    """A text that must be there. Raises ``Refused``."""
+    """Return a required text. Raises ``Refused``."""
     text = body.get(name)
     if not isinstance(text, str) or not 0 < len(text.strip()) <= MAX_TEXT:
         raise Refused(400, "bad_request", f"{name} must be a text of 1 to {MAX_TEXT} letters")
@@ -54,7 +54,7 @@ def read_text(body: Mapping[str, Any], name: str) -> str:
 
 @web.middleware
 async def api_rules(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors as JSON, and nothing of the API in any cache but the page's own."""
+    """Turn errors into JSON, and forbid HTTP caches to store answers of the API."""
     if not request.path.startswith("/api/"):
         return await handler(request)
     try:
@@ -68,8 +68,8 @@ async def api_rules(request: web.Request, handler: Handler) -> web.StreamRespons
     except asyncpg.DataError:  # an id that is no UUID
         response = _error(404, "not_found", "there is nothing of that id")
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as exc:
-        log.warning("the database can't be asked", extra={"reason": str(exc)})
-        response = _error(503, "unavailable", "the database is away: try again")
+        log.warning("the database failed", extra={"reason": str(exc)})
+        response = _error(503, "unavailable", "the database is unavailable: try again")
     response.headers["Cache-Control"] = "no-store"
     log.debug(
         "request",

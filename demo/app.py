@@ -1,4 +1,4 @@
-"""Builds the demo's server: the API, and the page where it is built."""
+"""Builds the demo's server: the API, and the page if it was built."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ async def run_demo(settings: DemoSettings, stop: asyncio.Event) -> None:
             command_timeout=10,
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-        raise FatalError(f"DATABASE_URL can't be connected to: {exc}") from exc
+        raise FatalError(f"cannot connect to DATABASE_URL: {exc}") from exc
     try:
         async with asyncio.TaskGroup() as tasks:
             people = People(
@@ -57,7 +57,7 @@ async def run_demo(settings: DemoSettings, stop: asyncio.Event) -> None:
             await run_until(
                 stop, serve(app, settings.host, settings.port, setting="PORT", limits=limits)
             )
-            crowd.leave()
+            crowd.stop_all()
     finally:
         pool.terminate()
 
@@ -65,7 +65,7 @@ async def run_demo(settings: DemoSettings, stop: asyncio.Event) -> None:
 def _page_routes(folder: Path) -> list[web.AbstractRouteDef]:
     if not (folder / "index.html").exists():
         logging.getLogger(__name__).warning("the page is not built: the API runs without it")
-        return [web.get("/", _say_no_page)]
+        return [web.get("/", _answer_without_page)]
 
     async def index(request: web.Request) -> web.FileResponse:
         return web.FileResponse(folder / request.path.strip("/") / "index.html")
@@ -77,7 +77,7 @@ def _page_routes(folder: Path) -> list[web.AbstractRouteDef]:
     ]
 
 
-async def _say_no_page(_: web.Request) -> web.Response:
+async def _answer_without_page(_: web.Request) -> web.Response:
     return web.Response(text=_NO_PAGE, status=404)
 
 
@@ -86,6 +86,6 @@ async def _page_headers(request: web.Request, handler: Handler) -> web.StreamRes
     response = await handler(request)
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
-    # asked for each time, so that a new build is seen at once
+    # revalidated each time, so that a new build shows at once
     response.headers.setdefault("Cache-Control", "no-cache")
     return response

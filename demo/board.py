@@ -1,4 +1,4 @@
-"""The board's API: projects and what is in them, each request checked against its user."""
+"""The board's API: projects and their content, with access checked for each request."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ _CHANGE_TASK: Final = statement("change_task")
 
 
 class Board:
-    """Answers the page's requests."""
+    """Handles the page's requests."""
 
     def __init__(self, pool: Pool, people: People, crowd: Crowd) -> None:
         self._pool = pool
@@ -53,8 +53,8 @@ class Board:
         ]
 
     async def _project(self, request: web.Request, *, owned: bool = False) -> Row:
-        """The project of the request, if its user may see (or *owned*: change) it."""
-        user = self._people.whose(request)
+        """Return the request's project if the user may see it (*owned*: owns it)."""
+        user = self._people.user_of(request)
         project = await self._pool.fetchrow(_PROJECT, request.match_info["project"], user)
         if project is None:
             raise Refused(403, "forbidden", "there is no such project, or it is not yours")
@@ -63,10 +63,10 @@ class Board:
         return project
 
     async def _list_projects(self, request: web.Request) -> web.Response:
-        return answer(await self._pool.fetch(_PROJECTS, self._people.whose(request)))
+        return answer(await self._pool.fetch(_PROJECTS, self._people.user_of(request)))
 
     async def _add_project(self, request: web.Request) -> web.Response:
-        user = self._people.whose(request)
+        user = self._people.user_of(request)
         name = read_text(await read_body(request), "name")
         sql = "insert into projects (owner_id, name) values ($1, $2) returning id, name"
         return _found(await self._pool.fetchrow(sql, user, name), 201)
@@ -170,7 +170,7 @@ class Board:
 
     async def _remove_member(self, request: web.Request) -> web.Response:
         member = request.match_info["member"]
-        leaves = member == self._people.whose(request)
+        leaves = member == self._people.user_of(request)
         project = await self._project(request, owned=not leaves)
         sql = "delete from project_members where project_id = $1 and user_id = $2"
         await self._pool.execute(sql, project["id"], member)
@@ -186,7 +186,7 @@ class Board:
         sql = """
             insert into messages (project_id, user_id, body) values ($1, $2, $3)
             returning id, user_id, body, created_at"""
-        user = self._people.whose(request)
+        user = self._people.user_of(request)
         return _found(await self._pool.fetchrow(sql, project["id"], user, body), 201)
 
     async def _read_crowd(self, request: web.Request) -> web.Response:
@@ -198,11 +198,11 @@ class Board:
         per_second = (await read_body(request)).get("per_second")
         if type(per_second) is not int or not 0 <= per_second <= MAX_PER_SECOND:
             raise Refused(400, "bad_request", f"per_second must be 0 to {MAX_PER_SECOND}")
-        self._crowd.send(project, per_second)
+        self._crowd.set_rate(project, per_second)
         return answer(self._crowd.state(project))
 
 
 def _found(row: Row | None, status: int = 200) -> web.Response:
     if row is None:
-        raise Refused(404, "not_found", "it is not there (any more)")
+        raise Refused(404, "not_found", "it does not exist (any more)")
     return answer(row, status)

@@ -1,4 +1,4 @@
-"""The demo's database, and the statements too long for a line."""
+"""Types of the demo's database, and its longer statements."""
 
 from pathlib import Path
 from typing import TypeAlias
@@ -11,5 +11,5 @@ _FOLDER = Path(__file__).parent / "sql"
 
 
 def statement(name: str) -> str:
-    """A statement of ``demo/sql``."""
+    """Return the statement in a file of ``demo/sql``."""
     return (_FOLDER / f"{name}.sql").read_text()

@@ -1,4 +1,4 @@
-"""Who asks: the demo's sign-in without a password, and its tokens."""
+"""The demo's sign-in without a password, and its tokens."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,7 +14,7 @@ _ALGORITHM: Final = "HS256"
 
 
 class People:
-    """Signs demo users in, and says who sent a request."""
+    """Signs demo users in, and identifies the users of requests."""
 
     def __init__(
         self, pool: Pool, secret: str, *, token_seconds: int, gateway_port: int
@@ -32,11 +32,11 @@ class People:
             web.delete("/api/session", self._sign_out),
         ]
 
-    def whose(self, request: web.Request) -> str:
-        """The id of the user who sent the request. Raises ``Refused``."""
+    def user_of(self, request: web.Request) -> str:
+        """Return the id of the request's user. Raises ``Refused``."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            # no writes by cookie: a foreign page could send them along
+            # No writes by cookie: a foreign page's request would carry it too.
             token = request.cookies.get(COOKIE, "") if request.method == "GET" else ""
         try:
             claims = jwt.decode(
@@ -56,7 +56,7 @@ class People:
         return dict(user)
 
     async def _read_session(self, request: web.Request) -> web.Response:
-        user = await self._find_user(self.whose(request))
+        user = await self._find_user(self.user_of(request))
         return answer({"user": user, "gateway_port": self._gateway_port})
 
     async def _sign_in(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""What the demo is told by its environment."""
+"""Settings of the demo, from the environment."""
 
 from pathlib import Path
 from typing import Literal

@@ -5,6 +5,7 @@ import asyncio
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 
 from jwt.warnings import InsecureKeyLengthWarning
 
@@ -19,24 +20,27 @@ from shared.config.settings import (
     load_settings,
     warn_of_ignored,
 )
-from shared.runtime.lifecycle import EXIT_WRONG_USAGE, run_until_signalled
+from shared.runtime.lifecycle import DESCRIBED_EXIT_CODES, EXIT_WRONG_USAGE, run_until_signalled
 from shared.runtime.logs import configure_logging
 from shared.runtime.printable import escaped
 
 
-def main() -> int:
-    """The exit code: 0 fine, 1 failed, 2 wrong usage or settings."""
+def main(words: Sequence[str] | None = None, *, prog: str = "python -m gateway") -> int:
+    """Run a gateway with the command line *words* (default: the process's).
+
+    Return the exit code.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m gateway",
-        description="Tells WebSocket clients which of their cached queries went stale.",
-        epilog=describe_settings(GatewaySettings),
+        prog=prog,
+        description="Serves WebSocket clients: sends each the invalidations of its projects.",
+        epilog=describe_settings(GatewaySettings) + "\n\n" + DESCRIBED_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "command", nargs="?", default="run", choices=["run"], help="serve (the default)"
     )
-    parser.parse_args()
-    # 32 bytes are as hard to guess under HS512 as under HS256: no warning to standard error
+    parser.parse_args(words)
+    # A secret of 32 bytes is as hard to guess under HS512 as under HS256: no warning for it.
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     try:
         settings = load_settings(GatewaySettings, os.environ)

@@ -1,4 +1,4 @@
-"""Opens the source of token keys that the settings name."""
+"""Open the source of token keys that the settings name."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ from shared.config.settings import InvalidSettings
 
 
 def open_key_source(settings: GatewaySettings) -> KeySource:
-    """The source that the settings name; a file is read at once, a URL once it runs.
+    """Return the source. A file is read at once, a URL when the source runs.
 
     Raises:
-        InvalidSettings: no key there can be used.
+        InvalidSettings: there is no usable key.
     """
     allowed = settings.jwt_algorithms or ALGORITHMS
     if settings.jwt_jwks_url is not None:
@@ -43,7 +43,7 @@ def open_key_source(settings: GatewaySettings) -> KeySource:
         )
     path = settings.jwt_keys_file
     if path is not None:
-        with _naming(f"JWT_KEYS_FILE: {path}"):
+        with _naming_setting(f"JWT_KEYS_FILE: {path}"):
             keys = parse_jwks(read_file(path), allowed)
         return DocumentKeys(
             lambda: asyncio.to_thread(read_file, path),
@@ -53,15 +53,15 @@ def open_key_source(settings: GatewaySettings) -> KeySource:
             rest_seconds=FILE_REFRESH_SECONDS / 2,
         )
     if settings.jwt_public_key is not None:
-        with _naming("JWT_PUBLIC_KEY"):
+        with _naming_setting("JWT_PUBLIC_KEY"):
             return FixedKeys(parse_public_key(settings.jwt_public_key, allowed))
     assert settings.jwt_secret is not None  # noqa: S101 the settings have one of the four
-    with _naming("JWT_SECRET"):
+    with _naming_setting("JWT_SECRET"):
         return FixedKeys(parse_secret(settings.jwt_secret.get_secret_value(), allowed))
 
 
 @contextmanager
-def _naming(setting: str) -> Iterator[None]:
+def _naming_setting(setting: str) -> Iterator[None]:
     try:
         yield
     except (InvalidKeys, DocumentUnavailable) as exc:

@@ -1,4 +1,4 @@
-"""What the gateway is told by its environment."""
+"""The settings of the gateway."""
 
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -47,16 +47,18 @@ class GatewaySettings(Settings):
     host: str = Field("0.0.0.0", description="address to serve on")  # noqa: S104 it serves the world
     port: Port = Field(8080, description="port to serve on")
     jwt_public_key: Annotated[str, AfterValidator(_usable_public_key)] | None = Field(
-        None, description="the public key of tokens signed by RS256, ES256 or EdDSA, in PEM"
+        None, description="public key in PEM, of tokens signed by RS256, ES256 or EdDSA"
     )
     jwt_keys_file: Path | None = Field(
-        None, description="a JWK set: several keys, by kid; it is read again when it changes"
+        None,
+        description="a file with a JWK set: several keys, by kid; read again when it changes",
     )
     jwt_jwks_allow_http: bool = Field(
-        default=False, description="JWT_JWKS_URL may be http:// to another host than localhost"
+        default=False,
+        description="allow http:// in JWT_JWKS_URL for other hosts than localhost",
     )
     jwt_jwks_url: SecretStr | None = Field(
-        None, description="the address of a JWK set of public keys, https://"
+        None, description="https:// address of a JWK set of public keys"
     )
     jwt_jwks_refresh_seconds: int = Field(
         300, ge=1, description="how often the JWK set at JWT_JWKS_URL is read"
@@ -70,68 +72,79 @@ class GatewaySettings(Settings):
         ),
     )
     jwt_algorithms: Annotated[tuple[Algorithm, ...], BeforeValidator(_split)] | None = Field(
-        None, description="only these algorithms, by comma; all that fit the key if unset"
+        None,
+        description="only these algorithms, separated by commas; unset: all that fit the key",
     )
     jwt_issuer: str | None = Field(None, description="the `iss` that tokens must have")
     jwt_audience: str | None = Field(None, description="the `aud` that tokens must have")
     jwt_user_claim: str = Field("sub", description="the claim that holds the user's id")
     jwt_leeway_seconds: int = Field(
-        5, ge=0, le=300, description="how far clocks may differ: for `exp`, `nbf`, `iat`"
+        5,
+        ge=0,
+        le=300,
+        description="how far the issuer's clock may differ, for `exp`, `nbf`, `iat`",
     )
     allowed_origins: tuple[OriginRule, ...] = Field(
-        (), description="further origins whose pages may use the cookie and CORS, by comma"
+        (),
+        description=(
+            "further origins whose pages may use the cookie and CORS, separated by commas"
+        ),
     )
     allow_query_token: bool = Field(
-        default=False, description="take a token from ?token= too, where proxies may log it"
+        default=False, description="accept a token in ?token=, too, where proxies may log it"
     )
     admin_key: Annotated[SecretStr, AfterValidator(_long_enough)] | None = Field(
-        None, description="the key of admin calls, at least 32 bytes; they are off without it"
+        None,
+        description="key of the admin API, at least 32 bytes; unset: there is no admin API",
     )
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
-        (), description="networks of proxies that name the client's address, by comma"
+        (),
+        description="networks of proxies that name the client's address, separated by commas",
     )
     client_address_header: str = Field(
-        "X-Forwarded-For", description="the header in which they do"
+        "X-Forwarded-For", description="header in which these proxies name the client's address"
     )
-    max_sockets: int = Field(20_000, ge=0, description="of this process; 0: any number")
+    max_sockets: int = Field(20_000, ge=0, description="sockets of this process; 0: no limit")
     max_sockets_per_address: int = Field(
         1000,
         ge=0,
-        description="sockets of one client address, and other connections; 0: any number",
+        description="sockets of one client address, and as many other connections; 0: no limit",
     )
     max_sockets_per_user: int = Field(
-        50, ge=0, description="sockets of one user here; 0: any number"
+        50, ge=0, description="sockets of one user in this process; 0: no limit"
     )
     max_projects_per_socket: int = Field(
-        100, ge=0, description="projects that one socket may hear of; 0: any number"
+        100, ge=0, description="projects that one socket may subscribe to; 0: no limit"
     )
     max_failed_authentications: int = Field(
         100,
         ge=0,
-        description="bad tokens that an address may show in a minute; 0: any number",
+        description="bad tokens that an address may send in a minute; 0: no limit",
     )
     max_message_bytes: int = Field(
         65_536, ge=1024, le=2**24, description="size of a message that a client may send"
     )
     max_messages_per_second: float = Field(
-        20, ge=0, description="cost of what a client may send, each frame 1; 0: any"
+        20,
+        ge=0,
+        description="cost per second of what a client sends; a frame costs 1; 0: no limit",
     )
     max_http_connections: int = Field(
-        4096, ge=0, description="connections that are no WebSockets; 0: any number"
+        4096, ge=0, description="connections that are not WebSockets; 0: no limit"
     )
     handshake_seconds: float = Field(
-        10, ge=0, description="in which a request must have come; 0: any time"
+        10, ge=0, description="time for a whole request to arrive; 0: no limit"
     )
     drain_seconds: float = Field(
-        20, ge=0, le=280, description="over which, at SIGTERM, sockets are closed at most"
+        20, ge=0, le=280, description="longest time over which sockets are closed at SIGTERM"
     )
     slow_client_seconds: float = Field(
-        30, gt=0, description="how long a client that does not keep up may take to drain"
+        30, gt=0, description="how long a slow consumer may take to drain"
     )
     reset_spread_seconds: float = Field(
         2,
         ge=0,
-        description="over which a reset is spread, for each 1,000 sockets (30 at most)",
+        description="time over which a reset is spread, for each 1,000 sockets (at most 30)",
     )
 
     @field_validator("jwt_jwks_url")
@@ -155,13 +168,13 @@ class GatewaySettings(Settings):
         cls, secret: SecretStr | None, info: ValidationInfo
     ) -> SecretStr | None:
         given = {**info.data, "jwt_secret": secret}
-        # one that is not in the data was given, and refused
+        # a setting that is missing in info.data was given, and was invalid
         names = [name.upper() for name in _KEYS if given.get(name, "") is not None]
         if len(names) != 1:
-            told = " and ".join(names) or "none"
+            found = " and ".join(names) or "none"
             raise ValueError(
                 "or JWT_PUBLIC_KEY, JWT_KEYS_FILE, JWT_JWKS_URL: exactly one must be set, "
-                f"not {told}"
+                f"not {found}"
             )
         return secret
 

@@ -4,8 +4,9 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import asyncpg
 
@@ -15,9 +16,10 @@ from listener.bootstrap.first_access import describe_access
 from listener.bootstrap.first_config import describe_discovery, render_config
 from listener.bootstrap.init import NotWritten, describe_tables, write_new
 from listener.capture.watches import project_resources
+from listener.commands import COMMANDS
 from listener.leader.publication import PublicationRules
-from listener.links.pg_link import PgLost, connect, reading, telling_loss
-from listener.settings import ListenerSettings
+from listener.links.pg_link import PgLost, connect, rolled_back_transaction, telling_loss
+from listener.settings import CommandSettings, ListenerSettings
 from listener.setup.check import check
 from listener.setup.install import (
     Config,
@@ -38,6 +40,7 @@ from shared.config.settings import (
     warn_of_ignored,
 )
 from shared.runtime.lifecycle import (
+    DESCRIBED_EXIT_CODES,
     EXIT_FAILED,
     EXIT_FINE,
     EXIT_WRONG_USAGE,
@@ -48,39 +51,84 @@ from shared.runtime.logs import configure_logging
 from shared.runtime.printable import escaped
 
 _MAX_LINE_CHARACTERS: Final = 100_000
-_COMMANDS = {
-    "run": "lead, or stand by for the leader (the default)",
-    "init": "write a first invalidation.toml from the database (needs DATABASE_URL alone)",
-    "install": "create or update the change log and the triggers, in one transaction",
-    "check": "compare the database with the file; exit 1, and what to do, where they differ",
-    "disable": "stop capture at once (the app is in trouble); install starts it again",
-    "uninstall": "remove all of it",
-    "sql": "print what install does, for use in migrations",
-}
+_RUN_TEXT: Final = "run a listener: the leader, or a standby that takes over if it fails"
 
 
 def main() -> int:
-    """The exit code: 0 fine, 1 failed, 2 wrong usage or settings."""
-    parser = _make_parser()
-    arguments = parser.parse_args()
+    """Run ``python -m listener``. Return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m listener",
+        description="Publishes committed changes in PostgreSQL as invalidations to Redis.",
+        epilog=describe_settings(ListenerSettings) + "\n\n" + DESCRIBED_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command, text in {"run": f"{_RUN_TEXT} (the default)", **COMMANDS}.items():
+        _add_options(commands.add_parser(command, help=text, **_described(command)), command)
+    parser.set_defaults(command="run")  # without a command
+    return _run(parser.parse_args())
+
+
+def run_command(command: str, words: Sequence[str], *, prog: str) -> int:
+    """Run one command with the options in *words*. Return the exit code."""
+    parser = argparse.ArgumentParser(prog=prog, **_described(command))
+    _add_options(parser, command)
+    return _run(parser.parse_args(words))
+
+
+def _described(command: str) -> dict[str, Any]:
+    kinds: dict[str, type[DatabaseSettings]] = {
+        "init": DatabaseSettings,
+        "run": ListenerSettings,
+    }
+    kind = kinds.get(command, CommandSettings)
+    text = COMMANDS.get(command, _RUN_TEXT)
+    return {
+        "description": f"{text[0].upper()}{text[1:]}.",
+        "epilog": describe_settings(kind) + "\n\n" + DESCRIBED_EXIT_CODES,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
+def _add_options(parser: argparse.ArgumentParser, command: str) -> None:
+    parser.set_defaults(command=command, owner=None, clear_raw_notify=False)
+    if command == "init":
+        parser.add_argument("--projects", metavar="TABLE", help="the table of the projects")
+        parser.add_argument(
+            "--output",
+            metavar="PATH",
+            help="where to write the file; - is standard output (default: NEVERSTALE_CONFIG)",
+        )
+    if command in ("install", "sql"):
+        parser.add_argument(
+            "--owner",
+            metavar="ROLE",
+            help="the role that owns the trigger functions; it is created if there is none, "
+            "and may only write the change log (default: their present owner, or the role that "
+            "runs the first install)",
+        )
+    if command == "install":
+        parser.add_argument(
+            "--clear-raw-notify",
+            action="store_true",
+            help="forget that other producers have sent NOTIFYs (see check)",
+        )
+
+
+def _run(arguments: argparse.Namespace) -> int:
     command = arguments.command
-    if command != "init" and (arguments.projects or arguments.output):
-        parser.error("--projects and --output go with init")
-    if command not in ("install", "sql") and arguments.owner:
-        parser.error("--owner goes with install and sql")
-    if command != "install" and arguments.clear_raw_notify:
-        parser.error("--clear-raw-notify goes with install")
     try:
         if command == "init":
-            configure_logging("auto", "warning")
             return asyncio.run(_init(arguments.projects, arguments.output))
-        settings = load_settings(ListenerSettings, os.environ)
+        settings = load_settings(
+            ListenerSettings if command == "run" else CommandSettings, os.environ
+        )
         configure_logging(settings.log_format, settings.log_level)
         warn_of_ignored(settings)
         document = read_config(settings.neverstale_config)
         config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
         rules = config.access
-        if command == "run":
+        if isinstance(settings, ListenerSettings):
             publication_rules = PublicationRules(
                 rules, project_resources(config.watches), settings.replay_max_rows
             )
@@ -106,48 +154,15 @@ def main() -> int:
         return EXIT_FAILED
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m listener",
-        description="Turns committed changes in PostgreSQL into invalidations in Redis.",
-        epilog="commands:\n"
-        + "\n".join(f"  {name:10} {text}" for name, text in _COMMANDS.items())
-        + "\n\n"
-        + describe_settings(ListenerSettings),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "command", nargs="?", default="run", choices=list(_COMMANDS), help="see below"
-    )
-    parser.add_argument("--projects", metavar="TABLE", help="init: the table of the projects")
-    parser.add_argument(
-        "--output",
-        metavar="PATH",
-        help="init: where to write (default: NEVERSTALE_CONFIG), or -",
-    )
-    parser.add_argument(
-        "--owner",
-        metavar="ROLE",
-        help="install, sql: the role that trigger functions belong to (it can do nothing but "
-        "write the change log, and is created if there is none); default: their owner, at "
-        "first the role that installs",
-    )
-    parser.add_argument(
-        "--clear-raw-notify",
-        action="store_true",
-        help="install: forget that others have sent NOTIFYs (see check)",
-    )
-    return parser
-
-
 async def _init(projects: str | None, output: str | None) -> int:
     settings = load_settings(DatabaseSettings, os.environ)
+    configure_logging(settings.log_format, settings.log_level)
     warn_of_ignored(settings)
     connection = await connect(
         settings.database_url.get_secret_value(), "neverstale command", timeout=10
     )
     try:
-        async with telling_loss(), reading(connection):
+        async with telling_loss(), rolled_back_transaction(connection):
             tables = await describe_tables(connection)
     finally:
         await connection.close()
@@ -159,15 +174,15 @@ async def _init(projects: str | None, output: str | None) -> int:
         path = Path(output) if output else settings.neverstale_config
         write_new(path, render_config(found))
         _say(*describe_discovery(found))
-        _say(f"written      {path}: review it, then run python -m listener install")
-    if not found.is_heard:
+        _say(f"written      {path}: review it, then run neverstale install")
+    if not found.grants:
         _complain(describe_access(found))
     return EXIT_FINE
 
 
 async def _administer(
     command: str,
-    settings: ListenerSettings,
+    settings: CommandSettings,
     config: Config,
     rules: AccessRules,
     *,
@@ -185,7 +200,7 @@ async def _administer(
                 )
                 _report(plan, config)
             case "check":
-                async with telling_loss(), reading(connection):
+                async with telling_loss(), rolled_back_transaction(connection):
                     found = await check(connection, config, rules)
                 _say(*(f"note: {note}" for note in found.notes))
                 _complain(*found.problems)
@@ -194,7 +209,7 @@ async def _administer(
                 print(f"{len(config.watches)} tables are watched as the file says")
             case "disable":
                 await disable(connection)
-                print("disabled: no change is captured until python -m listener install")
+                print("disabled: no change is captured until neverstale install")
             case "uninstall":
                 await uninstall(connection)
                 print("removed: nothing is watched any more")
@@ -209,24 +224,24 @@ async def _administer(
 def _report(plan: Plan, config: Config) -> None:
     for trigger in plan.create:
         _say(f"created  {trigger.name} on {trigger.table.sql}")
-    for statement in plan.drop:
-        _say(f"dropped  {statement.removeprefix('drop trigger ').removesuffix(';')}")
+    for name in plan.drop:
+        _say(f"dropped  {name}")
     print(f"{len(config.watches)} tables are watched")
-    print(f"{len(plan.unchanged)} triggers were as they should be")
+    print(f"{len(plan.unchanged)} triggers already up to date")
 
 
 def _complain(*problems: str) -> None:
-    _say(*(f"neverstale listener: {problem}" for problem in problems), to=sys.stderr)
+    _say(*(f"neverstale: {problem}" for problem in problems), to=sys.stderr)
 
 
 def _say(*lines: str, to: TextIO | None = None) -> None:
-    """Print lines; what the database named can't start another one, or command a terminal."""
+    """Print lines. Names from the database cannot start a new line or control the terminal."""
     for line in lines:
         print(escaped(line, limit=_MAX_LINE_CHARACTERS), file=to)
 
 
 def _print_sql(text: str) -> None:
-    """Print it exactly, so that it can be run; on a terminal names are escaped instead."""
+    """Print SQL exactly, so that it can be run; on a terminal its names are escaped."""
     if sys.stdout.isatty():
         text = escaped(text, limit=len(text), but="\n\t")
     print(text, end="")

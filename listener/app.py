@@ -1,4 +1,4 @@
-"""Builds the listener and runs it: one leads, the others stand by."""
+"""Builds and runs a listener: one process leads, the others stand by."""
 
 import asyncio
 import logging
@@ -10,13 +10,15 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from listener.leader.change_log import ChangeLog
-from listener.leader.leader import Leader, LeaderMetrics
+from listener.leader.leader import Leader
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.project_members import ProjectMembers
 from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher
-from listener.leader.standby import SignOfLife, Standby, show_life
-from listener.links.pg_link import Connection, NotAdmitted, PgLost, open_links
+from listener.leader.session import open_links
+from listener.leader.standby import LeaderHeartbeat, Standby, send_heartbeats
+from listener.links.pg_link import Connection, NotAdmitted, PgLost
 from listener.settings import ListenerSettings
 from shared.http.server import health_routes, serve
 from shared.links import redis_link
@@ -28,8 +30,8 @@ log = logging.getLogger(__name__)
 
 
 class Listener:
-    """One process: connects, stands by for the leader's lock, leads, and starts over when a
-    link is lost.
+    """One process: connects, waits for the leader's lock, leads, and starts over when a link is
+    lost.
     """
 
     def __init__(
@@ -41,18 +43,18 @@ class Listener:
         self._rules = rules
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
-        self._mailbox = Notifications(rules, self.registry, takes_raw=settings.raw_notify)
+        self._notifications = Notifications(rules, self.registry, takes_raw=settings.raw_notify)
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._role = "connecting"
-        self._part: Standby | Leader | None = None
+        self._current: Standby | Leader | None = None
         self._was_admitted = False
         self._is_verified = False
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Leader and standby are ready alike: a standby is what takes over."""
-        part = self._part
-        linked = part is not None and part.is_linked
-        refused = part is not None and part.is_refused
+        """Whether it can lead, or take over, and the details. A standby is ready as well."""
+        current = self._current
+        linked = current is not None and current.is_linked
+        refused = current is not None and current.is_refused
         return linked and not refused, {
             "role": self._role,
             "redis": linked,
@@ -60,7 +62,7 @@ class Listener:
         }
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Returns when *stop* is set. Raises ``FatalError`` (in a group)."""
+        """Run until *stop* is set. Raises ``FatalError`` (in a group)."""
         await run_until(stop, self._serve_health(), self._stay_linked())
 
     async def _serve_health(self) -> None:
@@ -98,31 +100,33 @@ class Listener:
             session,
             connection,
         ):
-            membership = ProjectMembers(connection, self._rules.access)
+            members = ProjectMembers(connection, self._rules.access)
             if not self._is_verified:
-                # Once: what a migration breaks later is waited out, and ends no listener.
-                await membership.verify()
+                # Once: if a migration breaks the query later, the leader waits for its repair.
+                await members.verify()
                 self._is_verified = True
-            await session.listen(self._mailbox.receive)
+            await session.listen(self._notifications.receive)
             backoff.reset()
-            self._was_admitted = True  # if that ends, the password is being changed, say
+            self._was_admitted = True  # a later refusal may pass: a password being changed
             database = await session.database()
             names = RedisNames(self._settings.redis_prefix)
-            sign = SignOfLife(client, names.state, name=self._name)
-            standby = Standby(session, sign, database=database)
+            heartbeat = LeaderHeartbeat(client, names.state, name=self._name)
+            standby = Standby(session, heartbeat, database=database)
             self._become("standby", standby)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(session.watch())
+                tasks.create_task(session.raise_when_lost())
                 await standby.take_lead()
-                leader = self._make_leader(connection, membership, client, names, database)
+                leader = self._make_leader(connection, members, client, names, database)
                 self._become("leader", leader)
-                tasks.create_task(show_life(session, sign, lambda: not leader.is_refused))
+                tasks.create_task(
+                    send_heartbeats(session, heartbeat, lambda: not leader.is_refused)
+                )
                 await leader.lead()
 
     def _make_leader(
         self,
         connection: Connection,
-        membership: ProjectMembers,
+        members: ProjectMembers,
         client: redis_link.Client,
         names: RedisNames,
         database: str,
@@ -136,16 +140,16 @@ class Listener:
         )
         return Leader(
             ChangeLog(connection, self._rules),
-            membership,
+            members,
             publisher,
-            self._mailbox,
+            self._notifications,
             self._rules,
             self._metrics,
             database=database,
         )
 
-    def _become(self, role: str, part: Standby | Leader | None) -> None:
-        self._part = part
+    def _become(self, role: str, current: Standby | Leader | None) -> None:
+        self._current = current
         if role != self._role:
             log.info("role", extra={"role": role})
         self._role = role

@@ -1,12 +1,12 @@
-"""What the listener is told by its environment."""
+"""The settings of the listener and of its commands, from the environment."""
 
 from pydantic import Field
 
-from shared.config.settings import Port, Settings
+from shared.config.settings import DatabaseSettings, Port, Settings
 
 
-class ListenerSettings(Settings):
-    """Settings of ``python -m listener``."""
+class CommandSettings(DatabaseSettings):
+    """Settings of the commands that use the database alone, ``install`` among them."""
 
     log_max_bytes: int = Field(
         2**30,
@@ -14,8 +14,13 @@ class ListenerSettings(Settings):
         le=2**60,
         description="install: above this size of the change log, triggers stop logging",
     )
+
+
+class ListenerSettings(CommandSettings, Settings):
+    """Settings of a listener that runs."""
+
     raw_notify: bool = Field(
-        default=True, description="take the NOTIFYs of other producers; false: ignore them"
+        default=True, description="accept NOTIFYs of other producers; false: ignore them"
     )
     health_port: Port = Field(
         8081, description="/healthz, /readyz (leader or standby) and /metrics"

@@ -1,16 +1,14 @@
 """``python -m deploy.dev``: the stack of ``make dev``, and two commands to try it with."""
 
 import argparse
-import asyncio
 import os
-import signal
 import sys
 
-from deploy.dev.checkout import USERS, StackFailed, mint_token, read_secret, read_stack
 from deploy.dev.client import open_socket, run_sql
+from deploy.dev.demo_stack import STATE, USERS, DemoStack
 from deploy.dev.ports import parse_ports
-from deploy.dev.servers import ServerFailed, ServerMissing
-from deploy.dev.stack import Stack
+from deploy.dev.run import run_reporting, run_until_signalled
+from deploy.dev.tokens import TokenIssuer
 
 _EPILOG = """\
 environment of `up`:
@@ -25,7 +23,7 @@ environment of `up`:
 
 
 def main() -> int:
-    """The exit code."""
+    """Run the command. Return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m deploy.dev",
         description="The development stack.",
@@ -38,70 +36,34 @@ def main() -> int:
     socket.add_argument("--gateway", type=int, choices=(1, 2), default=1, help="which gateway")
     socket.add_argument("--url", help="another gateway's address")
     socket.add_argument("--project", help="project id (default: Apollo)")
-    socket.add_argument("--user", choices=list(USERS), default="ada", help="who listens")
+    socket.add_argument("--user", choices=list(USERS), default="ada", help="the socket's user")
     socket.add_argument("--token", help="another token")
     socket.add_argument("--v1", action="store_true", help="speak the subprotocol neverstale.v1")
-    sql = commands.add_parser("sql", help="run a line of SQL in the stack's database")
+    sql = commands.add_parser("sql", help="run an SQL statement in the stack's database")
     sql.add_argument("text", help="the SQL")
-    arguments = parser.parse_args()
-    try:
-        _run(arguments)
-    except* (StackFailed, ServerFailed, ServerMissing) as failed:
-        for exc in _leaves(failed):
-            print(f"neverstale dev: {exc}", file=sys.stderr)
-        return_code = 1
-    except* KeyboardInterrupt:
-        return_code = 130
-    else:
-        return_code = 0
-    return return_code
+    return run_reporting(_run(parser.parse_args()))
 
 
-def _run(arguments: argparse.Namespace) -> None:
+async def _run(arguments: argparse.Namespace) -> None:
     if arguments.command == "up":
-        asyncio.run(_up())
-        return
-    stack = read_stack()
-    if arguments.command == "sql":
-        asyncio.run(run_sql(stack["database_url"], arguments.text))
-        return
-    asyncio.run(
-        open_socket(
-            arguments.url or stack["gateways"][arguments.gateway - 1],
-            arguments.project or stack["project"],
-            arguments.token or mint_token(arguments.user, read_secret()),
-            v1=arguments.v1,
+        stack = DemoStack(
+            parse_ports(os.environ),
+            os.environ,
+            database_url=os.environ.get("DATABASE_URL") or None,
+            redis_url=os.environ.get("REDIS_URL") or None,
         )
+        await run_until_signalled(stack)
+        return
+    described = STATE.read_description()
+    if arguments.command == "sql":
+        await run_sql(described["database_url"], arguments.text)
+        return
+    await open_socket(
+        arguments.url or described["gateways"][arguments.gateway - 1],
+        arguments.project or described["project"],
+        arguments.token or TokenIssuer(STATE.secret()).issue(USERS[arguments.user]),
+        v1=arguments.v1,
     )
-
-
-async def _up() -> None:
-    stack = Stack(
-        parse_ports(os.environ),
-        os.environ,
-        database_url=os.environ.get("DATABASE_URL") or None,
-        redis_url=os.environ.get("REDIS_URL") or None,
-    )
-    loop = asyncio.get_running_loop()
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(stack.run())
-        asked = False
-
-        def stop() -> None:
-            nonlocal asked
-            if not asked:  # a second Ctrl-C must not cut the stopping short
-                asked = True
-                running.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, stop)
-
-
-def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    leaves: list[Exception] = []
-    for exc in group.exceptions:
-        leaves += _leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc]
-    return leaves
 
 
 if __name__ == "__main__":

@@ -1,16 +1,39 @@
-"""Where everything listens, and whether it can."""
+"""The ports of a development stack, and whether they are free."""
 
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deploy.dev.checkout import StackFailed
+from deploy.dev.state import StackFailed
 
 
 @dataclass(frozen=True)
-class Ports:
-    """Where everything listens."""
+class WantedPort:
+    """A port, the part that listens on it, and the setting or option that changes it."""
+
+    part: str
+    port: int
+    setting: str
+
+
+def check_ports(wanted: Sequence[WantedPort]) -> None:
+    """Raise ``StackFailed`` that names every port that is busy or given twice."""
+    given = Counter(one.port for one in wanted)
+    problems = [f"port {port} is given {n} times" for port, n in given.items() if n > 1]
+    problems += [
+        f"port {one.port} is busy, and {one.part} needs it: free it, or choose another with "
+        f"{one.setting}"
+        for one in wanted
+        if not _is_free(one.port)
+    ]
+    if problems:
+        raise StackFailed("\n".join(problems))
+
+
+@dataclass(frozen=True)
+class DemoPorts:
+    """The ports of ``make dev``."""
 
     postgres: int
     redis: int
@@ -18,32 +41,23 @@ class Ports:
     listeners: tuple[int, int]
     demo: int
 
-    def check(self, *, own_postgres: bool, own_redis: bool) -> None:
-        """Raise ``StackFailed`` with every port that is busy or given twice."""
+    def wanted(self, *, own_postgres: bool, own_redis: bool) -> list[WantedPort]:
+        """Return the ports that must be free, given which servers the stack starts itself."""
         wanted = [
-            *(("a gateway", port, "DEV_GATEWAY_PORTS") for port in self.gateways),
-            *(("a listener", port, "DEV_LISTENER_PORTS") for port in self.listeners),
-            ("the demo", self.demo, "DEV_DEMO_PORT"),
+            *(WantedPort("a gateway", port, "DEV_GATEWAY_PORTS") for port in self.gateways),
+            *(WantedPort("a listener", port, "DEV_LISTENER_PORTS") for port in self.listeners),
+            WantedPort("the demo", self.demo, "DEV_DEMO_PORT"),
         ]
         if own_postgres:
-            wanted.append(("PostgreSQL", self.postgres, "DEV_POSTGRES_PORT"))
+            wanted.append(WantedPort("PostgreSQL", self.postgres, "DEV_POSTGRES_PORT"))
         if own_redis:
-            wanted.append(("Valkey", self.redis, "DEV_REDIS_PORT"))
-        given = Counter(port for _, port, _ in wanted)
-        # all that is taken is told at once, before anything is started
-        problems = [f"port {port} is given {n} times" for port, n in given.items() if n > 1]
-        problems += [
-            f"port {port} is busy, and {part} needs it: free it, or choose another with {name}"
-            for part, port, name in wanted
-            if not _is_free(port)
-        ]
-        if problems:
-            raise StackFailed("\n".join(problems))
+            wanted.append(WantedPort("Valkey", self.redis, "DEV_REDIS_PORT"))
+        return wanted
 
 
-def parse_ports(environment: Mapping[str, str]) -> Ports:
-    """The defaults, or what the environment says. Raises ``StackFailed``."""
-    return Ports(
+def parse_ports(environment: Mapping[str, str]) -> DemoPorts:
+    """Return the ports that the environment sets, or the defaults. Raises ``StackFailed``."""
+    return DemoPorts(
         postgres=_parse(environment, "DEV_POSTGRES_PORT", "54329")[0],
         redis=_parse(environment, "DEV_REDIS_PORT", "6399")[0],
         gateways=_parse_pair(environment, "DEV_GATEWAY_PORTS", "8080,8090"),

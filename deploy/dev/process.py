@@ -1,4 +1,4 @@
-"""The parts that run: started, followed with a prefix, started again when they die."""
+"""Processes of a stack: print their output with a prefix, and restart them when they die."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,8 @@ from typing import Final
 
 from deploy.dev.console import Console
 from deploy.dev.servers import Server, ServerFailed, die_with_parent
+from deploy.dev.state import StackFailed
+from shared.runtime.lifecycle import EXIT_WRONG_USAGE
 
 STOP_SECONDS: Final = 10.0
 RESTART_SECONDS: Final = 1.0
@@ -22,34 +24,37 @@ LOG_POLL_SECONDS: Final = 0.1
 LINE_LIMIT_BYTES: Final = 1 << 20
 
 
-class Part(ABC):
-    """One program that runs until it is stopped.
+class SupervisedProcess(ABC):
+    """A process that runs until it is stopped.
 
-    If it dies it is said, and it is started again: up to ``MAX_RESTARTS`` times in a row.
+    A process that dies is reported and restarted, up to ``MAX_RESTARTS`` times in a row.
     """
 
     def __init__(self, name: str, console: Console) -> None:
         self.name = name
         self._console = console
         self._stopping = asyncio.Event()
-        self._turn = asyncio.Lock()  # a restart and a stop never overlap
+        self._starting_or_stopping = asyncio.Lock()  # never both at once
         self._last_lines: deque[str] = deque(maxlen=5)
 
     async def start(self) -> None:
-        """Start it, unless it has been stopped. Raises what ``_start`` does."""
-        async with self._turn:
+        """Start it, unless it has been stopped. Raises what ``_start`` raises."""
+        async with self._starting_or_stopping:
             if not self._stopping.is_set():
                 await self._start()
 
     async def run(self) -> None:
-        """Follow it once it has been started, until ``stop`` or too many deaths."""
+        """Print its output, once it has been started, until ``stop`` or too many deaths.
+
+        Raises what ``_follow`` raises.
+        """
         deaths = 0
         while True:
             since = time.monotonic()
             ended = await self._follow()
             while not self._stopping.is_set():
                 deaths = 1 if time.monotonic() - since > STEADY_SECONDS else deaths + 1
-                self._tell(ended, deaths)
+                self._report(ended, deaths)
                 if deaths > MAX_RESTARTS or await self._stopped_within(RESTART_SECONDS):
                     return
                 since = time.monotonic()
@@ -57,21 +62,21 @@ class Part(ABC):
                     await self.start()
                     break
                 except ServerFailed as exc:
-                    ended = f"did not start again: {exc}"
+                    ended = f"did not restart: {exc}"
             if self._stopping.is_set():
                 return
 
     async def stop(self) -> None:
-        """End it in order, or by force when it takes too long."""
+        """Stop it cleanly, or kill it if that takes too long."""
         self._stopping.set()
-        async with self._turn:
+        async with self._starting_or_stopping:
             await self._end()
 
-    def _tell(self, ended: str, deaths: int) -> None:
+    def _report(self, ended: str, deaths: int) -> None:
         again = (
-            f"not started again: it died {deaths} times in a row"
+            f"not restarted: it died {deaths} times in a row"
             if deaths > MAX_RESTARTS
-            else f"started again in {RESTART_SECONDS:g} s"
+            else f"restarting in {RESTART_SECONDS:g} s"
         )
         lines = "\n!!   ".join(["", *self._last_lines])
         self._console.alarm(f"{self.name} {ended}; {again}. Its last lines:{lines}")
@@ -93,14 +98,17 @@ class Part(ABC):
 
     @abstractmethod
     async def _follow(self) -> str:
-        """Print its lines until it ends: how it did."""
+        """Print its output until it ends. Return how it ended."""
 
     @abstractmethod
     async def _end(self) -> None: ...
 
 
-class Child(Part):
-    """A program of ours, followed by its output."""
+class SupervisedProgram(SupervisedProcess):
+    """A program of ours, whose output comes through a pipe.
+
+    One that exits because its settings are wrong ends the stack: a restart would not help.
+    """
 
     def __init__(
         self,
@@ -124,7 +132,7 @@ class Child(Part):
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
+            start_new_session=True,  # a Ctrl-C on the terminal signals the supervisor only
             preexec_fn=die_with_parent,
             limit=LINE_LIMIT_BYTES,
         )
@@ -138,7 +146,11 @@ class Child(Part):
             code = await process.wait()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what it left holds our pipe open
-        return f"died ({_how(code)})"
+        if code == EXIT_WRONG_USAGE and not self._stopping.is_set():
+            raise StackFailed(
+                f"{self.name} cannot run with these settings: see its lines above"
+            )
+        return f"died ({_describe_exit(code)})"
 
     async def _print(self, output: asyncio.StreamReader) -> None:
         while True:
@@ -163,8 +175,8 @@ class Child(Part):
             await self._process.wait()
 
 
-class ServerPart(Part):
-    """PostgreSQL or Valkey, followed by its log file."""
+class ServerProcess(SupervisedProcess):
+    """PostgreSQL or Valkey, whose output goes to a log file."""
 
     def __init__(self, server: Server, console: Console) -> None:
         super().__init__(server.name.lower(), console)
@@ -186,9 +198,9 @@ class ServerPart(Part):
                 break
             await asyncio.sleep(LOG_POLL_SECONDS)
         if not self._stopping.is_set():
-            # whatever is left of its group holds on to its port or its memory
+            # what is left of its process group may hold its port or its shared memory
             self._server.kill()
-        return f"died ({_how(code)})"
+        return f"died ({_describe_exit(code)})"
 
     async def _end(self) -> None:
         self._server.stop()
@@ -201,7 +213,7 @@ class ServerPart(Part):
             log.seek(self._read_bytes)
             for raw in log:
                 if not raw.endswith(b"\n"):
-                    break  # its end comes with the next look
+                    break  # the rest of this line has not been written yet
                 self._read_bytes += len(raw)
                 self._line(raw)
 
@@ -210,5 +222,5 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _how(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"

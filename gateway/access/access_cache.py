@@ -1,10 +1,11 @@
-"""Who may hear: what was answered, and what a change makes doubtful.
+"""Cached answers to access checks, and which answers a recheck makes worthless.
 
-A *pair* is a project and a user. Yes is remembered for a short while, no never. A ``recheck``
-makes pairs doubtful: what was remembered of them is dropped, and an answer to a question that
-was sent before it counts for nothing: it is asked again. A project whose own row changes all
-the time would so never be answered: after a while an answer that is fresh counts even so, but
-is not remembered.
+A *pair* is a project and a user. Positive answers are cached for ``CACHED_SECONDS``, negative
+answers never. A recheck drops the cached answers of the pairs that it concerns. It also
+*overtakes* the queries in flight that contain them: an answer to a query that was sent before
+the recheck may be outdated, so the pair is asked for again. A project whose own row changes all
+the time would never be answered that way: after ``STARVING_SECONDS`` an overtaken answer counts
+if it is fresh, but it is not cached.
 """
 
 from collections.abc import Mapping, Set
@@ -13,133 +14,136 @@ from itertools import islice, takewhile
 from typing import Final
 
 from gateway.access.pairs import Pair, PairMap
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
-REMEMBERED_SECONDS: Final = 5.0
+CACHED_SECONDS: Final = 5.0
 MAX_PAIRS_PER_QUERY: Final = 1000
-STARVING_SECONDS: Final = 1.0
-EXPIRED_SECONDS: Final = 5.0
-FRESH_SECONDS: Final = 2.0  # since it was asked; nobody may hear for over 3 s after a loss
+STARVING_SECONDS: Final = 1.0  # since the pair was requested
+EXPIRED_SECONDS: Final = 5.0  # since the pair was requested
+FRESH_SECONDS: Final = 2.0  # since the query was sent; delivery ends at most 3 s after a loss
 
 
 @dataclass(eq=False, slots=True)
-class AccessQuestion:
-    """Pairs that are asked in one query, each with the time since when it is wanted.
+class AccessQuery:
+    """The pairs of one query, each with the time at which it was first requested.
 
-    ``doubtful`` are those that became so since it was sent: whether the user was named.
+    ``overtaken`` are the pairs that a recheck has concerned since the query was sent, and
+    whether a recheck named their user.
     """
 
     pairs: Mapping[Pair, float]
-    asked_at: float
-    doubtful: dict[Pair, bool] = field(default_factory=dict)
+    sent_at: float
+    overtaken: dict[Pair, bool] = field(default_factory=dict)
 
 
 class AccessCache:
-    """What is known of who may hear. Times are of one monotonic clock, in seconds."""
+    """Cached answers, pairs to ask for, and queries in flight.
+
+    Times are of one monotonic clock, in seconds.
+    """
 
     def __init__(self) -> None:
-        self._known: PairMap[float] = PairMap()  # until when
-        self._wanted: dict[Pair, float] = {}  # since when
-        self._asked: PairMap[list[AccessQuestion]] = PairMap()
+        self._allowed_until: PairMap[float] = PairMap()
+        self._requested: dict[Pair, float] = {}  # since when
+        self._in_flight: PairMap[list[AccessQuery]] = PairMap()
 
     @property
-    def is_wanted(self) -> bool:
-        return bool(self._wanted)
+    def has_requests(self) -> bool:
+        return bool(self._requested)
 
-    def is_known(self, pair: Pair, now: float) -> bool:
-        """Whether the answer was yes a short while ago, and nothing happened since."""
-        until = self._known.get(pair)
+    def allows(self, pair: Pair, now: float) -> bool:
+        """Return whether a positive answer is cached."""
+        until = self._allowed_until.get(pair)
         return until is not None and until > now
 
-    def want(self, pair: Pair, since: float) -> None:
-        """Ask for it in the next query; one that was sent may be older than the reason."""
-        self._wanted[pair] = min(since, self._wanted.get(pair, since))
+    def request(self, pair: Pair, since: float) -> None:
+        """Put the pair into the next query: one in flight may be older than the request."""
+        self._requested[pair] = min(since, self._requested.get(pair, since))
 
-    def ask(self, now: float) -> AccessQuestion:
-        """What to ask now."""
-        pairs = list(islice(self._wanted, MAX_PAIRS_PER_QUERY))
-        question = AccessQuestion({pair: self._wanted.pop(pair) for pair in pairs}, now)
-        self._note(question)
-        return question
+    def next_query(self, now: float) -> AccessQuery:
+        """Return the query to send now."""
+        pairs = list(islice(self._requested, MAX_PAIRS_PER_QUERY))
+        query = AccessQuery({pair: self._requested.pop(pair) for pair in pairs}, now)
+        self._add(query)
+        return query
 
-    def _note(self, question: AccessQuestion) -> None:
-        for pair in question.pairs:
-            self._asked.put(pair, [*(self._asked.get(pair) or ()), question])
+    def _add(self, query: AccessQuery) -> None:
+        for pair in query.pairs:
+            self._in_flight.put(pair, [*(self._in_flight.get(pair) or ()), query])
 
     def answered(
-        self, question: AccessQuestion, yes: Set[Pair], now: float
+        self, query: AccessQuery, yes: Set[Pair], now: float
     ) -> dict[Pair, bool | None]:
-        """The answers that count; what became doubtful meanwhile is wanted again.
+        """Return the answers that count; the other pairs are requested again.
 
-        None: it has been wanted for so long that nobody should wait any more.
+        None: the pair was requested over ``EXPIRED_SECONDS`` ago, and no answer has counted.
         """
-        self._settle(question)
-        self._forget_old(now)
+        self._remove(query)
+        self._drop_expired(now)
         answers: dict[Pair, bool | None] = {}
-        for pair, since in question.pairs.items():
+        for pair, since in query.pairs.items():
             allowed: bool | None = pair in yes
-            if pair not in question.doubtful:
-                self._known.pop(pair)
+            if pair not in query.overtaken:
+                self._allowed_until.pop(pair)
                 if allowed:
-                    self._known.put(pair, now + REMEMBERED_SECONDS)
-            elif not _counts_even_so(question, pair, now, allowed=pair in yes):
+                    self._allowed_until.put(pair, now + CACHED_SECONDS)
+            elif not _counts_though_overtaken(query, pair, now, allowed=pair in yes):
                 if now - since < EXPIRED_SECONDS:
-                    self.want(pair, since)
+                    self.request(pair, since)
                     continue
                 allowed = None
             answers[pair] = allowed
         return answers
 
-    def failed(self, question: AccessQuestion) -> None:
-        """It could not be asked."""
-        self._settle(question)
+    def failed(self, query: AccessQuery) -> None:
+        """Forget a query that got no answer."""
+        self._remove(query)
 
-    def split(self, question: AccessQuestion, size: int) -> list[AccessQuestion]:
-        """The same question in pieces of so many pairs, each to be answered by itself."""
-        self._settle(question)
-        pairs = list(question.pairs.items())
+    def split(self, query: AccessQuery, size: int) -> list[AccessQuery]:
+        """Replace the query by queries for at most *size* pairs each."""
+        self._remove(query)
+        pairs = list(query.pairs.items())
         pieces = [
-            AccessQuestion(
+            AccessQuery(
                 dict(part := pairs[start : start + size]),
-                question.asked_at,
-                {
-                    pair: question.doubtful[pair]
-                    for pair, _ in part
-                    if pair in question.doubtful
-                },
+                query.sent_at,
+                {pair: query.overtaken[pair] for pair, _ in part if pair in query.overtaken},
             )
             for start in range(0, len(pairs), size)
         ]
         for piece in pieces:
-            self._note(piece)
+            self._add(piece)
         return pieces
 
-    def doubt(self, recheck: Recheck) -> None:
-        """Something changed: nothing that is known or asked of these pairs counts any more."""
-        for pair in self._known.concerned(recheck):
-            self._known.pop(pair)
+    def invalidate(self, recheck: Recheck) -> None:
+        """Drop the cached answers that the recheck concerns, and overtake queries in flight."""
+        for pair in self._allowed_until.matching(recheck):
+            self._allowed_until.pop(pair)
         is_named = recheck.user_id is not None
-        for pair in self._asked.concerned(recheck):
-            for question in self._asked.get(pair) or ():
-                question.doubtful[pair] = is_named or question.doubtful.get(pair, False)
+        for pair in self._in_flight.matching(recheck):
+            for query in self._in_flight.get(pair) or ():
+                query.overtaken[pair] = is_named or query.overtaken.get(pair, False)
 
-    def _settle(self, question: AccessQuestion) -> None:
-        for pair in question.pairs:
-            others = [one for one in self._asked.pop(pair) or () if one is not question]
+    def _remove(self, query: AccessQuery) -> None:
+        for pair in query.pairs:
+            others = [one for one in self._in_flight.pop(pair) or () if one is not query]
             if others:
-                self._asked.put(pair, others)
+                self._in_flight.put(pair, others)
 
-    def _forget_old(self, now: float) -> None:
-        old = list(takewhile(lambda pair: not self.is_known(pair, now), self._known))
+    def _drop_expired(self, now: float) -> None:
+        # oldest first, and all are cached for the same time
+        old = list(takewhile(lambda pair: not self.allows(pair, now), self._allowed_until))
         for pair in old:
-            self._known.pop(pair)
+            self._allowed_until.pop(pair)
 
 
-def _counts_even_so(question: AccessQuestion, pair: Pair, now: float, *, allowed: bool) -> bool:
-    """Whether an answer that doubts have overtaken counts, lest the user hear nothing at all.
+def _counts_though_overtaken(
+    query: AccessQuery, pair: Pair, now: float, *, allowed: bool
+) -> bool:
+    """Return whether an overtaken answer counts, so that the pair is not left without any.
 
-    A no does not where the user was named meanwhile: they may just have been let in.
+    A no does not count if a recheck named the user: they may just have been given access.
     """
-    is_starving = now - question.pairs[pair] > STARVING_SECONDS
-    is_fresh = now - question.asked_at < FRESH_SECONDS
-    return is_starving and is_fresh and (allowed or not question.doubtful[pair])
+    is_starving = now - query.pairs[pair] > STARVING_SECONDS
+    is_fresh = now - query.sent_at < FRESH_SECONDS
+    return is_starving and is_fresh and (allowed or not query.overtaken[pair])

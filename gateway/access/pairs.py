@@ -1,9 +1,9 @@
-"""A dictionary by project and user that also finds all pairs of one project or of one user."""
+"""A mapping by project and user that also finds all pairs of one project or of one user."""
 
 from collections.abc import Iterator
 from typing import Generic, TypeAlias, TypeVar
 
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 Pair: TypeAlias = tuple[str, str]
 Value = TypeVar("Value")
@@ -12,13 +12,13 @@ Value = TypeVar("Value")
 class PairMap(Generic[Value]):
     """Values by pair, oldest first.
 
-    Whatever is looked up costs in proportion to what is found, not to what is stored.
+    A lookup costs in proportion to the pairs that it finds, not to those that are stored.
     """
 
     def __init__(self) -> None:
         self._values: dict[Pair, Value] = {}
-        self._users: dict[str, dict[str, None]] = {}  # of each project
-        self._projects: dict[str, dict[str, None]] = {}  # of each user
+        self._users: dict[str, dict[str, None]] = {}  # by project
+        self._projects: dict[str, dict[str, None]] = {}  # by user
 
     def __len__(self) -> int:
         return len(self._values)
@@ -30,7 +30,7 @@ class PairMap(Generic[Value]):
         return self._values.get(pair)
 
     def put(self, pair: Pair, value: Value) -> None:
-        """Store it as the newest."""
+        """Store the value as the newest."""
         self._values.pop(pair, None)
         self._values[pair] = value
         self._users.setdefault(pair[0], {})[pair[1]] = None
@@ -40,12 +40,12 @@ class PairMap(Generic[Value]):
         if pair not in self._values:
             return None
         project, user = pair
-        _forget(self._users, project, user)
-        _forget(self._projects, user, project)
+        _discard(self._users, project, user)
+        _discard(self._projects, user, project)
         return self._values.pop(pair)
 
-    def concerned(self, recheck: Recheck) -> list[Pair]:
-        """The stored pairs that it concerns."""
+    def matching(self, recheck: Recheck) -> list[Pair]:
+        """Return the stored pairs that the recheck concerns."""
         project, user = recheck.project_id, recheck.user_id
         if project is None:
             if user is None:
@@ -56,7 +56,7 @@ class PairMap(Generic[Value]):
         return [(project, user)] if (project, user) in self._values else []
 
 
-def _forget(others: dict[str, dict[str, None]], one: str, other: str) -> None:
-    del others[one][other]
-    if not others[one]:
-        del others[one]
+def _discard(index: dict[str, dict[str, None]], key: str, item: str) -> None:
+    del index[key][item]
+    if not index[key]:
+        del index[key]

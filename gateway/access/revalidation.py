@@ -1,4 +1,4 @@
-"""Asks anew who may hear whenever that may have changed, and ends what is over."""
+"""Re-check access when it may have changed, and end revoked subscriptions."""
 
 import asyncio
 import logging
@@ -8,27 +8,29 @@ from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter
 
-from gateway.access.access_cache import STARVING_SECONDS
 from gateway.access.checker import AccessChecker, AccessUnavailable
 from gateway.access.pairs import Pair
-from shared.protocol.messages import Recheck
+from gateway.access.revalidation_rules import (
+    SAFETY_INTERVAL_SECONDS,
+    USER_REST_SECONDS,
+    Effect,
+    Revalidations,
+    UserPasses,
+)
+from shared.protocol.control_messages import Recheck
 from shared.runtime.log_throttle import LogThrottle
 
 EVERYTHING: Final = Recheck(None, None)
-UNAVAILABLE_SECONDS: Final = 5.0
-RETRY_SECONDS: Final = 0.25
-NET_SECONDS: Final = 300.0
-REVALIDATION_REST_SECONDS: Final = 5.0
 _PAIRS_AT_ONCE: Final = 100
 
 log = logging.getLogger(__name__)
 
 
-class Subscriptions(Protocol):
-    """What revalidation needs of the subscriptions: which there are, and their ends."""
+class SubscribedPairs(Protocol):
+    """What revalidation needs of the subscriptions: their pairs, and how to stop them."""
 
     def pairs(self, recheck: Recheck) -> list[Pair]:
-        """The project and user of each subscription that the recheck concerns."""
+        """Return the project and user of each subscription that the recheck concerns."""
         ...
 
     def suspend(self, pair: Pair) -> None:
@@ -49,137 +51,143 @@ class Subscriptions(Protocol):
 
 
 class Revalidator:
-    """Holds subscriptions that became doubtful until the database has answered."""
+    """Checks access again, and performs what the rules of revalidation decide."""
 
     def __init__(
         self,
         access: AccessChecker,
-        subscriptions: Subscriptions,
+        subscriptions: SubscribedPairs,
         registry: CollectorRegistry,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._access = access
         self._subscriptions = subscriptions
         self._tasks = tasks
-        self._asking: set[Pair] = set()
-        self._overtaken: set[Pair] = set()  # doubtful again since it is asked
-        self._revalidating: dict[str, bool] = {}  # users; whether again after this time
-        self._log_pace = LogThrottle()
+        self._revalidations = Revalidations()
+        self._timers: dict[Pair, asyncio.Task[None]] = {}
+        self._passes = UserPasses()
+        self._log_throttle = LogThrottle()
         self._revoked = Counter(
             "neverstale_revoked_total",
-            "Users who lost a project that they were hearing of",
+            "Users who lost access to a project that they were subscribed to",
             registry=registry,
         )
 
-    def doubt(self, recheck: Recheck) -> None:
-        """Access may have changed: what it concerns is told nothing more before it was asked
-        again. Whoever was joining meanwhile asks again by itself.
+    def recheck(self, recheck: Recheck) -> None:
+        """Suspend the subscriptions that the recheck concerns until access is checked again.
+
+        A client that is subscribing meanwhile finds no cached answer, so it is checked too.
         """
-        self._access.doubt(recheck)
+        self._access.invalidate(recheck)
+        now = asyncio.get_running_loop().time()
         for pair in self._subscriptions.pairs(recheck):
-            self._subscriptions.suspend(pair)
-            self._overtaken.add(pair)
-            if pair not in self._asking:
-                self._asking.add(pair)
-                self._tasks.create_task(self._ask(pair))
+            self._perform(pair, self._revalidations.recheck(pair, now))
 
     def is_foreign(self, database: str) -> bool:
-        """Whether what is published is of another database than the one asked for access."""
+        """Return whether messages of *database* are not of the database that checks access."""
         return self._access.is_foreign(database)
 
     def knows_database(self) -> bool:
-        """Whether ``is_foreign`` can tell."""
+        """Return whether the database that checks access is identified."""
         return self._access.knows_database()
 
     async def learn_database(self) -> None:
-        """Find out which one that is, if it can be told now."""
+        """Identify the database that checks access, if it is available."""
         await self._access.learn_database()
 
-    async def _ask(self, pair: Pair) -> None:
+    def _perform(self, pair: Pair, effects: Sequence[Effect]) -> None:
+        self._set_timer(pair)
+        for effect in effects:
+            match effect:
+                case Effect.SUSPEND:
+                    self._subscriptions.suspend(pair)
+                case Effect.RESUME:
+                    self._subscriptions.resume(pair)
+                case Effect.REVOKE:
+                    self._revoke(pair)
+                case Effect.GIVE_UP:
+                    self._subscriptions.give_up(pair)
+                case Effect.CHECK:
+                    self._tasks.create_task(self._check(pair))
+
+    def _set_timer(self, pair: Pair) -> None:
+        timer = self._timers.pop(pair, None)
+        if timer is not None:
+            timer.cancel()
+        wake_at = self._revalidations.wake_at(pair)
+        if wake_at is not None:
+            # a task of the group, so that nothing fires after the gateway has ended
+            self._timers[pair] = self._tasks.create_task(self._wake(pair, wake_at))
+
+    async def _wake(self, pair: Pair, wake_at: float) -> None:
         loop = asyncio.get_running_loop()
-        began = answered = loop.time()
-        holding: asyncio.TimerHandle | None = None
-        while True:
-            self._overtaken.discard(pair)
-            try:
-                allowed = await self._access.ask(pair)
-            except AccessUnavailable as exc:
-                self._subscriptions.suspend(pair)
-                is_patient = loop.time() < answered + UNAVAILABLE_SECONDS
-                if is_patient and not self._access.has_ended:
-                    await asyncio.sleep(RETRY_SECONDS)
-                    continue
-                count = self._log_pace.count(loop.time())
-                if count:
-                    log.warning(
-                        "access could not be checked again, subscriptions were given up",
-                        extra={"count": count, "reason": str(exc)[:300]},
-                    )
-                self._asking.discard(pair)
-                self._overtaken.discard(pair)
-                self._subscriptions.give_up(pair)
-                return
-            finally:
-                if holding is not None:
-                    holding.cancel()
-            answered = loop.time()
-            is_starving = answered > began + STARVING_SECONDS
-            if pair not in self._overtaken or (is_starving and not allowed):
-                break
-            if is_starving:
-                # the next doubt holds it again, and so does an answer that does not come soon
-                self._subscriptions.resume(pair)
-                holding = loop.call_later(STARVING_SECONDS, self._subscriptions.suspend, pair)
-        self._asking.discard(pair)
-        self._overtaken.discard(pair)
-        if allowed:
-            self._subscriptions.resume(pair)
+        await asyncio.sleep(wake_at - loop.time())
+        del self._timers[pair]  # this task: it must not cancel itself
+        self._perform(pair, self._revalidations.timed_out(pair, loop.time()))
+
+    async def _check(self, pair: Pair) -> None:
+        loop = asyncio.get_running_loop()
+        self._perform(pair, self._revalidations.sent(pair, loop.time()))
+        try:
+            allowed = await self._access.check(pair)
+        except AccessUnavailable as exc:
+            may_retry = not self._access.has_ended
+            effects = self._revalidations.unavailable(pair, loop.time(), may_retry=may_retry)
+            if Effect.GIVE_UP in effects:
+                self._warn(str(exc))
         else:
-            self._revoke(pair)
+            effects = self._revalidations.answered(pair, loop.time(), allowed=allowed)
+        self._perform(pair, effects)
+
+    def _warn(self, reason: str) -> None:
+        count = self._log_throttle.count(asyncio.get_running_loop().time())
+        if count:
+            log.warning(
+                "access could not be re-checked, subscriptions were ended",
+                extra={"count": count, "reason": reason[:300]},
+            )
 
     def _revoke(self, pair: Pair) -> None:
         self._revoked.inc()
         self._subscriptions.revoke(pair)
 
-    def revalidate(self, user_id: str) -> None:
-        """Ask again for all that the user is subscribed to; nothing says that it changed, so
-        nothing is held meanwhile.
+    def revalidate_user(self, user_id: str) -> None:
+        """Check access again for all of the user's subscriptions.
 
-        However often this is wanted, one pass runs at a time, and one more after a rest.
+        Nothing suggests that access changed, so nothing is suspended meanwhile.
         """
-        is_running = user_id in self._revalidating
-        self._revalidating[user_id] = is_running
-        if not is_running:
-            self._tasks.create_task(self._revalidate(user_id))
+        if self._passes.request(user_id):
+            self._tasks.create_task(self._revalidate_user(user_id))
 
-    async def _revalidate(self, user_id: str) -> None:
-        while True:
-            await self._ask_all(self._subscriptions.pairs(Recheck(None, user_id)))
-            await asyncio.sleep(REVALIDATION_REST_SECONDS)
-            if not self._revalidating[user_id]:
-                del self._revalidating[user_id]
-                return
-            self._revalidating[user_id] = False
+    async def _revalidate_user(self, user_id: str) -> None:
+        has_more = True
+        while has_more:
+            await self._check_all(self._subscriptions.pairs(Recheck(None, user_id)))
+            await asyncio.sleep(USER_REST_SECONDS)
+            has_more = self._passes.rested(user_id)
 
-    async def run_net(self) -> None:
-        """Ask for everything that is live now and then: the net under lost rechecks, and what
-        changes access without changing a watched row. Never returns.
+    async def run_safety_rechecks(self) -> None:
+        """Check access for all subscriptions at intervals. Never returns.
+
+        This finds what no recheck announces: a lost recheck, and access that changes without a
+        change of a watched row.
         """
         while True:
-            await asyncio.sleep(NET_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 no secret
-            await self._ask_all(self._subscriptions.pairs(EVERYTHING))
+            jitter = random.uniform(0.8, 1.2)  # noqa: S311 no secret
+            await asyncio.sleep(SAFETY_INTERVAL_SECONDS * jitter)
+            await self._check_all(self._subscriptions.pairs(EVERYTHING))
 
-    async def _ask_all(self, pairs: Sequence[Pair]) -> None:
-        """Ask for them a few at a time, and revoke what is not allowed any more."""
+    async def _check_all(self, pairs: Sequence[Pair]) -> None:
+        """Check a few pairs at a time, and revoke those that are not allowed any more."""
 
-        async def ask(pair: Pair) -> None:
+        async def check(pair: Pair) -> None:
             try:
-                if not await self._access.ask(pair):
+                if not await self._access.check(pair):
                     self._revoke(pair)
             except AccessUnavailable:
-                pass  # there is a next time
+                pass  # the next pass checks it again
 
         for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-            async with asyncio.TaskGroup() as asking:
+            async with asyncio.TaskGroup() as checks:
                 for pair in pairs[start : start + _PAIRS_AT_ONCE]:
-                    asking.create_task(ask(pair))
+                    checks.create_task(check(pair))

@@ -1,7 +1,7 @@
-"""The keys that tokens may be signed with, and what each of them may verify.
+"""The keys that tokens may be signed with, and the algorithms that each of them verifies.
 
 An algorithm is bound to the kind of its key (RFC 8725, section 3.1), so a public key never
-serves as the secret of an HMAC.
+is used as the secret of an HMAC.
 """
 
 import json
@@ -37,22 +37,22 @@ _OF_JWK: Final[dict[tuple[Any, Any], tuple[Algorithm, ...]]] = {
 
 
 class InvalidKeys(ValueError):
-    """No key can be used; the text says why and repeats no secret."""
+    """There is no usable key. The message gives the reason, and contains no secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key, its name in the header of tokens, and the algorithms it verifies."""
+    """A key, its ``kid`` in the header of tokens, and the algorithms that it verifies."""
 
     kid: str | None
     material: Material
     algorithms: tuple[Algorithm, ...]
 
     def thumbprint(self, algorithm: str) -> str:
-        """Names the key, whatever its kid, as one of this algorithm; alike in every process.
+        """Return a hash of key and algorithm, without the kid: the same in each process.
 
-        Of a secret it tells nobody more than each token that was signed with it: secrets have
-        at least 32 bytes, and are as hard to guess from a hash as from a signature.
+        It reveals no more of a secret than each token that was signed with it: secrets have at
+        least 32 bytes, and are as hard to guess from a hash as from a signature.
         """
         match self.material:
             case bytes() as secret:
@@ -65,34 +65,34 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """At least one key; of several, each has a kid of its own.
+    """At least one key; if there are several, each has a different kid.
 
-    *unused* says why other keys of the document are left out.
+    *unused* are the reasons for which other keys of the document were ignored.
     """
 
     keys: tuple[Key, ...]
     unused: tuple[str, ...] = ()
 
     def knows(self, kid: object) -> bool:
-        """Whether there is a key for a token whose header has this kid (or None)."""
+        """Return whether there is a key for a token whose header has this kid (or none)."""
         return bool(self._named(kid))
 
     def choose(self, kid: object, algorithm: object) -> Key | None:
-        """The only key that may verify such a token, or None."""
-        fitting = [key for key in self._named(kid) if algorithm in key.algorithms]
-        return fitting[0] if len(fitting) == 1 else None
+        """Return the only key that may verify such a token, or None."""
+        matching = [key for key in self._named(kid) if algorithm in key.algorithms]
+        return matching[0] if len(matching) == 1 else None
 
     def _named(self, kid: object) -> list[Key]:
         return [key for key in self.keys if kid is None or key.kid is None or key.kid == kid]
 
 
 def parse_secret(secret: str, allowed: Collection[str] = ALGORITHMS) -> KeySet:
-    """The key of HMAC-signed tokens. Raises ``InvalidKeys``."""
+    """Parse the secret of HMAC-signed tokens. Raises ``InvalidKeys``."""
     return KeySet((_key(None, secret.encode(), _HMAC, allowed),))
 
 
 def parse_public_key(pem: str, allowed: Collection[str] = ALGORITHMS) -> KeySet:
-    """One public key in PEM; its line ends may be spelled ``\\n``. Raises ``InvalidKeys``."""
+    """Parse a public key in PEM; line ends may be written ``\\n``. Raises ``InvalidKeys``."""
     try:
         material = load_pem_public_key(pem.replace("\\n", "\n").encode())
     except (ValueError, UnsupportedAlgorithm):
@@ -105,26 +105,26 @@ def parse_public_key(pem: str, allowed: Collection[str] = ALGORITHMS) -> KeySet:
         case Ed25519PublicKey():
             return KeySet((_key(None, material, ("EdDSA",), allowed),))
         case _:
-            raise InvalidKeys("must be a key of RSA, the curve P-256 or Ed25519")
+            raise InvalidKeys("must be an RSA, P-256 or Ed25519 key")
 
 
 def parse_jwks(
     document: bytes, allowed: Collection[str] = ALGORITHMS, *, is_public: bool = False
 ) -> KeySet:
-    """The usable keys of a JWK set (RFC 7517). A *public* document may hold no secrets.
+    """Parse a JWK set (RFC 7517). A *public* document must not contain secrets.
 
-    Unusable keys are left out (section 5); a kid that comes twice voids the whole set, since
-    it would be anybody's guess which key was meant.
+    Unusable keys are ignored (section 5). A kid that occurs twice invalidates the whole set: it
+    would be ambiguous which key verifies a token.
 
     Raises:
-        InvalidKeys: it is no JWK set, or has no usable key.
+        InvalidKeys: it is not a JWK set, or has no usable key.
     """
     try:
         parsed = json.loads(document)
     except (ValueError, RecursionError):
-        raise InvalidKeys("is no JSON") from None
+        raise InvalidKeys("is not JSON") from None
     if not isinstance(parsed, dict) or not isinstance(parsed.get("keys"), list):
-        raise InvalidKeys('is no JWK set: {"keys": [...]} is expected')
+        raise InvalidKeys('is not a JWK set: {"keys": [...]} is expected')
     keys: list[Key] = []
     unused: list[str] = []
     for number, jwk in enumerate(parsed["keys"], 1):
@@ -136,32 +136,32 @@ def parse_jwks(
         raise InvalidKeys("; ".join(["has no usable key", *unused]))
     kids = {key.kid for key in keys}
     if len(kids) < len(keys) or (len(keys) > 1 and None in kids):
-        raise InvalidKeys("has several keys: each needs a kid of its own")
+        raise InvalidKeys("has several keys: each needs a different kid")
     return KeySet(tuple(keys), tuple(unused))
 
 
 def _parse_jwk(jwk: Any, allowed: Collection[str], *, is_public: bool) -> Key:
     if not isinstance(jwk, dict):
-        raise InvalidKeys("is no object")
+        raise InvalidKeys("is not an object")
     kid, kty, curve = jwk.get("kid"), jwk.get("kty"), jwk.get("crv")
     if not isinstance(kid, str | None):
-        raise InvalidKeys("has a kid that is no text")
+        raise InvalidKeys("has a kid that is not a string")
     algorithms = _OF_JWK.get((str(kty), curve if curve is None else str(curve)))
     if algorithms is None:
-        raise InvalidKeys("is of a kind that is not supported")
+        raise InvalidKeys("has an unsupported kty or crv")
     uses = jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
         raise InvalidKeys("is not for verifying signatures")
     if "alg" in jwk:
         algorithms = tuple(name for name in algorithms if name == jwk["alg"])
     if not algorithms:
-        raise InvalidKeys("is for an algorithm that is not supported")
+        raise InvalidKeys("has an unsupported alg")
     if kty == "oct" and is_public:
-        raise InvalidKeys("is a secret, which nobody should publish")
+        raise InvalidKeys("is a secret, which must not be published")
     try:
         material = jwt.PyJWK(jwk, algorithms[0]).key
     except (jwt.PyJWTError, LookupError, TypeError, ValueError):
-        raise InvalidKeys("can't be read") from None
+        raise InvalidKeys("is malformed") from None
     return _key(kid, material, algorithms, allowed)
 
 
@@ -183,7 +183,7 @@ def _key(
             raise InvalidKeys("is a private key: give the public one")
     algorithms = tuple(name for name in algorithms if name in allowed)
     if not algorithms:
-        raise InvalidKeys("fits none of the algorithms that are allowed")
+        raise InvalidKeys("supports none of the allowed algorithms")
     return Key(kid, material, algorithms)
 
 

@@ -1,4 +1,4 @@
-"""Where the keys of tokens come from: a setting, or a document that is read again and again."""
+"""Where the keys of tokens come from: a setting, or a document that is read repeatedly."""
 
 import asyncio
 import logging
@@ -22,26 +22,26 @@ log = logging.getLogger(__name__)
 
 
 class DocumentUnavailable(Exception):
-    """The document can't be read now; the text says why."""
+    """The document can't be read now. The message gives the reason."""
 
 
 class KeySource(Protocol):
-    """The keys of now. Other keys are another object."""
+    """The current keys. When they change, ``keys`` is another object."""
 
     @property
     def keys(self) -> KeySet | None: ...
 
     @property
     def state(self) -> State:
-        """``degraded``: the keys could not be read lately; ``missing``: they never were."""
+        """``degraded``: the last attempt to read keys failed; ``missing``: all have failed."""
         ...
 
     async def refresh(self) -> None:
-        """Look for other keys, unless that was done a moment ago."""
+        """Read the keys again, unless that was tried very recently."""
         ...
 
     async def run(self) -> None:
-        """Keep the keys fresh, for ever."""
+        """Read the keys at intervals. Never returns."""
         ...
 
 
@@ -61,10 +61,10 @@ class FixedKeys:
 
 
 class DocumentKeys:
-    """The keys of a JWK set, read every *refresh_seconds*, and when somebody asks.
+    """The keys of a JWK set, read every *refresh_seconds* and on request.
 
-    Never more often than every *rest_seconds*, whatever tokens come. While the document can't
-    be read, the keys held go on counting.
+    Reads are at least *rest_seconds* apart, however many requests come. While the document
+    can't be read, the last keys stay in use.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class DocumentKeys:
         return "ok" if self._fault is None else "degraded"
 
     async def refresh(self) -> None:
-        async with self._reading:  # whoever comes meanwhile waits for this reading's result
+        async with self._reading:  # concurrent callers wait for the result of this read
             if self._clock() < self._tried_at + self._rest_seconds:
                 return
             try:
@@ -113,8 +113,8 @@ class DocumentKeys:
     async def run(self) -> None:
         while True:
             await self.refresh()
-            is_well = self._fault is None
-            await asyncio.sleep(self._refresh_seconds if is_well else self._rest_seconds)
+            is_ok = self._fault is None
+            await asyncio.sleep(self._refresh_seconds if is_ok else self._rest_seconds)
 
     def _accept(self, document: bytes) -> None:
         if document == self._document:
@@ -127,7 +127,7 @@ class DocumentKeys:
 
 
 def read_file(path: Path) -> bytes:
-    """The file's bytes. Raises ``DocumentUnavailable``."""
+    """Read the file. Raises ``DocumentUnavailable``."""
     try:
         with path.open("rb") as file:
             document = file.read(MAX_DOCUMENT_BYTES + 1)
@@ -139,7 +139,11 @@ def read_file(path: Path) -> bytes:
 
 
 async def fetch_url(url: str) -> bytes:
-    """The body, if the answer is 200: a redirect may lead to where nobody vouched for."""
+    """Return the body of a response with status 200; redirects are not followed.
+
+    The operator has configured this URL, not the one that a redirect leads to.
+    Raises ``DocumentUnavailable``.
+    """
     document = bytearray()
     try:
         async with (
@@ -147,14 +151,14 @@ async def fetch_url(url: str) -> bytes:
             http.get(url, allow_redirects=False) as response,
         ):
             if response.status != 200:
-                raise DocumentUnavailable(f"the answer was {response.status}")
+                raise DocumentUnavailable(f"the response has status {response.status}")
             async for chunk in response.content.iter_chunked(MAX_DOCUMENT_BYTES):
                 document += chunk
                 if len(document) > MAX_DOCUMENT_BYTES:
                     raise DocumentUnavailable(f"is longer than {MAX_DOCUMENT_BYTES} bytes")
     except TimeoutError as exc:
-        raise DocumentUnavailable(f"no answer within {FETCH_SECONDS} s") from exc
-    except aiohttp.ClientConnectionError as exc:  # it names host and port only
+        raise DocumentUnavailable(f"no response within {FETCH_SECONDS} s") from exc
+    except aiohttp.ClientConnectionError as exc:  # its text contains host and port only
         raise DocumentUnavailable(str(exc) or type(exc).__name__) from exc
     except aiohttp.ClientError as exc:
         raise DocumentUnavailable(type(exc).__name__) from exc

@@ -1,7 +1,7 @@
-"""Which pages may speak for their user by cookie: same host, or allowed.
+"""Which origins may authenticate by cookie: that of the same host, and those that are allowed.
 
-A browser sends cookies with a WebSocket handshake whatever page opens it, and no CORS stops
-it: the server has to look at ``Origin`` (RFC 6455, section 10.2).
+A browser sends cookies with a WebSocket handshake from a page of any origin, and CORS does not
+apply: the server has to check ``Origin`` (RFC 6455, section 10.2).
 """
 
 import re
@@ -19,8 +19,8 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """An origin (RFC 6454, section 6.2), lower case; a known scheme's default port is filled
-    in.
+    """An origin (RFC 6454, section 6.2) in lower case, with the default port of http or https
+    filled in.
     """
 
     scheme: str
@@ -30,9 +30,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class OriginRule:
-    """Origins that are allowed: a host or (*has_subdomains*) all hosts below it.
+    """Allowed origins: those of one host or, with *has_subdomains*, of all its subdomains.
 
-    Without a scheme: http and https. Without a port: the scheme's own.
+    Without a scheme: http and https. Without a port: the scheme's default port.
     """
 
     scheme: str | None
@@ -51,10 +51,10 @@ class OriginRule:
 
 
 def parse_rule(text: str) -> OriginRule:
-    """One of ``app.example.com``, ``*.example.com``, ``https://app.example.com:8443``.
+    """Parse a rule: ``app.example.com``, ``*.example.com`` or ``https://app.example.com:8443``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it has none of these forms.
     """
     parts = _split(text)
     if parts is None:
@@ -63,7 +63,7 @@ def parse_rule(text: str) -> OriginRule:
 
 
 def parse_origin(text: str) -> Origin | None:
-    """The origin, or None for ``null`` and whatever else names no host."""
+    """Return the origin, or None for ``null`` and all else that has no host."""
     parts = _split(text)
     if parts is None:
         return None
@@ -76,10 +76,10 @@ def parse_origin(text: str) -> Origin | None:
 def is_origin_allowed(
     origin: str, host: str, rules: Iterable[OriginRule], *, is_tls: bool
 ) -> bool:
-    """Whether a page of this ``Origin`` may use its cookies at this ``Host``.
+    """Return whether a page of this ``Origin`` may use cookies at this ``Host``.
 
-    Either a rule allows the origin, or both have the same host and port, and the page's scheme
-    is https, or is http and the request is not known to have come by TLS (*is_tls*).
+    Either a rule allows the origin, or the origin has the host and port of the request and its
+    scheme is https, or http if the request is not known to have used TLS (*is_tls*).
     """
     page = parse_origin(origin)
     if page is None:
@@ -91,10 +91,10 @@ def is_origin_allowed(
 
 
 def came_by_tls(forwarded_proto: Sequence[str]) -> bool:
-    """Whether ``X-Forwarded-Proto`` says that the client used TLS; of several the first counts,
-    which is the outermost proxy's.
+    """Return whether the client used TLS according to ``X-Forwarded-Proto``.
 
-    It counts from any peer: a page cannot set it, and "https" only makes the rule stricter.
+    Of several values the first counts, that of the outermost proxy. The header is trusted from
+    any peer: a page cannot set it, and "https" only makes the rule stricter.
     """
     first = forwarded_proto[0].partition(",")[0] if forwarded_proto else ""
     return first.strip().lower() in ("https", "wss")

@@ -1,4 +1,4 @@
-"""Single-use tickets in Redis: for clients that can set no header and have no cookie here."""
+"""Single-use tickets in Redis, for clients that can send neither a header nor a cookie."""
 
 import secrets
 from hashlib import sha256
@@ -14,28 +14,31 @@ from shared.protocol.close_codes import Refusal, unauthorized
 TICKET_SECONDS: Final = 30
 _TICKET_BYTES: Final = 32
 NOT_VALID: Final = unauthorized(
-    "the ticket is not valid: it is good once, for its project, within "
-    f"{TICKET_SECONDS} s: ask for another"
+    "the ticket is not valid: it can be used once, for its project, within "
+    f"{TICKET_SECONDS} s: request another"
 )
 
 
 class Tickets:
-    """By digest: whoever reads Redis finds no ticket there. Methods raise ``RedisLost``."""
+    """Issues and redeems tickets. Redis stores digests, so that it contains no usable ticket.
+
+    Methods raise ``RedisLost``.
+    """
 
     def __init__(self, client: Client, names: RedisNames) -> None:
         self._client = client
         self._names = names
 
     async def issue(self, project_id: str, identity: Identity) -> str:
-        """A ticket that stands for the user's token at this project."""
+        """Return a ticket that replaces the user's token for this project."""
         ticket = secrets.token_urlsafe(_TICKET_BYTES)
-        bound_to = [project_id, identity.user_id, identity.expires_at, identity.admitted_by]
+        bound_to = [project_id, identity.user_id, identity.expires_at, identity.verified_by]
         async with telling_loss(self._client):
             await self._client.set(self._key(ticket), orjson.dumps(bound_to), ex=TICKET_SECONDS)
         return ticket
 
     async def redeem(self, ticket: str, project_id: str | None) -> Identity | Refusal:
-        """Whom the ticket stood for. It is used up, whatever the answer."""
+        """Use up the ticket, and return the identity that it was issued for."""
         async with telling_loss(self._client):
             stored = await self._client.getdel(self._key(ticket))
         if stored is None:

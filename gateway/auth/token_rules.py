@@ -1,4 +1,4 @@
-"""What the claims of a token must say (RFC 7519, section 4.1), once its signature is proved."""
+"""Checks of a token's claims (RFC 7519, section 4.1), once its signature is verified."""
 
 import json
 from dataclasses import dataclass
@@ -8,26 +8,25 @@ from typing import Any, Final
 from shared.protocol.channels import IdType, InvalidId, parse_id
 from shared.protocol.close_codes import TOKEN_EXPIRED, Refusal, unauthorized
 
-_MAX_SECONDS: Final = 2**53  # what a float, and so any JSON, holds exactly
+_MAX_SECONDS: Final = 2**53  # integers are exact in floats, and so in JSON, up to here
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a token stands for, the id in its canonical spelling, and until when (``exp``, in
-    unix seconds).
+    """The user of a token, as a canonical id, and the token's end (``exp``, in Unix seconds).
 
-    ``admitted_by`` names the key, the algorithm and the rules that the token was verified by,
-    alike in every gateway; by nothing, it was not verified.
+    ``verified_by`` is a hash of the key, the algorithm and the rules by which the token was
+    verified, the same in every gateway; it is empty until then.
     """
 
     user_id: str
     expires_at: int
-    admitted_by: str = ""
+    verified_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What is asked of a token; None for an issuer or audience that does not matter."""
+    """Requirements on a token; None: any issuer, or any audience."""
 
     issuer: str | None
     audience: str | None
@@ -35,13 +34,13 @@ class TokenRules:
     user_type: IdType
     leeway_seconds: int
 
-    def judge(self, claims: dict[str, Any], now: float) -> Identity | Refusal:
-        """Whom the claims stand for, or why not.
+    def check(self, claims: dict[str, Any], now: float) -> Identity | Refusal:
+        """Return the identity that the claims state, or the reason to refuse them.
 
-        ``TOKEN_EXPIRED`` is said only of what was a good token once.
+        ``TOKEN_EXPIRED`` means that the token was valid before.
         """
         if self.issuer is not None and claims.get("iss") != self.issuer:
-            return unauthorized("the token is of another issuer")
+            return unauthorized("the token is from another issuer")
         if self.audience is not None and not _is_for(self.audience, claims.get("aud")):
             return unauthorized("the token is for another audience")
         for name in ("nbf", "iat"):
@@ -58,8 +57,8 @@ class TokenRules:
             return TOKEN_EXPIRED
         return identity
 
-    def name_with(self, thumbprint: str) -> str:
-        """What admits a token that a key and algorithm of that thumbprint verified."""
+    def hash_with(self, thumbprint: str) -> str:
+        """Return ``Identity.verified_by`` for a key and algorithm of that thumbprint."""
         rules = [thumbprint, self.issuer, self.audience, self.user_claim]
         return sha256(json.dumps(rules).encode()).hexdigest()
 
@@ -82,4 +81,4 @@ def _is_for(audience: str, claimed: object) -> bool:
 def _seconds(claimed: object) -> float | None:
     if isinstance(claimed, bool) or not isinstance(claimed, int | float):
         return None
-    return claimed if abs(claimed) < _MAX_SECONDS else None  # neither inf nor NaN is
+    return claimed if abs(claimed) < _MAX_SECONDS else None  # false for inf and NaN

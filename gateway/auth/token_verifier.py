@@ -1,4 +1,4 @@
-"""Verifies tokens (JWT, RFC 7519; RFC 8725 for what to beware of)."""
+"""Verify tokens (JWT, RFC 7519, and its best current practices, RFC 8725)."""
 
 import json
 import time
@@ -16,19 +16,19 @@ from gateway.auth.token_rules import Identity, TokenRules
 from shared.protocol.close_codes import TOKEN_EXPIRED, Refusal, unauthorized, unavailable
 
 MAX_TOKEN_BYTES: Final = 8192
-MAX_REMEMBERED: Final = 16_384
+MAX_CACHED: Final = 16_384
 _NOT_VALID: Final = unauthorized("the token is not valid")
 _UNKNOWN_KEY: Final = unauthorized("the token is signed with an unknown key or algorithm")
 KEY_WITHDRAWN: Final = unauthorized(
-    "the key that signed the token was withdrawn: come back with a new token"
+    "the key that signed the token was withdrawn: connect again with a new token"
 )
-_NO_KEYS: Final = unavailable("the keys that tokens are verified with are away: come back")
+_NO_KEYS: Final = unavailable("the keys that verify tokens can't be read now: try again")
 
 
 class TokenVerifier:
-    """Says whom a token stands for, and remembers it until the token expires or a key changes.
+    """Verifies tokens, and caches their identities until they expire or the keys change.
 
-    By digest: nobody finds a token in our memory.
+    The cache is keyed by digest, so that it contains no usable token.
     """
 
     def __init__(
@@ -37,42 +37,44 @@ class TokenVerifier:
         rules: TokenRules,
         *,
         now: Callable[[], float] = time.time,  # noqa: TID251 exp is a time of day (RFC 7519)
-        max_remembered: int = MAX_REMEMBERED,
+        max_cached: int = MAX_CACHED,
     ) -> None:
         self._source = source
         self._rules = rules
         self._now = now
-        self._max_remembered = max_remembered
+        self._max_cached = max_cached
         self._signatures = jwt.PyJWS(ALGORITHMS)
-        self._remembered: OrderedDict[bytes, Identity] = OrderedDict()
-        self._keys: KeySet | None = None  # that verified them
-        self._admitting: frozenset[str] = frozenset()  # what those keys name
+        self._cached: OrderedDict[bytes, Identity] = OrderedDict()
+        self._keys: KeySet | None = None  # that verified the cached tokens
+        self._current: frozenset[str] = frozenset()  # ``verified_by`` of those keys
 
     @property
     def leeway_seconds(self) -> int:
         return self._rules.leeway_seconds
 
     def seconds_left(self, identity: Identity) -> float:
-        """Until the token ends; below zero it has."""
+        """Return the seconds until the token ends; negative once it has."""
         return identity.expires_at - self._now()
 
     def has_expired(self, identity: Identity) -> bool:
         return self._rules.has_expired(identity, self._now())
 
     def is_withdrawn(self, identity: Identity) -> bool:
-        """Whether the key that admitted it is none of ours any more.
+        """Return whether the key that verified the identity has been removed.
 
-        Keys that could not be read withdraw nothing: those held count on.
+        While the keys can't be read, none is withdrawn: the last ones stay in use.
         """
-        self._look_at_keys()
-        return self._keys is not None and identity.admitted_by not in self._admitting
+        self._notice_new_keys()
+        return self._keys is not None and identity.verified_by not in self._current
 
     async def confirm(self, identity: Identity) -> Identity | Refusal:
-        """The identity, verified a while ago and maybe elsewhere, if it would be even now."""
+        """Return an identity that was verified earlier, perhaps by another gateway, if it is
+        still valid; otherwise the reason why not.
+        """
         if self.has_expired(identity):
             return TOKEN_EXPIRED
         if self._source.keys is None or self.is_withdrawn(identity):
-            await self._source.refresh()  # another gateway may know a newer key
+            await self._source.refresh()  # another gateway may have read a newer key
         if self._source.keys is None:
             return _NO_KEYS
         if not self.is_withdrawn(identity):
@@ -80,18 +82,18 @@ class TokenVerifier:
         return _NO_KEYS if self._source.state == "degraded" else KEY_WITHDRAWN
 
     async def verify(self, token: str) -> Identity | Refusal:
-        """Whom the token stands for, or why it is refused (never repeating any of it).
+        """Return the token's identity, or the reason to refuse it, which quotes none of it.
 
-        Waits only where a token names an unknown key, while the keys are read again.
+        Waits only for the keys to be read again, if the token names an unknown one.
         """
         if len(token) > MAX_TOKEN_BYTES:
             return unauthorized("the token is too long")
         if not token.isascii():
             return _NOT_VALID
         digest = sha256(token.encode()).digest()
-        remembered = self._recall(digest)
-        if remembered is not None:
-            return remembered
+        cached = self._find_cached(digest)
+        if cached is not None:
+            return cached
         try:
             header = self._signatures.get_unverified_header(token)
         except jwt.PyJWTError:
@@ -106,11 +108,11 @@ class TokenVerifier:
             return _NOT_VALID
         if not isinstance(claims, dict):
             return _NOT_VALID
-        identity = self._rules.judge(claims, self._now())
+        identity = self._rules.check(claims, self._now())
         if isinstance(identity, Identity):
-            name = self._rules.name_with(key.thumbprint(header["alg"]))
-            identity = replace(identity, admitted_by=name)
-            self._remember(digest, identity)
+            verified_by = self._rules.hash_with(key.thumbprint(header["alg"]))
+            identity = replace(identity, verified_by=verified_by)
+            self._cache(digest, identity)
         return identity
 
     async def _find_key(self, kid: Any, algorithm: Any) -> Key | Refusal:
@@ -121,31 +123,31 @@ class TokenVerifier:
             return _NO_KEYS
         return keys.choose(kid, algorithm) or _UNKNOWN_KEY
 
-    def _look_at_keys(self) -> None:
-        """Other keys than before remember nothing, and admit by other names."""
+    def _notice_new_keys(self) -> None:
+        """Drop the cache when the keys have changed."""
         keys = self._source.keys
         if self._keys is not keys:
-            self._remembered.clear()
+            self._cached.clear()
             self._keys = keys
-            self._admitting = frozenset(
-                self._rules.name_with(key.thumbprint(algorithm))
+            self._current = frozenset(
+                self._rules.hash_with(key.thumbprint(algorithm))
                 for key in (keys.keys if keys else ())
                 for algorithm in key.algorithms
             )
 
-    def _recall(self, digest: bytes) -> Identity | Refusal | None:
-        self._look_at_keys()
-        identity = self._remembered.get(digest)
+    def _find_cached(self, digest: bytes) -> Identity | Refusal | None:
+        self._notice_new_keys()
+        identity = self._cached.get(digest)
         if identity is None:
             return None
         if self._rules.has_expired(identity, self._now()):
-            del self._remembered[digest]
+            del self._cached[digest]
             return TOKEN_EXPIRED
-        self._remembered.move_to_end(digest)
+        self._cached.move_to_end(digest)
         return identity
 
-    def _remember(self, digest: bytes, identity: Identity) -> None:
-        self._recall(digest)  # the keys may have been read again while their owner waited
-        self._remembered[digest] = identity
-        if len(self._remembered) > self._max_remembered:
-            self._remembered.popitem(last=False)
+    def _cache(self, digest: bytes, identity: Identity) -> None:
+        self._notice_new_keys()  # they may have been read again while the token waited
+        self._cached[digest] = identity
+        if len(self._cached) > self._max_cached:
+            self._cached.popitem(last=False)

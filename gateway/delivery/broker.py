@@ -18,7 +18,8 @@ from shared.links.redis_link import (
     telling_loss,
 )
 from shared.protocol.channels import RedisNames
-from shared.protocol.messages import as_reason, parse_disconnect, parse_recheck, parse_tick
+from shared.protocol.control_messages import parse_disconnect, parse_recheck, parse_tick
+from shared.protocol.events import as_reason
 from shared.runtime.backoff import Backoff
 
 PING_SECONDS: Final = 1.0
@@ -80,7 +81,7 @@ class Broker:
             await self._revalidator.learn_database()
             await self._read_state()
             await self._fanout.link_up(link)
-            self._revalidator.doubt(EVERYTHING)  # rechecks may have been missed
+            self._revalidator.recheck(EVERYTHING)  # rechecks may have been missed
             log.info("redis linked")
             await self._watch_link(link, backoff, refusals)
         finally:
@@ -146,13 +147,13 @@ class Broker:
 
     def _deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         for recheck in self._fanout.deliver(messages):
-            self._revalidator.doubt(recheck)
+            self._revalidator.recheck(recheck)
 
     def _handle(self, name: bytes, payload: bytes) -> None:
         if name == self._recheck_name:
             recheck = parse_recheck(payload)
             if recheck is not None:
-                self._revalidator.doubt(recheck)
+                self._revalidator.recheck(recheck)
             user_id = parse_disconnect(payload)
             if user_id is not None:
                 self._disconnect(user_id)
@@ -164,7 +165,7 @@ class Broker:
         elif tick is not None:
             self._tick_count += 1
             if self._fanout.receive_tick(tick):
-                self._revalidator.doubt(EVERYTHING)
+                self._revalidator.recheck(EVERYTHING)
 
     def _acknowledge(self, names: Sequence[bytes]) -> None:
         if self._recheck_name in names:  # subscribed to last

@@ -16,7 +16,7 @@ from gateway.delivery.effects import (
 from gateway.delivery.subscription_state import ChannelState, SubscriberState
 from gateway.delivery.writes import fit_frames
 from shared.protocol.channels import Channel
-from shared.protocol.messages import Reason
+from shared.protocol.events import Reason
 from shared.protocol.replay import Cursor, Since, decide_replay
 
 MAX_CHANNELS_PER_BATCH: Final = 200

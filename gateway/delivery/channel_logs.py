@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.delivery.effects import LogPage, ReadLogs
 from shared.links.redis_link import Client, Script, telling_loss
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import replayed_frame
+from shared.protocol.events import replayed_frame
 from shared.protocol.replay import Cursor, LogHead
 
 MAX_ROWS_PER_READ: Final = 250  # of one log

@@ -21,7 +21,7 @@ from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import Connection
 from shared.links.redis_link import RedisLost
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import membership_change_of
+from shared.protocol.events import access_change_of
 
 MAX_SPREAD_SECONDS: Final = 30.0
 
@@ -115,7 +115,7 @@ class EffectRunner:
                 connection.greet(cursors, resumed)
             case ConfirmSubscription(connection, cursor, resumed=is_resumed):
                 self._metrics.resumed.inc(is_resumed)
-                connection.answer_subscribe(cursor, resumed=is_resumed)
+                connection.confirm_subscription(cursor, resumed=is_resumed)
             case ResetSubscriber():
                 self._reset(effect)
 
@@ -147,22 +147,13 @@ class _Replays:
             connection.charge_replay(len(payloads))
         connection.write(self._joined[payloads])
         if effect.channel.kind == "user":
-            notify_access_changes(connection, self._access_changes_in(payloads))
+            connection.send_access_changes(self._access_changes_in(payloads))
 
     def _access_changes_in(self, payloads: tuple[bytes, ...]) -> Iterator[str]:
         """Decode the frames, but only when the first project is asked for."""
         if payloads not in self._access_changes:
-            changes = map(membership_change_of, payloads)
+            changes = map(access_change_of, payloads)
             self._access_changes[payloads] = [
                 change[0] for change in changes if change is not None and change[1]
             ]
         yield from self._access_changes[payloads]
-
-
-def notify_access_changes(connection: Connection, project_ids: Iterable[str]) -> None:
-    """Tell a plain client that its user's access to these projects may have changed: it may
-    have cached a refusal. A v1 client recognises the events themselves.
-    """
-    if not connection.is_v1:
-        for project_id in project_ids:
-            connection.tell_access_changed(project_id)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from shared.protocol.channels import Channel
-from shared.protocol.messages import Reason
+from shared.protocol.events import Reason
 from shared.protocol.replay import Cursor, LogHead, Since
 
 Subscriber = TypeVar("Subscriber", bound=Hashable)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.delivery.channel_logs import ChannelLogs
-from gateway.delivery.effect_runner import EffectRunner, Link, notify_access_changes
+from gateway.delivery.effect_runner import EffectRunner, Link
 from gateway.delivery.effects import Effect
 from gateway.delivery.liveness import Liveness
 from gateway.delivery.project_subscriptions import ProjectSubscriptions
@@ -16,7 +16,8 @@ from gateway.delivery.writes import join_frames, split_messages
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import Connection
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import Reason, Recheck, Tick, cursor_of, membership_change_of
+from shared.protocol.control_messages import Recheck, Tick
+from shared.protocol.events import Reason, access_change_of, cursor_of
 from shared.protocol.replay import Loaded, Since
 
 
@@ -83,7 +84,7 @@ class Fanout:
     def join(self, connection: Connection, wanted: Mapping[Channel, Since]) -> None:
         """Subscribe a new connection. It is greeted once its channels were read."""
         self._metrics.connections.inc()
-        connection.when_full = self._slow_consumers.add
+        connection.on_backpressure = self._slow_consumers.add
         for channel in wanted:
             self.project_subscriptions.add(connection, channel)
         self._effects.run(self._subscriptions.join(connection, wanted))
@@ -91,7 +92,7 @@ class Fanout:
     def leave(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
         self._metrics.connections.dec()
-        connection.when_full = None
+        connection.on_backpressure = None
         self._slow_consumers.discard(connection)
         for channel in self._subscriptions.channels_of(connection):
             self.project_subscriptions.discard(connection, channel)
@@ -160,7 +161,7 @@ class Fanout:
         for name, payload in messages:
             channel, change = channels.get(name), None
             if channel is not None and channel.kind == "user":
-                change = membership_change_of(payload)
+                change = access_change_of(payload)
                 if change is not None:
                     rechecks[Recheck(change[0], channel.id)] = None
             cursor = cursor_of(payload)
@@ -191,5 +192,5 @@ class Fanout:
             for connection in delivery.recipients:
                 connection.write(frames)
                 if delivery.access_changes:
-                    notify_access_changes(connection, delivery.access_changes)
+                    connection.send_access_changes(delivery.access_changes)
             self._metrics.delivered.inc(len(delivery.payloads) * len(delivery.recipients))

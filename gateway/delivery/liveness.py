@@ -5,7 +5,7 @@ some age is complete in Redis's time.
 from collections import deque
 from typing import Final
 
-from shared.protocol.messages import Tick
+from shared.protocol.control_messages import Tick
 from shared.protocol.replay import Loaded
 
 MISSING_SECONDS: Final = 5.0

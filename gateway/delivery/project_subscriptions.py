@@ -8,7 +8,7 @@ from gateway.delivery.subscriptions import Subscriptions
 from gateway.transport.connection import Connection
 from shared.protocol.channels import Channel
 from shared.protocol.close_codes import CloseCode
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 
 class ProjectSubscriptions:
@@ -47,7 +47,7 @@ class ProjectSubscriptions:
 
     def pairs(self, recheck: Recheck) -> list[Pair]:
         """The project and user of each subscription that the recheck concerns."""
-        return self._connections.concerned(recheck)
+        return self._connections.matching(recheck)
 
     def suspend(self, pair: Pair) -> None:
         """Deliver nothing of the project to the user until ``resume``."""
@@ -69,10 +69,8 @@ class ProjectSubscriptions:
             self.discard(connection, channel)
             self._perform(self._subscriptions.unsubscribe(connection, channel))
             remaining = self._subscriptions.channels_of(connection)
-            if connection.is_v1 and any(other.kind == "project" for other in remaining):
-                connection.tell_revoked(pair[0])
-            else:
-                connection.end(CloseCode.FORBIDDEN, "forbidden")
+            has_others = any(other.kind == "project" for other in remaining)
+            connection.revoke(pair[0], has_others=has_others)
 
     def give_up(self, pair: Pair) -> None:
         """Close the connections because the user's access could not be checked."""

@@ -40,9 +40,8 @@ class StatusNotifier:
 
     def _notify(self, connection: Connection, *, is_live: bool) -> None:
         if (
-            connection.is_v1
-            and connection.told_live != is_live
+            connection.reported_live != is_live
             # it may stop polling only once it has all that it missed
             and (not is_live or self._subscriptions.is_caught_up(connection))
         ):
-            connection.tell_live(live=is_live)
+            connection.report_liveness(live=is_live)

@@ -5,7 +5,7 @@ from typing import Generic
 
 from gateway.delivery.effects import Subscriber
 from shared.protocol.channels import Channel
-from shared.protocol.messages import Reason
+from shared.protocol.events import Reason
 from shared.protocol.replay import Cursor, Since
 
 

@@ -49,7 +49,7 @@ from gateway.delivery.effects import (
 )
 from gateway.delivery.subscription_state import CatchUp, ChannelState, SubscriberState
 from shared.protocol.channels import Channel
-from shared.protocol.messages import Reason
+from shared.protocol.events import Reason
 from shared.protocol.replay import Cursor, Since
 
 

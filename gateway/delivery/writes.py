@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gateway.delivery.effects import Frame
-from shared.protocol.messages import encode_text_frame, row_of
+from gateway.transport.websocket_frames import encode_text_frame
+from shared.protocol.events import row_of
 
 MAX_CHUNK_BYTES: Final = 64 * 1024
 

@@ -1,4 +1,4 @@
-"""Who may come in: from a request, or a message, to what its client may hear."""
+"""Admission: from a handshake or ticket request to an identity and its channels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,41 +6,40 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.access.checker import AccessChecker, AccessUnavailable
 from gateway.auth.tickets import Tickets
 from gateway.auth.token_rules import Identity
 from gateway.auth.token_verifier import TokenVerifier
 from gateway.delivery.fanout import Fanout
 from gateway.http.handshake import NOT_A_WEBSOCKET, HandshakeRequest, Ticket, TokenSources
+from gateway.http.project_access import ProjectAccess
 from gateway.limits.connection_limiter import ConnectionLimiter
 from shared.links.redis_link import RedisLost
 from shared.protocol.channels import Channel, IdType
-from shared.protocol.close_codes import FORBIDDEN, Refusal, unavailable
+from shared.protocol.close_codes import Refusal, unavailable
 from shared.protocol.replay import Since
 
 NO_REDIS: Final = unavailable("Redis is away, or no listener has ever run: connect again")
-_NO_DATABASE: Final = unavailable("the database is away: connect again")
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Whom a socket belongs to, and its channels, each with what its client has of it."""
+    """The user, and the channels to join, each with how much of it the client has."""
 
     identity: Identity
     wanted: Mapping[Channel, Since]
 
 
 class Admission:
-    """Says who is admitted to what; a refusal is a value, told before the socket is opened."""
+    """Decides about handshakes and ticket requests. A refusal is a returned value."""
 
     def __init__(
         self,
         verifier: TokenVerifier,
         sources: TokenSources,
         tickets: Tickets,
-        access: AccessChecker,
+        access: ProjectAccess,
         fanout: Fanout,
-        door: ConnectionLimiter,
+        limiter: ConnectionLimiter,
         project_type: IdType,
     ) -> None:
         self._verifier = verifier
@@ -48,41 +47,45 @@ class Admission:
         self._tickets = tickets
         self._access = access
         self._fanout = fanout
-        self._door = door
+        self._limiter = limiter
         self._project_type = project_type
 
-    async def admit(self, offer: HandshakeRequest, address: str | None) -> Admitted | Refusal:
-        """What the client may hear, or why it may not."""
-        if not offer.is_websocket:
+    async def admit(
+        self, handshake: HandshakeRequest, address: str | None
+    ) -> Admitted | Refusal:
+        """Return who connects and to what, or why the client is refused."""
+        if not handshake.is_websocket:
             return NOT_A_WEBSOCKET
-        project_id = offer.project_id(self._project_type)
-        identity = await self._identify(offer, project_id, address)
+        project_id = handshake.project_id(self._project_type)
+        identity = await self._identify(handshake, project_id, address)
         if isinstance(identity, Refusal):
             return identity
         if isinstance(project_id, Refusal):
             return project_id
-        wanted = self._wanted(offer, project_id, identity.user_id)
+        wanted = self._wanted(handshake, project_id, identity.user_id)
         if isinstance(wanted, Refusal):
             return wanted
         if not self._fanout.can_subscribe:
             return NO_REDIS
         if project_id is not None:
-            refusal = await self.refuse_access(project_id, identity.user_id)
+            refusal = await self._access.refuse(project_id, identity.user_id)
             if refusal is not None:
                 return refusal
         return Admitted(identity, wanted)
 
     async def issue_ticket(
-        self, offer: HandshakeRequest, project_id: str | Refusal, address: str | None
+        self, request: HandshakeRequest, project_id: str | Refusal, address: str | None
     ) -> str | Refusal:
-        """A ticket for whoever could open a socket on the project now, or why there is none."""
-        identity = await self._identify(offer, project_id, address)
+        """Return a ticket if the client could connect to the project now, or why it is
+        refused.
+        """
+        identity = await self._identify(request, project_id, address)
         if isinstance(identity, Refusal):
             return identity
         if isinstance(project_id, Refusal):
             return project_id
-        refusal = self._door.count_ticket(identity.user_id)
-        refusal = refusal or await self.refuse_access(project_id, identity.user_id)
+        refusal = self._limiter.count_ticket(identity.user_id)
+        refusal = refusal or await self._access.refuse(project_id, identity.user_id)
         if refusal is not None:
             return refusal
         try:
@@ -91,13 +94,19 @@ class Admission:
             return NO_REDIS
 
     async def _identify(
-        self, offer: HandshakeRequest, project_id: str | Refusal | None, address: str | None
+        self,
+        request: HandshakeRequest,
+        project_id: str | Refusal | None,
+        address: str | None,
     ) -> Identity | Refusal:
-        """Who asks. What was never genuine is held against its address."""
-        token = offer.token(self._sources)
+        """Return the user that the token or ticket names, or a refusal.
+
+        A token that was never genuine counts against the address.
+        """
+        token = request.token(self._sources)
         if isinstance(token, Refusal):
             return token
-        refusal = self._door.refuse_guessing(address)
+        refusal = self._limiter.refuse_guessing(address)
         if refusal is not None:
             return refusal
         if isinstance(token, Ticket):
@@ -105,14 +114,14 @@ class Admission:
         else:
             identity = await self._verifier.verify(token)
         if isinstance(identity, Refusal) and identity.code == "unauthorized":
-            self._door.count_failure(address)
+            self._limiter.count_failure(address)
         return identity
 
     async def _redeem(
         self, ticket: Ticket, project_id: str | Refusal | None
     ) -> Identity | Refusal:
         if isinstance(project_id, Refusal):
-            return project_id  # a ticket is no worse for a mistake beside it
+            return project_id  # the ticket is not used up by a malformed request
         try:
             identity = await self._tickets.redeem(ticket.text, project_id)
         except RedisLost:
@@ -121,30 +130,26 @@ class Admission:
             return await self._verifier.confirm(identity)
         return identity
 
-    async def refuse_access(self, project_id: str, user_id: str) -> Refusal | None:
-        """Why the user may not hear of the project, if so."""
-        try:
-            allowed = await self._access.may_hear((project_id, user_id))
-        except AccessUnavailable:  # logged where it was asked
-            return _NO_DATABASE
-        return None if allowed else FORBIDDEN
-
     def _wanted(
-        self, offer: HandshakeRequest, project_id: str | None, user_id: str
+        self, handshake: HandshakeRequest, project_id: str | None, user_id: str
     ) -> Mapping[Channel, Since] | Refusal:
-        """An age is reckoned before anything is waited for: meanwhile the page grows older."""
-        held = offer.held()
-        if isinstance(held, Refusal):
-            return held
-        loaded = None if held.age_seconds is None else self._fanout.loaded(held.age_seconds)
+        """The channels to join.
+
+        The page's age is converted before access is checked: the page grows older meanwhile.
+        """
+        client = handshake.client_cursors()
+        if isinstance(client, Refusal):
+            return client
+        age_seconds = client.age_seconds
+        loaded = None if age_seconds is None else self._fanout.loaded(age_seconds)
         channels = [Channel("user", user_id)]
         if project_id is not None:
             channels.insert(0, Channel("project", project_id))
-        return {channel: held.cursors.get(channel) or loaded for channel in channels}
+        return {channel: client.cursors.get(channel) or loaded for channel in channels}
 
 
 def parse_handshake(request: web.Request) -> HandshakeRequest:
-    """What of a request matters here."""
+    """The parts of a request that admission looks at."""
     headers, query = request.headers, request.query
     return HandshakeRequest(
         method=request.method,

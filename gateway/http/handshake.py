@@ -1,4 +1,4 @@
-"""What a request to the WebSocket endpoint asks for, and with which token."""
+"""Decide from a handshake request who connects, to which project, and since when."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from gateway.auth.origins import OriginRule, came_by_tls, is_origin_allowed
 from gateway.transport.client_messages import parse_age
 from shared.protocol.channels import Channel, IdType, InvalidId, parse_id
 from shared.protocol.close_codes import CloseCode, Refusal, bad_request, unauthorized
-from shared.protocol.messages import SUBPROTOCOL
+from shared.protocol.frames import SUBPROTOCOL
 from shared.protocol.replay import Cursor, parse_cursor
 
 _BEARER: Final = "bearer."
@@ -33,14 +33,14 @@ FOREIGN_ORIGIN: Final = Refusal(
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What stands for a token, once."""
+    """Stands for a token once."""
 
     text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSources:
-    """Where else than in headers of its own a token may come from."""
+    """Where a token is accepted besides ``Authorization`` and the subprotocol."""
 
     allowed_origins: Sequence[OriginRule] = ()
     allow_query: bool = False
@@ -48,7 +48,7 @@ class TokenSources:
 
 @dataclass(frozen=True, slots=True)
 class HandshakeRequest:
-    """The headers and query of a request that matter, each with all its values."""
+    """The headers and query parameters that admission looks at, each with all its values."""
 
     method: str
     http_version: tuple[int, int]
@@ -69,7 +69,7 @@ class HandshakeRequest:
 
     @property
     def is_websocket(self) -> bool:
-        """RFC 6455, section 4.2.1."""
+        """Whether it is a client's opening handshake (RFC 6455, section 4.2.1)."""
         return (
             self.method == "GET"
             and self.http_version == (1, 1)
@@ -80,6 +80,7 @@ class HandshakeRequest:
 
     @property
     def is_v1(self) -> bool:
+        """Whether it comes from a v1 client, rather than a plain one."""
         return SUBPROTOCOL in self._offered
 
     @property
@@ -87,8 +88,9 @@ class HandshakeRequest:
         return [word.strip() for value in self.subprotocols for word in value.split(",")]
 
     def token(self, sources: TokenSources) -> str | Ticket | Refusal:
-        """The token, or the ticket in its stead; the first place that has one decides,
-        nothing falls through.
+        """The token, or the ticket that stands for it.
+
+        The first source that is present decides, even if what it has is refused.
         """
         token = self._header_token() or self._subprotocol_token()
         if token is None:
@@ -129,20 +131,25 @@ class HandshakeRequest:
         values = [value.strip() for name, _, value in pairs if name.strip() == _COOKIE]
         if not values:
             return None
-        if len(self.origin) != 1 or len(self.host) != 1:
+        if self.allowed_origin(allowed) is None:
             return FOREIGN_ORIGIN
-        is_tls = came_by_tls(self.forwarded_proto)
-        if not is_origin_allowed(self.origin[0], self.host[0], allowed, is_tls=is_tls):
-            return FOREIGN_ORIGIN
-        # of two, one may have been planted by a sibling domain
+        # of two cookies, one may have been planted by a sibling domain
         return _only(values, f"the cookie {_COOKIE} must be given once")
 
-    def project_id(self, id_type: IdType) -> str | Refusal | None:
-        """The project asked for, canonical.
+    def allowed_origin(self, rules: Sequence[OriginRule]) -> str | None:
+        """The ``Origin`` of the page, if it may use cookies and read answers here."""
+        if len(self.origin) != 1 or len(self.host) != 1:
+            return None
+        origin, host = self.origin[0], self.host[0]
+        is_tls = came_by_tls(self.forwarded_proto)
+        return origin if is_origin_allowed(origin, host, rules, is_tls=is_tls) else None
 
-        None: a v1 client that hears of its user's own lists only, and may subscribe later.
+    def project_id(self, id_type: IdType) -> str | Refusal | None:
+        """The canonical id of the project to subscribe to.
+
+        None: a v1 client gets its user's own events only, until it subscribes.
         """
-        named = {text for text in self.project_ids if text}  # an empty one counts as left out
+        named = {text for text in self.project_ids if text}  # an empty one counts as missing
         if not named:
             if self.is_v1:
                 return None
@@ -154,8 +161,8 @@ class HandshakeRequest:
         except InvalidId as exc:
             return bad_request(f"project_id {exc}")
 
-    def held(self) -> "ClientCursors | Refusal":
-        """What the client has already. A plain client is never asked."""
+    def client_cursors(self) -> "ClientCursors | Refusal":
+        """From where a v1 client resumes. A plain client can't."""
         if not self.is_v1:
             return ClientCursors({}, None)
         age_seconds = None
@@ -169,7 +176,7 @@ class HandshakeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClientCursors:
-    """A returning client's cursors, and how old at most is all that it holds without one."""
+    """A returning client's cursors, and the greatest age of what it holds without a cursor."""
 
     cursors: Mapping[Channel, Cursor]
     age_seconds: float | None

@@ -1,4 +1,4 @@
-"""Whom a connection comes from, where proxies stand between."""
+"""The address of a client that may connect through proxies."""
 
 from collections.abc import Collection, Sequence
 from ipaddress import (
@@ -13,30 +13,31 @@ from typing import Final, TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
-_HOST_BITS: Final = 64  # one customer has at least so many addresses (RFC 6177)
+_HOST_BITS: Final = 64  # a site gets at least a /64 (RFC 6177)
 
 
 def parse_networks(words: Sequence[str]) -> tuple[Network, ...]:
-    """Networks as in ``10.0.0.0/8`` or ``::1``.
+    """Parse networks such as ``10.0.0.0/8`` or ``::1``.
 
     Raises:
-        ValueError: one is none; the text does not repeat it.
+        ValueError: a word is not a network; the message does not quote it.
     """
     try:
         return tuple(ip_network(word) for word in words)
     except ValueError:
-        raise ValueError("must be addresses or networks as in 10.0.0.0/8, by comma") from None
+        raise ValueError(
+            "must be addresses or networks as in 10.0.0.0/8, separated by commas"
+        ) from None
 
 
 def find_client(
     peer: str | None, forwarded: Sequence[str], trusted: Collection[Network]
 ) -> str | None:
-    """The client's address as limits count it (of IPv6: its /64), or None where many clients
-    may share it unseen.
+    """Return the client's address as limits count it (for IPv6 its /64), or None if unknown.
 
-    *forwarded* counts only if the peer is trusted, and of it the last address that is not:
-    what is before that, anybody can write. Without any trusted proxy a private peer may be
-    an unnamed one, so nothing is held against it.
+    *forwarded* is used only if the peer is a trusted proxy. The client is the last address in
+    it that is not a trusted proxy: a client can write anything before that. If no proxies are
+    configured, a private peer may be one, so it is not counted.
     """
     address = _parse(peer or "")
     hops = [hop.strip() for line in forwarded for hop in line.split(",")]
@@ -56,7 +57,7 @@ def _is_in(address: Address, networks: Collection[Network]) -> bool:
 def _parse(text: str) -> Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:  # some proxies write the port, too
+    elif text.count(":") == 1:  # some proxies add the port
         text = text.partition(":")[0]
     try:
         # a zone names our own interface, not the client's

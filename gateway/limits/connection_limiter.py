@@ -1,4 +1,4 @@
-"""Keeps count of who is in, and of who guesses tokens: the limits on sockets."""
+"""Limits on open sockets, on failed authentications and on tickets."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,19 +9,20 @@ from typing import Final
 from aiohttp import web
 
 from gateway.limits.client_address import Network, find_client
-from gateway.limits.rates import Rate, SlotCounter, TokenBuckets
+from gateway.limits.rates import Rate, TokenBuckets
+from gateway.limits.slot_counter import SlotCounter
 from shared.protocol.close_codes import Refusal, rate_limited, too_many_connections
 
 FAILURE_WINDOW_SECONDS: Final = 60.0
 TICKET_RATE: Final = Rate(per_second=5, burst=100)
-_FULL: Final = too_many_connections("the gateway has all the sockets that it may have")
+_FULL: Final = too_many_connections("the gateway has reached its maximum of open sockets")
 _FULL_ADDRESS: Final = too_many_connections("too many sockets from this address")
-_FULL_USER: Final = too_many_connections("too many sockets of this user: close some")
+_FULL_USER: Final = too_many_connections("too many sockets of this user: close one first")
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How many sockets there may be, and failures a minute; 0: any number."""
+    """Maximum numbers of open sockets, and of failures per minute; 0: unlimited."""
 
     max_sockets: int
     max_per_address: int
@@ -30,15 +31,18 @@ class ConnectionLimits:
 
 
 class ConnectionSlot:
-    """One request for a socket, from its arrival until that socket is closed."""
+    """Counts one socket, from the arrival of its request until it is closed.
+
+    *refusal* is the reason if there is no slot left.
+    """
 
     def __init__(self, users: SlotCounter[str], refusal: Refusal | None) -> None:
         self._users = users
         self.refusal = refusal
         self.user_id: str | None = None
 
-    def seat(self, user_id: str) -> Refusal | None:
-        """Count it as the user's, or say why not."""
+    def assign_user(self, user_id: str) -> Refusal | None:
+        """Count the slot for the user too, or return the reason to refuse it."""
         if not self._users.take(user_id):
             return _FULL_USER
         self.user_id = user_id
@@ -46,7 +50,7 @@ class ConnectionSlot:
 
 
 class ConnectionLimiter:
-    """All limits that are counted by address, by user, or in all."""
+    """Counts sockets and rates by address, by user and in total."""
 
     def __init__(
         self,
@@ -66,13 +70,14 @@ class ConnectionLimiter:
         self._tickets: TokenBuckets[str] = TokenBuckets(TICKET_RATE)
 
     def address_of_peer(self, peer: str | None) -> str | None:
-        """The address under which a TCP connection is counted, before any request; None: it
-        may be a proxy's.
+        """Return the address to count a TCP connection for, before its first request.
+
+        None: it may be a proxy's, and is not counted.
         """
         return find_client(peer, (), self._trusted)
 
     def address_of(self, request: web.Request) -> str | None:
-        """Where the request comes from; None: nobody can tell, and nothing is counted."""
+        """Return the client's address; None: it is unknown, and nothing is counted."""
         peer = request.transport and request.transport.get_extra_info("peername")
         return find_client(
             peer[0] if isinstance(peer, tuple) else None,
@@ -81,8 +86,8 @@ class ConnectionLimiter:
         )
 
     @contextmanager
-    def visit(self, address: str | None) -> Iterator[ConnectionSlot]:
-        """Holds the seats of one socket; who is refused holds none."""
+    def acquire(self, address: str | None) -> Iterator[ConnectionSlot]:
+        """Occupy a slot for one socket; a slot with a refusal is not counted."""
         if not self._all.take(None):
             yield ConnectionSlot(self._users, _FULL)
             return
@@ -91,12 +96,12 @@ class ConnectionLimiter:
                 yield ConnectionSlot(self._users, _FULL_ADDRESS)
                 return
             try:
-                visit = ConnectionSlot(self._users, None)
+                slot = ConnectionSlot(self._users, None)
                 try:
-                    yield visit
+                    yield slot
                 finally:
-                    if visit.user_id is not None:
-                        self._users.free(visit.user_id)
+                    if slot.user_id is not None:
+                        self._users.free(slot.user_id)
             finally:
                 if address is not None:
                     self._addresses.free(address)
@@ -104,25 +109,25 @@ class ConnectionLimiter:
             self._all.free(None)
 
     def refuse_guessing(self, address: str | None) -> Refusal | None:
-        """Why no token from this address is looked at now, if so."""
+        """Return the reason not to verify a token from this address now, if there is one."""
         if address is None:
             return None
         seconds = self._failures.wait_seconds(address, self._clock())
-        return _too_often("too many bad tokens from this address", seconds)
+        return _refuse_rate("too many bad tokens from this address", seconds)
 
     def count_failure(self, address: str | None) -> None:
-        """Somebody there showed what was never a genuine token of ours."""
+        """Count a credential that was never valid; an expired token is not one."""
         if address is not None:
             self._failures.take(address, self._clock())
 
     def count_ticket(self, user_id: str) -> Refusal | None:
-        """Why the user gets no ticket now, if so."""
+        """Count a ticket for the user, or return the reason to refuse it."""
         now = self._clock()
         seconds = self._tickets.wait_seconds(user_id, now)
         if not seconds:
             self._tickets.take(user_id, now)
-        return _too_often("too many tickets for this user", seconds)
+        return _refuse_rate("too many tickets for this user", seconds)
 
 
-def _too_often(message: str, seconds: float) -> Refusal | None:
+def _refuse_rate(message: str, seconds: float) -> Refusal | None:
     return rate_limited(f"{message}: wait", math.ceil(seconds)) if seconds else None

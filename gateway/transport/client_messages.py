@@ -1,4 +1,4 @@
-"""What a v1 client's message asks for."""
+"""Messages of v1 clients, parsed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import orjson
 
 from gateway.limits.rates import BYTES_PER_COST, SUBSCRIBE_COST
-from shared.protocol.channels import IdType, InvalidId, parse_id
+from shared.protocol.channels import IdType, InvalidId
+from shared.protocol.json_values import parse_id_value
 from shared.protocol.replay import Cursor, parse_cursor
 
 
@@ -18,7 +19,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """One more project: on from its cursor, or as a page of this age, or with neither."""
+    """Subscribe to a project, resuming from a cursor or by the age of the page, or not."""
 
     project_id: str
     since: Cursor | None
@@ -37,17 +38,17 @@ class Auth:
 
 @dataclass(frozen=True, slots=True)
 class InvalidMessage:
-    """A message that can't be followed; the text says why, and of which project it was."""
+    """A message that can't be understood; *message* explains why."""
 
     message: str
     project_id: str | None = None
 
 
-Message: TypeAlias = Ping | Subscribe | Unsubscribe | Auth | InvalidMessage
+ClientMessage: TypeAlias = Ping | Subscribe | Unsubscribe | Auth | InvalidMessage
 
 
-def parse_message(text: str, project_type: IdType) -> Message:
-    """A message as its client meant it. Total: what is no message is a ``InvalidMessage``."""
+def parse_message(text: str, project_type: IdType) -> ClientMessage:
+    """Parse a text message. Total: anything malformed gives ``InvalidMessage``."""
     try:
         message = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -68,16 +69,17 @@ def parse_message(text: str, project_type: IdType) -> Message:
             return InvalidMessage("a message must be a JSON object with a type")
 
 
-def cost_of(message: Message, size: int) -> int:
-    """What following a message of so many bytes costs beside its frame; of ``auth`` only what
-    is certain.
+def cost_of(message: ClientMessage, size: int) -> int:
+    """The cost of a message of so many bytes, in addition to its frame.
+
+    A new token costs more, which is not known before it is verified.
     """
     more = SUBSCRIBE_COST if isinstance(message, Subscribe) else 0
     return more + size // BYTES_PER_COST
 
 
 def parse_age(milliseconds: str) -> float | None:
-    """An age in seconds, or None for what is no whole number of milliseconds."""
+    """The age in seconds, or None unless the text is a whole number of milliseconds."""
     if not (milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) < 16):
         return None
     return int(milliseconds) / 1000
@@ -85,14 +87,14 @@ def parse_age(milliseconds: str) -> float | None:
 
 def _parse_project_message(
     kind: str, message: Mapping[str, Any], project_type: IdType
-) -> Message:
+) -> ClientMessage:
     project, since, age = (message.get(name) for name in ("project_id", "since", "age"))
-    if isinstance(project, bool) or not isinstance(project, str | int):
-        return InvalidMessage(f"{kind} needs a project_id")
     try:
-        project_id = parse_id(str(project), project_type)
+        project_id = parse_id_value(project, project_type)
     except InvalidId as exc:
         return InvalidMessage(f"project_id {exc}", str(project))
+    if project_id is None:
+        return InvalidMessage(f"{kind} needs a project_id")
     if kind == "unsubscribe":
         return Unsubscribe(project_id)
     if since is not None and not isinstance(since, str):

@@ -1,98 +1,91 @@
-"""One client's socket: with ``frame_reader`` the only room that knows aiohttp's internals.
+"""One client's WebSocket: bounded writes, paced reads, and its end.
 
-aiohttp does the handshake, reads, and answers pings; events are written past it, as frames
-built once for all subscribers, straight to the transport. That is safe because aiohttp too
-writes whole frames at once (compression is off), and because nothing is written once its side
-has begun to close.
+aiohttp answers the handshake and reads. Events are written past it, straight to the transport,
+as frames that are encoded once for all subscribers. That is safe because aiohttp too writes
+whole frames at once (compression is off), and because nothing is written once the close has
+begun. Only this module and ``frame_reader`` rely on aiohttp's internals for that.
 """
 
 import asyncio
 import math
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, cast
+from typing import ClassVar, Final, Self, cast
 
 from aiohttp import WSMsgType, web
 
 from gateway.auth.token_rules import Identity
 from gateway.limits.rates import RateLimiter, RateVerdict
 from gateway.transport.frame_reader import CLOSE_SECONDS, accept_socket, end_socket
-from shared.http.connection import LINGER_SECONDS, HttpConnection
-from shared.protocol.channels import Channel
-from shared.protocol.close_codes import CloseCode, Refusal, rate_limited
-from shared.protocol.messages import (
-    Reason,
-    connected_frame,
+from gateway.transport.websocket_frames import (
     encode_close_frame,
     encode_pong_frame,
     encode_text_frame,
-    error_frame,
-    reconnect_frame,
-    status_frame,
-    subscribed_frame,
-    token_expiring_frame,
-    unsubscribed_frame,
 )
+from shared.http.connection import LINGER_SECONDS, HttpConnection
+from shared.protocol.channels import Channel
+from shared.protocol.close_codes import CloseCode, Refusal, rate_limited
+from shared.protocol.events import Reason
 from shared.protocol.replay import Cursor
 
 HIGH_WATER_BYTES: Final = 256 * 1024
 LOW_WATER_BYTES: Final = 64 * 1024
 MAX_UNREAD_BYTES: Final = 2 * HIGH_WATER_BYTES
 DRAIN_POLL_SECONDS: Final = 0.05
-EXPIRY_WARNING_SECONDS: Final = 60.0
-NOBODY: Final = Identity("", 0)  # of a socket that is opened only to be refused
+NO_IDENTITY: Final = Identity("", 0)  # of a socket that is opened only to be refused
 _TOO_FAST: Final = rate_limited("too much at once: send less, or the socket is closed")
 
 
-class Connection:
-    """A subscriber. Writing never waits and never raises.
+@dataclass(frozen=True, slots=True)
+class OpenSocket:
+    """A WebSocket after its handshake; ``end`` returns when the TCP connection is gone."""
 
-    A client that is gone just ends. One that is too slow is told apart by ``is_full``.
+    websocket: web.WebSocketResponse
+    transport: asyncio.Transport
+    end: Callable[[], Awaitable[None]]
+
+
+class Connection(ABC):
+    """A client's WebSocket; ``clients`` has the two kinds of client.
+
+    Writing never waits and never raises. A client that has gone just ends; one that reads too
+    slowly is seen by ``has_backpressure``.
     """
 
     __slots__ = (
         "_closers",
         "_end_socket",
         "_has_ended",
-        "_owed",
-        "_pacer",
+        "_rate_limiter",
         "_socket",
         "_transport",
-        "_warned_at_seconds",
         "greeted",
         "identity",
-        "is_v1",
-        "told_live",
-        "when_full",
+        "on_backpressure",
+        "reported_live",
     )
+
+    SUBPROTOCOLS: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
-        websocket: web.WebSocketResponse,
-        transport: asyncio.Transport,
+        socket: OpenSocket,
         closers: asyncio.TaskGroup,
-        *,
-        end_socket: Callable[[], Awaitable[None]],
-        is_v1: bool,
         identity: Identity,
-        pacer: RateLimiter | None = None,
+        rate_limiter: RateLimiter | None = None,
     ) -> None:
-        self._pacer = pacer
-        self._socket = websocket
-        self._transport = transport
+        self._socket = socket.websocket
+        self._transport = socket.transport
+        self._end_socket = socket.end
         self._closers = closers
-        self._end_socket = end_socket
+        self._rate_limiter = rate_limiter
         self._has_ended = False
-        self._owed: tuple[Reason, str | None] | None = None
-        self.is_v1 = is_v1
         self.identity = identity
-        self._warned_at_seconds: float | None = None
-        self.told_live = True
+        self.reported_live = True
         self.greeted = asyncio.Event()
-        self.when_full: Callable[[Connection], None] | None = (
-            None  # nothing more is queued then
-        )
+        self.on_backpressure: Callable[[Connection], None] | None = None
 
     @classmethod
     async def accept(
@@ -100,55 +93,106 @@ class Connection:
         request: web.Request,
         closers: asyncio.TaskGroup,
         *,
-        is_v1: bool,
         max_message_bytes: int,
-        identity: Identity = NOBODY,
-        pacer: RateLimiter | None = None,
-    ) -> "Connection":
-        """Answer the handshake. Without a *pacer* it must be refused at once: nothing that its
+        identity: Identity = NO_IDENTITY,
+        rate_limiter: RateLimiter | None = None,
+    ) -> Self:
+        """Answer the handshake.
+
+        Without a *rate_limiter* the connection must be refused at once: nothing that its
         client sends is read.
 
-        Raises ``ConnectionResetError`` if the client has gone meanwhile.
+        Raises:
+            ConnectionResetError: the client has gone meanwhile.
         """
         websocket, transport, reader = await accept_socket(
-            request, is_v1=is_v1, max_message_bytes=max_message_bytes
+            request, subprotocols=cls.SUBPROTOCOLS, max_message_bytes=max_message_bytes
         )
         http = cast("HttpConnection", request.protocol)  # the server makes no others
-        seconds = CLOSE_SECONDS if pacer is not None else LINGER_SECONDS
-        self = cls(
-            websocket,
-            transport,
-            closers,
-            end_socket=partial(end_socket, websocket, http, seconds),
-            is_v1=is_v1,
-            identity=identity,
-            pacer=pacer,
-        )
-        if pacer is not None:
+        seconds = CLOSE_SECONDS if rate_limiter is not None else LINGER_SECONDS
+        end = partial(end_socket, websocket, http, seconds)
+        socket = OpenSocket(websocket, transport, end)
+        self = cls(socket, closers, identity, rate_limiter)
+        if rate_limiter is not None:
             reader.start(self._judge_frames)
         return self
 
+    @abstractmethod
+    def greet(self, cursors: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
+        """Send the first frame. What the client fetched before it may be stale, except in the
+        *resumed* channels; it misses nothing after it.
+        """
+
+    @abstractmethod
+    def confirm_subscription(self, cursor: Cursor, *, resumed: bool) -> None:
+        """Answer a v1 client's ``subscribe``: the subscription is live."""
+
+    @abstractmethod
+    def reset(
+        self,
+        cursors: Sequence[Cursor],
+        reason: Reason,
+        *,
+        project_id: str | None,
+        spread_seconds: float,
+    ) -> None:
+        """Send a reset: everything of the project, or everything at all, may be stale up to
+        *cursors*. Clients fetch again spread over *spread_seconds*.
+        """
+
+    @abstractmethod
+    def revoke(self, project_id: str, *, has_others: bool) -> None:
+        """End the subscription to a project that the user has lost; *has_others* tells whether
+        the client is subscribed to further projects.
+        """
+
+    @abstractmethod
+    def send_access_changes(self, project_ids: Iterable[str]) -> None:
+        """Send a plain client what follows from events that may change its user's access to
+        these projects.
+        """
+
+    def report_liveness(self, *, live: bool) -> None:
+        """Tell a v1 client whether events arrive as changes happen."""
+        self.reported_live = live
+
+    @abstractmethod
+    def warn_of_expiry(self, seconds: float) -> None:
+        """Warn a v1 client once that its token expires in so many seconds."""
+
+    @abstractmethod
+    def send_refusal(self, refusal: Refusal) -> None:
+        """Send a v1 client the reason, as an error frame."""
+
+    @abstractmethod
+    async def serve(self, handle: Callable[[str], Awaitable[None]]) -> None:
+        """Read until either side closes; *handle* answers a v1 client's messages."""
+
+    def renew(self, identity: Identity) -> None:
+        """Continue with a new token of the same user."""
+        self.identity = identity
+
     def _judge_frames(self, frames: int) -> float:
-        if self._pacer is None:
+        if self._rate_limiter is None:
             return 0.0
         now = asyncio.get_running_loop().time()
-        pace = self._pacer.judge(frames, now)
-        if pace is RateVerdict.FLOOD:
+        verdict = self._rate_limiter.judge(frames, now)
+        if verdict is RateVerdict.FLOOD:
             self.end(_TOO_FAST.close, _TOO_FAST.code)
             return math.inf
-        if pace is RateVerdict.TOO_FAST and self.is_v1:
-            self.write(encode_text_frame(error_frame(_TOO_FAST.code, _TOO_FAST.message)))
-        return self._pacer.wait_seconds(now)
+        if verdict is RateVerdict.TOO_FAST:
+            self.send_refusal(_TOO_FAST)
+        return self._rate_limiter.wait_seconds(now)
 
     def charge(self, cost: int) -> None:
-        """What it asked for costs so much beside its frames."""
-        if self._pacer is not None:
-            self._pacer.charge(cost, asyncio.get_running_loop().time())
+        """Charge the client's rate for a message, in addition to its frames."""
+        if self._rate_limiter is not None:
+            self._rate_limiter.charge(cost, asyncio.get_running_loop().time())
 
     def charge_replay(self, rows: int) -> None:
-        """It named a place since which so many rows are told."""
-        if self._pacer is not None:
-            self._pacer.charge_replay(rows, asyncio.get_running_loop().time())
+        """Charge the client's rate for rows replayed since a cursor that it sent."""
+        if self._rate_limiter is not None:
+            self._rate_limiter.charge_replay(rows, asyncio.get_running_loop().time())
 
     @property
     def response(self) -> web.WebSocketResponse:
@@ -159,14 +203,9 @@ class Connection:
     def user_id(self) -> str:
         return self.identity.user_id
 
-    def renew(self, identity: Identity) -> None:
-        """Go on with a fresh token of the same user."""
-        self.identity = identity
-        self._warned_at_seconds = None
-
     @property
-    def is_full(self) -> bool:
-        """Whether nothing more should be written, beyond what was already meant for it."""
+    def has_backpressure(self) -> bool:
+        """Whether the client leaves so much unread that nothing more should be queued."""
         return self._transport.get_write_buffer_size() > HIGH_WATER_BYTES
 
     @property
@@ -177,12 +216,16 @@ class Connection:
     def _is_over(self) -> bool:
         return self._has_ended or self._socket.closed or self._transport.is_closing()
 
+    def send(self, payload: bytes) -> None:
+        """Send one text frame."""
+        self.write(encode_text_frame(payload))
+
     def write(self, frames: bytes) -> None:
         """Send whole frames, as ``encode_text_frame`` makes them.
 
-        The one place where the bound on what a client leaves unread is kept: over
-        ``HIGH_WATER_BYTES`` it falls behind, and is told only what had been decided by then;
-        if that is too much, it is cut off.
+        This is the only place that bounds what a client leaves unread. Over
+        ``HIGH_WATER_BYTES``, ``on_backpressure`` is called, and only what was already decided
+        on is still written; over ``MAX_UNREAD_BYTES`` the connection is aborted.
         """
         if self._is_over:
             return
@@ -191,101 +234,31 @@ class Connection:
             self._transport.abort()
             return
         self._transport.write(frames)
-        if self.when_full is not None and self.is_full:
-            self.when_full(self)
-
-    def greet(self, places: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
-        """The first frame: what the client fetched before it may be stale, but for what is
-        resumed; nothing after it is missed.
-        """
-        if self.is_v1:
-            self.write(encode_text_frame(connected_frame(places, resumed=resumed)))
-        else:
-            self.write(encode_text_frame(reconnect_frame("connected")))
-        self.greeted.set()
-
-    def answer_subscribe(self, place: Cursor, *, resumed: bool) -> None:
-        self.write(encode_text_frame(subscribed_frame(place, resumed=resumed)))
-
-    def reset(
-        self,
-        places: Sequence[Cursor],
-        reason: Reason,
-        *,
-        project_id: str | None,
-        spread_seconds: float,
-    ) -> None:
-        """Everything of the project, or everything, may be stale up to these places.
-
-        A v1 client is told at once, and over how many seconds to spread what follows. A plain
-        client knows nothing of that: it is told at a random time within them.
-        """
-        if self.is_v1:
-            spread_ms = round(spread_seconds * 1000)
-            frame = reconnect_frame(
-                reason, project_id=project_id, spread_ms=spread_ms, cursors=places
-            )
-            self.write(encode_text_frame(frame))
-        elif self._owed is None:
-            self._owed = (reason, project_id)
-            delay = random.uniform(0, spread_seconds)  # noqa: S311 no secret
-            asyncio.get_running_loop().call_later(delay, self._pay)
-        elif project_id != self._owed[1]:
-            self._owed = (reason, None)
-
-    def _pay(self) -> None:
-        if self._owed is not None:
-            reason, project_id = self._owed
-            self._owed = None
-            self.write(encode_text_frame(reconnect_frame(reason, project_id=project_id)))
-
-    def tell_revoked(self, project_id: str) -> None:
-        """Its user lost the project; it goes on with its others."""
-        self.write(encode_text_frame(unsubscribed_frame(project_id, "revoked")))
-
-    def tell_access_changed(self, project_id: str) -> None:
-        frame = reconnect_frame("access_changed", project_id=project_id)
-        self.write(encode_text_frame(frame))
-
-    def tell_live(self, *, live: bool) -> None:
-        self.told_live = live
-        self.write(encode_text_frame(status_frame(live=live)))
-
-    def warn_of_expiry(self, seconds: float) -> None:
-        """Tell a v1 client once that its token ends soon: a minute ahead, or in the middle of a
-        short life, else a fresh one would be asked for again at once.
-        """
-        if self._warned_at_seconds is None:
-            self._warned_at_seconds = min(EXPIRY_WARNING_SECONDS, seconds / 2)
-        if self.is_v1 and 0 <= seconds <= self._warned_at_seconds:
-            self._warned_at_seconds = -math.inf
-            self.write(encode_text_frame(token_expiring_frame(round(seconds))))
+        if self.on_backpressure is not None and self.has_backpressure:
+            self.on_backpressure(self)
 
     def end_with(self, refusal: Refusal) -> None:
-        """Begin to close for a reason that a v1 client is told in words, too."""
+        """Begin to close, after an error frame to a v1 client."""
         if not self._has_ended:
-            if self.is_v1:
-                self.write(encode_text_frame(error_frame(refusal.code, refusal.message)))
+            self.send_refusal(refusal)
             self.end(refusal.close, refusal.code)
 
     def end(self, code: CloseCode, reason: str) -> None:
-        """Begin to close; nothing is written any more."""
+        """Begin to close; nothing is written after the Close frame."""
         if not self._has_ended:
             self._closers.create_task(self.close(code, reason))
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Tell a v1 client why not, and close.
-
-        A browser can't read the status of a failed handshake.
+        """Close, after an error frame to a v1 client: a browser can't read the status of a
+        failed handshake.
         """
-        if self.is_v1:
-            self.write(encode_text_frame(error_frame(refusal.code, refusal.message)))
+        self.send_refusal(refusal)
         await self.close(refusal.close, refusal.code)
 
     async def close(self, code: CloseCode, reason: str) -> None:
         """Close, and return when the connection is gone, which takes a limited time.
 
-        What the client sends from now on is dropped, but for its answer, which ends the
+        What the client sends from now on is dropped, except its Close frame, which ends the
         connection.
         """
         if self._has_ended:
@@ -296,8 +269,10 @@ class Connection:
         await self._end_socket()
 
     async def messages(self) -> AsyncIterator[str]:
-        """What the client sends, until it or we close; no faster than it reads answers and may
-        send, and each after the others' turn.
+        """Yield the client's text messages until either side closes.
+
+        Reading is no faster than the client reads its answers and than its rate allows, and
+        lets other tasks run after each message.
         """
         async for message in self._socket:
             if message.type is WSMsgType.TEXT and not self._has_ended:
@@ -313,4 +288,4 @@ class Connection:
             await self._socket.close()  # the client's Close is answered
 
     def _must_wait(self) -> bool:
-        return self.is_full or (not self._has_ended and self._judge_frames(0) > 0)
+        return self.has_backpressure or (not self._has_ended and self._judge_frames(0) > 0)

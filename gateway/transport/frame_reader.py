@@ -1,13 +1,14 @@
-"""Between a client's bytes and aiohttp's reader: stricter framing, and no floods.
+"""Between a client's bytes and aiohttp's WebSocket reader: strict framing, and rate limits.
 
-Like the connection, it knows aiohttp's internals: where a socket's parser is kept.
+It relies on aiohttp's internals, for instance on where a connection keeps its parser;
+``tests/unit/shared/http/test_aiohttp_internals.py`` names them.
 """
 
 import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from aiohttp import WebSocketError, WSCloseCode, web
@@ -15,24 +16,26 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.transport.frame_rules import FrameRules, ends_with_close
 from shared.http.connection import HttpConnection
-from shared.protocol.messages import HEARTBEAT_SECONDS, SUBPROTOCOL
+from shared.protocol.frames import PING_INTERVAL_SECONDS
 
 CLOSE_SECONDS: Final = 5.0
-# It warns with all subprotocols that a client offers, and a token may be among them.
+# aiohttp's warning would log all subprotocols that a client offers, perhaps with a token.
 logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
-# left to itself the kernel lets them grow to some MB for a client that never reads, or that
-# is not read; it doubles these numbers
+# By default the kernel lets its buffers grow to several MB for a client that does not read, or
+# that is not read. It doubles these numbers.
 KERNEL_BUFFER_BYTES: Final = 128 * 1024
 KERNEL_RECEIVE_BYTES: Final = 32 * 1024
 
-PIECE_BYTES: Final = 1024  # of frames that are judged at once
+PIECE_BYTES: Final = 1024  # of frames that are judged together
 
 JudgeFrames = Callable[[int], float]
-"""How long nothing is read after so many more frames; infinity: never again."""
+"""Takes a number of further frames and returns for how long to stop reading; infinity: for the
+rest of the connection.
+"""
 
 
 class Reader(Protocol):
-    """What aiohttp feeds a socket's bytes to."""
+    """aiohttp's WebSocket parser."""
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]: ...
 
@@ -40,7 +43,7 @@ class Reader(Protocol):
 
 
 class FrameReader:
-    """Hands on what keeps the rules, as fast as the client may send."""
+    """Passes well-formed frames on to aiohttp's parser, as fast as the client may send."""
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class FrameReader:
         self._wait_seconds = 0.0
 
     def start(self, judge: JudgeFrames) -> None:
-        """Read from now on. What came before, of a client that did not wait, counts too."""
+        """Begin to read, with what a client sent before its handshake was answered."""
         self._judge_frames = judge
         early, self._early = bytes(self._early), bytearray()
         if early:
@@ -84,7 +87,7 @@ class FrameReader:
         self._reader.feed_eof()
 
     def _judge(self, data: bytes, judge: JudgeFrames) -> bytes:
-        """What of it may be read."""
+        """Return the part of *data* that may be read."""
         for start in range(0, len(data), PIECE_BYTES):
             before = self._rules.frames
             violation = self._rules.feed(data[start : start + PIECE_BYTES])
@@ -99,23 +102,24 @@ class FrameReader:
 
 
 async def accept_socket(
-    request: web.Request, *, is_v1: bool, max_message_bytes: int
+    request: web.Request, *, subprotocols: Sequence[str], max_message_bytes: int
 ) -> tuple[web.WebSocketResponse, asyncio.Transport, FrameReader]:
-    """Answer the handshake; what the client sends is read once the reader is started.
+    """Answer the handshake. Nothing that the client sends is read before the reader starts.
 
-    Raises ``ConnectionResetError`` if the client has gone meanwhile.
+    Raises:
+        ConnectionResetError: the client has gone meanwhile.
     """
     websocket = web.WebSocketResponse(
-        protocols=(SUBPROTOCOL,) if is_v1 else (),
-        heartbeat=HEARTBEAT_SECONDS,
+        protocols=subprotocols,
+        heartbeat=PING_INTERVAL_SECONDS,
         compress=False,
-        autoclose=False,  # who began to close is known by the connection
-        autoping=False,  # pongs are written by the connection, within its bounds
-        max_msg_size=max_message_bytes + 1,  # one of that size it would refuse
+        autoclose=False,  # the connection knows which side began to close
+        autoping=False,  # the connection writes pongs, within its bounds
+        max_msg_size=max_message_bytes + 1,  # aiohttp refuses a message of exactly this size
         timeout=CLOSE_SECONDS,
     )
     handler: RequestHandler = request.protocol
-    # aiohttp would feed it to its own reader
+    # aiohttp would feed these bytes to its own reader
     early, handler._message_tail = handler._message_tail, b""
     await websocket.prepare(request)
     transport, queue = request.transport, websocket._reader
@@ -139,12 +143,13 @@ async def accept_socket(
 async def end_socket(
     websocket: web.WebSocketResponse, connection: HttpConnection, seconds: float
 ) -> None:
-    """Read nothing more, send what was written, and return when the connection is gone: when
-    the client has answered the Close frame or gone itself, or after *seconds*.
+    """Stop reading, send what was written, and return when the connection is gone.
+
+    It is gone when the client has answered the Close frame or left, or after *seconds*.
     """
-    websocket._set_closed()  # no heartbeat
+    websocket._set_closed()  # stops the heartbeat
     queue = websocket._reader
     if queue is not None:
-        queue._buffer.clear()  # no answers to pings that have come but were not read yet
+        queue._buffer.clear()  # pings that were received but not read get no answer
         queue.feed_eof()
     await connection.hang_up(seconds, ends_with_close)

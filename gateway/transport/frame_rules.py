@@ -1,7 +1,7 @@
-"""What RFC 6455 demands of a client's frames, and aiohttp's reader lets pass.
+"""Rules of RFC 6455 for a client's frames that aiohttp's reader does not enforce.
 
-Its reader takes frames without a mask, a new message inside a fragmented one of which nothing
-but empty frames came yet, and close codes that nobody may send.
+It accepts frames without a mask, a new message inside a fragmented one of which only empty
+frames have come, and close codes that must not be sent.
 """
 
 from dataclasses import dataclass
@@ -19,20 +19,22 @@ _MAX_HEADER_BYTES: Final = 2 + 8 + _MASK_BYTES + 2  # with a close code
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A frame that fails the connection with 1002; what is before *position* was fine."""
+    """A frame that fails the connection with 1002. What is before *position* is well-formed."""
 
     position: int
     message: str
 
 
 def is_close_code(code: int) -> bool:
-    """Whether an endpoint may send it (RFC 6455, section 7.4, and IANA's registry)."""
+    """Whether an endpoint may send this code (RFC 6455, section 7.4, and IANA's registry)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 def ends_with_close(data: bytes) -> bool:
-    """Whether the last bytes look like a client's Close frame: for one who does not follow the
-    frames any more. Payloads that only look so are rare.
+    """Whether the last bytes look like a client's Close frame.
+
+    This is for a connection whose frames are no longer parsed. A payload that looks like a
+    Close frame is possible, but rare.
     """
     return any(
         data[-6 - size] == _FINAL_CLOSE and data[-5 - size] == _MASKED | size
@@ -41,18 +43,18 @@ def ends_with_close(data: bytes) -> bool:
 
 
 class FrameRules:
-    """Follows the frames of one client through whatever pieces they arrive in."""
+    """Checks the frames of one client, in whatever pieces they arrive."""
 
     __slots__ = ("_header", "_is_fragmented", "_left", "frames")
 
     def __init__(self) -> None:
         self.frames = 0
-        self._header = b""  # of the frame that is being read: what came in earlier pieces
-        self._left = 0  # of its payload
+        self._header = b""  # of the current frame, as far as it came in earlier pieces
+        self._left = 0  # bytes of its payload that are still to come
         self._is_fragmented = False
 
     def feed(self, piece: bytes) -> Violation | None:
-        """Follow the next bytes; after a violation nothing more may be fed."""
+        """Check the next bytes. After a violation nothing more may be fed."""
         position = 0
         while position < len(piece):
             if self._left:
@@ -68,7 +70,7 @@ class FrameRules:
             if len(header) >= 2 and not header[1] & _MASKED:
                 problem = "a client's frames must be masked"
             elif is_whole:
-                problem = self._follow(header, size)
+                problem = self._check_header(header, size)
             if problem is not None:
                 return Violation(position if not begun else 0, problem)
             if not is_whole:
@@ -78,8 +80,8 @@ class FrameRules:
             position += size - begun
         return None
 
-    def _follow(self, header: bytes, size: int) -> str | None:
-        """What is wrong with a frame whose header is there; next comes its payload."""
+    def _check_header(self, header: bytes, size: int) -> str | None:
+        """Return what is wrong with a frame whose header is complete, or None."""
         opcode, length = header[0] & 0x0F, header[1] & 0x7F
         length_bytes = _LENGTH_BYTES.get(length, 0)
         if length_bytes:
@@ -97,7 +99,7 @@ class FrameRules:
 
 
 def _header_size(header: bytes) -> int:
-    """Of the frame that begins so, as far as it can be told; with a close code."""
+    """The size of the header that begins so, as far as it is known, including a close code."""
     if len(header) < 2:
         return 2
     length = header[1] & 0x7F
@@ -106,6 +108,6 @@ def _header_size(header: bytes) -> int:
 
 
 def _check_close_code(end: bytes) -> str | None:
-    """Of the mask and the masked close code."""
+    """Return what is wrong with a close code, given the mask and the masked code, or None."""
     code = int.from_bytes(bytes((end[4] ^ end[0], end[5] ^ end[1])), "big")
     return None if is_close_code(code) else "this close code may not be sent"

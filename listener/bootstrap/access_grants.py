@@ -1,4 +1,4 @@
-"""Rows that give a user access to a project, and rows that probably do."""
+"""Finds the rows that give users access to a project, or probably do."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from listener.bootstrap.project_members import (
     name_words,
 )
 
-# Whose users are commonly those of all projects below them.
+# Parents of projects whose users usually may see all their projects.
 _TENANTS: Final = frozenset(
     (
         "account",
@@ -36,25 +36,25 @@ _JOINING_WORDS: Final = frozenset(("to", "role", "assignment", "grant", "share",
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A step from one row to rows of a table: its columns, and those of the row before."""
+    """A join to a table: pairs of a column there and one of the row before."""
 
     target: TableKey
     pairs: tuple[tuple[str, str], ...]
 
     @classmethod
     def up(cls, key: ForeignKey) -> "Link":
-        """To the row that a foreign key refers to."""
+        """Return the link to the row that a foreign key refers to."""
         return cls(key.target, tuple(zip(key.target_columns, key.columns, strict=True)))
 
     @classmethod
     def down(cls, table: DescribedTable, key: ForeignKey) -> "Link":
-        """To the rows that refer to it."""
+        """Return the link to the rows that refer to one by a foreign key."""
         return cls(table.key, tuple(zip(key.columns, key.target_columns, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The users in a column of the rows that the links lead to, from a project's own row."""
+    """The users in a column of the rows that the links lead to, starting at a project's row."""
 
     links: tuple[Link, ...]
     user: str
@@ -66,7 +66,7 @@ def propose_grants(
     projects: DescribedTable,
     users: DescribedTable | None,
 ) -> tuple[Grant, ...]:
-    """The most likely access: the members of the projects or of their nearest parents."""
+    """Return the most likely grants: members of the projects or of their nearest parents."""
     seen = {projects.key} | ({users.key} if users is not None else set())
     level: list[tuple[DescribedTable, tuple[Link, ...]]] = [(projects, ())]
     while level:
@@ -109,7 +109,7 @@ def _grants_at(
 
 
 def _joins(table: DescribedTable, of: DescribedTable, users: DescribedTable | None) -> bool:
-    """Whether a table's name says that it joins users to the rows of another, and no more."""
+    """Whether a table's name says that it only joins users to the rows of another."""
     words = {singular(word) for word in snake_case(table.name).split("_")}
     joining = MEMBERSHIP_WORDS | _JOINING_WORDS | name_words(users)
     return words <= name_words(of) | joining and not words.isdisjoint(joining)

@@ -15,7 +15,7 @@ TableKey: TypeAlias = tuple[str, str]  # schema and name
 class Column:
     """A column.
 
-    Its type as ``format_type`` writes it, without a length; a domain's is that below it.
+    Its type is spelled as by ``format_type``, without a length; a domain has its base type.
     """
 
     name: str
@@ -24,16 +24,15 @@ class Column:
 
     @property
     def id_type(self) -> IdType:
-        """How ids in it are spelled."""
+        """The type of the ids in it."""
         return id_type_of(self.type) or "text"
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """Columns that hold what the target's columns hold, pairwise.
+    """A foreign key: its columns, paired with the target's.
 
-    A row whose target is deleted goes with it (``cascades``), or stays without it
-    (``sets_null``), or keeps it from being deleted.
+    ``cascades``, ``sets_null``: what ON DELETE does to its rows; neither is an error.
     """
 
     columns: tuple[str, ...]
@@ -43,7 +42,7 @@ class ForeignKey:
     sets_null: bool = False
 
     def source_of(self, target_column: str) -> str | None:
-        """The column that holds the target's."""
+        """Return the column that refers to the target's column."""
         return dict(zip(self.target_columns, self.columns, strict=True)).get(target_column)
 
 
@@ -52,7 +51,7 @@ class DescribedTable:
     """A table as the catalog describes it.
 
     ``unique``: the columns of each primary key, unique constraint or whole unique index.
-    ``visible``: its name alone finds it.
+    ``visible``: the ``search_path`` finds it without its schema.
     """
 
     schema: str
@@ -69,7 +68,7 @@ class DescribedTable:
 
     @property
     def sql(self) -> str:
-        """Its name where the ``search_path`` is empty."""
+        """Its name with its schema, which does not depend on the ``search_path``."""
         return f"{identifier(self.schema)}.{identifier(self.name)}"
 
     @property
@@ -80,7 +79,7 @@ class DescribedTable:
 
     @property
     def row_key(self) -> tuple[str, ...]:
-        """What tells its rows apart: its primary key, or a unique key without NULLs."""
+        """Its primary key, or else a unique key without NULLs; empty if there is none."""
         for names in self.unique:
             if not any(self.column(name).nullable for name in names):
                 return names
@@ -90,6 +89,6 @@ class DescribedTable:
         return next(column for column in self.columns if column.name == name)
 
     def named(self, wanted: Iterable[str]) -> str | None:
-        """The column whose name in snake case is the first of the wanted that there is."""
+        """Return the column whose snake-case name comes first in *wanted*, if there is one."""
         known = {snake_case(column.name): column.name for column in self.columns}
         return next((known[name] for name in wanted if name in known), None)

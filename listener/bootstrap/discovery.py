@@ -1,7 +1,7 @@
-"""What a database says of itself -> what there is to watch in it, and who may hear of it.
+"""Finds the tables to watch and who may see their projects, from the catalog alone.
 
-Projects are found by name, the way to them by foreign keys. What a foreign key can't tell is
-left to whoever reviews the file.
+The projects table is found by its name, and the paths to it by foreign keys. What foreign keys
+do not show is left to the review of the file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from listener.bootstrap.project_members import (
     user_columns,
 )
 
-# The best known first.
+# In order of preference.
 PROJECT_NAMES: Final = (
     "project",
     "workspace",
@@ -37,35 +37,35 @@ _MOST_CANDIDATES: Final = 8
 
 
 class UndecidedError(Exception):
-    """The tables do not tell which of them holds the projects; the text says what to do."""
+    """It is unclear which table holds the projects; the text says what to do."""
 
 
-# Why a table is not watched, but may be worth a watch:
-# - loose: a column has the name of one for projects, but no foreign key
-# - own: its rows are a user's own, of no project
-# - optional: a NULL on the way to the project is usual
-# - parent: projects refer to it, so a row is of many of them
-# - polymorphic: what a row belongs to stands in a pair of columns
+# Why a table is only suggested:
+# - loose: a column is named like a reference to projects, but has no foreign key
+# - own: its rows belong to a user, not to a project
+# - optional: a column on the path to the project is usually NULL
+# - parent: projects refer to it, so a row belongs to many projects
+# - polymorphic: a pair of columns holds the type and the id of the row it belongs to
 Reason: TypeAlias = Literal["loose", "own", "optional", "parent", "polymorphic"]
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A table that is not watched, but may be worth a watch all the same."""
+    """A table that is not watched, but that the file suggests to watch."""
 
     table: DescribedTable
     reason: Reason
-    place: TablePath | None = None
+    path: TablePath | None = None
     user: str | None = None
     pair: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """All that the tables tell.
+    """What the tables show.
 
-    ``lookalikes`` are like the membership but for their names; ``proposed`` is who most likely
-    may hear, where there is no membership.
+    ``lookalikes`` have the columns of a membership table, but another name. ``proposed`` is the
+    most likely access where there is no membership table.
     """
 
     projects: DescribedTable
@@ -75,20 +75,15 @@ class Discovery:
     membership: MembershipTable | None
     lookalikes: tuple[DescribedTable, ...]
     proposed: tuple[Grant, ...]
-    placed: tuple[tuple[DescribedTable, TablePath], ...]
+    watched: tuple[tuple[DescribedTable, TablePath], ...]
     suggested: tuple[Suggestion, ...]
     parents: tuple[DescribedTable, ...]
-    unplaced: tuple[DescribedTable, ...]
+    unrelated: tuple[DescribedTable, ...]
     tables: Mapping[TableKey, DescribedTable]
 
     @property
-    def is_heard(self) -> bool:
-        """Whether any row says of a user that they may hear of a project."""
-        return bool(self.grants)
-
-    @property
     def grants(self) -> tuple[Grant, ...]:
-        """Which rows say so."""
+        """The rows that give users access to a project."""
         found = []
         if self.owner is not None:
             found.append(Grant((), self.owner.column.name, is_owner=True))
@@ -100,51 +95,51 @@ class Discovery:
 
     @property
     def user_id(self) -> Column | None:
-        """A column that holds users' ids; the users' own, where there is one."""
+        """A column that holds users' ids, if possible the key of the users table."""
         if self.users is not None:
             return self.users.column(self.users.primary_key[0])
         columns = [self.user_column(grant) for grant in (*self.grants, *self.proposed)]
         return columns[-1] if columns else None
 
     def granting(self, grant: Grant) -> DescribedTable:
-        """The table whose rows name the users."""
+        """Return the table whose rows name the users."""
         return self.tables[grant.links[-1].target] if grant.links else self.projects
 
     def user_column(self, grant: Grant) -> Column:
-        """The column of that table that does."""
+        """Return the column of that table that names them."""
         return self.granting(grant).column(grant.user)
 
 
 def discover(tables: Sequence[DescribedTable], *, projects: str | None = None) -> Discovery:
-    """What there is to watch, around the table of projects, named or found by its name.
+    """Find what to watch. *projects* names the projects table; by default it is guessed.
 
     Raises:
-        UndecidedError: no table, or more than one, may be it; or its key is not one column.
+        UndecidedError: no table or several look like it, or its key is not a single column.
     """
     known = {table.key: table for table in sorted(tables, key=lambda table: table.key)}
     root = _choose_projects(known, projects)
     if not _has_id(root):
         raise UndecidedError(
-            f"{root.short} has no primary key of a single column, which a project's id must "
-            "be: name another table with --projects TABLE"
+            f"{root.short} has no primary key of a single column, which projects need as their "
+            "id: name another table with --projects TABLE"
         )
     users = find_users(known, root)
     paths = find_paths(known, root, users)
-    rest = [table for key, table in known.items() if key not in paths.placed]
+    rest = [table for key, table in known.items() if key not in paths.certain]
     suggested = [
         found
         for table in rest
         if (found := _suggest(table, paths, root=root, users=users)) is not None
     ]
-    unplaced = [table for table in rest if table not in [found.table for found in suggested]]
+    unrelated = [table for table in rest if table not in [found.table for found in suggested]]
     direct = [
-        (known[key], place.column) for key, place in paths.placed.items() if not place.steps
+        (known[key], path.column) for key, path in paths.certain.items() if not path.steps
     ]
     members, lookalikes = find_memberships(direct, root, users)
     membership = members[0] if len(members) == 1 else None
     owner = find_owner(root, users)
     if owner is not None and owner.is_guess and membership is not None:
-        owner = None  # who has left may have made it
+        owner = None  # the creator may have left the project since
     return Discovery(
         root,
         root.column(root.primary_key[0]),
@@ -153,10 +148,10 @@ def discover(tables: Sequence[DescribedTable], *, projects: str | None = None) -
         membership,
         (*lookalikes, *(found.table for found in members if len(members) > 1)),
         propose_grants(known, root, users) if membership is None else (),
-        tuple((known[key], place) for key, place in paths.placed.items()),
+        tuple((known[key], path) for key, path in paths.certain.items()),
         tuple(suggested),
-        tuple(table for table in unplaced if table.key in paths.parents),
-        tuple(table for table in unplaced if table.key not in paths.parents),
+        tuple(table for table in unrelated if table.key in paths.parents),
+        tuple(table for table in unrelated if table.key not in paths.parents),
         known,
     )
 
@@ -177,18 +172,16 @@ def _choose_projects(
             for key in known
             if (name := singular(key[1])) in PROJECT_NAMES
         }
-        # a tenant's projects may have keys of two columns: then the tenants are meant
+        # Projects whose key includes their tenant's: then the tenants serve as projects.
         ranks = {key: rank for key, rank in ranks.items() if _has_id(known[key])} or ranks
         found = [known[key] for key in ranks if ranks[key] == min(ranks.values())]
-        problem = "no table is named as one of projects usually is"
+        problem = "no table looks like the projects table"
     if len(found) > 1:
-        problem = f"{' and '.join(table.sql for table in found)} may both hold the projects"
+        problem = f"{' and '.join(table.sql for table in found)} look like the projects table"
         found = [table for table in found if table.visible]
     if len(found) == 1:
         return found[0]
-    raise UndecidedError(
-        f"{problem}: name the table with --projects TABLE; {_candidates(known)}"
-    )
+    raise UndecidedError(f"{problem}; name it with --projects TABLE; {_candidates(known)}")
 
 
 def _has_id(table: DescribedTable) -> bool:
@@ -204,7 +197,7 @@ def _candidates(known: Mapping[TableKey, DescribedTable]) -> str:
     if not most:
         return "the database has no tables"
     listed = ", ".join(table.short for table in most[:_MOST_CANDIDATES])
-    return f"those that most others refer to come first: {listed}"
+    return f"the tables with the most references: {listed}"
 
 
 def _suggest(
@@ -213,15 +206,15 @@ def _suggest(
     own = next(iter(user_columns(table, users)), None)
     if table is users:
         return Suggestion(table, "own", user=table.primary_key[0])
-    if table.key in paths.doubtful:
+    if table.key in paths.uncertain:
         reason: Reason = "parent" if table.key in paths.parents else "optional"
-        return Suggestion(table, reason, place=paths.doubtful[table.key], user=own)
+        return Suggestion(table, reason, path=paths.uncertain[table.key], user=own)
     if table.key in paths.parents:
         return None
     project = table.named([f"{singular(root.name)}_id"])
     id_type = root.column(root.primary_key[0]).id_type
     if project is not None and table.column(project).id_type == id_type:
-        return Suggestion(table, "loose", place=TablePath(project))
+        return Suggestion(table, "loose", path=TablePath(project))
     pair = _polymorphic(table)
     if pair is not None:
         return Suggestion(table, "polymorphic", pair=pair)
@@ -229,7 +222,7 @@ def _suggest(
 
 
 def _polymorphic(table: DescribedTable) -> tuple[str, str] | None:
-    """The columns of a reference to any table: what kind of row it is to, and its id."""
+    """Return the columns of a polymorphic reference: the type and the id of its target."""
     for column in table.columns:
         name = snake_case(column.name)
         if name in ("content_type_id", "content_type"):

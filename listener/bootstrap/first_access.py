@@ -1,4 +1,4 @@
-"""Who may hear, as discovered -> the ``[access]`` section of a first ``invalidation.toml``."""
+"""Renders the ``[access]`` section of a first ``invalidation.toml``."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from listener.bootstrap.naming import (
     toml_lines,
     toml_string,
 )
-from listener.capture.id_columns import spell
+from listener.capture.id_columns import canonical_expression
 from shared.protocol.channels import IdType
 
 _STATE: Final = re.compile(
@@ -23,12 +23,12 @@ _STATE: Final = re.compile(
     r"|(deleted|removed|revoked|left|archived|accepted|disabled|expires|expired)_at"
 )
 _NOBODY: Final = (
-    "NOBODY may hear of any project: no owner column and no table of members was found."
+    "NOBODY may see any project: found neither an owner column nor a table of members."
 )
 
 
 def render_access(found: Discovery) -> str:
-    """Who may hear: those whose rows say so; nobody, where none do."""
+    """Render the section: access for the users in the rows that were found, or for nobody."""
     lines = [
         "[access]",
         f"project_type = {toml_string(found.project_id.id_type)}",
@@ -37,7 +37,7 @@ def render_access(found: Discovery) -> str:
     ]
     if _is_default(found):
         lines.append(
-            "# Left out, the queries ask for the owner and the members, as these are named."
+            "# The default queries fit: they ask for the owner and the members, by these names."
         )
     else:
         lines += _queries(found, found.grants)
@@ -49,13 +49,13 @@ def render_access(found: Discovery) -> str:
 
 
 def describe_access(found: Discovery) -> str:
-    """Who may hear, in a line."""
-    if not found.is_heard:
+    """Describe in a line who may see a project."""
+    if not found.grants:
         if found.proposed:
             likely = _listed(found, found.proposed)
-            return f"{_NOBODY} Most likely may: {likely}. A query for that is in a comment."
-        return f"{_NOBODY} Write the [access] query that asks your own rules."
-    return f"May hear of a project: {_listed(found, found.grants)}."
+            return f"{_NOBODY} Most likely it should be: {likely}. A comment has that query."
+        return f"{_NOBODY} Write the [access] query by the rules of your app."
+    return f"These users may see a project: {_listed(found, found.grants)}."
 
 
 def _listed(found: Discovery, grants: Iterable[Grant]) -> str:
@@ -66,7 +66,7 @@ def _describe(found: Discovery, grant: Grant) -> str:
     table = found.granting(grant)
     column = f"{table.name}.{grant.user}"
     if not grant.links and found.owner is not None and found.owner.is_guess:
-        return f"who is in {column}, which is only taken for its owner"
+        return f"its owner, guessed to be {column}"
     of = found.tables[grant.links[-2].target] if len(grant.links) > 1 else found.projects
     if grant.is_owner:
         return (
@@ -78,41 +78,43 @@ def _describe(found: Discovery, grant: Grant) -> str:
     if table is found.users:
         columns = " and ".join(name for name, _ in grant.links[-1].pairs)
         return f"the users{whose or ' of the project'} (by {table.name}.{columns})"
-    return f"who has a row in {table.short}{whose}"
+    return f"those with a row in {table.short}{whose}"
 
 
 def _proposal(found: Discovery) -> str:
-    also = "also " if found.is_heard else ""
-    watched = {table.key for table, _ in found.placed}
+    also = "also " if found.grants else ""
+    watched = {table.key for table, _ in found.watched}
     done = []
     for grant in found.proposed:
         table = found.granting(grant)
         column = table.column(grant.user)
-        user = f"user = {toml_string(spell(identifier(column.name), column.type))}"
+        user = (
+            f"user = {toml_string(canonical_expression(identifier(column.name), column.type))}"
+        )
         if table.key in watched:
             done.append(f"add {user} to the watch of {table.short}")
         else:
             done.append(f"watch {table.short} with {user}")
     return (
-        f"Most likely these may {also}hear: {_listed(found, found.proposed)}. If that is so, "
-        "write what follows in place of the queries above, and so that who comes or goes is "
-        f"told: {', '.join(done)}."
+        f"Most likely these users may {also}see a project: {_listed(found, found.proposed)}. "
+        "If so, replace the queries above by the following, and to send the events of gained "
+        f"and lost access: {', '.join(done)}."
     )
 
 
 def _remarks(found: Discovery) -> list[str]:
-    remarks = [describe_access(found) + (" Check that." if found.is_heard else "")]
+    remarks = [describe_access(found) + (" Check that." if found.grants else "")]
     if found.owner is not None and found.owner.is_guess:
         column = f"{found.projects.name}.{found.owner.column.name}"
         remarks.append(
-            f"{column} is a guess: if it does not say who owns a project now, take it out of "
-            "the queries, and user out of the watch of the projects."
+            f"{column} is a guess: if it does not hold the present owner, remove it from the "
+            "queries, and user from the watch of the projects."
         )
     if found.user_id is None:
-        remarks.append("Nothing tells what users' ids look like: they are taken for text.")
+        remarks.append("The type of users' ids is unknown: text is assumed.")
     if found.lookalikes:
         names = ", ".join(table.short for table in found.lookalikes)
-        remarks.append(f"It is not clear whether a row of these makes a member: {names}")
+        remarks.append(f"It is unclear whether a row in these tables makes a member: {names}")
     asked = {table.key: table for table in map(found.granting, found.grants)}
     if asked:
         asked = {found.projects.key: found.projects, **asked}
@@ -124,8 +126,7 @@ def _remarks(found: Discovery) -> list[str]:
     ]
     if states:
         remarks.append(
-            "These are not asked, though they may say that somebody may not hear: "
-            + ", ".join(states)
+            "The queries ignore these columns, which may restrict access: " + ", ".join(states)
         )
     return remarks
 
@@ -135,7 +136,7 @@ def _user_type(found: Discovery) -> IdType:
 
 
 def _is_default(found: Discovery) -> bool:
-    """Whether the query that is used where none is given asks just that."""
+    """Whether the default queries ask for exactly this owner and these members."""
     if found.owner is None or found.membership is None:
         return False
     members = found.membership.table
@@ -157,14 +158,14 @@ def _is_default(found: Discovery) -> bool:
 
 
 def _queries(found: Discovery, grants: tuple[Grant, ...]) -> list[str]:
-    """Both queries as lines of the file; the second only if any user has access."""
+    """Return both queries as lines of the file; the second only if any user has access."""
     lines = [
-        "# $1, $2: text arrays, pairwise projects and users -> the pairs that may hear.",
+        "# $1, $2: text arrays, pairs of project and user -> the pairs that have access.",
         f"query = {toml_lines(_query(found, grants))}",
     ]
     if grants:
         lines.append(
-            "# $1: text array of projects -> all their pairs: whom their changes are told."
+            "# $1: text array of projects -> the pairs of these projects and all their users."
         )
         lines.append(f"members = {toml_lines(_members(found, grants))}")
     return lines
@@ -183,7 +184,7 @@ select asked.project_id, asked.user_id
 
 
 def _condition(found: Discovery, grant: Grant) -> str:
-    """That the user asked for is in one of the rows of the grant."""
+    """Return the condition that the grant names the user asked for."""
     rows, joins = _rows(found, grant)
     user = _equals(rows[-1], found.user_column(grant), "user_id", _user_type(found))
     if not joins:
@@ -194,7 +195,7 @@ def _condition(found: Discovery, grant: Grant) -> str:
 
 
 def _members(found: Discovery, grants: tuple[Grant, ...]) -> str:
-    """A query of all pairs of the projects asked for."""
+    """Return a query of all pairs of the projects asked for."""
     asked = _is_any("p", found.project_id, found.project_id.id_type)
     parts = []
     for grant in grants:
@@ -207,7 +208,7 @@ def _members(found: Discovery, grants: tuple[Grant, ...]) -> str:
 
 
 def _rows(found: Discovery, grant: Grant) -> tuple[list[str], list[tuple[str, str]]]:
-    """What the rows of a grant are called, and each table after the projects with its join."""
+    """Return the aliases of a grant's rows, and each table after the projects with its join."""
     rows, joins = ["p"], []
     for number, link in enumerate(grant.links, 1):
         row = "m" if number == len(grant.links) else f"p{number}"
@@ -221,7 +222,7 @@ def _rows(found: Discovery, grant: Grant) -> tuple[list[str], list[tuple[str, st
 
 
 def _is_any(row: str, column: Column, id_type: IdType) -> str:
-    """A condition that an index on the column can serve, if its type is that of the ids."""
+    """Return a condition that can use an index on the column if its type is that of the ids."""
     name = f"{row}.{identifier(column.name)}"
     if _is_of(column, id_type):
         return f"{name} = any ($1::text[]::{id_type}[])"
@@ -229,7 +230,7 @@ def _is_any(row: str, column: Column, id_type: IdType) -> str:
 
 
 def _equals(row: str, column: Column, asked: str, id_type: IdType) -> str:
-    """A condition that an index on the column can serve, if its type is that of the ids."""
+    """Return a condition that can use an index on the column if its type is that of the ids."""
     name = f"{row}.{identifier(column.name)}"
     if _is_of(column, id_type):
         return f"{name} = asked.{asked}::{id_type}"
@@ -237,7 +238,7 @@ def _equals(row: str, column: Column, asked: str, id_type: IdType) -> str:
 
 
 def _spelled(row: str, column: Column) -> str:
-    return spell(f"{row}.{identifier(column.name)}", column.type)
+    return canonical_expression(f"{row}.{identifier(column.name)}", column.type)
 
 
 def _as_text(row: str, column: Column) -> str:
@@ -246,6 +247,6 @@ def _as_text(row: str, column: Column) -> str:
 
 
 def _is_of(column: Column, id_type: IdType) -> bool:
-    """Whether the column compares with an id that is cast to the ids' type."""
+    """Whether the column can be compared with an id that is cast to the ids' type."""
     is_comparable = id_type != "text" or column.type in ("text", "character varying")
     return column.id_type == id_type and is_comparable

@@ -1,4 +1,4 @@
-"""What was discovered -> a first ``invalidation.toml``."""
+"""Renders a first ``invalidation.toml``."""
 
 import re
 from collections.abc import Iterable
@@ -14,56 +14,57 @@ from listener.bootstrap.paths import TablePath
 
 _BOOKKEEPING: Final = re.compile(r"(updated|modified|touched|synced|changed)_(at|on)|last_\w+")
 _HEADER: Final = """\
-# What Neverstale watches: a first version, made from the tables of the database.
-# Review it, then apply it with: python -m listener install
-# Every key is explained in docs/operations.md."""
+# What Neverstale watches: a first version, written from the tables of the database.
+# Review it, then apply it with: neverstale install
+# Every key is explained in docs/reference/invalidation-toml.md."""
 _LOOKED_UP: Final = (
-    "A project that is looked up through a parent is not found once the parent is gone (a "
-    "cascade deletes both): everybody is told to refetch everything then."
+    "A project that is looked up through a parent cannot be found once the parent is deleted "
+    "(a cascade deletes both): then every client refetches everything."
 )
 _PARENTS: Final = (
-    "Not watched: projects refer to these, so a row may be of many projects, which would all "
-    "have to be told. Where clients show such rows, call neverstale.notify() for each project: "
+    "Not watched: projects refer to these, so a row may belong to many projects, and a change "
+    "would concern all. If clients show such rows, call neverstale.notify() for each project: "
 )
 _WITHOUT_ID: Final = (
-    "It has no key without NULLs: every change of it becomes a reconnect of its project. If "
-    "something else tells its rows apart, write it as id."
+    "It has no key without NULLs: every change becomes a reconnect of its project. If another "
+    "expression identifies its rows, write it as id."
 )
 
 
 def render_config(found: Discovery) -> str:
-    """The text of the file: it can be installed as it is, and says what it could not tell."""
+    """Return the file's text. It can be installed as it is; comments say what is unclear."""
     resources = _name_resources(found)
     sections = [_HEADER]
-    if any(place.steps for _, place in found.placed):
+    if any(path.steps for _, path in found.watched):
         sections.append(toml_comment(_LOOKED_UP))
     sections += [
-        _watch(found, table, place, resources[table.key]) for table, place in found.placed
+        _watch(found, table, path, resources[table.key]) for table, path in found.watched
     ]
     sections += [
-        render_suggestion(found, some, resources[some.table.key]) for some in found.suggested
+        render_suggestion(found, suggestion, resources[suggestion.table.key])
+        for suggestion in found.suggested
     ]
     if found.parents:
         sections.append(
             toml_comment(_PARENTS + ", ".join(table.short for table in found.parents))
         )
-    if found.unplaced:
-        names = ", ".join(table.short for table in found.unplaced)
+    if found.unrelated:
+        names = ", ".join(table.short for table in found.unrelated)
         sections.append(toml_comment(f"Not watched: no foreign-key path to projects: {names}"))
     sections.append(render_access(found))
     return "\n\n".join(sections) + "\n"
 
 
 def describe_discovery(found: Discovery) -> list[str]:
-    """What was found, a line each."""
-    resetting = [table for table, place in found.placed if place.steps and place.nullable]
+    """Return what was found, a line for each subject."""
+    resetting = [table for table, path in found.watched if path.steps and path.nullable]
     lines = {
         "projects": f"{found.projects.short} (another: --projects TABLE)",
         "users": found.users.short if found.users is not None else "no table was found",
-        "watched": _listed(table for table, _ in found.placed),
-        "resetting": _listed(resetting, " (by a NULL on the way to the project: see the file)"),
-        "suggested": _listed(some.table for some in found.suggested),
-        "not watched": _listed((*found.parents, *found.unplaced)),
+        "watched": _listed(table for table, _ in found.watched),
+        "resetting": _listed(resetting, " (if a column on its path to the project is NULL)"),
+        "suggested": _listed(suggestion.table for suggestion in found.suggested),
+        "not watched": _listed((*found.parents, *found.unrelated)),
         "access": describe_access(found),
     }
     return [f"{what:12} {text}" for what, text in lines.items() if text]
@@ -75,7 +76,7 @@ def _listed(tables: Iterable[DescribedTable], remark: str = "") -> str:
 
 
 def _name_resources(found: Discovery) -> dict[TableKey, str]:
-    """A name of its own for the rows of each table."""
+    """Return a unique resource name for each table."""
     named = {found.projects.key: "project"}
     if found.membership is not None:
         named[found.membership.table.key] = "project_members"
@@ -88,15 +89,15 @@ def _name_resources(found: Discovery) -> dict[TableKey, str]:
     return named
 
 
-def _watch(found: Discovery, table: DescribedTable, place: TablePath, resource: str) -> str:
+def _watch(found: Discovery, table: DescribedTable, path: TablePath, resource: str) -> str:
     user = key = None
     if table is found.projects and found.owner is not None:
         user = found.owner.column.name
     if found.membership is not None and table is found.membership.table:
         user = found.membership.user
-        key = (place.column, user)
-    lines = [toml_comment(text) for text in _remarks(table, place)]
-    lines += watch_lines(found, table, resource, place=place, user=user, key=key)
+        key = (path.column, user)
+    lines = [toml_comment(text) for text in _remarks(table, path)]
+    lines += watch_lines(found, table, resource, path=path, user=user, key=key)
     ignored = [
         column.name
         for column in table.columns
@@ -106,21 +107,21 @@ def _watch(found: Discovery, table: DescribedTable, place: TablePath, resource: 
     ]
     if ignored:
         names = ", ".join(map(toml_string, ignored))
-        lines.append(f"# ignore = [{names}]  # if nobody need hear of an UPDATE of these alone")
+        lines.append(f"# ignore = [{names}]  # to ignore an UPDATE of these columns alone")
     return "\n".join(lines)
 
 
-def _remarks(table: DescribedTable, place: TablePath) -> Iterable[str]:
-    """What the file could not tell of the table."""
-    if place.others:
-        others = " or ".join(" and ".join(key.columns) for key in place.others)
-        yield f"By {others} it leads to a project on an equally short path: is this one meant?"
-    if place.nullable and place.steps:
+def _remarks(table: DescribedTable, path: TablePath) -> Iterable[str]:
+    """Yield what is unclear about the table."""
+    if path.others:
+        others = " or ".join(" and ".join(key.columns) for key in path.others)
+        yield f"Check this path: {others} leads to a project on an equally short one."
+    if path.nullable and path.steps:
         yield (
-            f"{' and '.join(place.nullable)} may be NULL: no project is found then, and a "
-            "change of such a row tells everybody to refetch everything."
+            f"{' and '.join(path.nullable)} may be NULL: then no project is found, and a "
+            "change of such a row makes every client refetch everything."
         )
-    elif place.nullable:
-        yield f"{place.column} may be NULL: such a row belongs to no project, nobody is told."
+    elif path.nullable:
+        yield f"{path.column} may be NULL: a change of such a row is sent to nobody."
     if not table.row_key:
         yield _WITHOUT_ID

@@ -1,4 +1,4 @@
-"""Tables -> each ``[[watch]]`` of a first ``invalidation.toml``, or a comment with one."""
+"""Renders each ``[[watch]]`` of a first ``invalidation.toml``, or a comment with one."""
 
 from typing import Final
 
@@ -6,9 +6,9 @@ from listener.bootstrap.catalog import DescribedTable
 from listener.bootstrap.discovery import Discovery, Suggestion
 from listener.bootstrap.naming import identifier, toml_comment, toml_string
 from listener.bootstrap.paths import TablePath
-from listener.capture.id_columns import spell
+from listener.capture.id_columns import canonical_expression
 
-# Types whose values `||` joins with text as they are.
+# Types that `||` concatenates with text without a cast.
 _JOINABLE: Final = frozenset(
     ("uuid", "smallint", "integer", "bigint", "text", "character varying", "date", "boolean")
 )
@@ -19,71 +19,75 @@ def watch_lines(
     table: DescribedTable,
     resource: str,
     *,
-    place: TablePath | None = None,
+    path: TablePath | None = None,
     user: str | None = None,
     key: tuple[str, ...] | None = None,
 ) -> list[str]:
-    """The lines of a watch; its id is *key*, or else what tells the table's rows apart."""
+    """Return the lines of a watch. Its id is *key*, or else the table's row key."""
     lines = ["[[watch]]", f"table = {toml_string(table.short)}"]
     lines.append(f"resource = {toml_string(resource)}")
     if table is found.projects and not key:
         lines.append(f"id = {toml_string(_spelled(table, found.project_id.name))}")
     elif key or table.row_key:
         lines.append(f"id = {toml_string(_joined(table, key or table.row_key))}")
-    if place is not None:
-        lines.append(f"project = {toml_string(_project(found, table, place))}")
+    if path is not None:
+        lines.append(f"project = {toml_string(_project(found, table, path))}")
     if user is not None:
         lines.append(f"user = {toml_string(_spelled(table, user))}")
     return lines
 
 
-def render_suggestion(found: Discovery, some: Suggestion, resource: str) -> str:
-    """A watch that is commented out, or what to do instead, and why."""
+def render_suggestion(found: Discovery, suggestion: Suggestion, resource: str) -> str:
+    """Return a watch as a comment, or what to do instead, and the reason."""
     lines = []
-    if some.pair is None:
-        user = some.user if some.place is None else None
-        lines = watch_lines(found, some.table, resource, place=some.place, user=user)
-    return "\n".join([toml_comment(_reason(some)), *(f"# {line}" for line in lines)])
+    if suggestion.pair is None:
+        user = suggestion.user if suggestion.path is None else None
+        lines = watch_lines(found, suggestion.table, resource, path=suggestion.path, user=user)
+    return "\n".join([toml_comment(_reason(suggestion)), *(f"# {line}" for line in lines)])
 
 
-def _reason(some: Suggestion) -> str:
-    name = some.table.short
-    if some.pair is not None:
-        kind, key = map(identifier, some.pair)
+def _reason(suggestion: Suggestion) -> str:
+    name = suggestion.table.short
+    if suggestion.pair is not None:
+        kind, key = map(identifier, suggestion.pair)
         return (
-            f"Not watched: {name}: what a row belongs to stands in {kind} and {key}, which no "
-            f"foreign key explains. Write a [[watch]] whose project is a case over {kind}, or "
-            "give the table a column with its project."
+            f"Not watched: {name}: {kind} and {key} name the row that a row belongs to, but "
+            f"have no foreign key. Write a [[watch]] whose project is a case over {kind}, or "
+            "add a column with the project to the table."
         )
-    if some.place is None:
-        return "A user's own rows, of no project. To tell that user alone of them:"
-    everybody = "everybody is told to refetch everything"
-    if some.reason == "parent":
-        lacking = f", and where it finds none, {everybody}" if some.place.steps else ""
+    if suggestion.path is None:
+        return "Its rows belong to a user, not to a project. To send changes to that user:"
+    everybody = "every client refetches everything"
+    if suggestion.reason == "parent":
+        lacking = f", and if it finds none, {everybody}" if suggestion.path.steps else ""
         return (
-            f"Not watched: projects refer to {name}, so a row may be of many projects. This "
-            f"finds one at most{lacking}:"
+            f"Not watched: projects refer to {name}, so a row may belong to many projects. "
+            f"This watch finds one at most{lacking}:"
         )
-    if some.reason == "loose":
+    if suggestion.reason == "loose":
         return (
-            "No foreign key leads to projects. If this column holds a project's id, watch it:"
+            "Not watched: no foreign key to projects. If this column holds a project's id, use:"
         )
-    own = toml_string(_spelled(some.table, some.user)) if some.user is not None else None
-    alone = f" To tell a user alone, write user = {own} instead." if own is not None else ""
-    nullable = " and ".join(some.place.nullable)
-    if not some.place.steps:
+    own = (
+        toml_string(_spelled(suggestion.table, suggestion.user))
+        if suggestion.user is not None
+        else None
+    )
+    alone = f" To send changes to one user alone, write user = {own} instead." if own else ""
+    nullable = " and ".join(suggestion.path.nullable)
+    if not suggestion.path.steps:
         return (
-            f"Not watched: {nullable} may be NULL and seems to point to one of many projects, "
-            f"not to say what the row is part of. If it does say that, watch it:{alone}"
+            f"Not watched: {nullable} may be NULL, and seems to select a project rather than "
+            f"to say which one the row belongs to. If it does say that, use this watch.{alone}"
         )
     return (
-        f"Not watched: {nullable} may be NULL: no project is found then, and at each change of "
-        f"such a row {everybody}. If hardly any row is such, watch it:{alone}"
+        f"Not watched: {nullable} may be NULL: then no project is found, and at each change of "
+        f"such a row {everybody}. If such rows are rare, use this watch.{alone}"
     )
 
 
 def _joined(table: DescribedTable, names: tuple[str, ...]) -> str:
-    """The column, or an expression that joins the columns."""
+    """Return the column, or an expression that concatenates the columns."""
     if len(names) == 1:
         return identifier(names[0])
     parts = [
@@ -94,17 +98,17 @@ def _joined(table: DescribedTable, names: tuple[str, ...]) -> str:
 
 
 def _spelled(table: DescribedTable, name: str, row: str = "") -> str:
-    """The column, of the row of that name, as it names projects and users."""
-    return spell(row + identifier(name), table.column(name).type)
+    """Return the column, of the row with that alias, in the spelling of ids."""
+    return canonical_expression(row + identifier(name), table.column(name).type)
 
 
-def _project(found: Discovery, table: DescribedTable, place: TablePath) -> str:
-    """The column, or an expression that looks the project up through its parents."""
-    if not place.steps:
-        return _spelled(table, place.column)
+def _project(found: Discovery, table: DescribedTable, path: TablePath) -> str:
+    """Return the column, or an expression that looks up the project through parents."""
+    if not path.steps:
+        return _spelled(table, path.column)
     row = "changed"
     parents, conditions = [], []
-    for number, step in enumerate(place.steps, 1):
+    for number, step in enumerate(path.steps, 1):
         child, row = row, f"p{number}"
         parents.append(f"{found.tables[step.target].sql} {row}")
         pairs = zip(step.target_columns, step.columns, strict=True)
@@ -115,5 +119,5 @@ def _project(found: Discovery, table: DescribedTable, place: TablePath) -> str:
         f" join {parent} on {condition}"
         for parent, condition in zip(parents[1:], conditions[1:], strict=True)
     )
-    column = _spelled(found.tables[place.steps[-1].target], place.column, f"{row}.")
+    column = _spelled(found.tables[path.steps[-1].target], path.column, f"{row}.")
     return f"(select {column} from {parents[0]}{joins} where {conditions[0]})"

@@ -1,11 +1,11 @@
-"""Describes a database for a first ``invalidation.toml``."""
+"""Reads the catalog for a first ``invalidation.toml``, and writes the file."""
 
 import json
 from pathlib import Path
 from typing import Final
 
 from listener.bootstrap.catalog import Column, DescribedTable, ForeignKey
-from listener.links.pg_link import Connection, finding_names
+from listener.links.pg_link import Connection, using_search_path
 
 _DISCOVER: Final = (Path(__file__).parent / "sql" / "discover.sql").read_text()
 
@@ -15,8 +15,8 @@ class NotWritten(Exception):
 
 
 async def describe_tables(connection: Connection) -> list[DescribedTable]:
-    """The tables that an app may have made. Inside a transaction."""
-    async with finding_names(connection, "default"):
+    """Return the tables of the app's schemas. Must run inside a transaction."""
+    async with using_search_path(connection, "default"):
         schemas = await connection.fetchval("select pg_catalog.current_schemas(false)")
     tables = []
     for row in await connection.fetch(_DISCOVER, schemas):
@@ -41,17 +41,17 @@ async def describe_tables(connection: Connection) -> list[DescribedTable]:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file that was not there.
+    """Write a new file.
 
     Raises:
-        NotWritten: there is one, or none can be made.
+        NotWritten: the file exists, or cannot be created.
     """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as exc:
         raise NotWritten(
-            f"{path} is there already, and stays as it is: name another with --output PATH "
+            f"{path} exists already and was not changed: name another file with --output PATH "
             "(- is standard output)"
         ) from exc
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""Names as SQL, TOML and people write them."""
+"""Converts names: to SQL identifiers, TOML strings, snake case and singular."""
 
 import re
 from textwrap import wrap
@@ -9,7 +9,7 @@ from shared.runtime.printable import escaped
 
 _COMMENT_WIDTH: Final = 100
 _SIMPLE: Final = re.compile(r"[a-z_][a-z0-9_]*")
-# pg_get_keywords() of PostgreSQL 14 to 18: what can't be a column's or table's name as it is.
+# From pg_get_keywords() of PostgreSQL 14 to 18: words that must be quoted as a name.
 RESERVED: Final = frozenset(
     re.findall(
         r"\w+",
@@ -48,19 +48,19 @@ _ENDINGS: Final = (
 
 
 def identifier(name: str) -> str:
-    """The name in SQL, quoted only where it must be."""
+    """Return the name in SQL, quoted only if necessary."""
     plain = _SIMPLE.fullmatch(name) and name not in RESERVED
     return name if plain else quote_identifier(name)
 
 
 def snake_case(name: str) -> str:
-    """``OrderLines`` and ``Order Lines`` as ``order_lines``."""
+    """Convert ``OrderLines`` or ``Order Lines`` to ``order_lines``."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     return re.sub(r"\W+", "_", apart).strip("_").lower()
 
 
 def singular(name: str) -> str:
-    """A table's name in snake case, its last word for one row of it."""
+    """Return a table's name in snake case, with its last word in the singular."""
     before, underscore, word = snake_case(name).rpartition("_")
     if word in _IRREGULAR:
         return before + underscore + _IRREGULAR[word]
@@ -71,7 +71,7 @@ def singular(name: str) -> str:
 
 
 def toml_string(text: str) -> str:
-    """The text as a TOML string on one line."""
+    """Return the text as a TOML string on one line."""
     if '"' in text and "'" not in text and text.isprintable():
         return f"'{text}'"
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -79,17 +79,17 @@ def toml_string(text: str) -> str:
 
 
 def toml_lines(text: str) -> str:
-    """The text, which ends with a newline, as a TOML string of as many lines."""
+    """Return the text, which ends with a newline, as a multi-line TOML string."""
     lines = text.replace("\\", "\\\\").replace('"""', '""\\"').split("\n")
     return '"""\n' + "\n".join(map(_printable, lines)) + '"""'
 
 
 def toml_comment(text: str) -> str:
-    """The text as lines that TOML skips, whatever names are in it."""
+    """Return the text as TOML comments, safe for any names in it."""
     lines = wrap(_printable(text), _COMMENT_WIDTH, break_long_words=False)
     return "\n".join(f"# {line}" for line in lines)
 
 
 def _printable(text: str) -> str:
-    """The whole text, what does not print as escapes that TOML reads."""
+    """Return the whole text, with unprintable characters as escapes that TOML reads."""
     return escaped(text, limit=len(text))

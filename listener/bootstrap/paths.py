@@ -1,4 +1,4 @@
-"""Foreign keys -> the path of each table to the projects."""
+"""Finds the path of each table to the projects along foreign keys."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,7 @@ from listener.bootstrap.naming import singular, snake_case
 
 Known: TypeAlias = Mapping[TableKey, DescribedTable]
 
-# A nullable column of such a name points to one of many, and does not place its row.
+# A nullable column with such a name selects one of many; the row does not belong to its target.
 _POINTER: Final = re.compile(
     r"(current|default|active|last|latest|selected|home|primary|main|favou?rite|recent"
     r"|preferred|pinned|featured)_\w+"
@@ -19,38 +19,39 @@ _POINTER: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TablePath:
-    """Where a row's project stands.
+    """How to find a row's project.
 
-    In ``column`` of the row itself, or of the last parent that the foreign keys in ``steps``
-    lead to. ``nullable`` names what may be NULL on the way, ``doubtful`` what of it ordinary
-    rows may well lack, ``others`` the ways that are as short as this one.
+    It is in ``column``: of the row itself, or of the last parent along the foreign keys in
+    ``steps``. ``nullable`` lists the columns on the path that may be NULL, ``uncertain`` those
+    of them that are probably NULL in ordinary rows, ``others`` equally short paths.
     """
 
     column: str
     steps: tuple[ForeignKey, ...] = ()
     nullable: tuple[str, ...] = ()
-    doubtful: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
     others: tuple[ForeignKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """``placed``: tables whose ordinary rows have a project, the nearest first.
+    """The paths to the projects.
 
-    ``doubtful``: those whose ordinary rows may have none, or that the projects refer to.
-    ``parents``: tables that the projects refer to, directly or not.
+    ``certain``: of tables whose ordinary rows have one project, the nearest first.
+    ``uncertain``: of tables whose ordinary rows may have none, or that projects refer to.
+    ``parents``: tables without a certain path that projects refer to, directly or not.
     """
 
-    placed: Mapping[TableKey, TablePath]
-    doubtful: Mapping[TableKey, TablePath]
+    certain: Mapping[TableKey, TablePath]
+    uncertain: Mapping[TableKey, TablePath]
     parents: frozenset[TableKey]
 
 
 def find_paths(known: Known, projects: DescribedTable, users: DescribedTable | None) -> Paths:
-    """The shortest path of each table to the projects.
+    """Find the shortest path of each table to the projects.
 
-    Never by the users, since what hangs on a user is that user's own, and never by a parent of
-    the projects, whose row is of many projects.
+    No path leads through the users, whose rows belong to no single project, nor through a
+    parent of the projects, whose rows belong to many.
     """
     return _Search(known, projects, users).find()
 
@@ -65,80 +66,80 @@ class _Search:
         self._parents = _referred(known, projects, lambda *_: True)
         self._mandatory = _referred(known, projects, _is_mandatory)
         self._start = {projects.key: TablePath(projects.primary_key[0])}
-        # Some frameworks make every reference nullable unless told otherwise.
+        # Some frameworks make every reference nullable by default.
         self._tells_nothing = not any(
             _is_mandatory(table, key) and not set(key.columns) <= set(table.primary_key)
             for table in known.values()
             for key in table.foreign_keys
         )
         self._below: set[TableKey] = set()
-        self._below = set(self._spread(self._start, self._users | self._parents, _any_way))
+        self._below = set(self._spread(self._start, self._users | self._parents, _any_path))
 
     def find(self) -> Paths:
-        placed = self._spread(self._start, self._users, self._is_certain)
-        ends = self._users | (self._parents - set(placed))
-        every = self._spread(placed, ends, _any_way)
-        doubtful = {key: place for key, place in every.items() if key not in placed}
-        return Paths(placed, doubtful, frozenset(self._parents - set(placed)))
+        certain = self._spread(self._start, self._users, self._is_certain)
+        ends = self._users | (self._parents - set(certain))
+        every = self._spread(certain, ends, _any_path)
+        uncertain = {key: path for key, path in every.items() if key not in certain}
+        return Paths(certain, uncertain, frozenset(self._parents - set(certain)))
 
     def _spread(
         self,
         start: Mapping[TableKey, TablePath],
         ends: set[TableKey],
-        is_way: Callable[[DescribedTable, TablePath], bool],
+        is_allowed: Callable[[DescribedTable, TablePath], bool],
     ) -> dict[TableKey, TablePath]:
-        """All that ways lead to the start from, ring by ring; no way leads through the ends."""
-        placed = dict(start)
-        ring = dict(start)
-        while ring:
-            targets = {key for key in ring if key not in ends}
+        """Search from the start in breadth. No path leads through the tables in *ends*."""
+        certain = dict(start)
+        level = dict(start)
+        while level:
+            targets = {key for key in level if key not in ends}
             found = {}
             for table in self._known.values():
-                ways = [
-                    (place, key)
+                candidates = [
+                    (path, key)
                     for key in table.foreign_keys
-                    if key.target in targets and table.key not in placed
-                    for place in [self._step(table, key, placed[key.target])]
-                    if is_way(table, place)
+                    if key.target in targets and table.key not in certain
+                    for path in [self._step(table, key, certain[key.target])]
+                    if is_allowed(table, path)
                 ]
-                if ways:
-                    found[table.key] = _nearest(ways)
-            ring = found
-            placed |= ring
-        return placed
+                if candidates:
+                    found[table.key] = _nearest(candidates)
+            level = found
+            certain |= level
+        return certain
 
     def _step(self, table: DescribedTable, key: ForeignKey, parent: TablePath) -> TablePath:
-        """The place of a row whose parent's is known."""
+        """Return the path of a row by the foreign key, given its parent's path."""
         own = key.source_of(parent.column)
         is_direct = not parent.steps and own is not None
         names = (own,) if is_direct and own is not None else key.columns
         nullable = tuple(
             f"{table.name}.{name}" for name in names if table.column(name).nullable
         )
-        doubtful = nullable if nullable and self._is_doubtful(table, key) else ()
+        uncertain = nullable if nullable and self._is_uncertain(table, key) else ()
         if is_direct and own is not None:
-            return TablePath(own, (), nullable, doubtful)
+            return TablePath(own, (), nullable, uncertain)
         return TablePath(
             parent.column,
             (key, *parent.steps),
             (*nullable, *parent.nullable),
-            (*doubtful, *parent.doubtful),
+            (*uncertain, *parent.uncertain),
         )
 
-    def _is_certain(self, table: DescribedTable, place: TablePath) -> bool:
-        """Whether ordinary rows have a project by this way, and no more than one."""
+    def _is_certain(self, table: DescribedTable, path: TablePath) -> bool:
+        """Whether ordinary rows have exactly one project by this path."""
         if table.key in self._mandatory:
             return False
-        if place.steps:
-            belongs = not place.nullable
-            return belongs if table.key in self._parents | self._users else not place.doubtful
-        is_named = snake_case(place.column) == f"{singular(self._projects.name)}_id"
-        if table.key in self._parents and place.nullable and not is_named:
+        if path.steps:
+            belongs = not path.nullable
+            return belongs if table.key in self._parents | self._users else not path.uncertain
+        is_named = snake_case(path.column) == f"{singular(self._projects.name)}_id"
+        if table.key in self._parents and path.nullable and not is_named:
             return False
-        return not (place.nullable and is_pointer(place.column))
+        return not (path.nullable and is_pointer(path.column))
 
-    def _is_doubtful(self, table: DescribedTable, key: ForeignKey) -> bool:
-        """Whether ordinary rows may have a NULL in this nullable reference."""
+    def _is_uncertain(self, table: DescribedTable, key: ForeignKey) -> bool:
+        """Whether this nullable reference is probably NULL in ordinary rows."""
         if key.sets_null or any(map(is_pointer, key.columns)):
             return True
         others = [
@@ -150,7 +151,9 @@ class _Search:
             return True
         if self._tells_nothing:
             return not _is_named_for(key)
-        is_project = key.target == self._projects.key  # rows for all projects are usual there
+        is_project = (
+            key.target == self._projects.key
+        )  # a NULL there often means: for all projects
         return (
             is_project
             or not key.cascades
@@ -159,11 +162,11 @@ class _Search:
 
 
 def is_pointer(name: str) -> bool:
-    """Whether a column of that name points to one of many, rather than places its row."""
+    """Whether a column with that name selects one of many, and its row belongs to none."""
     return _POINTER.fullmatch(snake_case(name)) is not None
 
 
-def _any_way(_table: DescribedTable, _place: TablePath) -> bool:
+def _any_path(_table: DescribedTable, _place: TablePath) -> bool:
     return True
 
 
@@ -172,7 +175,7 @@ def _is_mandatory(table: DescribedTable, key: ForeignKey) -> bool:
 
 
 def _is_named_for(key: ForeignKey) -> bool:
-    """Whether the column has its target's name, and so no role beside belonging to it."""
+    """Whether the column is named after its target, so that it has no other role."""
     name = snake_case(key.columns[0]).removesuffix("_id")
     return f"_{singular(key.target[1])}".endswith(f"_{name}")
 
@@ -182,7 +185,7 @@ def _referred(
     start: DescribedTable,
     is_taken: Callable[[DescribedTable, ForeignKey], bool],
 ) -> set[TableKey]:
-    """The tables that a table refers to, directly or not."""
+    """Return the tables that a table refers to, directly or not."""
     found: set[TableKey] = set()
     todo = [start]
     while todo:
@@ -201,16 +204,16 @@ def _referred(
     return found
 
 
-def _nearest(ways: Iterable[tuple[TablePath, ForeignKey]]) -> TablePath:
-    def rank(way: tuple[TablePath, ForeignKey]) -> tuple[int, int, tuple[str, ...]]:
-        place, key = way
-        return len(place.steps), len(place.nullable), key.columns
+def _nearest(candidates: Iterable[tuple[TablePath, ForeignKey]]) -> TablePath:
+    def rank(candidate: tuple[TablePath, ForeignKey]) -> tuple[int, int, tuple[str, ...]]:
+        path, key = candidate
+        return len(path.steps), len(path.nullable), key.columns
 
-    (place, taken), *others = sorted(ways, key=rank)
+    (path, taken), *others = sorted(candidates, key=rank)
     return TablePath(
-        place.column,
-        place.steps,
-        place.nullable,
-        place.doubtful,
+        path.column,
+        path.steps,
+        path.nullable,
+        path.uncertain,
         tuple(key for _, key in others if key.columns != taken.columns),
     )

@@ -1,4 +1,4 @@
-"""Who may hear of a project: its owner, and its members."""
+"""Finds who may see a project: its owner and its members."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Final
 from listener.bootstrap.catalog import Column, DescribedTable, TableKey
 from listener.bootstrap.naming import singular, snake_case
 
-# Ranks between decisive names and others: the table that columns `user_id` refer to.
+# In order of preference. The empty name ranks tables that columns named user_id refer to.
 _USER_NAMES: Final = ("user", "app_user", "", "profile", "account", "person")
 _OWNER_NAMES: Final = (
     "owner_id",
@@ -31,7 +31,7 @@ MEMBERSHIP_WORDS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The column of the projects that holds their owner, by its name or as a guess."""
+    """The column of the projects table that holds the owner, by its name or as a guess."""
 
     column: Column
 
@@ -42,7 +42,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class MembershipTable:
-    """A table whose rows say that a user is a member of a project, by these columns."""
+    """A table with a row for each member of a project, and its columns for both."""
 
     table: DescribedTable
     project: str
@@ -52,7 +52,7 @@ class MembershipTable:
 def find_users(
     known: Mapping[TableKey, DescribedTable], projects: DescribedTable
 ) -> DescribedTable | None:
-    """The users, of whom a project or what belongs to one directly knows, if any does."""
+    """Return the users table, preferably one that projects or their children refer to."""
     near = [projects] + [
         table
         for table in known.values()
@@ -82,7 +82,7 @@ def find_users(
 
 
 def user_columns(table: DescribedTable, users: DescribedTable | None) -> list[str]:
-    """The columns that refer to the users, the one that says whose the row is first."""
+    """Return the columns that refer to the users, the most likely owner of the row first."""
     found = {
         key.columns[0]
         for key in table.foreign_keys
@@ -98,20 +98,20 @@ def user_columns(table: DescribedTable, users: DescribedTable | None) -> list[st
 
 
 def name_words(table: DescribedTable | None) -> set[str]:
-    """The words of a table's name, for one row of it."""
+    """Return the words of a table's name, in the singular."""
     return set(singular(table.name).split("_")) if table is not None else set()
 
 
 def member_column(table: DescribedTable, users: DescribedTable | None) -> str | None:
-    """The column that says whose the row is, by a foreign key or else by its name."""
+    """Return the column with the user of a row, by a foreign key or else by its name."""
     return next(iter(user_columns(table, users)), table.named(_MEMBER_NAMES))
 
 
 def find_owner(projects: DescribedTable, users: DescribedTable | None) -> Owner | None:
-    """The column of the projects that holds their owner.
+    """Return the column of the projects table that holds the owner.
 
-    It refers to the users and has an owner's name, or is the only one that does; or it has the
-    name and the type, and refers to nothing.
+    It refers to the users and has an owner's name, or is the only one that refers to them, or
+    has an owner's name and the type of users' ids without a foreign key.
     """
     referring = user_columns(projects, users)
     if referring and snake_case(referring[0]) in _OWNER_NAMES:
@@ -132,11 +132,11 @@ def find_memberships(
     projects: DescribedTable,
     users: DescribedTable | None,
 ) -> tuple[list[MembershipTable], list[DescribedTable]]:
-    """Tables with one row for each pair of a project and a user, and those that only look so.
+    """Return the membership tables, and tables with the same columns but another name.
 
-    Of tables with the column that holds their rows' project.
-    A membership's name says nothing but that: bans and stars are such pairs too, and who is
-    taken for a member hears of the project.
+    *columns*: tables, each with the column that holds its rows' project. The name of a
+    membership table must say so and nothing else: bans and stars also pair projects and users,
+    and every member may see the project.
     """
     allowed = MEMBERSHIP_WORDS | name_words(projects) | name_words(users)
     members: list[MembershipTable] = []

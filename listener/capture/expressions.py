@@ -1,7 +1,7 @@
 """Columns and expressions over a row of a watched table, as SQL."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,12 +17,12 @@ class Table:
     """A watched table as the database describes it.
 
     ``in_tree``: it is partitioned, a partition, or has or is an inheritance child, so its rows
-    may come and go by other tables of the tree.
-    ``loose`` columns have a type without equality (json), one that calls values equal which are
-    not written alike (numeric, citext), or that is written as a session likes it (timestamptz).
+    may change through other tables of the tree.
+    ``loose`` columns have a type without equality (json), with values that are equal and
+    written differently (numeric, citext), or whose text depends on the session (timestamptz).
     ``unbounded`` columns have a type of variable length. ``types`` are those of the columns, as
-    in SQL. ``own`` expressions are known to read nothing but the row: a NULL that they give
-    stands in it.
+    in SQL. ``row_only`` expressions are known to read nothing but the row, so that a NULL of
+    theirs is a property of the row.
     """
 
     schema: str
@@ -32,7 +32,7 @@ class Table:
     loose: frozenset[str] = frozenset()
     unbounded: frozenset[str] = frozenset()
     types: tuple[str, ...] = ()
-    own: frozenset[str] = frozenset()
+    row_only: frozenset[str] = frozenset()
 
     @property
     def sql(self) -> str:
@@ -44,13 +44,13 @@ def quote_identifier(name: str) -> str:
 
 
 def quote_literal(text: str) -> str:
-    """A string constant that reads the same whatever ``standard_conforming_strings`` says."""
+    """Return a string constant that does not depend on ``standard_conforming_strings``."""
     quoted = text.replace("'", "''")
     return f"'{quoted}'" if "\\" not in text else "E'" + quoted.replace("\\", "\\\\") + "'"
 
 
 def differ(columns: Sequence[str], table: Table) -> str:
-    """A condition on OLD and NEW: one of the columns changed."""
+    """Return a condition on OLD and NEW that holds if one of the columns changed."""
     conditions = []
     for column in columns:
         cast = '::text collate "C"' if column in table.loose else ""
@@ -59,11 +59,22 @@ def differ(columns: Sequence[str], table: Table) -> str:
     return " or ".join(conditions)
 
 
-def columns_in(expression: str, table: Table) -> set[str]:
-    """The table's columns that an expression may mention.
+def unlike(image: Callable[[str], str]) -> str:
+    """Return a source of the rows of both transition tables whose image the other lacks.
 
-    Its words that are names of columns.
+    Images are the text of jsonb: every type has that, and not every type has an equality that
+    distinguishes all values that are written differently.
     """
+    parts = (
+        f"select * from {here} as here where not exists (select from {there} as there"
+        f" where {image('there')} = {image('here')})"
+        for here, there in (("before", "changed"), ("changed", "before"))
+    )
+    return f"({' union all '.join(parts)}) as changed"
+
+
+def columns_in(expression: str, table: Table) -> set[str]:
+    """Return the table's columns that an expression may mention: its words that name one."""
     words = _words(_QUALIFIED.sub("", expression))
     if words & {table.name, "changed"}:
         return set(table.columns)  # a whole-row reference mentions them all
@@ -71,7 +82,7 @@ def columns_in(expression: str, table: Table) -> set[str]:
 
 
 def _words(expression: str) -> set[str]:
-    """All that may be a name in it; a quote within a string constant hides none."""
+    """Return all words that may be names, also those after a quote in a string constant."""
     return {
         quoted.replace('""', '"') if quoted else _fold(plain)
         for text in (expression, _CONSTANT.sub(" ", expression))
@@ -80,15 +91,15 @@ def _words(expression: str) -> set[str]:
 
 
 def _fold(name: str) -> str:
-    """As PostgreSQL folds a name without quotes in UTF-8: ASCII alone."""
+    """Fold a name without quotes as PostgreSQL does in UTF-8: only ASCII letters."""
     return re.sub("[A-Z]+", lambda found: found[0].lower(), name)
 
 
 def expression_sql(text: str, table: Table) -> str:
-    """A column or an expression over the row, as SQL that yields text.
+    """Return SQL for a column or an expression over the row, as text.
 
-    Its collation tells apart all that is written differently. A value that is too long for an
-    id is cut to one that still is too long, so that no row of the log is large.
+    Its collation distinguishes all texts that are written differently. A value that is too long
+    for an id is cut to one that still is too long, so that no row of the change log is large.
     """
     column = plain_column(text, table)
     value = f"{quote_identifier(column) if column else f'({text})'}::text"
@@ -97,13 +108,13 @@ def expression_sql(text: str, table: Table) -> str:
     return f'{value} collate "C"'
 
 
-def is_own(text: str, table: Table) -> bool:
-    """Whether the text is known to read nothing but the row."""
-    return plain_column(text, table) is not None or text in table.own
+def reads_row_only(text: str, table: Table) -> bool:
+    """Whether a column or expression is known to read nothing but the row."""
+    return plain_column(text, table) is not None or text in table.row_only
 
 
 def plain_column(text: str, table: Table) -> str | None:
-    """The column that the text names, if it is nothing but that."""
+    """Return the column that the text names, if it is nothing but a column's name."""
     found = _WORD.fullmatch(text.strip())
     if not found:
         return None

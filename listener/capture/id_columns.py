@@ -1,4 +1,4 @@
-"""Which columns and expressions can hold ids: those that write equal ids alike."""
+"""Which columns and expressions can hold ids: those in which equal ids have equal texts."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _ID_TYPES: Final[Mapping[str, IdType]] = {
     "integer": "bigint",
     "bigint": "bigint",
 }
-# Cast to text, `character` loses the blanks that it does not compare.
+# A cast of `character` to text removes the trailing blanks, which it does not compare.
 _TEXTS: Final = ("text", "character varying", "character")
 _NAME: Final = re.compile(r'[\w."]+')
 
@@ -22,8 +22,8 @@ _NAME: Final = re.compile(r'[\w."]+')
 class ValueType:
     """The type of a column or an expression.
 
-    As ``format_type`` writes it, without a length; a domain's is that below it. ``is_exact``:
-    its collation, if it has one, tells apart all texts that are written differently.
+    ``name``: as ``format_type`` writes it, without a length; of a domain, its base type.
+    ``is_exact``: its collation, if it has one, distinguishes all different texts.
     """
 
     name: str
@@ -31,23 +31,22 @@ class ValueType:
 
 
 def id_type_of(type_name: str) -> IdType | None:
-    """The type of ids that values of a PostgreSQL type are; None: of any that text can hold, or
-    of none.
-    """
+    """Return the type of ids that a PostgreSQL type holds, or None (texts may hold any)."""
     return _ID_TYPES.get(type_name)
 
 
 def _fits(found: ValueType, id_type: IdType) -> bool:
-    """Whether values of this type are ids of that one, equal ones in one spelling.
+    """Whether values of this type are ids of that type, and equal ids have equal texts.
 
-    Text is taken for ids of every type, since what it holds is read as an id of that type.
+    Text fits every type of ids: its values are parsed as ids of that type.
     """
     return id_type_of(found.name) == id_type or (found.name in _TEXTS and found.is_exact)
 
 
-def spell(text: str, type_name: str) -> str:
-    """The column or expression as it is if equal values of its type are written alike, else an
-    expression of it, in SQL, that most likely writes them alike.
+def canonical_expression(text: str, type_name: str) -> str:
+    """Return the column or expression, or SQL over it that gives equal values equal texts.
+
+    For other types than numbers, texts and uuids it is a suggestion, for a person to review.
     """
     if type_name in (*_ID_TYPES, *_TEXTS):
         return text
@@ -59,26 +58,28 @@ def spell(text: str, type_name: str) -> str:
 
 
 def describe_misfit(text: str, found: ValueType, *, key: str, id_type: IdType) -> str | None:
-    """Why the project or user (*key*) of a watch can't be routed by, and what to write instead;
+    """Return why a watch cannot be routed by its project or user (*key*), and what to write.
+
     None: it can.
     """
     if _fits(found, id_type):
         return None
     if found.name in _TEXTS:
         return (
-            "its collation calls texts equal that are written differently, and such ids would "
-            f"be of different channels: give {text} a deterministic collation, or write an "
+            "its collation treats differently written texts as equal, and such ids would name "
+            f"different channels: give {text} a deterministic collation, or write an "
             "expression that gives equal ids one spelling"
         )
-    own = id_type_of(found.name)
-    if own is not None:
+    own_type = id_type_of(found.name)
+    if own_type is not None:
         return (
             f'{text} is of type {found.name}, but ids are of type "{id_type}": write '
-            f'{key}_type = "{own}" in [access]'
+            f'{key}_type = "{own_type}" in [access]'
         )
     also = " (and the same as id, if that is the project's)" if key == "project" else ""
+    canonical = canonical_expression(text, found.name)
     return (
         f"{text} is of type {found.name}, which can write equal values differently: write "
-        f'{key} = "{spell(text, found.name)}"{also}, or what else gives equal ids one '
+        f'{key} = "{canonical}"{also}, or another expression that gives equal ids one '
         "spelling, and compare and return the same in the [access] query and members"
     )

@@ -1,7 +1,6 @@
-"""Reads watched tables from the catalog, and what the expressions over their rows look up."""
+"""Watched tables as the catalog describes them, and the tables that their rows look up."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -16,39 +15,39 @@ from listener.capture.expressions import (
 )
 from listener.capture.id_columns import ValueType, describe_misfit
 from listener.capture.logged_rows import Parent
+from listener.capture.probe_view import (
+    LOOKED_UP_SQL,
+    PROBE_VIEW,
+    UNRELATED_ERRORS,
+    dependency_query,
+    depends_on_row_only,
+    looked_up,
+    probe_view,
+)
 from listener.capture.watches import Watch
-from listener.links.pg_link import Connection, finding_names
+from listener.links.pg_link import Connection, using_search_path
 from shared.config.access_rules import AccessRules, ConfigError
-from shared.links.search_path import SEARCH_PATH
 from shared.protocol.channels import IdType
 
+# A watch with its table and all tables below that one in its tree.
 Watched: TypeAlias = tuple[Watch, list[Table]]
+_Rows: TypeAlias = "list[asyncpg.Record]"
 
 _SQL: Final = Path(__file__).parent / "sql"
 _DESCRIBE: Final = (_SQL / "describe.sql").read_text()
 _FIND: Final = "select pg_catalog.to_regclass($1)::pg_catalog.oid"
-_LOOKED_UP: Final = (_SQL / "looked_up.sql").read_text()
-_PARENTS: Final = (_SQL / "parents.sql").read_text()
+_PARENTS: Final = dependency_query("parents.sql")
 _VALUE_TYPE: Final = (_SQL / "value_type.sql").read_text()
-# Neither tables nor functions and operators that somebody made, which may read tables.
-_READS_MORE: Final = """\
-select exists (select from pg_rewrite r
-                 join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
-                where r.ev_class = $1::regclass and d.refobjid <> r.ev_class
-                  and d.refclassid = any ('{pg_class,pg_proc,pg_operator}'::regclass[]))"""
-PROBE: Final = "pg_temp.neverstale_probe"
-# what an expression that is probed has not caused
-_NOT_ITS_FAULT: Final = (asyncpg.LockNotAvailableError, asyncpg.InsufficientResourcesError)
 
 
 async def describe_watches(
     connection: Connection, watches: Sequence[Watch], rules: AccessRules
 ) -> list[Watched]:
-    """Each watch with its table and all below it in its tree. Inside a transaction.
+    """Return each watch with its tables. Must run inside a transaction.
 
     Raises:
-        ConfigError: there is no such table, or a watch does not fit its own, or the ids that
-            it is routed by are not of the rules' types.
+        ConfigError: a table does not exist, a watch does not fit its table, or its ids are not
+            of the types that *rules* name.
     """
     id_types: Mapping[str, IdType] = {"project": rules.project_type, "user": rules.user_type}
     problems: list[str] = []
@@ -57,7 +56,7 @@ async def describe_watches(
     for watch in watches:
         where = f"watch ({watch.table})"
         try:
-            tables = await describe_tree(connection, watch, id_types)
+            tables = await _describe_tree(connection, watch, id_types)
         except ConfigError as exc:
             problems += [f"{where} {problem}" for problem in exc.problems]
             continue
@@ -65,7 +64,7 @@ async def describe_watches(
             if table.sql in watched_by:
                 problems.append(
                     f"{where} table: {table.sql} is watched by "
-                    f"({watched_by[table.sql].table}) already: leave one out"
+                    f"({watched_by[table.sql].table}) already: remove one of the two"
                 )
             watched_by[table.sql] = watch
         described.append((watch, tables))
@@ -74,37 +73,17 @@ async def describe_watches(
     return described
 
 
-async def looked_up(connection: Connection, text: str, table: Table) -> set[Table]:
-    """The tables that an expression over the table's rows reads, through views too."""
-    rows = await fetch_of_look_ups(connection, [text], table, _LOOKED_UP)
-    return {Table(row["schema"], row["name"], ()) for row in rows if row["is_table"]}
-
-
-async def fetch_of_look_ups(
-    connection: Connection, texts: Iterable[str], table: Table, query: str, *values: object
-) -> "list[asyncpg.Record]":
-    """What the query tells of a view of nothing but what these expressions look up."""
-    expressions = [expression_sql(text, table) for text in texts]
-    try:
-        async with probing(connection, expressions, _row_of_nulls(table)):
-            return await connection.fetch(query, PROBE, *values)
-    except _NOT_ITS_FAULT:
-        raise
-    except asyncpg.PostgresError:  # it wants the row as a whole: the table counts as looked up
-        async with probing(connection, expressions, table.sql):
-            return await connection.fetch(query, PROBE, *values)
-
-
 async def find_parents(
     connection: Connection, watch: Watch, tables: Sequence[Table]
 ) -> dict[str, Parent]:
-    """The tables in which rows of the watch look up their project, by their names in SQL."""
-    if watch.project is None or plain_column(watch.project, tables[0]):
+    """Return the tables in which the watch's rows look up their project, by name in SQL."""
+    named, *below = tables
+    if watch.project is None or plain_column(watch.project, named):
         return {}
-    found = {table.sql for table in await looked_up(connection, watch.project, tables[0])}
-    async with probing(connection, [expression_sql(watch.project, tables[0])], tables[0].sql):
+    found = {table.sql for table in await looked_up(connection, watch.project, named)}
+    async with probe_view(connection, [expression_sql(watch.project, named)], named.sql):
         rows = await connection.fetch(
-            _PARENTS, PROBE, tables[0].sql, [table.sql for table in tables[1:]]
+            _PARENTS, PROBE_VIEW, named.sql, [table.sql for table in below]
         )
     parents = {
         Table(row["schema"], row["name"], ()).sql: Parent(
@@ -115,61 +94,11 @@ async def find_parents(
     return {name: parent for name, parent in parents.items() if name in found}
 
 
-def _row_of_nulls(table: Table) -> str:
-    """A source with the table's columns that depends on their types alone."""
-    columns = zip(table.columns, table.types, strict=True)
-    nulls = ", ".join(f"null::{kind} as {quote_identifier(name)}" for name, kind in columns)
-    return f"(select {nulls})"
-
-
-@asynccontextmanager
-async def probing(
-    connection: Connection, expressions: Iterable[str], source: str, path: str = SEARCH_PATH
-) -> AsyncIterator[None]:
-    """Inside, the view ``PROBE`` is of these expressions; it does not outlast the block, and
-    neither does the *path* by which their names are found.
-
-    PostgreSQL parses it and records what it depends on, but does not plan it: planning runs
-    what the owner of a table has put into its indexes, as the role that installs.
-    """
-    columns = ", ".join(f"{one} as e{number}" for number, one in enumerate(expressions))
-    async with finding_names(connection, path):
-        await connection.execute(
-            f"create temporary view neverstale_probe as select {columns}"  # noqa: S608 names are quoted
-            f" from {source} as changed"
-        )
-        yield
-
-
-async def describe_tree(
+async def _describe_tree(
     connection: Connection, watch: Watch, id_types: Mapping[str, IdType]
 ) -> list[Table]:
-    """The watched table and all below it in its tree.
-
-    Raises:
-        ConfigError: there is no such table, or the watch does not fit it.
-    """
-    try:
-        async with finding_names(connection, "default"):
-            oid = await connection.fetchval(_FIND, watch.table)
-    except (
-        asyncpg.PostgresSyntaxError,
-        asyncpg.InvalidNameError,
-        asyncpg.FeatureNotSupportedError,  # another database's
-    ):
-        oid = None
-    rows = await connection.fetch(_DESCRIBE, oid)
-    if not rows:
-        raise ConfigError(["table: there is no such table: write it as schema.table"])
-    if rows[0]["relkind"] not in ("r", "p"):
-        raise ConfigError(["table: it is no table (a view?): watch the tables below it"])
-    if any(row["relkind"] == "f" for row in rows):
-        raise ConfigError(
-            [
-                "table: a partition is a foreign table, where PostgreSQL allows no such "
-                "triggers: watch the other partitions one by one"
-            ]
-        )
+    """Return the watched table and all below it in its tree. Raises ``ConfigError``."""
+    rows = await _fetch_tree(connection, watch)
     named = Table(
         rows[0]["schema"],
         rows[0]["name"],
@@ -180,30 +109,20 @@ async def describe_tree(
         f"{key}: {problem}"
         for key, text in watch.expressions.items()
         if (
-            problem := await _problem_of(
+            problem := await _find_problem(
                 connection, text, named, key=key, id_type=id_types.get(key)
             )
         )
     ]
-    placing = {name for text in watch.expressions.values() for name in columns_in(text, named)}
-    problems += [
-        f"{name} is a virtual column, which no trigger can read: write its expression instead"
-        for name in rows[0]["virtual"]
-        if name in placing
-    ]
-    for column in watch.ignore:
-        if column not in named.columns:
-            problems.append(f"ignore: there is no column {column}: leave it out")
-        elif column in placing:
-            problems.append(f"ignore: {column} says whose the row is: leave it out")
+    problems += _find_column_problems(watch, named, rows[0]["virtual"])
     if problems:
         raise ConfigError(problems)
-    own = {
+    row_only = {
         text
         for key, text in watch.expressions.items()
         if key in id_types
         and not plain_column(text, named)
-        and await _reads_row_alone(connection, text, named)
+        and await depends_on_row_only(connection, text, named)
     }
     return [
         Table(
@@ -214,28 +133,78 @@ async def describe_tree(
             in_tree=row["in_tree"],
             loose=frozenset(row["loose"]),
             unbounded=frozenset(row["unbounded"]),
-            own=frozenset(own),
+            row_only=frozenset(row_only),
         )
         for row in rows
         if row["relkind"] in ("r", "p")
     ]
 
 
-async def _problem_of(
+async def _fetch_tree(connection: Connection, watch: Watch) -> _Rows:
+    """Read the watched table, first, and all below it. Raises ``ConfigError``."""
+    try:
+        async with using_search_path(connection, "default"):
+            oid = await connection.fetchval(_FIND, watch.table)
+    except (
+        asyncpg.PostgresSyntaxError,
+        asyncpg.InvalidNameError,
+        asyncpg.FeatureNotSupportedError,  # a table in another database
+    ):
+        oid = None
+    rows: _Rows = await connection.fetch(_DESCRIBE, oid)
+    if not rows:
+        raise ConfigError(["table: there is no such table: write it as schema.table"])
+    if rows[0]["relkind"] not in ("r", "p"):
+        raise ConfigError(
+            ["table: it is not a table (a view?): watch the tables that it reads"]
+        )
+    if any(row["relkind"] == "f" for row in rows):
+        raise ConfigError(
+            [
+                "table: a partition is a foreign table, where PostgreSQL allows no such "
+                "triggers: watch the other partitions one by one"
+            ]
+        )
+    return rows
+
+
+def _find_column_problems(
+    watch: Watch, table: Table, virtual_columns: Sequence[str]
+) -> list[str]:
+    """Return what is wrong with the columns that the watch reads and ignores."""
+    routing = {name for text in watch.expressions.values() for name in columns_in(text, table)}
+    problems = [
+        f"{name} is a virtual column, which no trigger can read: write its expression instead"
+        for name in virtual_columns
+        if name in routing
+    ]
+    for column in watch.ignore:
+        if column not in table.columns:
+            problems.append(f"ignore: there is no column {column}: remove it")
+        elif column in routing:
+            problems.append(
+                f"ignore: id, project or user of the rows depends on {column}: remove it"
+            )
+    return problems
+
+
+async def _find_problem(
     connection: Connection, text: str, table: Table, *, key: str, id_type: IdType | None
 ) -> str | None:
-    """Why the triggers could not evaluate the expression, or not route by it; or None."""
+    """Return why triggers cannot evaluate the expression or route by it, or None."""
     column = plain_column(text, table)
     value = quote_identifier(column) if column else f"({text})"
-    expressions = [expression_sql(text, table), value]
+    probed = [expression_sql(text, table)]
+    if id_type is not None:
+        probed.append(value)
     try:
-        async with probing(connection, expressions[: 1 if id_type is None else 2], table.sql):
-            rows = await connection.fetch(_LOOKED_UP, PROBE)
-            found = await connection.fetchrow(_VALUE_TYPE, PROBE)
-    except _NOT_ITS_FAULT:
+        async with probe_view(connection, probed, table.sql):
+            rows = await connection.fetch(LOOKED_UP_SQL, PROBE_VIEW)
+            found = await connection.fetchrow(_VALUE_TYPE, PROBE_VIEW)
+    except UNRELATED_ERRORS:
         raise
-    except asyncpg.IndeterminateCollationError:  # text made of texts of several collations
-        return await _problem_of(connection, text, table, key=key, id_type=None)
+    except asyncpg.IndeterminateCollationError:  # a text made of texts of several collations
+        return await _find_problem(connection, text, table, key=key, id_type=None)
     except asyncpg.PostgresError as exc:
         return f"{text!r} is no column or expression over the row ({exc})"
     for row in rows:
@@ -248,14 +217,3 @@ async def _problem_of(
     if id_type is None or found is None:
         return None
     return describe_misfit(text, ValueType(*found), key=key, id_type=id_type)
-
-
-async def _reads_row_alone(connection: Connection, text: str, table: Table) -> bool:
-    """Whether an expression reads nothing but the row, as far as PostgreSQL tells."""
-    try:
-        async with probing(connection, [expression_sql(text, table)], _row_of_nulls(table)):
-            return not await connection.fetchval(_READS_MORE, PROBE)
-    except _NOT_ITS_FAULT:
-        raise
-    except asyncpg.PostgresError:  # it wants the row as a whole
-        return False

@@ -1,7 +1,4 @@
-"""``[[watch]]`` in ``invalidation.toml``.
-
-Which tables, and what their rows are called outside.
-"""
+"""The ``[[watch]]`` sections of ``invalidation.toml``: which tables to capture, and how."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +16,8 @@ MAX_RESOURCE_BYTES: Final = 256
 class Watch:
     """One watched table.
 
-    ``id``, ``project`` and ``user`` are columns of it, or SQL expressions over its row. An
-    UPDATE that changes only ``ignore`` columns is no event.
+    ``resource`` is what events call its rows. ``id``, ``project`` and ``user`` are columns, or
+    SQL expressions over a row. An UPDATE that changes only ``ignore`` columns is no event.
     """
 
     table: str
@@ -32,7 +29,7 @@ class Watch:
 
     @property
     def expressions(self) -> dict[str, str]:
-        """Those of id, project and user that are given, by key."""
+        """The columns or expressions that are set, by key."""
         given = {"id": self.id, "project": self.project, "user": self.user}
         return {key: text for key, text in given.items() if text is not None}
 
@@ -42,16 +39,16 @@ class Watch:
         return self.id is not None and self.id == self.project
 
     @property
-    def is_kept(self) -> bool:
-        """Whether each row must be logged: in bulk, somebody's access or list would be lost."""
+    def logs_every_row(self) -> bool:
+        """Whether each row must be logged: a bulk reset would miss a change of access."""
         return self.user is not None or self.project is None or self.is_project
 
 
 def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
-    """The watched tables of a parsed ``invalidation.toml``.
+    """Return the watched tables of a parsed ``invalidation.toml``.
 
     Raises:
-        ConfigError: with a line for each mistake that names the table and the key.
+        ConfigError: with a line for each mistake, which names the table and the key.
     """
     problems = [
         f"{key}: unknown: known are bulk_threshold, [[watch]] and [access]"
@@ -60,7 +57,9 @@ def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
     ]
     entries = document.get("watch", [])
     if not isinstance(entries, list) or not entries:
-        raise ConfigError([*problems, "watch: no table is watched: write a [[watch]] for each"])
+        raise ConfigError(
+            [*problems, "watch: no table is watched: add a [[watch]] section for each"]
+        )
     watches = []
     for number, entry in enumerate(entries, 1):
         where = f"watch {number}"
@@ -86,7 +85,7 @@ def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
     for watch in watches:
         if watch.table in seen:
             problems.append(
-                f"watch ({watch.table}) table: is watched twice: keep one [[watch]] of it"
+                f"watch ({watch.table}) table: is watched twice: remove one [[watch]]"
             )
         seen.add(watch.table)
     if problems:
@@ -95,20 +94,20 @@ def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
 
 
 def project_resources(watches: Sequence[Watch]) -> frozenset[str]:
-    """What the rows are called that are the projects themselves.
+    """Return the resources whose rows are the projects: their id is their project.
 
-    Their id is their project. Tables with one row per project look so too: where one is called
-    ``project``, it alone is meant.
+    Tables with one row per project look the same. If one resource is called ``project``, only
+    that one is returned.
     """
     found = {watch.resource for watch in watches if watch.is_project}
     return frozenset({"project"} if "project" in found else found)
 
 
 def parse_bulk_threshold(document: Mapping[str, Any]) -> int:
-    """How many rows of a project one statement may change before it is one reconnect.
+    """Return how many rows of a project one statement may change before it becomes one reset.
 
     Raises:
-        ConfigError: it is no whole number from 1 to a million.
+        ConfigError: it is not a whole number from 1 to 1,000,000.
     """
     value = document.get("bulk_threshold", DEFAULT_BULK_THRESHOLD)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 1_000_000:

@@ -1,4 +1,4 @@
-"""The reader of ``neverstale.change_log``: the one place where rows become known."""
+"""Reads, prunes and writes ``neverstale.change_log``, and what belongs to it."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -7,15 +7,12 @@ from typing import Final
 
 import asyncpg
 
-from listener.leader.leadership import (
-    MAX_ROWS_PER_READ,
-    Batch,
-    CaptureState,
-    LogCursor,
-    WakeUpHolder,
-)
+from listener.capture.log_actions import RECONNECT_USER
+from listener.leader.completeness import CaptureState
+from listener.leader.leader_state import MAX_ROWS_PER_READ, Batch, SnapshotCursor
 from listener.leader.log_row import LogRow
 from listener.leader.publication import USER_MAX_ROWS, PublicationRules
+from listener.leader.read_schedule import WakeUpHolder
 from listener.links.pg_link import Connection, telling_loss
 
 _SQL: Final = Path(__file__).parent / "sql"
@@ -26,11 +23,11 @@ _READABLE: Final = f"({(_SQL / 'readable.sql').read_text()}) l"
 _CAPTURE: Final = (_SQL / "capture.sql").read_text()
 _PRUNE: Final = (_SQL / "prune.sql").read_text()
 MAX_ROWS_PER_PRUNE: Final = 20_000
-_PLAIN_ROWS: Final = 5_000  # more than that is conflated by PostgreSQL
+_PLAIN_ROWS: Final = 5_000  # PostgreSQL conflates a backlog of more rows
 _BACKLOG_SECONDS: Final = 600.0
 _FILL: Final = "insert into neverstale.incarnation default values on conflict do nothing"
-# Who holds the lock of neverstale.wake(): writers do, for the moment of a commit. A role's name
-# may be in any encoding.
+# Who holds the lock that neverstale.wake() takes: a writer holds it while it commits. A role's
+# name may be in any encoding.
 _WAKE_UP_HOLDERS: Final = """\
 select l.pid, regexp_replace(a.usename::text, '[^ -~]', '?', 'g'), a.backend_start::text
   from pg_locks l join pg_stat_activity a using (pid)
@@ -45,7 +42,7 @@ select setval('neverstale.skipped', 1),
        setval('neverstale.skips_noted', s.last_value, s.is_called)
   from neverstale.skips s, neverstale.skips_noted n, neverstale.skipped k
  where not k.is_called or (s.last_value, s.is_called) <> (n.last_value, n.is_called)"""
-_TELL_MOVED: Final = """\
+_RESET_MOVED: Final = """\
 with ended as (
     delete from neverstale.moved
      where barrier <= pg_snapshot_xmin(pg_current_snapshot())
@@ -53,7 +50,7 @@ with ended as (
 )
 insert into neverstale.change_log (project_id, resource, action)
 select distinct project_id, 'bulk_change', 'RECONNECT' from ended"""
-# a barrier that is not assigned yet is another cluster's, restored from a dump
+# A barrier that is not assigned yet comes from another cluster, by a restored dump.
 _BAR_MOVED: Final = """\
 update neverstale.moved set barrier = pg_current_xact_id()
  where barrier is null or barrier >= pg_snapshot_xmax(pg_current_snapshot())"""
@@ -66,7 +63,7 @@ select project_id, user_id, resource, id, action, coalesce(at, clock_timestamp()
 
 
 class BadValue(Exception):
-    """PostgreSQL, or its driver, can't encode or decode a value: trying again is no use."""
+    """PostgreSQL, or its driver, cannot encode or decode a value: a retry would not help."""
 
 
 @asynccontextmanager
@@ -79,19 +76,19 @@ async def _telling_bad_values() -> AsyncIterator[None]:
 
 
 class ChangeLog:
-    """Reads, prunes and (for a raw NOTIFY) writes the log. Every method raises ``PgLost``."""
+    """The change log, on the listener's connection. Every method raises ``PgLost``."""
 
     def __init__(self, connection: Connection, rules: PublicationRules) -> None:
         self._connection = connection
         self._rules = rules
 
-    async def read(self, cursor: LogCursor | None, *, ascii_only: bool = False) -> Batch:
-        """Everything committed that *cursor* has not seen, and the cursor that has.
+    async def read(self, cursor: SnapshotCursor | None, *, ascii_only: bool = False) -> Batch:
+        """Read everything committed that *cursor* has not seen, and the cursor that has.
 
-        None: no rows, only that. A backlog is conflated, and comes in at most one row more than
-        is read at all. With *ascii_only* a row with other characters, which may not be valid in
-        UTF-8, becomes a reset of its project or of everything. Raises ``BadValue`` where the
-        cursor or a row can't be read.
+        Without a cursor there are no rows. A backlog is conflated, and has at most
+        ``MAX_ROWS_PER_READ + 1`` rows. With *ascii_only* a row with other characters, which may
+        not be valid UTF-8, becomes a reset of its project or of everything. Raises ``BadValue``
+        if the cursor or a row cannot be read.
         """
         snapshot = cursor.snapshot if cursor else None
         source = _READABLE if ascii_only else _LOG
@@ -99,8 +96,8 @@ class ChangeLog:
         async with _telling_bad_values():
             head, *rows = await self._connection.fetch(sql, snapshot, _PLAIN_ROWS + 1)
             while head["identity"] is None:
-                # a crash emptied it; filled before the snapshot is taken that becomes the
-                # cursor
+                # A crash has emptied the unlogged table. It is filled before the snapshot is
+                # taken that becomes the cursor.
                 await self._connection.execute(_FILL)
                 head, *rows = await self._connection.fetch(sql, snapshot, _PLAIN_ROWS + 1)
             oldest_age = _oldest_age(head, rows)
@@ -108,7 +105,7 @@ class ChangeLog:
             if len(rows) > _PLAIN_ROWS:
                 seen, rows = await self._read_backlog(snapshot, source)
         return Batch(
-            LogCursor(head["identity"], seen),
+            SnapshotCursor(head["identity"], seen),
             cursor_ahead=head["cursor_ahead"],
             rows=[_log_row(row) for row in rows],
             oldest_age=oldest_age,
@@ -128,14 +125,15 @@ class ChangeLog:
             USER_MAX_ROWS,
             list(self._rules.project_resources),
             MAX_ROWS_PER_READ + 1,
+            RECONNECT_USER,
             timeout=_BACKLOG_SECONDS,
         )
         return head["snapshot"], rows
 
-    async def prune(self, saved: LogCursor) -> int:
-        """Remove what the cursor *saved in Redis* has seen, at most ``MAX_ROWS_PER_PRUNE``.
+    async def prune(self, saved: SnapshotCursor) -> int:
+        """Remove at most ``MAX_ROWS_PER_PRUNE`` rows that the *saved* cursor has seen.
 
-        The number of rows removed.
+        Returns the number of rows removed.
         """
         async with telling_loss():
             status: str = await self._connection.execute(
@@ -144,44 +142,47 @@ class ChangeLog:
         return int(status.rpartition(" ")[2])
 
     async def shrink(self) -> None:
-        """Give pruned space back; without the right to VACUUM, autovacuum does it later."""
+        """Return pruned space to the system; without the right to VACUUM autovacuum does."""
         async with telling_loss():
             await self._connection.execute(
                 "vacuum (skip_locked) neverstale.change_log", timeout=_BACKLOG_SECONDS
             )
 
     async def take_barrier(self) -> int:
-        """An xid that was assigned now: all transactions that have one by now are below it."""
+        """Assign an xid: every transaction that has one already has a lower one."""
         async with telling_loss():
             return int(await self._connection.fetchval(_ASSIGN_XID))
 
     async def wake_up_holders(self) -> frozenset[WakeUpHolder]:
-        """The sessions that hold the wake-up lock now."""
+        """The sessions that hold the wake-up lock."""
         async with telling_loss():
             rows = await self._connection.fetch(_WAKE_UP_HOLDERS)
         return frozenset(WakeUpHolder(*row) for row in rows)
 
     async def capture(self) -> CaptureState:
-        """Whether the triggers are as they were installed."""
+        """Compare the triggers with what was installed."""
         return await read_capture(self._connection)
 
-    async def tell_moved(self) -> None:
-        """Log what is below moved parents once more, if all that may have written there while
-        they moved has ended; of those moved since, remember whom to wait for.
+    async def log_moved_projects(self) -> None:
+        """Log a reset for each project with moved parents once all their writers have ended.
+
+        A transaction that was running when a parent moved may have written below it with the
+        former project. For parents that moved since the last call, take the barrier that all
+        such transactions are below.
         """
         async with telling_loss(), self._connection.transaction():
-            await self._connection.execute(_TELL_MOVED)
+            await self._connection.execute(_RESET_MOVED)
             await self._connection.execute(_BAR_MOVED)
 
     async def note_skipped(self, *, skipped: bool) -> None:
-        """Remember, whatever happens to Redis, that changes may have been left out."""
+        """Store, independently of Redis, whether changes may have been skipped."""
         async with telling_loss():
             await self._connection.execute(_NOTE_SKIPPED if skipped else _FORGET_SKIPPED)
 
     async def write(self, rows: Sequence[LogRow]) -> None:
-        """Log what raw NOTIFYs told, and remember that there are such.
+        """Log the changes of raw NOTIFYs, and remember that a producer sends such.
 
-        Raises ``BadValue`` where a row has what the database can't store; none is written then.
+        Raises ``BadValue`` if the database cannot store a row; then none is written.
         """
         columns = [[getattr(row, name) for row in rows] for name in LogRow.__slots__]
         async with _telling_bad_values(), self._connection.transaction():
@@ -189,7 +190,7 @@ class ChangeLog:
             await self._connection.execute(_SEEN_RAW)
 
     async def raw_notify_seen(self) -> bool:
-        """Whether anybody ever sent a raw NOTIFY: those are gone if nobody listens."""
+        """Whether a raw NOTIFY was ever received: one is lost while nobody listens."""
         async with telling_loss():
             return bool(await self._connection.fetchval(_IS_SEEN_RAW))
 
@@ -210,5 +211,5 @@ def _log_row(row: "asyncpg.Record") -> LogRow:
 def _oldest_age(head: "asyncpg.Record", rows: "Sequence[asyncpg.Record]") -> float:
     if not rows or rows[0]["at"] is None:
         return 0.0
-    # the clock may have been set back since, and others' NOTIFYs say what they like
+    # The clock may have been set back since, and a raw NOTIFY may carry any time.
     return max(0.0, float((head["at"] - rows[0]["at"]).total_seconds()))

@@ -1,120 +1,60 @@
-"""The leader's work: read the change log, publish, save the cursor, tick."""
+"""The leader's loop: read the change log, publish, save the state, and tick."""
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-from listener.leader.change_log import MAX_ROWS_PER_PRUNE, BadValue, ChangeLog
-from listener.leader.leadership import (
-    MAX_PUBLISH_TRIES,
+from listener.leader.capture_watch import CaptureWatch
+from listener.leader.change_log import BadValue, ChangeLog
+from listener.leader.completeness import apply_capture, decide_liveness, needs_barrier
+from listener.leader.leader_state import (
     Batch,
-    CaptureState,
-    LogCursor,
-    OwnerWatch,
-    ReadSchedule,
-    ResetThrottle,
+    LeaderState,
     SnapshotCursor,
-    WakeUpWatch,
     decide_adoption,
     decide_batch,
-    decide_liveness,
-    needs_barrier,
-    weigh_capture,
 )
 from listener.leader.log_row import LogRow
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
-from listener.leader.project_members import MembersRefused, ProjectMembers
+from listener.leader.project_members import MembersQueryInvalid, ProjectMembers
+from listener.leader.pruner import Pruner
 from listener.leader.publication import Publication, PublicationRules, Reset, plan_publication
-from listener.leader.publisher import Publisher, Refused
+from listener.leader.publisher import Publisher, PublishRefused
+from listener.leader.read_schedule import ReadSchedule, WakeUpWatch
 from listener.leader.recipients import changed_projects
+from listener.leader.reset_throttle import ResetThrottle
+from listener.leader.takeover import OwnerWatch
 from shared.links.redis_link import LOOK_SECONDS, RedisLost
 from shared.links.redis_server import RedisServer
 from shared.runtime.backoff import Backoff
 
+MAX_PUBLISH_TRIES: Final = 5  # of a batch, before it is a reset
 TICK_SECONDS: Final = 1.0
-CAPTURE_SECONDS: Final = 2.0
 RESET_SECONDS: Final = 1.0
 REDIS_RETRY_SECONDS: Final = 1.0
-OWNER_SECONDS: Final = 0.5
-PRUNE_SECONDS: Final = 60.0
-PRUNE_BUDGET_SECONDS: Final = 1.0  # of a tick
-SHRINK_SECONDS: Final = 5.0
+OWNER_POLL_SECONDS: Final = 0.5
 
 log = logging.getLogger(__name__)
 
 
-class LeaderMetrics:
-    """What a leader counts."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.events = Counter(
-            "neverstale_events_published_total", "Events published", registry=registry
-        )
-        self.resets = Counter(
-            "neverstale_resets_total", "Resets", ["reason"], registry=registry
-        )
-        self.refused = Counter(
-            "neverstale_publish_refused_total",
-            "Channels whose events Redis refused, and that were reset instead",
-            registry=registry,
-        )
-        self.unreadable = Counter(
-            "neverstale_log_unreadable_total",
-            "Reads of the change log with a value that is not valid in UTF-8",
-            registry=registry,
-        )
-        self.redis_lost = Counter(
-            "neverstale_redis_lost_total", "Lost Redis links", registry=registry
-        )
-        self.lag = Histogram(
-            "neverstale_publish_lag_seconds",
-            "From the change (by the database's clock) until it was read, oldest of a batch",
-            registry=registry,
-            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300),
-        )
-        self.is_leader = Gauge(
-            "neverstale_is_leader", "1 while this process leads", registry=registry
-        )
-        self.capture_differences = Gauge(
-            "neverstale_capture_differences",
-            "Triggers, functions and partitions that are not as they were installed",
-            registry=registry,
-        )
-        self.pruned = Counter(
-            "neverstale_log_rows_pruned_total", "Change log rows pruned", registry=registry
-        )
-
-
-@dataclass(slots=True)
-class _Timers:
-    """When, on the loop's clock, something was last done."""
-
-    tick: float = 0.0
-    reset: float = 0.0
-    prune: float = 0.0
-    look: float = 0.0
-    capture: float = 0.0
-
-
 class Leader:
-    """Leads for as long as its LISTEN session lives.
+    """Leads until its LISTEN session ends.
 
-    ``is_linked``: Redis takes what it writes. ``is_refused``: another database's listener leads
+    ``is_linked``: Redis accepts its writes. ``is_refused``: another database's listener leads
     in this Redis, under the same prefix.
     """
 
     def __init__(
         self,
         change_log: ChangeLog,
-        membership: ProjectMembers,
+        members: ProjectMembers,
         publisher: Publisher,
-        mailbox: Notifications,
+        notifications: Notifications,
         rules: PublicationRules,
         metrics: LeaderMetrics,
         *,
@@ -125,28 +65,31 @@ class Leader:
         self.is_linked = False
         self.is_refused = False
         self._log = change_log
-        self._membership = membership
+        self._members = members
         self._publisher = publisher
-        self._mailbox = mailbox
+        self._notifications = notifications
         self._rules = rules
         self._metrics = metrics
-        self._timers = _Timers()
+        self._capture = CaptureWatch(change_log, members, metrics)
+        self._pruner = Pruner(change_log, metrics)
         self._schedule = ReadSchedule()
         self._wake_up = WakeUpWatch()
         self._raw_resets = ResetThrottle()
-        self._publish_tries = 0  # of the batch that is next
-        self._capture = CaptureState()
-        self._lacks_members = False
+        self._publish_tries = 0  # of the next batch
+        # on the loop's clock
+        self._ticked_at = 0.0
+        self._reset_at = 0.0
+        self._server_checked_at = 0.0
 
     async def lead(self) -> None:
         """Never returns. Raises ``PgLost``.
 
         A lost Redis link is waited out: the log in PostgreSQL is the buffer.
         """
-        if self._mailbox.takes_raw and await self._log.raw_notify_seen():
-            # whatever was sent between two leaders; the reset covers what waits here, too
-            self._mailbox.losses += 1
-            self._mailbox.raw.clear()
+        if self._notifications.takes_raw and await self._log.raw_notify_seen():
+            # Raw NOTIFYs sent between two leaders are lost. The reset covers those in the
+            # buffer too.
+            self._notifications.lose_raw()
         backoff = Backoff(cap=REDIS_RETRY_SECONDS)
         while True:
             try:
@@ -161,98 +104,109 @@ class Leader:
                 await asyncio.sleep(delay)
 
     async def _lead_on_link(self, backoff: Backoff) -> None:
-        state = await self._adopt()
-        await self._look_at_capture()
-        place = decide_adoption(
-            state,
+        stored = await self._adopt()
+        await self._capture.check()
+        state = decide_adoption(
+            stored,
             redis_identity=self._server.identity,
-            raw_notify_lost=self._mailbox.raw_lost,
+            raw_notify_lost=self._notifications.raw_lost,
         )
-        if isinstance(place, SnapshotCursor):
-            log.info("adopted", extra={"generation": place.generation})
+        if isinstance(state, LeaderState):
+            log.info("resumed", extra={"generation": state.generation})
         while True:
-            if isinstance(place, Reset):
-                place = await self._reset(place)
-            place = await self._step_or_reset(place)
+            if isinstance(state, Reset):
+                state = await self._reset(state)
+            state = await self._step_or_reset(state)
             backoff.reset()
 
     async def _adopt(self) -> dict[str, str]:
-        """The stored state, once no other database's leader is alive there."""
+        """The stored state, once no other database's leader owns it."""
         owner = OwnerWatch()
         loop = asyncio.get_running_loop()
         while True:
-            state, self._server = await self._publisher.adopt()
-            refused = owner.must_wait(state, database=self._database, now=loop.time())
+            stored, self._server = await self._publisher.adopt()
+            refused = owner.must_wait(stored, database=self._database, now=loop.time())
             if refused and not self.is_refused:
                 log.error(
                     "another database's listener uses this REDIS_PREFIX: set another one here",
-                    extra={"its_database": state.get("database"), "ours": self._database},
+                    extra={"its_database": stored.get("database"), "ours": self._database},
                 )
             self.is_refused = refused
             if not refused:
-                return state
-            await asyncio.sleep(OWNER_SECONDS)
+                return stored
+            await asyncio.sleep(OWNER_POLL_SECONDS)
 
-    async def _step_or_reset(self, place: SnapshotCursor) -> SnapshotCursor | Reset:
+    async def _step_or_reset(self, state: LeaderState) -> LeaderState | Reset:
         try:
-            return await self._step(place)
-        except MembersRefused as exc:
-            # The rows are read again, and told, but not to members; a reset follows once these
-            # can be asked for, and until then clients are not told that they are live.
-            log.error("members can't be asked for", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
-            self._lacks_members = True
-            return place
-        except (BadValue, Refused) as exc:
-            # trying again would give the same, and hold everything after it
-            log.error("changes can't be told one by one", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
-            return Reset("bulk_change", place.live)
+            return await self._step(state)
+        except MembersQueryInvalid as exc:
+            # The rows are read again, and published, but not to members. Until the query works
+            # again and a reset has followed, clients get ``live:false``.
+            log.error("members query failed", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
+            self._capture.lacks_members = True
+            return state
+        except (BadValue, PublishRefused) as exc:
+            # Another try would fail in the same way, and hold up everything after it.
+            log.error("changes cannot be published one by one", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
+            return Reset("bulk_change", state.live)
 
-    async def _step(self, place: SnapshotCursor) -> SnapshotCursor | Reset:
-        """One read, with all that follows from it, up to the time of the next one."""
-        read = await self._read(place.cursor)
-        batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
+    async def _step(self, state: LeaderState) -> LeaderState | Reset:
+        """Read once, publish what was found, and wait until it is time for the next read."""
+        read = await self._read(state.cursor)
+        batch = apply_capture(
+            read, state, self._capture.state, lacks_members=self._capture.lacks_members
+        )
         if batch.is_skipping or batch.has_skipped != read.has_skipped:
-            await self._note_skipped(read)
-        judged = decide_liveness(place, batch)
+            await self._capture.note_skipped(read)
+        judged = decide_liveness(state, batch)
         if isinstance(judged, Reset):
             return judged
         if needs_barrier(judged, batch):
             judged = replace(judged, barrier=await self._log.take_barrier())
-        planned = decide_batch(place.cursor, batch) or await self._plan(batch.rows)
+        planned = decide_batch(state.cursor, batch) or await self._plan(batch.rows)
         if isinstance(planned, Reset):
             return replace(planned, live=judged.live)
         if batch.rows:
-            await self._publish(planned, place)
+            await self._publish(planned, state)
             self._metrics.events.inc(planned.event_count)
             self._metrics.lag.observe(batch.oldest_age)
-        turned = judged.live != place.live
-        place = replace(judged, cursor=batch.cursor)
+        has_turned = judged.live != state.live
+        state = replace(judged, cursor=batch.cursor)
         now = asyncio.get_running_loop().time()
-        if turned or now - self._timers.tick >= TICK_SECONDS:
-            await self._look(now)
-            if (await self._publisher.server()).identity != place.redis:
-                return Reset("gap", place.live)
-            await self._save(place, tick_lag_ms=round(batch.oldest_age * 1000))
-            self._timers.tick = now
-            await self._watch_wake_up()
-            await self._watch_schema(now)
-            if batch.has_moved:
-                await self._log.tell_moved()
-            await self._prune(place, now)
+        if has_turned or now - self._ticked_at >= TICK_SECONDS:
+            if not await self._tick(state, batch, now):
+                return Reset("gap", state.live)
         elif batch.rows:
-            await self._save(place, tick_lag_ms=None)
-        self._mailbox.log_due()
-        await asyncio.sleep(self._schedule.rest(len(batch.rows)))
-        return await self._wait(place, found=bool(batch.rows))
+            await self._save(state, tick_lag_ms=None)
+        self._notifications.log_due()
+        await asyncio.sleep(self._schedule.pause(len(batch.rows)))
+        return await self._wait(state, found=bool(batch.rows))
 
-    async def _look(self, now: float) -> None:
+    async def _tick(self, state: LeaderState, batch: Batch, now: float) -> bool:
+        """Save the state with a tick, and do what is done once a second.
+
+        False: this is not the Redis that stores the generation, and nothing was done.
+        """
+        await self._check_server(now)
+        if (await self._publisher.server()).identity != state.redis:
+            return False
+        await self._save(state, tick_lag_ms=round(batch.oldest_age * 1000))
+        self._ticked_at = now
+        await self._watch_wake_up()
+        await self._capture.check_if_due(now)
+        if batch.has_moved:
+            await self._log.log_moved_projects()
+        await self._pruner.prune_if_due(state, now)
+        return True
+
+    async def _check_server(self, now: float) -> None:
         """Raise ``RedisLost`` if the address leads elsewhere, though the old server answers."""
-        if now - self._timers.look >= LOOK_SECONDS:
-            self._timers.look = now
+        if now - self._server_checked_at >= LOOK_SECONDS:
+            self._server_checked_at = now
             if await self._publisher.has_moved_on(self._server):
                 raise RedisLost("the address leads to another server now")
 
-    async def _read(self, cursor: LogCursor) -> Batch:
+    async def _read(self, cursor: SnapshotCursor) -> Batch:
         try:
             return await self._log.read(cursor)
         except BadValue as exc:
@@ -264,8 +218,8 @@ class Leader:
             return await self._log.read(cursor, ascii_only=True)
 
     async def _watch_wake_up(self) -> None:
-        """Read more often while somebody keeps writers from waking us, and say who does."""
-        for holder in self._wake_up.look(await self._log.wake_up_holders()):
+        """Read more often while a session keeps writers from waking the leader, and log it."""
+        for holder in self._wake_up.check(await self._log.wake_up_holders()):
             log.warning(
                 "a session keeps the wake-up lock: end it",
                 extra={
@@ -275,12 +229,19 @@ class Leader:
             )
         self._schedule.is_unwoken = bool(self._wake_up.keeping)
 
-    async def _publish(self, publication: Publication, place: SnapshotCursor) -> None:
-        """Raises ``Refused`` where the reset of single channels is not enough."""
+    async def _plan(self, rows: Sequence[LogRow]) -> Publication | Reset:
+        changed = changed_projects(rows, self._rules.access, self._rules.project_resources)
+        members = {} if self._capture.lacks_members else await self._members.of(changed)
+        if members is None:
+            return Reset("bulk_change")
+        return plan_publication(rows, members, self._rules)
+
+    async def _publish(self, publication: Publication, state: LeaderState) -> None:
+        """Raises ``PublishRefused`` where the reset of single channels is not enough."""
         if self._publish_tries >= MAX_PUBLISH_TRIES:
-            raise Refused("redis answers, but its link is lost whenever this batch is sent")
+            raise PublishRefused("the Redis link is lost each time this batch is sent")
         self._publish_tries += 1
-        refused = await self._publisher.publish(publication, place.generation)
+        refused = await self._publisher.publish(publication, state.generation)
         self._publish_tries = 0
         if refused:
             self._metrics.refused.inc(len(refused))
@@ -290,128 +251,60 @@ class Leader:
                 extra={"count": len(refused), "first": channel.token[:100], "reason": reason},
             )
 
-    async def _note_skipped(self, batch: Batch) -> None:
-        if batch.is_skipping and not batch.has_skipped:
-            log.warning("changes are not captured: the log is full, or disabled")
-        await self._log.note_skipped(skipped=True)
-
-    async def _watch_schema(self, now: float) -> None:
-        """See what migrations have ended, and whether it is whole again."""
-        if self._capture.is_new or now - self._timers.capture >= CAPTURE_SECONDS:
-            await self._look_at_capture()
-        if self._lacks_members:
-            self._lacks_members = not await self._membership.can_be_asked()
-
-    async def _look_at_capture(self) -> None:
-        """See whether the triggers are as they were installed, and tell of any change once."""
-        self._timers.capture = asyncio.get_running_loop().time()
-        found = await self._log.capture()
-        before = self._capture
-        is_new = found.fingerprint != before.fingerprint
-        self._capture = replace(found, is_new=is_new)
-        self._metrics.capture_differences.set(len(found.differences))
-        if found.differences and found.differences != before.differences:
-            log.error(
-                "changes are not captured: run python -m listener install",
-                extra={"count": len(found.differences), "differences": found.differences},
-            )
-        elif is_new and before.fingerprint:
-            log.info("triggers, functions or partitions of watched tables were changed")
-
-    async def _plan(self, rows: Sequence[LogRow]) -> Publication | Reset:
-        changed = changed_projects(rows, self._rules.access, self._rules.project_resources)
-        members = {} if self._lacks_members else await self._membership.of(changed)
-        if members is None:
-            return Reset("bulk_change")
-        return plan_publication(rows, members, self._rules)
-
-    async def _prune(self, place: SnapshotCursor, now: float) -> None:
-        """Remove what the cursor that was just saved has seen.
-
-        At once where the log is full.
-        """
-        if now - self._timers.prune < (PRUNE_SECONDS if place.live else SHRINK_SECONDS):
-            return
-        loop = asyncio.get_running_loop()
-        while (removed := await self._log.prune(place.cursor)) == MAX_ROWS_PER_PRUNE:
-            self._metrics.pruned.inc(removed)
-            if loop.time() - now > PRUNE_BUDGET_SECONDS:
-                return  # it goes on with the next tick
-        self._metrics.pruned.inc(removed)
-        self._timers.prune = now
-        if not place.live:
-            await self._log.shrink()
-
-    async def _save(self, place: SnapshotCursor, *, tick_lag_ms: int | None) -> None:
-        if self._mailbox.raw_lost:
-            # Its reset may have to wait. Until then clients are not told that they are live,
-            # and a successor that finds this stored resets, whatever becomes of this process.
-            place = replace(place, live=False)
-        stored = await self._publisher.save(place, tick_lag_ms=tick_lag_ms)
+    async def _save(self, state: LeaderState, *, tick_lag_ms: int | None) -> None:
+        if self._notifications.raw_lost:
+            # The reset for this may have to wait. Until then clients get ``live:false``, and a
+            # successor that finds this stored resets, whatever becomes of this process.
+            state = replace(state, live=False)
+        stored = await self._publisher.save(state, tick_lag_ms=tick_lag_ms)
         if stored is None:
             raise RedisLost("the stored state is gone: it was evicted or deleted")
-        if stored != place.generation:
+        if stored != state.generation:
             raise RedisLost("another generation is stored: another leader wrote it")
         self.is_linked = True
 
-    async def _wait(self, place: SnapshotCursor, *, found: bool) -> SnapshotCursor | Reset:
+    async def _wait(self, state: LeaderState, *, found: bool) -> LeaderState | Reset:
+        """Wait for a wake-up or the end of the poll interval, and log raw NOTIFYs."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._schedule.next_wait(found=found)):
-                await self._mailbox.woken.wait()
-        if self._mailbox.woken.is_set():
-            self._mailbox.woken.clear()
-            self._schedule.woken()
-        await self._take_raw()
+                await self._notifications.woken.wait()
+        if self._notifications.woken.is_set():
+            self._notifications.woken.clear()
+            self._schedule.wake()
+        await self._notifications.log_raw(self._log)
         now = asyncio.get_running_loop().time()
-        if self._mailbox.raw_lost and self._raw_resets.is_due(now):
-            self._raw_resets.note(now)
-            return Reset("notify_reconnect", place.live)
-        return place
+        if self._notifications.raw_lost and self._raw_resets.is_due(now):
+            self._raw_resets.record(now)
+            return Reset("notify_reconnect", state.live)
+        return state
 
-    async def _take_raw(self) -> None:
-        """Write what other producers told into the log, from where it is read like all else."""
-        rows = self._mailbox.raw.take()
-        if not rows:
-            return
-        try:
-            await self._log.write(rows)
-        except BadValue as exc:  # a text that the database's encoding lacks
-            self._mailbox.losses += 1
-            log.warning("notifications can't be logged", extra={"reason": str(exc)})
-        except BaseException:  # cancelled or not: whether they were written is not known
-            self._mailbox.losses += 1
-            raise
-
-    async def _reset(self, cause: Reset) -> SnapshotCursor:
-        """Tell everybody that everything may be stale, at most once a second.
-
-        The cause waits for its turn.
-        """
+    async def _reset(self, cause: Reset) -> LeaderState:
+        """Start a new generation, which resets every client; at most once a second."""
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, self._timers.reset + RESET_SECONDS - loop.time()))
-        losses = self._mailbox.losses
+        await asyncio.sleep(max(0.0, self._reset_at + RESET_SECONDS - loop.time()))
+        losses = self._notifications.losses
         self._server = await self._publisher.server()
         if cause.reason == "log_lost":
-            # Likely by `install`, which waited for all writers beside its triggers. Any other
-            # change of the triggers is left for the next look, which takes a barrier first.
-            await self._look_at_capture()
+            # Probably ``install`` ran, which waits for all writers while it replaces triggers.
+            # Any other change of the triggers is left to the next check, and its barrier.
+            await self._capture.check()
         batch = await self._log.read(None)
-        place = SnapshotCursor(
+        state = LeaderState(
             secrets.token_hex(8),
             batch.cursor,
             self._server.identity,
             cause.reason,
             cause.live,
-            capture=self._capture.fingerprint,
+            capture=self._capture.state.fingerprint,
         )
-        await self._publisher.reset(place)
+        await self._publisher.reset(state)
         self.is_linked = True
         if cause.reason == "log_full":
             await self._log.note_skipped(skipped=False)
-        self._mailbox.losses_told = losses
+        self._notifications.losses_reset = losses
         self._publish_tries = 0
-        self._timers.reset = self._timers.tick = loop.time()
-        self._timers.prune = 0.0  # remove the rows of a restored dump at once
+        self._reset_at = self._ticked_at = loop.time()
+        self._pruner.make_due()  # the rows of a restored dump must go at once
         self._metrics.resets.labels(cause.reason).inc()
         log.warning("reset", extra={"reason": cause.reason, "cause": cause.cause})
-        return place
+        return state

@@ -1,24 +1,20 @@
-"""Rows of the change log, as they are read."""
+"""Rows of the change log, and the canonical spelling of their ids."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import IdType, canonical_id
-
-RECONNECT: Final = "RECONNECT"
-LOST: Final = "LOST"
 
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
     """A row of ``change_log``.
 
-    Action ``RECONNECT`` widens: to its project, or to everything where it has none;
-    ``resource`` is the reason. Action ``LOST`` is an UPDATE of a project that took it from the
-    user named, who owned it until then.
+    Action ``RECONNECT`` resets its project, or everything if it has none; ``resource`` is the
+    reason. Action ``LOST`` is an UPDATE of a project's own row that took the project from
+    ``user_id``, who owned it until then.
     """
 
     project_id: str | None
@@ -30,19 +26,19 @@ class LogRow:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedRow:
-    """A row with its ids as they name channels; None where it has none that can."""
+class CanonicalRow:
+    """A row, and its ids as channels spell them; None where there is no valid id."""
 
     row: LogRow
     project_id: str | None
     user_id: str | None
 
 
-def name_rows(rules: AccessRules) -> Callable[[LogRow], NamedRow]:
-    """Names rows, each id looked at once.
+def row_canonicalizer(rules: AccessRules) -> Callable[[LogRow], CanonicalRow]:
+    """Return a function that spells the ids of rows canonically, parsing each id once.
 
-    An id is taken in any spelling, since whoever logged it may have written it by hand; what is
-    no id of its type names a channel that nobody can subscribe to.
+    Ids are accepted in any spelling, since a row may have been written by hand. A value that is
+    not a valid id names a channel that nobody can subscribe to.
     """
     known: dict[tuple[str, IdType], str | None] = {}
 
@@ -53,11 +49,11 @@ def name_rows(rules: AccessRules) -> Callable[[LogRow], NamedRow]:
             known[text, id_type] = canonical_id(text, id_type)
         return known[text, id_type]
 
-    def name(row: LogRow) -> NamedRow:
-        return NamedRow(
+    def canonicalize(row: LogRow) -> CanonicalRow:
+        return CanonicalRow(
             row,
             canonical(row.project_id, rules.project_type),
             canonical(row.user_id, rules.user_type),
         )
 
-    return name
+    return canonicalize

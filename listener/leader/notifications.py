@@ -1,23 +1,26 @@
-"""What LISTEN brings: wake-ups, and what other producers tell."""
+"""Receives what LISTEN delivers: wake-ups, and changes from other producers."""
 
 import asyncio
 import logging
 
 from prometheus_client import CollectorRegistry, Counter
 
-from listener.leader.notification import Malformed, parse_notification
+from listener.leader.change_log import BadValue, ChangeLog
 from listener.leader.publication import PublicationRules
 from listener.leader.raw_changes import RawChanges
+from listener.leader.raw_notify import Malformed, parse_notification
 from shared.runtime.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
 
 
 class Notifications:
-    """Judges each payload as it comes, so that a malformed one takes no room.
+    """The NOTIFY payloads that no leader has handled yet.
 
-    Bounded: what is over it counts as lost, and a loss is told as a reset. It outlives
-    sessions. Without *takes_raw* payloads are ignored.
+    Payloads are parsed on arrival, so a malformed one takes no memory. ``raw`` is bounded: a
+    change that does not fit is lost. ``losses`` counts these, and ``losses_reset`` is the count
+    that the newest reset covers. The object outlives LISTEN sessions. Without *takes_raw* all
+    payloads but wake-ups are ignored.
     """
 
     def __init__(
@@ -27,24 +30,25 @@ class Notifications:
         self.woken = asyncio.Event()
         self.raw = RawChanges(rules)
         self.losses = 0
-        self.losses_told = 0
+        self.losses_reset = 0
         self._rules = rules
-        self._reason = ""
-        self._pace = LogThrottle()
+        self._malformed_reason = ""
+        self._throttle = LogThrottle()
         self._malformed = Counter(
             "neverstale_notify_malformed_total",
-            "Raw NOTIFY payloads skipped",
+            "Raw NOTIFY payloads skipped because they are malformed",
             registry=registry,
         )
         self._ignored = Counter(
             "neverstale_notify_ignored_total",
-            "Raw NOTIFY payloads ignored since RAW_NOTIFY is false",
+            "Raw NOTIFY payloads ignored because RAW_NOTIFY is false",
             registry=registry,
         )
 
     @property
     def raw_lost(self) -> bool:
-        return self.losses != self.losses_told
+        """Whether a change was lost that no reset has covered yet."""
+        return self.losses != self.losses_reset
 
     def receive(self, payload: str) -> None:
         if not payload:
@@ -52,23 +56,48 @@ class Notifications:
         elif not self.takes_raw:
             self._ignored.inc()
         else:
-            self._judge(payload)
+            self._take(payload)
 
-    def _judge(self, payload: str) -> None:
+    def _take(self, payload: str) -> None:
         parsed = parse_notification(payload, self._rules.access)
         if isinstance(parsed, Malformed):
             self._malformed.inc()
-            self._reason = parsed.reason
-            self._log_malformed(self._pace.count(asyncio.get_running_loop().time()))
+            self._malformed_reason = parsed.reason
+            self._log_malformed(self._throttle.count(asyncio.get_running_loop().time()))
             return
         if not self.raw.add(parsed):
             self.losses += 1
         self.woken.set()
 
+    def lose_raw(self) -> None:
+        """Count a loss, and drop what its reset covers anyway."""
+        self.losses += 1
+        self.raw.clear()
+
+    async def log_raw(self, change_log: ChangeLog) -> None:
+        """Write the changes of raw NOTIFYs to the change log, to be read like all others."""
+        rows = self.raw.take()
+        if not rows:
+            return
+        try:
+            await change_log.write(rows)
+        except BadValue as exc:  # the database's encoding lacks a character
+            self.losses += 1
+            log.warning(
+                "notifications could not be written to the change log",
+                extra={"reason": str(exc)},
+            )
+        except BaseException:  # cancelled or not: whether they were written is unknown
+            self.losses += 1
+            raise
+
     def log_due(self) -> None:
-        """Log the malformed payloads that no line has told of, if it is time."""
-        self._log_malformed(self._pace.due(asyncio.get_running_loop().time()))
+        """Log the malformed payloads since the last line, if it is time for another."""
+        self._log_malformed(self._throttle.due(asyncio.get_running_loop().time()))
 
     def _log_malformed(self, count: int) -> None:
         if count:
-            log.warning("notifications skipped", extra={"count": count, "reason": self._reason})
+            log.warning(
+                "malformed notifications skipped",
+                extra={"count": count, "reason": self._malformed_reason},
+            )

@@ -1,49 +1,51 @@
-"""What goes stale for whom: rows of the change log -> what is published."""
+"""Plans what is published for a batch of rows of the change log."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from listener.leader.log_row import RECONNECT, LogRow, name_rows
+from listener.capture.log_actions import RECONNECT
+from listener.leader.log_row import LogRow, row_canonicalizer
 from listener.leader.recipients import Members, UserRecipients, as_update
 from shared.config.access_rules import AccessRules
 from shared.protocol.channels import MAX_ID_BYTES, Channel, ChannelKind
-from shared.protocol.messages import (
+from shared.protocol.control_messages import Recheck
+from shared.protocol.events import (
     ACTIONS,
     Event,
     Publishable,
     Reason,
-    Recheck,
     as_reason,
     publishable_event,
     publishable_reconnect,
 )
 
-USER_MAX_ROWS: Final = 100  # of the log of a user's channel
+USER_MAX_ROWS: Final = 100  # in the log of a user's channel
 
 
 @dataclass(frozen=True, slots=True)
 class PublicationRules:
-    """How rows are told.
+    """How rows are published.
 
-    ``project_resources`` are what the rows of the projects' own table are called, ``max_rows``
-    the most rows that the log of a project's channel holds.
+    ``project_resources`` are the resources of the projects' own table, ``max_rows`` is the most
+    rows that the log of a project's channel holds.
     """
 
     access: AccessRules
     project_resources: frozenset[str]
     max_rows: int
 
-    def most_rows(self, kind: ChannelKind) -> int:
+    def max_rows_of(self, kind: ChannelKind) -> int:
         return USER_MAX_ROWS if kind == "user" else self.max_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Everything may be stale for everybody.
+    """Everything may be stale for every client.
 
-    Not ``live``: even after it, changes may be committed that were not captured. ``cause``: the
-    row whose look-up gave NULL, or the table of which an expression failed, and how.
+    Not ``live``: changes that were not captured may still be committed after the reset.
+    ``cause``: the row whose look-up returned NULL, or the table of which an expression failed,
+    and how.
     """
 
     reason: Reason
@@ -53,10 +55,10 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a batch of rows comes to, in the order in which it has to be published.
+    """What a batch of rows publishes, in this order.
 
-    A user is told of a change before their access is asked anew, which may end the
-    subscription; and it is asked anew before their project's channel goes on.
+    A user gets an event before the recheck of their access, which may end the subscription, and
+    the recheck precedes further events of the project.
     """
 
     users: dict[Channel, list[Publishable]]
@@ -71,43 +73,44 @@ class Publication:
 def plan_publication(
     rows: Iterable[LogRow], members: Members, rules: PublicationRules
 ) -> Publication | Reset:
-    """What the rows, oldest first, make stale, given the *members* of the changed projects.
+    """Plan what to publish for rows, oldest first, given the *members* of the changed projects.
 
-    The same row and action told twice is told once, at the newest's place. A channel with more
-    distinct rows than its log can hold gets a ``reconnect`` instead. Access is asked anew for
-    each pair that a row names, and for all of a project whose own row changed, or of which a
-    row has a user who can't be named: that is never dropped.
+    A row that occurs twice with the same action is published once, in the newest's place. A
+    channel with more distinct rows than its log can hold gets a ``reconnect`` instead. Rechecks
+    are never dropped: there is one for each pair of project and user that a row names, and one
+    for all users of a project whose own row changed, or of which a row has an invalid user id.
     """
-    name = name_rows(rules.access)
-    named_rows = []
+    canonicalize = row_canonicalizer(rules.access)
+    canonical_rows = []
     for row in rows:
         if row.action == RECONNECT and row.project_id is None:
             return Reset(as_reason(row.resource), cause=row.id)
-        named_rows.append(name(row))
-    audience = UserRecipients(named_rows, members, rules.project_resources)
+        canonical_rows.append(canonicalize(row))
+    recipients = UserRecipients(canonical_rows, members, rules.project_resources)
     drafts = _Drafts(rules)
     rechecks: dict[Recheck, None] = {}
-    for named in named_rows:
+    for named in canonical_rows:
         row, project_id = named.row, named.project_id
         if project_id is not None:
-            drafts.tell("project", project_id, row, project_id, as_update(row.action))
-            if audience.is_project(named):
+            drafts.add("project", project_id, row, project_id, as_update(row.action))
+            if recipients.is_project(named):
                 rechecks[Recheck(project_id, None)] = None
         if row.user_id is not None:
             if project_id is None and named.user_id is None:
                 return Reset("bulk_change")  # it may concern any client
             rechecks[Recheck(project_id, named.user_id)] = None
-        for user_id, action in audience.of(named):
-            drafts.tell("user", user_id, row, project_id, action)
+        for user_id, action in recipients.of(named):
+            access = recipients.changes_access(named, action)
+            drafts.add("user", user_id, row, project_id, action, access=access)
     return Publication(drafts.of("user"), list(rechecks), drafts.of("project"))
 
 
 @dataclass(slots=True)
 class _Draft:
-    """What one channel will be told: each row once, or all of it at once."""
+    """The events of one channel, each row once, or the reason to reset the channel instead."""
 
-    told: dict[tuple[str, str, str, str | None], Event] = field(default_factory=dict)
-    widened: Reason | None = None
+    events: dict[tuple[str, str, str, str | None], Event] = field(default_factory=dict)
+    reset_reason: Reason | None = None
 
 
 class _Drafts:
@@ -115,20 +118,27 @@ class _Drafts:
         self._rules = rules
         self._drafts: dict[ChannelKind, dict[str, _Draft]] = {"user": {}, "project": {}}
 
-    def tell(
-        self, kind: ChannelKind, id_: str, row: LogRow, project_id: str | None, action: str
+    def add(
+        self,
+        kind: ChannelKind,
+        id_: str,
+        row: LogRow,
+        project_id: str | None,
+        action: str,
+        *,
+        access: bool = False,
     ) -> None:
         draft = self._drafts[kind].setdefault(id_, _Draft())
         if row.action == RECONNECT:
-            draft.widened = as_reason(row.resource)
-        elif event := _event_of(row, project_id, action):
+            draft.reset_reason = as_reason(row.resource)
+        elif event := _event_of(row, project_id, action, access=access):
             key = (event.resource, event.id, event.action, project_id)
-            draft.told.pop(key, None)
-            draft.told[key] = event
+            draft.events.pop(key, None)
+            draft.events[key] = event
         else:
-            draft.widened = "bulk_change"
-        if len(draft.told) > self._rules.most_rows(kind):
-            draft.widened = draft.widened or "bulk_change"
+            draft.reset_reason = "bulk_change"
+        if len(draft.events) > self._rules.max_rows_of(kind):
+            draft.reset_reason = draft.reset_reason or "bulk_change"
 
     def of(self, kind: ChannelKind) -> dict[Channel, list[Publishable]]:
         return {
@@ -138,21 +148,23 @@ class _Drafts:
 
 
 def _publishables(channel: Channel, draft: _Draft) -> list[Publishable]:
-    if draft.widened is not None:
-        return [publishable_reconnect(draft.widened, channel)]
+    if draft.reset_reason is not None:
+        return [publishable_reconnect(draft.reset_reason, channel)]
     try:
-        return [publishable_event(event, channel) for event in draft.told.values()]
-    except (TypeError, ValueError, OverflowError):  # what no JSON or timestamp can say
+        return [publishable_event(event, channel) for event in draft.events.values()]
+    except (TypeError, ValueError, OverflowError):  # not expressible in JSON or as a timestamp
         return [publishable_reconnect("bulk_change", channel)]
 
 
-def _event_of(row: LogRow, project_id: str | None, action: str) -> Event | None:
-    """The row as an event; None if no event can say it."""
+def _event_of(
+    row: LogRow, project_id: str | None, action: str, *, access: bool
+) -> Event | None:
+    """The row as an event; None if an event cannot express it."""
     if row.id is None or row.at is None or not row.resource:
         return None
     if len(row.id.encode(errors="surrogatepass")) > MAX_ID_BYTES:
         return None
     for known in ACTIONS:
         if action == known:
-            return Event(row.resource, row.id, known, project_id, row.at)
+            return Event(row.resource, row.id, known, project_id, row.at, access=access)
     return None

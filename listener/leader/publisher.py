@@ -1,4 +1,4 @@
-"""The leader's side of Redis: the stored state, the channel logs and their channels."""
+"""Writes to Redis for the leader: the stored state, channel logs and channels."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from redis.exceptions import ResponseError
 
-from listener.leader.leadership import SnapshotCursor
+from listener.leader.leader_state import LeaderState
 from listener.leader.publication import Publication, PublicationRules
 from shared.links.redis_link import (
     Client,
@@ -21,32 +21,26 @@ from shared.links.redis_link import (
 )
 from shared.links.redis_server import RedisServer
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import (
-    Publishable,
-    Recheck,
-    Tick,
-    publishable_reconnect,
-    recheck_message,
-    tick_around_time,
-)
+from shared.protocol.control_messages import Recheck, Tick, recheck_message, tick_around_time
+from shared.protocol.events import Publishable, publishable_reconnect
 
 _LUA: Final = Path(__file__).parent / "lua"
 _PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
 _SAVE_LUA: Final = (_LUA / "save.lua").read_text()
-_EVENTS_PER_PIPELINE: Final = 2000  # each piece has a deadline of its own
-# errors without a class in redis-py that concern whatever is sent, not one key
-_OF_THE_SERVER: Final = ("MISCONF", "BUSY", "UNKILLABLE", "NOREPLICAS", "ACL failure in script")
+_EVENTS_PER_PIPELINE: Final = 2000  # the deadline is per pipeline
+# Errors without a class in redis-py that concern every command, not one key.
+_SERVER_ERRORS: Final = ("MISCONF", "BUSY", "UNKILLABLE", "NOREPLICAS", "ACL failure in script")
 _Step: TypeAlias = Recheck | tuple[Channel, list[Publishable]]
 
 
-class Refused(Exception):
-    """Redis refuses something that no reset of a single channel covers."""
+class PublishRefused(Exception):
+    """Redis refuses commands, and the reset of single channels does not cover it."""
 
 
 class Publisher:
-    """Writes channel logs and state.
+    """Writes channel logs and the state.
 
-    Every method raises ``RedisLost``; then adopt anew, nothing is in memory.
+    Every method raises ``RedisLost``. Call ``adopt`` again then: no state is kept in memory.
     """
 
     def __init__(
@@ -66,10 +60,7 @@ class Publisher:
         self._publish = self._save = Script("")
 
     async def adopt(self) -> tuple[dict[str, str], RedisServer]:
-        """The stored state (empty: none), and the server that stores it.
-
-        On new connections, whatever made this process start over.
-        """
+        """The stored state (empty: none), and the server that stores it, by new connections."""
         await self._client.drop_connections()
         async with telling_loss(self._client):
             self._publish = await Script.load(self._client, _PUBLISH_LUA)
@@ -83,7 +74,7 @@ class Publisher:
         except ResponseError as exc:
             if not str(exc).startswith("WRONGTYPE"):
                 raise
-            await self._client.delete(self._names.state)  # it is somebody else's value
+            await self._client.delete(self._names.state)  # not written by a listener
             return {}
 
     async def server(self) -> RedisServer:
@@ -92,16 +83,16 @@ class Publisher:
             return await read_server(self._client)
 
     async def has_moved_on(self, own: RedisServer) -> bool:
-        """Whether the address leads to another primary than *own* by now."""
+        """Whether the address leads to another primary than *own* now."""
         return await has_moved_on(self._client, own)
 
     async def publish(self, publication: Publication, generation: str) -> dict[Channel, str]:
-        """Publish in its order, each channel's events logged in the same call, many calls in
-        one round trip.
+        """Publish in the publication's order, many calls in one round trip.
 
-        Returns when all are acknowledged: the channels whose events Redis refused, each with
-        the reason. Their logs were removed (what is stored there is not ours), and their
-        clients reset. Raises ``Refused`` if that was refused too.
+        One call logs and publishes the events of a channel. Returns, once all calls are
+        acknowledged, the channels whose events Redis refused, each with the reason. Their logs
+        were removed (something else was stored there) and their clients reset. Raises
+        ``PublishRefused`` if that was refused too.
         """
         refused: dict[Channel, str] = {}
         steps: list[_Step] = [
@@ -121,7 +112,7 @@ class Publisher:
                 reasons = await _execute(pipeline)
             for step, reason in zip(piece, reasons, strict=True):
                 if reason is not None and isinstance(step, Recheck):
-                    raise Refused(reason)
+                    raise PublishRefused(reason)
                 if reason is not None and not isinstance(step, Recheck):
                     refused[step[0]] = reason
         for channel in refused:
@@ -135,7 +126,7 @@ class Publisher:
             self._queue(pipeline, channel, [reset], generation)
             reasons = await _execute(pipeline)
         for reason in filter(None, reasons):
-            raise Refused(reason)
+            raise PublishRefused(reason)
 
     @asynccontextmanager
     async def _pipeline(self) -> AsyncIterator[Pipeline]:
@@ -158,43 +149,43 @@ class Publisher:
             self._names.channel(channel),
             generation,
             secrets.token_hex(4),
-            self._rules.most_rows(channel.kind),
+            self._rules.max_rows_of(channel.kind),
             self._ttl_seconds,
             *(part for e in events for part in (e.member, e.head, e.tail)),
         )
 
-    async def save(self, place: SnapshotCursor, *, tick_lag_ms: int | None) -> str | None:
-        """Save the cursor, and tick unless *tick_lag_ms* is None.
+    async def save(self, state: LeaderState, *, tick_lag_ms: int | None) -> str | None:
+        """Save the state, and tick unless *tick_lag_ms* is None.
 
-        Returns the generation that is stored: nothing was saved unless it is the place's.
+        Returns the generation that is stored. Unless it is the state's, nothing was saved.
         """
-        return await self._write(place, place.generation, _saved(place), tick_lag_ms)
+        return await self._write(state, state.generation, _saved(state), tick_lag_ms)
 
-    async def reset(self, place: SnapshotCursor) -> None:
-        """Make *place* the state whatever was stored, and tick.
+    async def reset(self, state: LeaderState) -> None:
+        """Replace whatever state is stored, and tick.
 
-        Each gateway that sees its generation resets.
+        A gateway that sees the new generation resets its clients.
         """
         fields = {
-            **_saved(place),
-            "generation": place.generation,
-            "redis": place.redis,
-            "reason": place.reason,
-            "capture": place.capture,
+            **_saved(state),
+            "generation": state.generation,
+            "redis": state.redis,
+            "reason": state.reason,
+            "capture": state.capture,
         }
-        await self._write(place, "", fields, 0)
+        await self._write(state, "", fields, 0)
 
     async def _write(
         self,
-        place: SnapshotCursor,
+        state: LeaderState,
         stored: str,
         fields: Mapping[str, str],
         tick_lag_ms: int | None,
     ) -> str | None:
         before, after = b"", b""
         if tick_lag_ms is not None:
-            database = place.cursor.database
-            tick = Tick(place.generation, place.reason, live=place.live, database=database)
+            database = state.cursor.database
+            tick = Tick(state.generation, state.reason, live=state.live, database=database)
             before, after = tick_around_time(tick, leader=self._leader, lag_ms=tick_lag_ms)
         pairs = [part for pair in fields.items() for part in pair]
         async with telling_loss(self._client):
@@ -205,34 +196,37 @@ class Publisher:
 
 
 async def _execute(pipeline: Pipeline) -> list[str | None]:
-    """Why Redis refused each command, if it would take others. Raises what redis-py does."""
+    """Execute; for each command the reason why Redis refused it, or None.
+
+    Raises redis-py's error if Redis would refuse other commands too.
+    """
     return [_refusal(answer) for answer in await pipeline.execute(raise_on_error=False)]
 
 
 def _refusal(answer: Any) -> str | None:
-    """Why Redis refused this one command, if it would take others.
+    """The reason why Redis refused this one command; None if it did not.
 
-    Raises the answer where it would not: redis-py has classes of their own for that.
+    Raises the answer if it concerns every command: redis-py has classes for most such errors.
     """
     if not isinstance(answer, Exception):
         return None
     reason = str(answer)
-    if type(answer) is not ResponseError or reason.startswith(_OF_THE_SERVER):
+    if type(answer) is not ResponseError or reason.startswith(_SERVER_ERRORS):
         raise answer
     return reason[:200]
 
 
-def _saved(place: SnapshotCursor) -> dict[str, str]:
-    """The fields of the state that each saving of a place writes."""
+def _saved(state: LeaderState) -> dict[str, str]:
+    """The fields that every save writes."""
     return {
-        "cursor": place.cursor.to_json(),
-        "live": "1" if place.live else "0",
-        "database": place.cursor.database,
+        "cursor": state.cursor.to_json(),
+        "live": "1" if state.live else "0",
+        "database": state.cursor.database,
     }
 
 
 def _pieces(steps: Sequence[_Step]) -> Iterator[list[_Step]]:
-    """The steps, in order, in pieces that a Redis with many subscribers takes in time."""
+    """Split the steps, in order, so that Redis with many subscribers meets the deadline."""
     piece: list[_Step] = []
     events = 0
     for step in steps:

@@ -1,8 +1,9 @@
-"""Changes that raw NOTIFYs told of, until they are written to the change log."""
+"""Buffers the changes that raw NOTIFYs brought until they are written to the change log."""
 
 from typing import Final, TypeAlias
 
-from listener.leader.log_row import RECONNECT, LogRow
+from listener.capture.log_actions import RECONNECT
+from listener.leader.log_row import LogRow
 from listener.leader.publication import PublicationRules
 
 MAX_GROUPS: Final = 10_000
@@ -16,8 +17,8 @@ class RawChanges:
     """A bounded collection of rows, each change once.
 
     Rows are grouped by project and user. A group with more rows than its channel's log can hold
-    becomes one ``RECONNECT`` row; rows of the projects' own table stay, one for each action,
-    since they have access checked again. Memory is bounded by the number of groups.
+    becomes one ``RECONNECT`` row; rows of the projects' own table are kept, one per action,
+    since they cause rechecks. Memory is bounded by the number of groups.
     """
 
     def __init__(self, rules: PublicationRules) -> None:
@@ -29,7 +30,7 @@ class RawChanges:
         return bool(self._groups)
 
     def add(self, row: LogRow) -> bool:
-        """Whether there was room for the change; if not, it is lost."""
+        """Add the change. False: there is no room, and it is lost."""
         owner = (row.project_id, row.user_id)
         if owner not in self._groups and len(self._groups) >= MAX_GROUPS:
             return False
@@ -41,7 +42,7 @@ class RawChanges:
         key = (row.resource, None if _ALL in group else row.id, row.action)
         group.pop(key, None)
         group[key] = row
-        most = self._rules.most_rows("project" if row.user_id is None else "user")
+        most = self._rules.max_rows_of("project" if row.user_id is None else "user")
         if len(group) > most or self._count + len(group) > MAX_ROWS:
             self._reduce(group, row)
         self._count += len(group)
@@ -56,7 +57,7 @@ class RawChanges:
         group.update({(row.resource, None, row.action): row for row in own})
 
     def take(self) -> list[LogRow]:
-        """All rows; the collection is empty then."""
+        """Remove all rows and return them."""
         rows = [row for group in self._groups.values() for row in group.values()]
         self.clear()
         return rows

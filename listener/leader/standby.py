@@ -1,6 +1,6 @@
-"""A standby waits for the leader's lock, and ends the session of a leader that is frozen.
+"""A standby takes the leader's lock when it is free, and ends the session of a frozen leader.
 
-And what a leader shows, so that it is not taken for one.
+A leader's heartbeats tell standbys that it is not frozen.
 """
 
 import asyncio
@@ -10,21 +10,21 @@ from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Final
 
-from listener.leader.leadership import LeaderWatch
-from listener.links.pg_link import Session
+from listener.leader.session import Session
+from listener.leader.takeover import LeaderWatch
 from shared.links.redis_link import Client, RedisLost, telling_loss
 
-POLL_SECONDS: Final = 0.05
-LOOK_SECONDS: Final = 1.0
-SIGN_SECONDS: Final = 1.0
-# Shorter than a standby's patience: when Redis is back, a leader shows itself in time.
+LOCK_POLL_SECONDS: Final = 0.05
+LEADER_CHECK_SECONDS: Final = 1.0
+LEADER_HEARTBEAT_SECONDS: Final = 1.0
+# Shorter than a standby's patience: when Redis is back, a leader's heartbeat comes in time.
 REDIS_SECONDS: Final = 2.0
 
 log = logging.getLogger(__name__)
 
 
-class SignOfLife:
-    """Fields of the leader's state in Redis, written and read within a deadline.
+class LeaderHeartbeat:
+    """The leader's heartbeat in the stored state in Redis, written and read within a deadline.
 
     Every method raises ``RedisLost``.
     """
@@ -34,16 +34,16 @@ class SignOfLife:
         self._key = state_key
         self._name = name
 
-    async def show(self, number: int) -> None:
-        """Store the leader's sign of life, another with each number."""
+    async def write(self, number: int) -> None:
+        """Write a heartbeat; each number makes another one."""
         async with self._in_time():
             await self._client.hset(self._key, "alive", f"{self._name}.{number}")
 
-    async def see(self) -> tuple[str, str]:
-        """The newest sign of life, and the database whose leaders show it ("": not told).
+    async def read(self) -> tuple[str, str]:
+        """The newest heartbeat, and the database of the leader that wrote it ("": unknown).
 
-        Writes too: only where a standby could show a sign itself, a leader is to blame for
-        showing none.
+        Writes too: a missing heartbeat is the leader's fault only where a standby could have
+        written one itself.
         """
         async with (
             self._in_time(),
@@ -52,13 +52,13 @@ class SignOfLife:
             pipeline.hset(self._key, "seen_by", self._name)  # type: ignore[unused-awaitable]
             pipeline.hget(self._key, "alive")  # type: ignore[unused-awaitable]
             pipeline.hget(self._key, "database")  # type: ignore[unused-awaitable]
-            _, sign, database = await pipeline.execute()
-            return str(sign), (database or b"").decode(errors="replace")
+            _, heartbeat, database = await pipeline.execute()
+            return str(heartbeat), (database or b"").decode(errors="replace")
 
-    async def see_elsewhere(self) -> tuple[str, str]:
-        """The same on a new connection: the address may lead to another server by now."""
+    async def read_on_new_connection(self) -> tuple[str, str]:
+        """Read again on a new connection: the address may lead to another server by now."""
         await self._client.drop_connections()
-        return await self.see()
+        return await self.read()
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
@@ -67,13 +67,16 @@ class SignOfLife:
 
 
 class Standby:
-    """Stands by on its own LISTEN session. ``is_linked``: Redis accepts its writes."""
+    """Waits for the leader's lock on its own LISTEN session.
+
+    ``is_linked``: Redis accepts its writes.
+    """
 
     is_refused = False
 
-    def __init__(self, session: Session, sign: SignOfLife, *, database: str) -> None:
+    def __init__(self, session: Session, heartbeat: LeaderHeartbeat, *, database: str) -> None:
         self._session = session
-        self._sign = sign
+        self._heartbeat = heartbeat
         self._database = database
         self._watch = LeaderWatch()
         self.is_linked = False
@@ -81,45 +84,47 @@ class Standby:
     async def take_lead(self) -> None:
         """Return when the session holds the leader's lock. Raises ``PgLost``."""
         loop = asyncio.get_running_loop()
-        next_look = loop.time()
+        next_check = loop.time()
         while not await self._session.try_lead():
-            if loop.time() >= next_look:
-                await self._look_at_leader()
-                next_look = loop.time() + LOOK_SECONDS
-            await asyncio.sleep(POLL_SECONDS)
+            if loop.time() >= next_check:
+                await self._check_leader()
+                next_check = loop.time() + LEADER_CHECK_SECONDS
+            await asyncio.sleep(LOCK_POLL_SECONDS)
 
-    async def _look_at_leader(self) -> None:
-        """End the leader's session if it has shown no sign of life for too long."""
+    async def _check_leader(self) -> None:
+        """End the leader's session if it has sent no heartbeat for too long."""
         try:
-            sign, database = await self._sign.see()
+            heartbeat, database = await self._heartbeat.read()
             self.is_linked = True
             pid = await self._session.leader_pid()
             now = asyncio.get_running_loop().time()
-            waits = database not in ("", self._database)
+            is_waiting = database not in ("", self._database)
             if pid is None or not self._watch.is_dead(
-                holder=pid, sign=sign, now=now, waits=waits
+                holder=pid, heartbeat=heartbeat, now=now, is_waiting=is_waiting
             ):
                 return
-            if await self._sign.see_elsewhere() != (sign, database):
-                self._watch.start_anew()
+            if await self._heartbeat.read_on_new_connection() != (heartbeat, database):
+                self._watch.restart()
                 return
         except RedisLost:
             self.is_linked = False
-            self._watch.start_anew()
+            self._watch.restart()
             return
         ended = await self._session.end_leader(pid)
-        log.warning("the leader shows no sign of life", extra={"pid": pid, "ended": ended})
-        self._watch.start_anew()
+        log.warning("the leader sends no heartbeat", extra={"pid": pid, "ended": ended})
+        self._watch.restart()
 
 
-async def show_life(session: Session, sign: SignOfLife, may_show: Callable[[], bool]) -> None:
-    """Show, each second, that this leader lives and both its links answer. Never returns.
+async def send_heartbeats(
+    session: Session, heartbeat: LeaderHeartbeat, may_send: Callable[[], bool]
+) -> None:
+    """Write a heartbeat each second while both links answer. Never returns.
 
-    A leader that must not lead yet shows nothing. Raises ``PgLost``.
+    A leader that must not lead yet writes none. Raises ``PgLost``.
     """
     for number in count():
-        await session.answer()
-        if may_show():
-            with suppress(RedisLost):  # the leader's own work tells of it, and waits it out
-                await sign.show(number)
-        await asyncio.sleep(SIGN_SECONDS)
+        await session.ping()
+        if may_send():
+            with suppress(RedisLost):  # the leader itself logs the loss, and waits it out
+                await heartbeat.write(number)
+        await asyncio.sleep(LEADER_HEARTBEAT_SECONDS)

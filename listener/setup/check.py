@@ -1,4 +1,4 @@
-"""Compares a database with ``invalidation.toml``, and tells what no trigger can see."""
+"""Compares a database with ``invalidation.toml``, and notes what triggers cannot capture."""
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -14,7 +14,8 @@ from listener.capture.function_owner import (
     find_hidden,
     find_reach,
 )
-from listener.capture.watched_tables import Watched, find_parents, looked_up
+from listener.capture.probe_view import looked_up
+from listener.capture.watched_tables import Watched, find_parents
 from listener.leader.change_log import read_capture
 from listener.leader.project_members import ProjectMembers
 from listener.links.pg_link import Connection
@@ -38,16 +39,16 @@ _SECURED: Final = """\
 select oid::regclass::text as name from pg_class
  where relnamespace = 'neverstale'::regnamespace and relkind = 'r' and relrowsecurity"""
 _IS_DISABLED: Final = "select disabled from neverstale.installation"
-_RUN_INSTALL: Final = "run python -m listener install"
-_DISABLED: Final = f"capture is disabled: to go on, {_RUN_INSTALL}"
+_RUN_INSTALL: Final = "run neverstale install"
+_DISABLED: Final = f"capture is disabled: {_RUN_INSTALL} to enable it"
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What ``check`` found, a line each.
 
-    ``problems`` are differences from the file, with what to do. ``notes`` are ways of changing
-    a row that are not captured, all as it should be otherwise.
+    ``problems`` are differences from the file, with what to do. ``notes`` are changes that are
+    not captured even if there is no difference.
     """
 
     problems: tuple[str, ...]
@@ -55,33 +56,32 @@ class Findings:
 
 
 async def check(connection: Connection, config: Config, rules: AccessRules) -> Findings:
-    """Compare the database with the config, and see whether what listeners ask can be asked.
+    """Compare the database with the config, and verify the queries that listeners run.
 
-    Inside a transaction.
+    Must run inside a transaction.
     """
     if not await connection.fetchval(IS_INSTALLED):
         return Findings((f"Neverstale is not installed here: {_RUN_INSTALL}",))
     try:
         plan = await plan_install(connection, config)
-    except ConfigError as exc:  # what it names is not there (any more)
+    except ConfigError as exc:  # a table or column that the file names does not exist
         if await connection.fetchval(_IS_DISABLED):
             return Findings((*exc.problems, _DISABLED))
         differences = (await read_capture(connection)).differences
         return Findings((*exc.problems, *(f"{one}: {_RUN_INSTALL}" for one in differences)))
     problems = [
-        f"{trigger.name} on {trigger.table.sql} is missing or differs: {_RUN_INSTALL}"
+        f"trigger {trigger.name} on {trigger.table.sql} is missing or differs: {_RUN_INSTALL}"
         for trigger in plan.create
     ]
     problems += [
-        f"{statement.removeprefix('drop trigger ').removesuffix(';')} is not wanted:"
-        f" {_RUN_INSTALL}"
-        for statement in plan.drop
+        f"trigger {name} belongs to no [[watch]]: {_RUN_INSTALL} to drop it"
+        for name in plan.drop
     ]
     if await connection.fetchval(_IS_DISABLED):
         problems.append(_DISABLED)
     problems += [
-        f"trigger {row['trigger']} on {row['table']} sends cache_invalidate, lost while "
-        "nobody listens: drop it if it tells of a watched table"
+        f"trigger {row['trigger']} on {row['table']} sends cache_invalidate, which is lost "
+        "while no listener runs: drop it if the table is watched"
         for row in await connection.fetch(_FOREIGN)
     ]
     problems += await _find_rights(connection, plan)
@@ -89,19 +89,19 @@ async def check(connection: Connection, config: Config, rules: AccessRules) -> F
         await ProjectMembers(connection, rules).verify_names()
     except FatalError as exc:
         problems.append(str(exc))
-    with suppress(asyncpg.PostgresError):  # told above
+    with suppress(asyncpg.PostgresError):  # reported above
         problems += map(str, await ProjectMembers(connection, rules).find_hidden())
     notes = await _find_notes(connection, plan)
     if not rules.members:
         notes.append(
-            "[access] members is missing: beside its query, say who is told of a project that "
-            "changes; until then only those whom its own row names (user) are"
+            "[access] members is missing: until it is set, a change of a project is sent only "
+            "to the user that the project's own row names"
         )
     return Findings(tuple(problems), tuple(notes))
 
 
 async def _find_rights(connection: Connection, plan: Plan) -> list[str]:
-    """Who could do more by our objects than docs/operations.md says."""
+    """Return the rights on Neverstale's objects beyond docs/how-to/postgresql-roles.md."""
     problems = [
         f"{row['role']} has {row['privileges']} on {row['object']}, which it does not need: "
         f"{row['statement']}"
@@ -112,7 +112,7 @@ async def _find_rights(connection: Connection, plan: Plan) -> list[str]:
     if reach.exposures:
         problems.append(describe_exposures(reach, owner))
     problems += [
-        f"our functions belong to {owner}: {hidden}"
+        f"the trigger functions belong to {owner}: {hidden}"
         for hidden in await find_hidden(connection, plan.watched, owner)
     ]
     problems += [
@@ -133,36 +133,37 @@ async def _find_notes(connection: Connection, plan: Plan) -> list[str]:
         )
     if await connection.fetchval("select raw_notify_seen from neverstale.installation"):
         notes.append(
-            "somebody has sent a NOTIFY cache_invalidate with a payload: each change of leader "
-            "and each lost session resets everybody since (one may have been missed); when "
-            "nobody sends them any more, python -m listener install --clear-raw-notify"
+            "another producer has sent a NOTIFY cache_invalidate with a payload: since then, "
+            "each change of leader and each lost session resets all clients (one may have been "
+            "missed); when no producer sends them any more, run neverstale install "
+            "--clear-raw-notify"
         )
     if restored := await connection.fetchval(_RESTORED):
         notes.append(
             f"{restored} rows of the change log were restored from a dump of another cluster: "
-            "they are not published, and the next leader removes them; to leave them out of "
+            "they are not published, and the next leader removes them; to exclude them from "
             "dumps, use pg_dump --no-unlogged-table-data"
         )
     notes += [
         f"subscription {row['subscription']} writes {row['table']}: what logical replication "
-        "applies is not captured; watch the table where it is changed, or tell of it by "
+        "applies is not captured; watch the table in the database where it is changed, or call "
         "neverstale.notify()"
         for row in await connection.fetch(_SUBSCRIPTIONS, list(watched))
     ]
-    return notes + await _find_loose_parents(connection, plan.watched, watched)
+    return notes + await _find_parent_notes(connection, plan.watched, watched)
 
 
-async def _find_loose_parents(
+async def _find_parent_notes(
     connection: Connection, watched_tables: Iterable[Watched], watched: Collection[str]
 ) -> list[str]:
-    """Expressions that look up a table without triggers of ours, or without a foreign key."""
+    """Note expressions that look up an unwatched table, or one without a foreign key."""
     notes = []
     for watch, tables in watched_tables:
         table = tables[0]
         parents = await find_parents(connection, watch, tables)
         notes += [
-            f"watch ({watch.table}) project: looks up {name}, but no foreign key keeps its "
-            "rows there: each INSERT and DELETE of one is a reconnect of its project"
+            f"watch ({watch.table}) project: looks up {name}, but no foreign key guarantees "
+            "that the row exists: each INSERT and DELETE there resets the row's project"
             for name, parent in sorted(parents.items())
             if name in watched and not parent.is_bound
         ]
@@ -170,7 +171,7 @@ async def _find_loose_parents(
             found = {found.sql for found in await looked_up(connection, text, table)}
             notes += [
                 f"watch ({watch.table}) {key}: looks up {name}, which is not watched: a change "
-                f"of it that gives rows another {key} goes unseen; add a [[watch]] of it"
+                f"there that gives rows another {key} is not captured; add a [[watch]] for it"
                 for name in sorted(found.difference(watched))
             ]
     return notes

@@ -1,7 +1,4 @@
-"""The ``[access]`` section of ``invalidation.toml``.
-
-What ids look like, and who may hear of a project.
-"""
+"""The ``[access]`` section of ``invalidation.toml``: id types, and who may see a project."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,9 +7,9 @@ from typing import Any, Final, get_args
 
 from shared.protocol.channels import MAX_ID_BYTES, IdType, canonical_id
 
-# Owner or member, for tables named as in the shipped invalidation.toml. What PostgreSQL brings
-# is named with its schema: one that fits the types better may be in any schema of the path.
-# The pairs are spelled as the tables have them, not as they were asked for.
+# Owner or member, for tables named as in the shipped invalidation.toml. PostgreSQL's functions,
+# types and operators are qualified: any schema of the search path may have one that fits the
+# types better. The pairs are spelled as in the tables, not as in the arguments.
 DEFAULT_QUERY: Final = """\
 select p.id, allowed.user_id
   from rows from (
@@ -48,10 +45,7 @@ _KEYS: Final = ("project_type", "user_type", "query", "members")
 
 
 class ConfigError(ValueError):
-    """``invalidation.toml`` can't be used.
-
-    One line for each mistake, saying what to write instead.
-    """
+    """``invalidation.toml`` is invalid. Each problem is a line that says what to write."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -60,12 +54,13 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """How ids are spelled, and the query that answers which (project, user) pairs may hear.
+    """The types of ids, and the queries for (project, user) pairs with access.
 
-    ``query`` takes two text arrays, pairwise projects and users, and returns the pairs that
-    may, as the tables spell them. ``members`` takes a text array of projects and returns all
-    their (project, user) pairs: whose own lists a change of the project concerns. Without a
-    default for one's own ``query`` it may be empty: then nobody's.
+    ``query`` takes two text arrays, pairs of project and user, and returns the pairs that have
+    access, spelled as in the tables. ``members`` takes a text array of projects and returns
+    the pairs of these projects and all their users, whose lists of projects a change of the
+    project concerns. It may be empty, as it has no default beside a custom ``query``: then a
+    change of a project concerns nobody's list.
     """
 
     project_type: IdType
@@ -75,10 +70,10 @@ class AccessRules:
 
 
 def parse_access(document: Mapping[str, Any]) -> AccessRules:
-    """The access rules of a parsed ``invalidation.toml``.
+    """Return the access rules of a parsed ``invalidation.toml``.
 
     Raises:
-        ConfigError: a key is unknown or has a value that it can't have.
+        ConfigError: a key is unknown or has an invalid value.
     """
     section = document.get("access", {})
     if not isinstance(section, Mapping):
@@ -121,9 +116,9 @@ def parse_access(document: Mapping[str, Any]) -> AccessRules:
 def name_pairs(
     pairs: Iterable[tuple[str, str]], rules: AccessRules
 ) -> Iterator[tuple[str, str]]:
-    """The (project, user) pairs that a query returned, each id in its canonical spelling.
+    """Yield the (project, user) pairs that a query returned, with ids in canonical spelling.
 
-    A pair with an id that is none of its type names nobody and is left out.
+    Pairs with an id that is invalid for its type are left out.
     """
     for project, user in pairs:
         project_id = canonical_id(project, rules.project_type)
@@ -133,9 +128,9 @@ def name_pairs(
 
 
 def bounded_sql(query: str, max_rows: int) -> str:
-    """The query of pairs with at most so many rows, of texts that are hardly longer than an id.
+    """Wrap a query of pairs: at most *max_rows* rows, texts cut behind the length of an id.
 
-    A pair with a NULL is none.
+    Pairs with a NULL are left out.
     """
     return f"""\
 select pg_catalog.left(found.project_id::pg_catalog.text, {MAX_ID_BYTES + 1}),

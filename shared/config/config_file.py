@@ -8,16 +8,16 @@ from shared.config.access_rules import ConfigError
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The parsed file.
+    """Return the parsed file.
 
     Raises:
-        ConfigError: there is no such file, or it is no TOML.
+        ConfigError: the file cannot be read, or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text())
     except OSError as exc:
         raise ConfigError(
-            [f"{path}: {exc.strerror}: set NEVERSTALE_CONFIG to where it is"]
+            [f"{path}: {exc.strerror}: set NEVERSTALE_CONFIG to its path"]
         ) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError([f"{path}: {exc}"]) from exc

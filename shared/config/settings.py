@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class InvalidSettings(Exception):
-    """Some settings can't be used.
+    """Some settings are missing or invalid.
 
-    One line for each, which never repeats a value (it may be a secret).
+    Each problem is a line that never repeats a value, which may be a secret.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -29,7 +29,7 @@ class InvalidSettings(Exception):
 
 
 def _checked(check: Callable[[str], object]) -> AfterValidator:
-    """A validator of a URL that stays as it is, since it is a secret."""
+    """Return a validator of a secret URL, which does not change the URL."""
 
     def validate(url: SecretStr) -> SecretStr:
         check(url.get_secret_value())
@@ -39,7 +39,7 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
 
 
 class DatabaseSettings(BaseSettings):
-    """What a command that asks the database alone needs."""
+    """Settings of a command that uses the database alone."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
@@ -48,6 +48,12 @@ class DatabaseSettings(BaseSettings):
     )
     neverstale_config: Path = Field(
         Path("invalidation.toml"), description="the watched tables and the access query"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json or console; auto: console on a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity logged"
     )
 
     @classmethod
@@ -59,15 +65,12 @@ class DatabaseSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what ``load_settings`` was given.
-
-        The process environment is read by ``__main__`` alone.
-        """
+        """Read only what ``load_settings`` passes: the environment is for ``__main__``."""
         return (init_settings,)
 
 
 class Settings(DatabaseSettings):
-    """What listener and gateway both need."""
+    """Settings of both the listener and the gateway."""
 
     redis_url: Annotated[SecretStr, _checked(check_redis_url)] = Field(
         description="Redis or Valkey: redis://[user:password@]host:port, rediss:// for TLS"
@@ -81,12 +84,6 @@ class Settings(DatabaseSettings):
     )
     replay_ttl_seconds: int = Field(
         86400, ge=60, description="how long a channel's log outlives its last event"
-    )
-    log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="json or console; auto: console on a terminal"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severity logged"
     )
 
 
@@ -105,12 +102,10 @@ _HINTS: Final = {
 
 
 def load_settings(kind: type[AnySettings], environment: Mapping[str, str]) -> AnySettings:
-    """The settings of a process.
-
-    An empty variable counts as unset.
+    """Return the settings of a process. An empty variable counts as unset.
 
     Raises:
-        InvalidSettings: one or more can't be used.
+        InvalidSettings: one or more are missing or invalid.
     """
     given: dict[str, Any] = {
         name: environment[name.upper()]
@@ -123,13 +118,13 @@ def load_settings(kind: type[AnySettings], environment: Mapping[str, str]) -> An
         problems = []
         for error in exc.errors(include_input=False, include_url=False):
             name = str(error["loc"][0])
-            told = _HINTS.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
-            problems.append(f"{name.upper()} {told} ({kind.model_fields[name].description})")
+            problem = _HINTS.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
+            problems.append(f"{name.upper()} {problem} ({kind.model_fields[name].description})")
         raise InvalidSettings(problems) from None
 
 
 def warn_of_ignored(settings: DatabaseSettings) -> None:
-    """Log which parameters of the URLs have no effect, once logging is configured."""
+    """Log which parameters of the URLs have no effect. Call it after logging is configured."""
     ignored = {"DATABASE_URL": check_database_url(settings.database_url.get_secret_value())}
     if isinstance(settings, Settings):
         ignored["REDIS_URL"] = check_redis_url(settings.redis_url.get_secret_value())
@@ -142,7 +137,7 @@ def warn_of_ignored(settings: DatabaseSettings) -> None:
 
 
 def describe_settings(kind: type[DatabaseSettings]) -> str:
-    """The settings as text for ``--help``: a line each, with its default."""
+    """Return the settings as text for ``--help``, one on each line, with its default."""
     lines = ["settings, from the environment:"]
     for name, field in kind.model_fields.items():
         default = (

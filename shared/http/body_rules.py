@@ -1,4 +1,4 @@
-"""Which request bodies are read, decided by the headers alone."""
+"""Decide by the headers alone which request bodies are read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class BodyHeaders:
     """What a request's headers say about its body; the sequences hold all values of a field."""
 
     exists: bool
-    length: int | None  # None: it is chunked, or there is none
+    length: int | None  # None: the body is chunked, or there is none
     encodings: Sequence[str]  # Content-Encoding
     transfer: Sequence[str]  # Transfer-Encoding
     expect: Sequence[str]

@@ -1,8 +1,9 @@
-"""One TCP connection of the HTTP server, bounded in number, time and bytes.
+"""A TCP connection of the HTTP server, bounded in number, time and bytes.
 
-It knows aiohttp's internals: ``RequestHandler`` parses the requests and writes the responses.
-aiohttp bounds neither how many connections there are nor how long and how large the headers of
-a request may be in all, it inflates bodies, and it reads bodies that nobody asked for.
+aiohttp limits neither the number of connections nor the time for a request's headers nor their
+total size, it decompresses bodies, and it reads bodies that no handler asks for. The limits
+here rely on internals of its ``RequestHandler``, which parses requests and writes responses;
+``tests/unit/shared/http/test_aiohttp_internals.py`` names them.
 """
 
 import asyncio
@@ -21,16 +22,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from shared.http.body_rules import BodyHeaders, refuse_body
 from shared.http.connection_slots import ConnectionSlots
 from shared.http.errors import json_error
-from shared.protocol.messages import error_body
+from shared.protocol.frames import error_body
 
 REQUEST_SECONDS: Final = 10.0
-# A load balancer reuses its connections, and loses a request if it does so while the server
-# closes one: it must be the first to close (Google's keeps them for 600 s).
+# A load balancer that reuses a connection while the server closes it loses a request, so the
+# load balancer must be the first to close (Google's keeps idle connections for 600 s).
 PROXY_KEEPALIVE_SECONDS: Final = 620.0
 CLIENT_KEEPALIVE_SECONDS: Final = 15.0
-MAX_HEADER_BYTES: Final = 32 * 1024  # so that a token that is too long is refused in words
+MAX_HEADER_BYTES: Final = 32 * 1024  # room for the error that explains a token that is too long
 MAX_BODY_BYTES: Final = 16 * 1024
-# As sent: a chunk of one byte has six, and an extension of a chunk may have any number.
+# As sent: a chunk of one byte takes six, and a chunk extension has no limit of its own.
 MAX_RAW_BODY_BYTES: Final = 8 * MAX_BODY_BYTES
 LINGER_SECONDS: Final = 1.0
 LINGER_BYTES: Final = 64 * 1024
@@ -40,7 +41,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "access_log": None,
     "auto_decompress": False,
     "keepalive_timeout": PROXY_KEEPALIVE_SECONDS,  # the deadlines here are shorter or equal
-    "lingering_time": 0,  # a body that nobody asked for is not read
+    "lingering_time": 0,  # a body that no handler reads is not received
     "max_field_size": MAX_HEADER_BYTES,
 }
 
@@ -48,8 +49,8 @@ log = logging.getLogger(__name__)
 
 
 async def expectation_met(_: web.Request) -> None:
-    """The handler of ``Expect`` for routes with a body, for which the client was told to
-    continue before they are called.
+    """Do nothing: the ``Expect`` handler of routes with a body. The connection has told the
+    client to continue before the route is called.
     """
 
 
@@ -59,19 +60,19 @@ def _unknown(_: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What connections may take while they are no WebSockets; 0: any number or time."""
+    """Limits of connections while they are not WebSockets; 0: no limit."""
 
     max_connections: int = 256
     max_per_address: int = 0
-    max_sockets: int = 0  # WebSockets beside them, for which there must be descriptors too
+    max_sockets: int = 0  # WebSockets in addition, which need descriptors, too
     request_seconds: float = REQUEST_SECONDS  # for a whole request, from its first byte
-    # The address under which a peer is counted; None: many clients may share it.
+    # Maps a peer's address to the one it is counted under; None: many clients may share it.
     address_of: Callable[[str | None], str | None] = _unknown
     body_paths: Collection[str] | None = ()  # where a body is read; None: everywhere
 
 
 class HttpConnectionLimiter:
-    """Counts the connections of a server and cuts those that are too many."""
+    """Counts the connections of a server, and aborts those over its limits."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class HttpConnectionLimiter:
         max_open: int | None,
         registry: CollectorRegistry | None = None,
     ) -> None:
-        """At most *max_open* connections are open, WebSockets among them; None: any number."""
+        """Allow *max_open* open connections, including WebSockets; None: no limit."""
         self.limits = limits
         self.slots: ConnectionSlots[HttpConnection] = ConnectionSlots(
             limits.max_connections, limits.max_per_address
@@ -88,7 +89,7 @@ class HttpConnectionLimiter:
         self._open = 0
         self._cut = Counter(
             "neverstale_http_cut_total",
-            "Connections cut off before or between requests",
+            "Connections aborted before or between requests",
             ["reason"],
             registry=registry,
         )
@@ -96,7 +97,7 @@ class HttpConnectionLimiter:
             self._cut.labels(reason)
         Gauge(
             "neverstale_http_connections",
-            "Connections that are no WebSockets",
+            "Connections that are not WebSockets",
             registry=registry,
         ).set_function(lambda: len(self.slots))
 
@@ -108,7 +109,7 @@ class HttpConnectionLimiter:
         self.slots.leave(connection)
 
     def wait(self, connection: "HttpConnection", address: str | None) -> None:
-        """The connection waits for its client. Cuts the one that is too many."""
+        """Note that it waits for its client, and abort one connection if there are too many."""
         is_full = self._max_open is not None and self._open > self._max_open
         victim = self.slots.wait(connection, address, is_full=is_full)
         if victim is not None:
@@ -120,7 +121,7 @@ class HttpConnectionLimiter:
 
 
 class HttpConnection(RequestHandler):
-    """Waits for a request, has it handled, and so on; becomes a WebSocket, or lingers and ends.
+    """Reads one request after the other; becomes a WebSocket, or lingers and ends.
 
     Pipelining is not supported: the connection is closed after the response to the first
     request (RFC 9112, section 9.3.2: the client sends the others again).
@@ -152,8 +153,8 @@ class HttpConnection(RequestHandler):
         self._request_handler = self._serve
         self._address: str | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._raw_bytes = 0  # of the headers that are being read, or else of the body
-        self._served = 0  # requests whose response was begun
+        self._raw_bytes = 0  # received of the current headers or body
+        self._served = 0  # requests whose response has begun
         self._ended: asyncio.Transport | None = None  # while it lingers
         self._is_answer: Callable[[bytes], bool] | None = None
         self._last_bytes = b""
@@ -184,7 +185,7 @@ class HttpConnection(RequestHandler):
         elif not self._close:
             self._read_head(data)
         if self._request_count > self._served + 1:
-            self.close()  # after the response to the first
+            self.close()  # after the response to the first request
 
     def _read_head(self, data: bytes) -> None:
         if self._served and data and not self._raw_bytes:
@@ -194,7 +195,7 @@ class HttpConnection(RequestHandler):
         piece = data[:room]
         super().data_received(piece)
         if self._request_count > self._served:
-            # what follows the headers is a body, or a part of another request
+            # what follows the headers is a body, or part of another request
             self._raw_bytes = 0 if piece.endswith(b"\r\n\r\n") else 1
             if len(data) > room:
                 self.data_received(data[room:])
@@ -206,7 +207,7 @@ class HttpConnection(RequestHandler):
         if self._raw_bytes <= MAX_RAW_BODY_BYTES:
             super().data_received(data)
             return
-        self.close()  # after the response, if one is possible without the rest
+        self.close()  # after the response, if it does not need the rest
         if self.transport is not None:
             self.transport.pause_reading()
 
@@ -222,7 +223,7 @@ class HttpConnection(RequestHandler):
         self.linger(LINGER_SECONDS)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request whose headers have been read."""
+        """Answer a request whose headers were read."""
         paths = self._limiter.limits.body_paths
         is_expected = paths is None or request.path in paths
         headers = request.headers
@@ -249,9 +250,9 @@ class HttpConnection(RequestHandler):
             except RequestPayloadError:
                 return json_error(400, "bad_request", "the body is malformed")
             except ConnectionError:
-                return web.Response(status=499)  # the client has gone: nobody reads this
+                return web.Response(status=499)  # the client has gone, and does not read this
         self._set_deadline(0)
-        if self._upgraded:  # a WebSocket's handshake: it is counted as a socket
+        if self._upgraded:  # a WebSocket handshake, which the gateway counts as a socket
             self._limiter.slots.leave(self)
         else:
             self._limiter.slots.work(self)
@@ -261,25 +262,25 @@ class HttpConnection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         has_more = self._raw_bytes and not request.body_exists
-        # before the response is written: its reader may send the next request at once
+        # before the response is written: the client may send the next request at once
         self._served += 1
         self._raw_bytes = 0
         if self.transport is None or self.transport.is_closing():
             if self.transport is not None:
-                self._wait(LINGER_SECONDS)  # a client that reads nothing could hold it for ever
+                self._wait(LINGER_SECONDS)  # a client that reads nothing could hold it open
             return await super().finish_response(request, resp, start_time)
         is_declined = self._upgraded and self._payload_parser is None
         if is_declined or has_more or self._close or request.can_read_body:
-            self._message_tail = b""  # frames of a WebSocket that is not opened
+            self._message_tail = b""  # frames for a WebSocket that was refused
             resp.force_close()
             if "Connection" in resp.headers:
                 resp.headers["Connection"] += ", close"
         is_proxy = self._address is None
         self._wait(PROXY_KEEPALIVE_SECONDS if is_proxy else CLIENT_KEEPALIVE_SECONDS)
-        told, has_gone = await super().finish_response(request, resp, start_time)
-        if self._close or not told.keep_alive:
+        sent, has_gone = await super().finish_response(request, resp, start_time)
+        if self._close or not sent.keep_alive:
             self.linger(LINGER_SECONDS)
-        return told, has_gone
+        return sent, has_gone
 
     def handle_error(
         self,
@@ -290,25 +291,27 @@ class HttpConnection(RequestHandler):
     ) -> web.StreamResponse:
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        # aiohttp would repeat what it could not read, a token perhaps, in its log and answer
+        # aiohttp would put the malformed request, perhaps with a token, in its log and answer
         log.debug("malformed request")
         response = json_error(status, "bad_request", "this is not an HTTP request")
         response.force_close()
         return response
 
     def linger(self, seconds: float, is_answer: Callable[[bytes], bool] | None = None) -> None:
-        """End the connection: what was written is still sent, what comes is dropped.
+        """End the connection: send what was written, and drop what is received.
 
-        It is cut when the client has closed its side, or after *seconds*. Closed at once with
-        bytes unread, it would be reset, and the client could lose what it was sent last
-        (RFC 9112, section 9.6). It is closed in our direction at once or, where the client
-        knows that it ends and answers that, when *is_answer* says that this has come, given
-        the last ``ANSWER_BYTES``.
+        The connection is aborted when the client has closed its side, or after *seconds*. A
+        close with unread bytes would reset the connection, and the client could lose what it
+        was sent last (RFC 9112, section 9.6). Our side is closed at once or, if *is_answer* is
+        given, when that finds the client's answer in the last ``ANSWER_BYTES`` received.
         """
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        self._ended, self.transport = transport, None  # aiohttp takes the client for gone
+        self._ended, self.transport = (
+            transport,
+            None,
+        )  # so that aiohttp takes the client for gone
         self._raw_bytes = 0
         self._is_answer = is_answer
         try:
@@ -335,8 +338,8 @@ class HttpConnection(RequestHandler):
             self._ended.abort()
 
     def _discard(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Drop a few bytes, so that the client's last ones do not reset the connection; more
-        stays in the kernel, which makes the client wait.
+        """Drop up to ``LINGER_BYTES``, so that they do not reset the connection. More stays in
+        the kernel, and makes the client wait.
         """
         self._raw_bytes += len(data)
         if self._is_answer is not None:
@@ -352,7 +355,7 @@ class HttpConnection(RequestHandler):
         self._limiter.wait(self, self._address)
 
     def _set_deadline(self, seconds: float) -> None:
-        """Zero: none."""
+        """Abort the connection after so many seconds; 0: never."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self._loop.call_later(seconds, self._expire) if seconds else None

@@ -1,5 +1,5 @@
-"""Which connections are counted while they are no WebSockets, and which one must go when there
-are too many.
+"""Count connections while they are not WebSockets, and decide which one to abort when there are
+too many.
 """
 
 from collections.abc import Hashable
@@ -11,18 +11,18 @@ Connection = TypeVar("Connection", bound=Hashable)
 class ConnectionSlots(Generic[Connection]):
     """Counts connections in all and by address.
 
-    Over a limit the one that has kept the server waiting longest goes: a newcomer is never
-    refused for the sake of an idle connection. A connection whose request is being handled
-    stays.
+    Over a limit, the connection that has kept the server waiting longest is aborted, so a new
+    connection is never refused because of an idle one. A connection whose request is being
+    handled stays.
     """
 
     def __init__(self, maximum: int, per_address: int) -> None:
-        """Zero: no limit."""
+        """Allow so many in all and for an address; 0: no limit."""
         self._maximum = maximum
         self._per_address = per_address
-        self._addresses: dict[Connection, str | None] = {}  # of all that are counted
+        self._addresses: dict[Connection, str | None] = {}  # of all counted connections
         self._counts: dict[str, int] = {}
-        self._waiting: dict[Connection, None] = {}  # the longest waiting first
+        self._waiting: dict[Connection, None] = {}  # in the order in which they began to wait
         self._waiting_at: dict[str, dict[Connection, None]] = {}
 
     def __len__(self) -> int:
@@ -31,11 +31,11 @@ class ConnectionSlots(Generic[Connection]):
     def wait(
         self, connection: Connection, address: str | None, *, is_full: bool = False
     ) -> Connection | None:
-        """Count a connection that now waits for its client; address None: unknown.
+        """Count a connection that now waits for its client; *address* None: unknown.
 
-        Returns the connection to cut, which is no longer counted: the longest waiting one of
-        the same address or, if there are too many in all or *is_full*, of all. It is
-        *connection* itself where all others are at work.
+        Returns the connection to abort, which is no longer counted, or None. It is the one
+        waiting longest of the same address or, if there are too many in all or *is_full*, of
+        all. It is *connection* itself if requests of all others are being handled.
         """
         self.work(connection)
         if connection not in self._addresses:
@@ -56,7 +56,7 @@ class ConnectionSlots(Generic[Connection]):
         return victim
 
     def work(self, connection: Connection) -> None:
-        """Its request is being handled: it is counted, but must not be cut."""
+        """Note that its request is being handled: it is counted, but must not be aborted."""
         if connection not in self._waiting:
             return
         del self._waiting[connection]
@@ -67,7 +67,7 @@ class ConnectionSlots(Generic[Connection]):
                 del self._waiting_at[address]
 
     def leave(self, connection: Connection) -> None:
-        """It is gone, or counted elsewhere. Does nothing for one that is not counted."""
+        """Stop counting it, if it is counted."""
         self.work(connection)
         address = self._addresses.pop(connection, None)
         if address is not None:

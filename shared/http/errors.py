@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from shared.protocol.close_codes import Refusal
-from shared.protocol.messages import error_body
+from shared.protocol.frames import error_body
 
 
 def json_error(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """A refusal as wire.md spells it."""
+    """A response with the error in its JSON body."""
     return web.Response(
         status=status,
         body=error_body(code, message),
@@ -23,7 +23,7 @@ def json_error(
 def refusal_response(
     refusal: Refusal, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """The same of a refusal, with what else it has to say."""
+    """The response to a refused request, with ``Retry-After`` if the refusal has it."""
     headers = dict(headers or {})
     if refusal.retry_after_seconds is not None:
         headers["Retry-After"] = str(refusal.retry_after_seconds)

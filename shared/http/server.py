@@ -1,7 +1,4 @@
-"""The HTTP that listener and gateway have in common.
-
-Serving, and the endpoints alive, ready, metrics.
-"""
+"""The HTTP server of listener and gateway, with health and metrics endpoints."""
 
 import asyncio
 import logging
@@ -17,12 +14,11 @@ from shared.http.connection import HttpConnection, HttpConnectionLimiter, HttpLi
 from shared.runtime.descriptors import raise_descriptor_limit
 from shared.runtime.lifecycle import FatalError
 
-BACKLOG: Final = (
-    4096  # a fleet that comes back at once; what is over it waits a second to retry
-)
-METRICS_SECONDS: Final = 0.25  # rendering them takes milliseconds, and anybody may ask
-# Sockets were closed in order before. A process that fails must not keep those that were not
-# for aiohttp's 60 s: nobody tells them anything any more.
+# Many clients may connect at once. A connection over the backlog is retried after a second.
+BACKLOG: Final = 4096
+METRICS_SECONDS: Final = 0.25  # rendering takes milliseconds, and any client may ask for it
+# A process that fails must not keep its connections for aiohttp's 60 s: they get no events.
+# At a regular shutdown they were closed before.
 SHUTDOWN_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
@@ -40,7 +36,7 @@ async def serve(
     """Serve until cancelled.
 
     Raises:
-        FatalError: the port can't be had; the text names the *setting*.
+        FatalError: the port is not available; the text names the *setting*.
     """
     limits = limits or HttpLimits()
     runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -71,8 +67,8 @@ def health_routes(
 ) -> list[web.RouteDef]:
     """Routes of ``/healthz``, ``/readyz`` and ``/metrics``.
 
-    *ready* tells whether the process may take traffic, and what else ``/readyz`` says. Metrics
-    are up to ``METRICS_SECONDS`` old.
+    *ready* returns whether the process may take traffic, and further fields of ``/readyz``.
+    Metrics are up to ``METRICS_SECONDS`` old.
     """
 
     async def healthz(_: web.Request) -> web.Response:

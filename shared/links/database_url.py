@@ -1,4 +1,4 @@
-"""What ``DATABASE_URL`` says, in the forms that libpq, ORMs and frameworks write."""
+"""Parses ``DATABASE_URL`` in the forms that libpq, ORMs and frameworks write."""
 
 import re
 from collections.abc import Mapping
@@ -24,24 +24,24 @@ _SSL_SWITCH: Final = {  # JDBC's, node-postgres', asyncpg's
 }
 _TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 FILES: Final = ("sslrootcert", "sslcrl", "sslcert", "sslkey")
-# What asyncpg reads from a URL itself, with the values that it knows (none: any text).
+# Parameters that asyncpg reads from a URL itself, with the values it knows (none: any text).
 _FOR_DRIVER: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys((*FILES, "sslpassword", "passfile", "service", "krbsrvname"), ()),
     "sslmode": _SSL_MODES,
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": _TLS_VERSIONS,
     "ssl_max_protocol_version": _TLS_VERSIONS,
-    # a replica's old yes would outlive a revocation
+    # no replicas: access that is revoked on the primary may still be granted there
     "target_session_attrs": ("any", "primary", "read-write"),
 }
-# Harmless with these values: what they ask for is so anyway.
+# Parameters that have no effect with these values, because they ask for the behaviour anyway.
 _HARMLESS: Final[Mapping[str, tuple[str, ...]]] = {
     "gssencmode": ("disable", "prefer"),
     "sslaccept": ("strict", "accept_invalid_certs"),
     "sslcertmode": ("disable", "allow"),
     "channel_binding": ("disable", "prefer", "require"),
 }
-# The ways of libraries to say that prepared statements don't outlive a transaction.
+# How libraries say that prepared statements do not outlive a transaction.
 _UNPREPARED: Final = {
     "pgbouncer": "true",
     "prepared_statements": "false",
@@ -50,7 +50,7 @@ _UNPREPARED: Final = {
     "preparethreshold": "0",
 }
 _SEARCH_PATHS: Final = ("search_path", "schema_search_path", "currentschema")
-# How a client waits, pools and introduces itself: Neverstale has its own ways.
+# Timeouts, pools and names of a client: Neverstale sets its own.
 _IGNORED: Final = frozenset(
     re.findall(
         r"\w+",
@@ -74,23 +74,23 @@ _ADVICE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """Where PostgreSQL is, how to log in, and what names mean there."""
+    """Where PostgreSQL is, how to log in, and where names are looked up."""
 
-    hosts: tuple[str, ...]  # a folder: of a Unix socket; none: as the driver decides
-    ports: tuple[int, ...]  # one for each host; none: the usual one
+    hosts: tuple[str, ...]  # a folder is that of a Unix socket; empty: the driver's default
+    ports: tuple[int, ...]  # one for each host; empty: the default port
     user: str
     password: str = field(repr=False)
     database: str
     driver: Mapping[str, str] = field(repr=False)  # parameters that asyncpg understands
     trusts_system: bool  # the server's certificate is verified with the system's authorities
     options: str
-    search_path: str  # where names are found; empty: where the role or the database says
+    search_path: str  # empty: that of the role or the database
     prepares: bool
     ignored: tuple[str, ...]
 
 
 def parse_database_url(text: str) -> DatabaseUrl:
-    """Raises ``InvalidUrl``."""
+    """Parse the URL. Raises ``InvalidUrl``."""
     scheme = text.strip().partition("://")[0].lower()
     if not _SCHEME.fullmatch(scheme):
         raise InvalidUrl("must start with postgresql:// or postgres://")
@@ -128,7 +128,7 @@ def parse_database_url(text: str) -> DatabaseUrl:
 def _take_hosts(
     parts: UrlParts, given: dict[str, str]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """As in libpq, parameters replace what is before the path."""
+    """Take hosts and ports; as in libpq, parameters replace those before the path."""
     hosts: tuple[Host, ...] = parts.hosts
     ports = [port for _, port in hosts]
     if "host" in given:
@@ -150,14 +150,14 @@ def _take_search_path(given: dict[str, str]) -> str:
     path = ""
     for name in _SEARCH_PATHS:
         path = given.pop(name, path)
-    schema = given.pop("schema", "")  # Prisma's is one name, as it is
+    schema = given.pop("schema", "")  # Prisma's parameter is a single name, not a list
     return '"' + schema.replace('"', '""') + '"' if schema else path
 
 
 def _take_tls_forms(given: dict[str, str]) -> bool:
-    """Bring all ways to ask for TLS into libpq's, as far as asyncpg knows that.
+    """Convert all forms of TLS parameters to libpq's, as far as asyncpg supports them.
 
-    Returns whether the system's certificate authorities are to be trusted.
+    Return whether the system's certificate authorities are trusted.
     """
     _check_values(given)
     ssl = given.pop("ssl", "").lower()
@@ -183,14 +183,16 @@ def _check_tls(given: Mapping[str, str], mode: str) -> None:
             "has an sslcert without an sslkey: name the CA's certificate by sslrootcert"
         )
     if given.get("sslrootcert") == "system" and mode != "verify-full":
-        raise InvalidUrl("has sslrootcert=system: that goes with sslmode=verify-full")
+        raise InvalidUrl("has sslrootcert=system, which requires sslmode=verify-full")
     if mode.startswith("verify") and "sslrootcert" not in given:
         raise InvalidUrl(
             f"has sslmode={mode}: add sslrootcert=<file of the CA's certificate>, "
             "or sslrootcert=system for a public CA"
         )
     if given.get("sslnegotiation") == "direct" and mode in _SSL_MODES[:3]:
-        raise InvalidUrl("has sslnegotiation=direct: that needs sslmode=require or more")
+        raise InvalidUrl(
+            "has sslnegotiation=direct, which requires sslmode=require or stricter"
+        )
     if given.get("channel_binding") == "require" and mode != "verify-full":
         raise InvalidUrl(
             "has channel_binding=require, which is not supported: with sslmode=verify-full "

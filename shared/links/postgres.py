@@ -1,4 +1,4 @@
-"""How every process connects to the database of ``DATABASE_URL``."""
+"""Connects to the database at ``DATABASE_URL``."""
 
 import ssl
 from typing import Any, Final, TypeAlias
@@ -9,13 +9,15 @@ import asyncpg
 from shared.links.database_url import FILES, DatabaseUrl, parse_database_url
 from shared.links.tls import check_files
 
-# the server refuses or ends the connection: the next host may be the one
+# The server refuses or ends the connection: the next host may accept it.
 _ELSEWHERE: Final = (
     asyncpg.CannotConnectNowError,
     asyncpg.PostgresConnectionError,
     asyncpg.InternalClientError,
 )
-_ALPN: Final = ["postgresql"]  # PostgreSQL 17 wants it where TLS begins without its own request
+_ALPN: Final = [
+    "postgresql"
+]  # required by PostgreSQL 17 for direct TLS (sslnegotiation=direct)
 
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -29,9 +31,9 @@ async def connect_any(
     timeout: float,  # noqa: ASYNC109 asyncpg's own
     **arguments: Any,
 ) -> Connection:
-    """asyncpg's ``connect``, with a share of the time for each of several hosts.
+    """Connect as asyncpg's ``connect`` does, with a share of the timeout for each host.
 
-    It has one deadline for all, so that a first one that is frozen or cut off would use it up.
+    asyncpg has one deadline for all hosts, which a first host that is frozen would use up.
     """
     hosts: list[Any] = host or [None]
     ports: list[Any] = port or [None] * len(hosts)
@@ -48,10 +50,10 @@ async def connect_any(
 def connect_arguments(
     url: str, application_name: str, *, may_be_pooled: bool = False
 ) -> dict[str, Any]:
-    """What ``connect_any``, and asyncpg's ``connect`` and ``create_pool``, take.
+    """Return the arguments of ``connect_any`` and of asyncpg's ``connect`` and ``create_pool``.
 
     With *may_be_pooled*, nothing depends on a session: poolers refuse most start-up parameters,
-    so names are left to be found by ``DatabaseUrl.search_path`` in each transaction.
+    so the caller sets ``DatabaseUrl.search_path`` in each transaction.
     """
     target = parse_database_url(url)
     settings = {"application_name": application_name}
@@ -76,7 +78,7 @@ def connect_arguments(
 
 
 def check_database_url(url: str) -> tuple[str, ...]:
-    """The parameters that have no effect here. Raises ``InvalidUrl``."""
+    """Return the parameters that are ignored. Raises ``InvalidUrl``."""
     target = parse_database_url(url)
     files = {name: target.driver[name] for name in FILES if name in target.driver}
     check_files(files, lambda: _make_context(target))
@@ -84,7 +86,7 @@ def check_database_url(url: str) -> tuple[str, ...]:
 
 
 def _make_context(target: DatabaseUrl) -> ssl.SSLContext:
-    """A context that verifies, by the system's authorities unless the URL names others."""
+    """Return a context that verifies with the URL's authorities, or else the system's."""
     driver = target.driver
     context = ssl.create_default_context(cafile=driver.get("sslrootcert"))
     context.set_alpn_protocols(_ALPN)
@@ -92,7 +94,7 @@ def _make_context(target: DatabaseUrl) -> ssl.SSLContext:
         context.load_verify_locations(cafile=driver["sslcrl"])
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     if "sslcert" in driver:
-        # a function: with no password at all, OpenSSL would ask the terminal
+        # a function: without any password, OpenSSL would prompt on the terminal
         context.load_cert_chain(
             driver["sslcert"], driver["sslkey"], lambda: driver.get("sslpassword", "")
         )

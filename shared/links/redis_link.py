@@ -1,7 +1,7 @@
-"""Commands to Redis or Valkey.
+"""Sends commands to Redis or Valkey.
 
-One client whose every failure is told, never silently retried, and ends all its connections:
-the next command goes to whatever server the address leads to by then.
+A failure is raised, never silently retried, and closes all connections of the client: the next
+command connects again, perhaps to another server at the same address.
 """
 
 import asyncio
@@ -37,27 +37,27 @@ from shared.links.redis_url import FILES, RedisUrl, parse_redis_url
 from shared.links.tls import check_files
 
 TIMEOUT_SECONDS: Final = 5.0
-LOOK_SECONDS: Final = 5.0  # between two looks at where the address leads
+LOOK_SECONDS: Final = 5.0  # between two checks of which server the address leads to
 _LOOK_TIMEOUT_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 1.0
-# What a server answers that is no place for us (any more): READONLY, MASTERDOWN, LOADING,
-# MOVED, CLUSTERDOWN, NOREPLICAS, MISCONF, NOAUTH, WRONGPASS, NOPERM, ...
+# Answers of a server that cannot serve us (any more): READONLY, MASTERDOWN, LOADING, MOVED,
+# CLUSTERDOWN, NOREPLICAS, MISCONF, NOAUTH, WRONGPASS, NOPERM, ...
 _REFUSALS: Final = (ResponseError, AuthenticationError, BusyLoadingError)
 
 Pipeline: TypeAlias = "redis.asyncio.client.Pipeline"
 
 
 class RedisLost(Exception):
-    """Redis did not answer, or not as it must: what was asked may or may not have been done."""
+    """Redis failed to answer properly; the command may or may not have been executed."""
 
 
 class Client(redis.asyncio.Redis):
-    """Commands, on connections that are all given up when one has failed."""
+    """A client that gives up all its connections when one has failed."""
 
     refusals = 0  # commands that a server refused, though its connection works
 
     async def drop_connections(self) -> None:
-        """Use none of the present connections again."""
+        """Close the idle connections now, and those in use after their commands."""
         pool = self.connection_pool
         await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
         with suppress(RedisError, OSError):
@@ -65,14 +65,14 @@ class Client(redis.asyncio.Redis):
                 await pool.disconnect(inuse_connections=False)
 
     def on_new_connection(self) -> "Client":
-        """A separate client, which the caller closes."""
+        """Return a separate client, which the caller closes."""
         pool = self.connection_pool
         other = redis.asyncio.ConnectionPool(pool.connection_class, **pool.connection_kwargs)
         return cast(Client, Client.from_pool(other))
 
 
 class _PacksByHiredis:
-    """A connection that packs commands in C, as redis-py's synchronous ones do."""
+    """A connection that serializes commands in C, like redis-py's synchronous connections."""
 
     _serializer: Final = HiredisRespSerializer()
 
@@ -82,7 +82,7 @@ class _PacksByHiredis:
 
 
 def connect(url: str) -> Client:
-    """A client for commands. redis-py's own retries are off: they would hide a gap from us."""
+    """Return a client. redis-py's own retries are off: they would hide a gap."""
     target = parse_redis_url(url)
     kind: type[AbstractConnection] = UnixDomainSocketConnection
     where: dict[str, Any] = {"path": target.socket}
@@ -96,8 +96,8 @@ def connect(url: str) -> Client:
         db=target.database,
         username=target.user or None,
         password=target.password or None,
-        # redis-py enforces it by asyncio.wait_for, which in Python 3.11 loses a cancellation
-        # that comes as the command completes: the deadline is in telling_loss instead
+        # redis-py implements it by asyncio.wait_for, which in Python 3.11 loses a cancellation
+        # that arrives as the command completes: telling_loss has the deadline instead
         socket_timeout=None,
         socket_connect_timeout=TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),
@@ -118,9 +118,9 @@ def check_redis_url(url: str) -> tuple[str, ...]:
 
 
 def tls_context(target: RedisUrl) -> SSLContext | None:
-    """The context that redis-py's own connections have; None without TLS.
+    """Return the TLS context of redis-py's connections; None without TLS.
 
-    Raises ``OSError`` where a file can't be read.
+    Raises ``OSError`` if a file cannot be read.
     """
     if target.tls is None:
         return None
@@ -131,20 +131,21 @@ def tls_context(target: RedisUrl) -> SSLContext | None:
 
 
 def describe_error(exc: Exception) -> str:
-    """The error as it may be logged: Redis repeats the arguments of a command it does not know,
-    and those of AUTH are secret.
+    """Return the error without arguments, for logs.
+
+    Redis repeats the arguments of a command it does not know, and those of AUTH are secret.
     """
     return f"{type(exc).__name__}: {str(exc).partition(', with args')[0]}"
 
 
 @asynccontextmanager
 async def telling_loss(client: Client) -> AsyncIterator[None]:
-    """Turns whatever the library raises inside, and silence, into ``RedisLost``."""
+    """Turn errors of the library and a timeout inside the block into ``RedisLost``."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             yield
     except (RedisError, OSError) as exc:
-        # a full server still is the one to stay with
+        # a full server is still the right one
         client.refusals += isinstance(exc, _REFUSALS) and not isinstance(exc, OutOfMemoryError)
         await client.drop_connections()
         raise RedisLost(describe_error(exc)) from exc
@@ -154,31 +155,31 @@ async def telling_loss(client: Client) -> AsyncIterator[None]:
 class Script:
     """A Lua script that was loaded into Redis.
 
-    A server that has forgotten it (restarted, flushed) answers NOSCRIPT: that is a lost link,
-    and whoever starts over loads it again.
+    A server that has lost it (restarted, flushed) answers NOSCRIPT. That counts as a lost link,
+    and the script is loaded again with the next connection.
     """
 
     sha: str
 
     @classmethod
     async def load(cls, client: Client, source: str) -> "Script":
-        """Raises: whatever redis-py does; call it inside ``telling_loss``."""
+        """Load a script. Raises redis-py's errors: call it inside ``telling_loss``."""
         return cls(_text(await client.script_load(source)))
 
     def queue(self, pipeline: Pipeline, key: str, *arguments: str | bytes | int) -> None:
-        """Queue a run of it on its one key."""
+        """Queue a call of the script with one key."""
         pipeline.evalsha(self.sha, 1, key, *arguments)  # type: ignore[unused-awaitable]
 
     async def run(self, client: Client, key: str, *arguments: str | bytes | int) -> Any:
-        """Run it on its one key."""
+        """Call the script with one key."""
         return await client.evalsha(self.sha, 1, key, *arguments)
 
 
 async def read_server(client: Client) -> RedisServer:
-    """The server that answers now, which is a primary."""
+    """Return the server that answers. Raises ``ReadOnlyError`` if it is a replica."""
     server = await _ask_server(client)
     if not server.is_primary:
-        # one that takes writes would keep them to itself
+        # writes to a writable replica would stay there
         raise ReadOnlyError("this server is a replica: REDIS_URL must lead to the primary")
     return server
 
@@ -189,9 +190,9 @@ async def _ask_server(client: Client) -> RedisServer:
 
 
 async def has_moved_on(client: Client, own: RedisServer) -> bool:
-    """Whether the address leads to another primary than *own* by now, which still answers.
+    """Whether the address now leads to another primary, although *own* still answers.
 
-    Asked on a new connection; if that fails, nothing speaks for leaving.
+    Checked on a new connection; if that fails, the answer is no.
     """
     try:
         async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS), client.on_new_connection() as other:
@@ -201,7 +202,7 @@ async def has_moved_on(client: Client, own: RedisServer) -> bool:
 
 
 async def read_state(client: Client, key: str) -> dict[str, str]:
-    """The leader's state as it is stored; empty where there is none."""
+    """Return the leader's state as it is stored; empty if there is none."""
     fields = await client.hgetall(key)
     return {_text(name): _text(value) for name, value in fields.items()}
 

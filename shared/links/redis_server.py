@@ -1,4 +1,4 @@
-"""Which Redis server answers, and whether the address leads to another one by now."""
+"""Identifies a Redis server, and detects that its address leads to another one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
-    """One server, in one stretch of its history.
+    """A server between two restarts or failovers.
 
-    Some managed services tell neither id: their failovers can't be told from here.
+    Some managed services hide both ids: their failovers cannot be detected.
     """
 
     run_id: str
@@ -17,12 +17,12 @@ class RedisServer:
 
     @property
     def identity(self) -> str:
-        """Changes with a restart, and with a failover."""
+        """A text that changes with each restart and failover."""
         return f"{self.run_id}.{self.replication_id}"
 
 
 def describe_server(info: Mapping[str, object]) -> RedisServer:
-    """The server that answered INFO (its sections ``server`` and ``replication``)."""
+    """Return the server that answered INFO (sections ``server`` and ``replication``)."""
     return RedisServer(
         str(info.get("run_id", "")),
         str(info.get("master_replid", "")),
@@ -31,15 +31,15 @@ def describe_server(info: Mapping[str, object]) -> RedisServer:
 
 
 def parse_info(text: str) -> dict[str, str]:
-    """The fields of INFO's text."""
+    """Return the fields in the text of INFO."""
     fields = (line.partition(":") for line in text.splitlines())
     return {name: value for name, separator, value in fields if separator}
 
 
 def has_moved(own: RedisServer, seen: RedisServer) -> bool:
-    """Whether to leave the server *own*, given the one that a new connection leads to.
+    """Whether to leave the server *own*, given the server *seen* on a new connection.
 
-    A replica is no place to go to; but if it is our own server, that was demoted.
+    A replica is no reason to leave, unless it is our own server, which was demoted.
     """
     if seen.is_primary:
         return seen.identity != own.identity

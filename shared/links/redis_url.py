@@ -1,4 +1,4 @@
-"""What ``REDIS_URL`` says, in the forms that Redis libraries write."""
+"""Parses ``REDIS_URL`` in the forms that Redis libraries write."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_TEXTS: Final = frozenset(
     {*FILES, "ssl_ca_path", "ssl_ca_data", "ssl_password", "ssl_ciphers"}
 )
-# (Celery writes CERT_NONE; versions have the numbers of the wire, 1.2 and 1.3)
+# Celery writes CERT_NONE. Versions are numbers of the TLS protocol: 1.2 and 1.3.
 _REQUIREMENTS: Final = ("none", "optional", "required")
 _TLS_CHOICES: Final[Mapping[str, Mapping[str, str | bool | int]]] = {
     "ssl_cert_reqs": {
@@ -28,7 +28,7 @@ _TLS_CHOICES: Final[Mapping[str, Mapping[str, str | bool | int]]] = {
     "ssl_min_version": {"771": 771, "772": 772},
 }
 _ADVICE: Final = "remove it"
-# How a client waits, pools and decodes: Neverstale's own ways are part of what it promises.
+# Timeouts, pools and decoding of a client: Neverstale's guarantees depend on its own.
 _IGNORED: Final = frozenset(
     re.findall(
         r"\w+",
@@ -58,14 +58,14 @@ class RedisUrl:
 
     @property
     def login(self) -> tuple[str, ...]:
-        """What AUTH takes; empty where none is wanted."""
+        """The arguments of AUTH; empty without a password."""
         if self.user:
             return self.user, self.password
         return (self.password,) if self.password else ()
 
 
 def parse_redis_url(text: str) -> RedisUrl:
-    """Raises ``InvalidUrl``."""
+    """Parse the URL. Raises ``InvalidUrl``."""
     scheme, separator, _ = text.strip().partition("://")
     if not separator or scheme.lower() not in _TCP | _TLS | _UNIX:
         raise InvalidUrl("must start with redis:// or rediss:// or unix://")
@@ -101,7 +101,7 @@ def _take_tls(parts: UrlParts, given: dict[str, str]) -> Mapping[str, str | bool
     named = {name: given.pop(name) for name in list(given) if name.startswith("ssl_")}
     if parts.scheme not in _TLS:
         if named:
-            raise InvalidUrl("has parameters of TLS (ssl_...): they go with rediss://")
+            raise InvalidUrl("has parameters of TLS (ssl_...), which require rediss://")
         return None
     parts.refuse_unknown(named.keys() - _TLS_TEXTS - _TLS_CHOICES.keys(), _ADVICE)
     if "ssl_keyfile" in named and "ssl_certfile" not in named:

@@ -1,22 +1,22 @@
-"""Where names in SQL are looked up: in our own statements, and in the access queries."""
+"""The ``search_path`` of our own statements, and of the access queries."""
 
 from collections.abc import Iterable
 from typing import Final
 
-# Where pg_temp is not named, a session's own types are found first, and run what they like as
+# Without pg_temp in the path, a session's temporary types are found first, and can run code as
 # the functions' owner (CREATE FUNCTION, "Writing SECURITY DEFINER Functions Safely").
 SEARCH_PATH: Final = "pg_catalog, pg_temp"
 
-# What names mean to a session; a temporary schema is not among them.
+# The schemas of a session's search_path, without its temporary schema.
 OWN_SCHEMAS_SQL = "select pg_catalog.current_schemas(false)"
 
 
 def safe_search_path(schemas: Iterable[str]) -> str:
-    """The schemas in their order as a ``search_path``, in SQL.
+    """Return the schemas, in their order, as the SQL of a ``search_path``.
 
-    PostgreSQL's own comes first and the session's temporary one last, so that no function or
-    operator of the same signature is found before PostgreSQL's. (One that fits better is: a
-    query has to name the schema where that matters.)
+    pg_catalog comes first and pg_temp last, so that no function or operator of the same
+    signature is found before PostgreSQL's own. One whose types fit better still is: where that
+    matters, a query must qualify the name.
     """
     own = [
         '"' + schema.replace('"', '""') + '"'

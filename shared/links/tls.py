@@ -7,10 +7,10 @@ from shared.links.urls import InvalidUrl
 
 
 def check_files(files: Mapping[str, str], make_context: Callable[[], object]) -> None:
-    """Find out at the start, not at the first connection, whether they can be used.
+    """Check at the start, not at the first connection, that the files can be used.
 
     Raises:
-        InvalidUrl: it says which parameter names what can't be read.
+        InvalidUrl: a file is unreadable or unusable; the text names its parameter.
     """
     for name, path in files.items():
         try:
@@ -18,10 +18,13 @@ def check_files(files: Mapping[str, str], make_context: Callable[[], object]) ->
                 pass
         except OSError as exc:
             raise InvalidUrl(
-                f"has an {name} that can't be read: {path}: {exc.strerror}"
+                f"has an {name} that cannot be read: {path}: {exc.strerror}"
             ) from exc
     try:
         make_context()
-    except (OSError, ValueError) as exc:  # of OpenSSL, which names neither file nor parameter
+    except (
+        OSError,
+        ValueError,
+    ) as exc:  # OpenSSL's errors name neither the file nor the parameter
         named = ", ".join(files) or "parameters"
-        raise InvalidUrl(f"has {named} that TLS can't be set up with: {exc}") from exc
+        raise InvalidUrl(f"has {named} that TLS cannot use: {exc}") from exc

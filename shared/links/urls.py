@@ -1,6 +1,6 @@
 """Splits a connection URL of PostgreSQL or Redis into its parts.
 
-No message repeats a value: it may be a password, or a piece of one that was not encoded.
+No message repeats a value, which may be a password or a part of one that was not encoded.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Final
 from urllib.parse import unquote
 
 _UNREADABLE: Final = (
-    "is no URL: percent-encode what is special in the password (/ is %2F, @ is %40)"
+    "is not a URL: percent-encode special characters in the password (/ is %2F, @ is %40)"
 )
-# RFC 3986, appendix B; a fragment could only be the rest of a password with a bare #
+# RFC 3986, appendix B, without a fragment: that would be part of a password with a bare #.
 _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?", re.I)
 _HOST: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+))(?::([0-9]{0,5}))?")
 _SECRETS: Final = frozenset({"password", "sslpassword", "ssl_password"})
@@ -22,36 +22,36 @@ Host = tuple[str, int | None]
 
 
 class InvalidUrl(ValueError):
-    """The URL can't be used; the text says why, and what to write."""
+    """The URL is invalid; the text says why, and what to write."""
 
 
 @dataclass(frozen=True, slots=True)
 class UrlParts:
-    """A URL, decoded. Empty parts are empty texts; parameters without a value are left out."""
+    """A decoded URL. Missing parts are empty; parameters with an empty value are left out."""
 
     scheme: str
     user: str
     password: str = field(repr=False)
     hosts: tuple[Host, ...]
     path: str
-    parameters: dict[str, str] = field(repr=False)  # by their names in lower case
+    parameters: dict[str, str] = field(repr=False)  # by lower-case name
 
     def refuse_unknown(self, names: Iterable[str], advice: str) -> None:
-        """Raise ``InvalidUrl`` if there are any *names* of unknown parameters."""
+        """Raise ``InvalidUrl`` for the first of *names*, which are unknown parameters."""
         for name in sorted(names):
-            # what follows an unencoded & in a password looks like a parameter
+            # the rest of a password after an unencoded & looks like a parameter
             is_safe = _SECRETS.isdisjoint(self.parameters) and re.fullmatch(r"\w{1,60}", name)
             what = f"the parameter {name}, which" if is_safe else "a parameter that"
             raise InvalidUrl(f"has {what} is not supported: {advice}")
 
 
 def split_url(text: str) -> UrlParts:
-    """The parts of a URL. Raises ``InvalidUrl``."""
+    """Split a URL into its parts. Raises ``InvalidUrl``."""
     match = _URL.fullmatch(text.strip())
     if match is None:
         raise InvalidUrl(_UNREADABLE)
     scheme, authority, path, query = match.groups(default="")
-    if "@" in path + query:  # the rest of a password with a bare / or ?
+    if "@" in path + query:  # part of a password with a bare / or ?
         raise InvalidUrl(_UNREADABLE)
     login, _, hosts = authority.rpartition("@")
     user, _, password = login.partition(":")
@@ -66,14 +66,14 @@ def split_url(text: str) -> UrlParts:
 
 
 def parse_hosts(text: str) -> tuple[Host, ...]:
-    """The hosts, or folders of Unix sockets, of a list by comma. Raises ``InvalidUrl``."""
+    """Parse hosts, or folders of Unix sockets, separated by commas. Raises ``InvalidUrl``."""
     return tuple(map(_parse_host, text.split(",")))
 
 
 def parse_port(text: str) -> int:
-    """A port. Raises ``InvalidUrl``."""
+    """Parse a port. Raises ``InvalidUrl``."""
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**16):
-        raise InvalidUrl("has a port that is no number from 1 to 65535")
+        raise InvalidUrl("has a port that is not a number from 1 to 65535")
     return int(text)
 
 

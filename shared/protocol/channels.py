@@ -1,4 +1,4 @@
-"""Channels, the ids that name them, and every name that Neverstale uses in Redis."""
+"""Channels, the ids in their names, and all names that Neverstale uses in Redis."""
 
 import re
 import uuid
@@ -15,15 +15,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class InvalidId(ValueError):
-    """An id that can't be one of its type; the text says what was expected."""
+    """The text is no id of the required type; the message says what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """What a subscriber subscribes to.
-
-    All that concerns one project, or one user's own lists.
-    """
+    """What a subscriber subscribes to: the events of one project, or of one user alone."""
 
     kind: ChannelKind
     id: str
@@ -34,8 +31,9 @@ class Channel:
 
     @property
     def token(self) -> str:
-        """The name in characters that need no escape in a URL or a JSON string, without dots
-        but the id's own.
+        """The name in characters that need no escape in a URL or a JSON string.
+
+        It has no dots except those of the id.
         """
         escaped = quote(self.id, safe="").replace("~", "%7E").replace("%", "~")
         return f"{self.kind}:{escaped}"
@@ -51,8 +49,7 @@ def parse_channel_token(token: str) -> Channel | None:
 
 
 def parse_id(text: str, id_type: IdType) -> str:
-    """The canonical spelling of an id as PostgreSQL would write it, so that it names one
-    channel only.
+    """The spelling of an id that PostgreSQL writes, so that each id has one channel.
 
     Raises:
         InvalidId: the text is no id of that type, or is longer than 512 bytes.
@@ -77,7 +74,7 @@ def parse_id(text: str, id_type: IdType) -> str:
 
 
 def canonical_id(text: str, id_type: IdType) -> str | None:
-    """The id's canonical spelling; None if it is no id of that type."""
+    """Like ``parse_id``, but None if the text is no id of that type."""
     try:
         return parse_id(text, id_type)
     except InvalidId:
@@ -85,8 +82,9 @@ def canonical_id(text: str, id_type: IdType) -> str | None:
 
 
 def _parse_integer(text: str) -> int | None:
-    """The integer that PostgreSQL reads: blanks may stand around it, and from version 16 on
-    underscores within and 0x, 0o or 0b before it.
+    """The integer that PostgreSQL reads from the text, or None.
+
+    Blanks around it are allowed and, since version 16, underscores and 0x, 0o or 0b.
     """
     if not text.isascii():
         return None
@@ -104,7 +102,7 @@ def _is_unicode(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RedisNames:
-    """The names of all channels and keys in Redis, behind one prefix."""
+    """The names of all channels and keys in Redis, which share a prefix."""
 
     prefix: str = ""
 
@@ -112,9 +110,8 @@ class RedisNames:
         return f"{self.prefix}{channel.name}"
 
     def log(self, channel: Channel) -> str:
-        """The key of the channel log.
-
-        Its hash tag is the channel's name, so both share a cluster slot.
+        """The key of the channel log. Its hash tag is the channel's name, so that both are in
+        one cluster slot.
         """
         return f"{{{self.prefix}{channel.name}}}:log"
 

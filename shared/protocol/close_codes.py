@@ -1,5 +1,5 @@
-"""How a socket is refused or ended, and the HTTP status of the same before the upgrade
-(wire.md, section 4).
+"""Refusals: close codes, and the HTTP status of the same refusal before the upgrade (wire.md,
+section 4).
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class CloseCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a socket is not opened.
+    """Why a connection is refused or closed.
 
-    A plain client gets the status, a v1 client the close code.
+    Before the upgrade a plain client gets the status; a v1 client gets the close code.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""Cursors: places in a channel's log; and whether a log proves that nothing is missing."""
+"""Cursors, and whether a channel log proves that a client misses nothing."""
 
 import re
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ _MAX_DIGITS: Final = len(str(_MAX_OFFSET))  # int() refuses thousands of them
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in one channel's log.
+    """A position in one channel's log.
 
-    ``epoch`` is ``<generation>.<random>``: another log, or one of another generation, has
-    another epoch. ``offset`` is Redis's time of publication in microseconds, kept growing.
+    ``epoch`` is ``<generation>.<random>``: a new log, or a new generation, has a new epoch.
+    ``offset`` is Redis's time of publication in microseconds, made to grow strictly.
     """
 
     channel: Channel
@@ -31,18 +31,19 @@ class Cursor:
     def generation(self) -> str:
         return self.epoch.partition(".")[0]
 
-    def is_above(self, place: "Cursor") -> bool:
-        """Whether a live frame with this cursor tells more than *place*.
+    def is_above(self, other: "Cursor") -> bool:
+        """Whether a live frame with this cursor may be newer than *other*.
 
-        Another epoch always may.
+        One of another epoch always may.
         """
-        return self.epoch != place.epoch or self.offset > place.offset
+        return self.epoch != other.epoch or self.offset > other.offset
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a page without a cursor holds is complete up to this time, Redis's in microseconds:
-    its log, whatever its epoch, must reach back that far.
+    """A page without a cursor, whose data is complete up to this time of Redis in microseconds.
+
+    The channel log must reach back that far, whatever its epoch.
     """
 
     offset: int
@@ -53,9 +54,9 @@ Since: TypeAlias = Cursor | Loaded | None
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """A channel log as a whole.
+    """The bounds of a channel log.
 
-    The newest change of every row since its ``floor`` is in it, the newest of all at ``last``.
+    It holds the newest change of every row since ``floor``; the newest of all is at ``last``.
     """
 
     epoch: str
@@ -64,7 +65,7 @@ class LogHead:
 
 
 def decide_replay(since: Since, head: LogHead) -> int | None:
-    """The offset above which the log's rows are all that was missed since; None is a gap.
+    """The offset above which the log has all that a client misses since then; None: a gap.
 
     Total: a stale, foreign or forged cursor is a gap, never an exception.
     """
@@ -78,15 +79,12 @@ def decide_replay(since: Since, head: LogHead) -> int | None:
 
 @lru_cache(maxsize=4096)  # each event of a channel needs it, on the listener's hot path
 def cursor_head(channel: Channel) -> str:
-    """The text of a cursor up to its epoch, which ``publish.lua`` puts behind it."""
+    """The text of a cursor before its epoch, which ``publish.lua`` appends."""
     return f"{channel.token}."
 
 
 def parse_cursor(text: str) -> Cursor | None:
-    """The cursor that a text spells.
-
-    None for anything else, which is then a gap and never an error.
-    """
+    """The cursor in a text, or None: a malformed cursor is a gap, not an error."""
     parts = text.rsplit(".", 3)
     if len(parts) != 4:
         return None

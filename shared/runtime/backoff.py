@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""Delays between retries."""
 
 import random
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Backoff:
     _tries: int = 0
 
     def next_delay(self) -> float:
-        """A random time below the bound of this try, which doubles with each until the cap."""
+        """Return a random delay below a bound that doubles with each call, up to the cap."""
         bound = min(self.cap, self.base * 2**self._tries)
         self._tries = min(self._tries + 1, 32)
         return self.rng.uniform(0, bound)

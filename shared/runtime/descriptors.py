@@ -1,20 +1,19 @@
-"""How many files and connections the operating system lets this process open."""
+"""The operating system's limit on open files and connections of this process."""
 
 import logging
 import resource
 from typing import Final
 
-# for databases, files, the listening socket, and connections accepted before they are counted
+# for databases, files, the listening socket, and accepted connections not counted yet
 HEADROOM: Final = 64
 
 log = logging.getLogger(__name__)
 
 
 def raise_descriptor_limit(connections: int) -> int | None:
-    """Raise the soft limit as far as the hard one allows, and return how many connections fit
-    below it; None: any number.
+    """Raise the soft limit to the hard limit. Log a warning if *connections* do not fit.
 
-    Logs a warning if *connections* do not fit.
+    Return how many connections fit; None: any number.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard

@@ -6,25 +6,33 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import uvloop
 
 EXIT_FINE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_WRONG_USAGE: Final = 2
+DESCRIBED_EXIT_CODES: Final = """\
+exit codes:
+  0  success, or a signal stopped the service
+  1  failure, or `check` found differences
+  2  wrong usage, settings or invalidation.toml
+"""
+
+AnyException = TypeVar("AnyException", bound=BaseException)
 
 log = logging.getLogger(__name__)
 
 
 class FatalError(Exception):
-    """The process can't do its work here; the text says why and what to do. It exits with 1."""
+    """The process can't work here and exits with 1; the text says why and what to do."""
 
 
 def run_until_signalled(service: Callable[[asyncio.Event], Awaitable[None]]) -> int:
-    """Run a service on uvloop until it ends.
+    """Run a service on uvloop until it returns. Return the exit code.
 
-    Its event is set by SIGTERM or SIGINT. Returns the exit code.
+    SIGTERM and SIGINT set the event that the service gets.
     """
 
     async def main() -> None:
@@ -32,8 +40,8 @@ def run_until_signalled(service: Callable[[asyncio.Event], Awaitable[None]]) -> 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        # What was imported stays: a full collection that looks at it all holds the loop for
-        # tens of milliseconds, and comes the more often the more connections come and go.
+        # Imported objects stay: a full collection that visits them all blocks the loop for tens
+        # of milliseconds, and collections are more frequent the more connections come and go.
         gc.collect()
         gc.freeze()
         await service(stop)
@@ -42,21 +50,22 @@ def run_until_signalled(service: Callable[[asyncio.Event], Awaitable[None]]) -> 
     try:
         uvloop.run(main())
     except* FatalError as group:
-        fatal = _leaves(group)
+        fatal = leaf_exceptions(group)
     for exc in fatal:
-        log.error("can't go on", extra={"reason": str(exc)})
+        log.error("cannot continue", extra={"reason": str(exc)})
     return EXIT_FAILED if fatal else EXIT_FINE
 
 
-def _leaves(group: BaseExceptionGroup[FatalError]) -> list[FatalError]:
-    leaves: list[FatalError] = []
+def leaf_exceptions(group: BaseExceptionGroup[AnyException]) -> list[AnyException]:
+    """Return the exceptions in the group and in the groups nested in it, in order."""
+    leaves: list[AnyException] = []
     for exc in group.exceptions:
-        leaves += _leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc]
+        leaves += leaf_exceptions(exc) if isinstance(exc, BaseExceptionGroup) else [exc]
     return leaves
 
 
 def raise_if_cancelled() -> None:
-    """Raise the cancellation of this task that was hidden by an error.
+    """Raise this task's cancellation if an error has hidden it.
 
     A TaskGroup that is cancelled while one of its own tasks fails raises that error alone
     before Python 3.13 (https://github.com/python/cpython/issues/116720).
@@ -71,9 +80,7 @@ class _Stopped(Exception):
 
 
 async def run_until(stop: asyncio.Event, *services: Coroutine[None, None, None]) -> None:
-    """Run services, none of which ever returns, side by side until *stop* is set or one of them
-    raises.
-    """
+    """Run services concurrently until *stop* is set or one raises. No service may return."""
 
     async def raise_when_stopped() -> None:
         await stop.wait()

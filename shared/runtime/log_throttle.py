@@ -1,4 +1,4 @@
-"""How often something that may happen all the time is logged."""
+"""Limits how often a frequent event is logged."""
 
 from dataclasses import dataclass
 from math import inf
@@ -9,18 +9,18 @@ LOG_SECONDS: Final = 10.0
 
 @dataclass(slots=True)
 class LogThrottle:
-    """Counts occurrences, for one log line in 10 s at most."""
+    """Counts events, for at most one log line in ``LOG_SECONDS``."""
 
     _count: int = 0
     _next: float = -inf
 
     def count(self, now: float) -> int:
-        """Count one. The number to log now, or 0 if it is not time yet."""
+        """Count an event. Return the number of events to log now; 0: no line is due yet."""
         self._count += 1
         return self.due(now)
 
     def due(self, now: float) -> int:
-        """The number that was counted since the last line, if it is time for another."""
+        """Return the number of events since the last line if another is due, else 0."""
         if not self._count or now < self._next:
             return 0
         count, self._count, self._next = self._count, 0, now + LOG_SECONDS

@@ -1,7 +1,7 @@
-"""Log lines: a constant message and fields, as JSON for machines or as text for a terminal.
+"""Formats log lines, a constant message and fields, as JSON or as text for a terminal.
 
-Fields hold what others have named: headers, ids, error texts of servers. Here, in one place,
-they are made printable and bounded.
+Fields contain text of foreign origin: headers, ids, error texts of servers. It is escaped and
+bounded here, in one place.
 """
 
 import logging
@@ -25,11 +25,11 @@ _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {
     "taskName",
 }
 _NEEDS_QUOTES: Final = frozenset(' "=')
-_INT64: Final = range(-(2**63), 2**63)  # more is no JSON number to orjson
+_INT64: Final = range(-(2**63), 2**63)  # orjson rejects larger numbers
 
 
 def _printable(value: Any) -> Any:
-    """The value as JSON has it, each text in it escaped and bounded."""
+    """Return the value for JSON, with each text in it escaped and bounded."""
     match value:
         case None | bool() | float():
             return value
@@ -57,13 +57,13 @@ def _at(record: logging.LogRecord) -> str:
 
 class _Formatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802 logging's name
-        """The end of the traceback, which says what happened, and can't pass for log lines."""
+        """Return the end of the traceback, escaped so that it cannot imitate log lines."""
         text = super().formatException(ei)[-MAX_EXCEPTION_CHARACTERS:]
         return escaped(text, limit=len(text), but="\n")
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line."""
+    """Formats a record as one line with a JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -79,7 +79,7 @@ class JsonFormatter(_Formatter):
 
 
 class ConsoleFormatter(_Formatter):
-    """Time, level, message and fields on one line; a traceback below it, indented."""
+    """Formats time, level, message and fields on one line, with a traceback indented below."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{key}={_quoted(value)}" for key, value in _fields(record).items())
@@ -92,7 +92,7 @@ class ConsoleFormatter(_Formatter):
 
 
 def _quoted(value: Any) -> str:
-    """The value as one word: a text can't look like another field."""
+    """Return the value as one word, so that it cannot look like another field."""
     if isinstance(value, str) and value and _NEEDS_QUOTES.isdisjoint(value):
         return value
     return orjson.dumps(value).decode()
@@ -111,5 +111,5 @@ def configure_logging(log_format: str, level: str) -> None:
 def _log_uncaught(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """Python itself would write the traceback with whatever texts are in it."""
+    """Log an uncaught exception. Python itself would print its texts without escaping."""
     log.critical("failed unexpectedly", exc_info=(kind, error, traceback))

@@ -1,4 +1,4 @@
-"""Text of foreign origin, as it may be shown on a terminal and written to a log."""
+"""Escapes text of foreign origin for terminals and logs."""
 
 from typing import Final
 
@@ -9,8 +9,8 @@ def escaped(text: str, *, limit: int = MAX_CHARACTERS, but: str = "") -> str:
     """Return *text* without characters that a terminal obeys, and bounded.
 
     Control characters, line and paragraph separators, bidirectional and other format
-    characters, and lone surrogates become ``\\u`` escapes as JSON and TOML have them. Spaces
-    and the characters in *but* stay. Of a longer text its first *limit* characters are kept.
+    characters, and lone surrogates become ``\\u`` escapes, as in JSON and TOML. Spaces and the
+    characters in *but* stay. Only the first *limit* characters are kept.
     """
     kept = text[:limit]
     if not kept.isprintable():

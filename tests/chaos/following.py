@@ -169,9 +169,7 @@ class V1Follower:
         mark_row(self._cache, self._style, frame)
         if channel != self.own_channel:
             return []
-        own = f"{project}:{self._cache.user}"
-        is_membership = frame["resource"] == "project_members" and frame["data"]["id"] == own
-        if is_membership or (frame["resource"] == "project" and frame["action"] != "UPDATE"):
+        if frame.get("access"):
             self._cache.mark(*LIST)
             return self._forget(project)
         return []

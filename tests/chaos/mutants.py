@@ -48,13 +48,13 @@ MUTANTS: Final = (
         "forget the old project of a row that moves",
         f"{_TESTS}delivery/test_committed_changes.py -k every_change_of_every_table",
         """\
-if row.placing:
-    when = f" when ({differ(row.placing, table)})"
+if bodies.row.routing_columns:
+    when = f" when ({differ(bodies.row.routing_columns, table)})"
     triggers.append(...)
 """,
         """\
-if not row.placing:
-    when = f" when ({differ(row.placing, table)})"
+if not bodies.row.routing_columns:
+    when = f" when ({differ(bodies.row.routing_columns, table)})"
     triggers.append(...)
 """,
     ),
@@ -149,9 +149,8 @@ log.warning(..., extra={"pid": pid, "ended": ended})
         "let those who lost a project go on hearing of it",
         "tests.chaos --seed 1 --seconds 8 --faults 1",
         """\
-for pair in self._fanout.pairs(recheck):
-    self._fanout.hold(pair)
-    ...
+for pair in self._subscriptions.pairs(recheck):
+    self._perform(pair, self._revalidations.recheck(pair, now))
 """,
         """\
 pass

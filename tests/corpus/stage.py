@@ -16,7 +16,7 @@ import asyncpg
 from listener.capture.expressions import quote_literal
 from listener.capture.watches import Watch, parse_watches, project_resources
 from listener.leader.change_log import read_capture
-from listener.links.pg_link import reading
+from listener.links.pg_link import rolled_back_transaction
 from listener.setup.check import Findings, check
 from listener.setup.install import Config, disable, install
 from shared.config.access_rules import parse_access
@@ -84,7 +84,7 @@ class Stage:
             await disable(connection)
 
     async def check(self) -> Findings:
-        async with self.commanding() as connection, reading(connection):
+        async with self.commanding() as connection, rolled_back_transaction(connection):
             return await check(connection, self.config, parse_access(self.document))
 
     async def start_parts(self) -> None:
@@ -146,7 +146,7 @@ class Stage:
         try:
             async with asyncio.timeout(HANG_SECONDS), self.world.redis() as redis:
                 while True:
-                    async with reading(connection):
+                    async with rolled_back_transaction(connection):
                         capture = await read_capture(connection)
                     known = await redis.hmget(state, "capture", "live")
                     if capture.differences or known == [capture.fingerprint.encode(), b"1"]:

@@ -24,7 +24,7 @@ from typing import Final
 import asyncpg
 
 from deploy.dev.servers import find_postgres_programs
-from listener.leader.leadership import parse_log_cursor
+from listener.leader.leader_state import parse_snapshot_cursor
 from shared.links.redis_link import Client, connect, read_state
 from shared.protocol.channels import RedisNames
 from tests.load.stack import MeasuredStack, execute, running
@@ -174,7 +174,7 @@ async def _has_seen(
 ) -> bool:
     """Whether the leader's saved cursor has reached the snapshot."""
     state = await read_state(client, RedisNames().state)
-    cursor = parse_log_cursor(state.get("cursor", ""))
+    cursor = parse_snapshot_cursor(state.get("cursor", ""))
     return bool(
         cursor
         and await connection.fetchval(

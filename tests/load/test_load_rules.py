@@ -8,7 +8,7 @@ import time
 import orjson
 import pytest
 
-from shared.protocol.messages import encode_text_frame
+from gateway.transport.websocket_frames import encode_text_frame
 from tests.load import wire
 from tests.load.accounting import (
     BROKEN,

@@ -140,7 +140,7 @@ async def test_data_alone_restored_over_an_installation(world: World, tmp_path: 
     )
     assert code == 1, "the log's incarnation is there already"
     code, _, errors = await world.command("listener", "check")
-    assert (code, "missing or differs: run python -m listener install" in errors) == (1, True)
+    assert (code, "missing or differs: run neverstale install" in errors) == (1, True)
     first = await world.listener()
     await until_state(world, "live", "1")
     assert (await world.command("listener", "install"))[::2] == (0, "")

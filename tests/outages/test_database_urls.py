@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from deploy.dev.servers import PostgresServer, find_postgres_programs, free_port
-from gateway.access.checker import open_pool
+from gateway.access.database import open_pool
 from listener.links.pg_link import PgLost, connect
 from shared.runtime.lifecycle import FatalError
 from tests.support.tls import Authority, terminating_tls

@@ -118,7 +118,10 @@ async def test_characters_of_another_encoding_are_published_unchanged(
             # a JSON escape can name a character that the database's encoding lacks
             payload = '{"resource":"x","action":"UPDATE","project_id":"q","id":"\\u65e5"}'
             await database.execute("select pg_notify('cache_invalidate', $1)", payload)
-            await eventually(lambda: listener.logged("notifications can't be logged"), "told")
+            await eventually(
+                lambda: listener.logged("notifications could not be written to the change log"),
+                "told",
+            )
             await eventually(
                 lambda: listener.logged("reset", reason="notify_reconnect"), "told"
             )

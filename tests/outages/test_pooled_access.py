@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.access.checker import AccessChecker, AccessUnavailable, open_pool
+from gateway.access.checker import AccessChecker, AccessUnavailable
+from gateway.access.database import open_pool
 from shared.config.access_rules import AccessRules
 from shared.links.database_url import parse_database_url
 from tests.support.pooler import running_pooler
@@ -55,9 +56,9 @@ async def test_access_is_checked_through_a_pooler(world: World, pooler: str) -> 
             gateways = [await stack.enter_async_context(asking(url)) for _ in range(4)]
             for number in range(20):
                 answers = await asyncio.gather(
-                    *(access.ask((str(number), "ada")) for access in gateways)
+                    *(access.check((str(number), "ada")) for access in gateways)
                 )
                 assert answers == [number % 2 == 0] * 4, url
     async with asking(f"{pooler}/statement?{pooled}") as access:
         with pytest.raises(AccessUnavailable, match="statement pooling mode"):
-            await access.ask(("0", "ada"))
+            await access.check(("0", "ada"))

@@ -86,7 +86,7 @@ async def test_the_old_primary_is_no_longer_used_whatever_its_state(own_world: W
                     await assert_flows(world, client)
                 assert resets(leader) == before + 1, fate
                 await mend(pair)
-        assert not standby.logged("the leader shows no sign of life")
+        assert not standby.logged("the leader sends no heartbeat")
 
 
 async def ready(world: World, leader: Part, standby: Part, gateway: Part) -> None:

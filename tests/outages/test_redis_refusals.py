@@ -61,7 +61,7 @@ async def test_rights_and_passwords_may_go_and_come_back(own_world: World) -> No
             await listener.ready(world.http, redis=True)
             await gateway.ready(world.http, redis=True)
             await assert_flows(world, client)
-    assert not listener.logged("changes can't be told one by one")
+    assert not listener.logged("changes cannot be published one by one")
     for part in (listener, gateway):
         assert PASSWORD not in "".join(part.raw_lines)
 

@@ -21,8 +21,10 @@ async def test_a_url_that_cannot_be_used_is_refused_by_all_alike(world: World) -
         code, output, errors = await world.command(*command, **refused)
         assert (code, output) == (2, "")
         first, second = errors.splitlines()
-        assert "DATABASE_URL is no URL: percent-encode" in first
-        told = "REDIS_URL has an ssl_ca_certs that can't be read: /nowhere/ca.crt: No such file"
+        assert "DATABASE_URL is not a URL: percent-encode" in first
+        told = (
+            "REDIS_URL has an ssl_ca_certs that cannot be read: /nowhere/ca.crt: No such file"
+        )
         assert told in second
         assert "hidden" not in errors
 
@@ -43,21 +45,25 @@ def test_files_of_tls_that_cannot_be_used_are_told_at_the_start(tmp_path: Path) 
     good = f"{certificate}&sslkey={key}&sslpassword=secret"
     settings(f"sslmode=verify-full&sslrootcert={authority.certificate}&sslcert={good}")
     for database, redis, told in (
-        (f"sslcert={certificate}&sslkey={key}", "", "sslcert, sslkey that TLS can't be set up"),
-        (f"sslcert={certificate}&sslkey={other_key}", "", "sslcert, sslkey that TLS can't be"),
+        (f"sslcert={certificate}&sslkey={key}", "", "sslcert, sslkey that TLS cannot use"),
+        (
+            f"sslcert={certificate}&sslkey={other_key}",
+            "",
+            "sslcert, sslkey that TLS cannot use",
+        ),
         (
             f"sslmode=verify-ca&sslrootcert={tmp_path}/empty",
             "",
-            "sslrootcert that TLS can't be",
+            "sslrootcert that TLS cannot use",
         ),
-        (f"sslmode=verify-ca&sslrootcert={tmp_path}/no", "", "sslrootcert that can't be read"),
-        ("", f"ssl_ca_certs={tmp_path}/empty", "ssl_ca_certs that TLS can't be set up with"),
+        (f"sslmode=verify-ca&sslrootcert={tmp_path}/no", "", "sslrootcert that cannot be read"),
+        ("", f"ssl_ca_certs={tmp_path}/empty", "ssl_ca_certs that TLS cannot use"),
         (
             "",
             f"ssl_certfile={certificate}&ssl_keyfile={other_key}",
-            "ssl_keyfile that TLS can't",
+            "ssl_keyfile that TLS cannot use",
         ),
-        ("", "ssl_ciphers=odd", "parameters that TLS can't be set up with"),
+        ("", "ssl_ciphers=odd", "parameters that TLS cannot use"),
     ):
         with pytest.raises(InvalidSettings) as refused:
             settings(database, redis)

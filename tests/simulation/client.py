@@ -237,15 +237,15 @@ class Browser:
     def _changed(self, message: dict[str, Any], now: float) -> None:
         resource, action, project = (message[k] for k in ("resource", "action", "project_id"))
         channel, id_ = message["channel"], message["data"]["id"]
-        member = orjson.dumps([resource, id_, action, project])
+        mark = [True] if "access" in message else []
+        member = orjson.dumps([resource, id_, action, project, *mark])
         self.page.told[channel, member] = self._published.number
         self._hold(channel, message["cursor"])
         if resource == "task":
             self._invalidate(id_)
             return
         self._invalidate(LIST)
-        is_own = channel.startswith("user:") and self.is_v1
-        if is_own and (resource == "project_members" or action != "UPDATE"):
+        if mark and self.is_v1:
             self.page.cursors.pop(f"project:{project}", None)
             self._take_for_stale(project)
             if project in self.phase:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, TypeVar
 
-from listener.leader import leadership
-from listener.leader.leadership import Batch, CaptureState, LogCursor
+from listener.leader import leader_state
+from listener.leader.completeness import CaptureState
+from listener.leader.leader_state import Batch, SnapshotCursor
 from listener.leader.log_row import LogRow
+from listener.leader.read_schedule import WakeUpHolder
 from listener.links.pg_link import PgLost
 from tests.simulation.clockwork import Calls
 
@@ -178,7 +180,7 @@ class Database:
         running = sorted(self.running)
         return f"{min(running, default=xmax)}:{xmax}:{','.join(map(str, running))}"
 
-    def read(self, cursor: LogCursor | None) -> Batch:
+    def read(self, cursor: SnapshotCursor | None) -> Batch:
         identity = f"{ID}.1.{self.boot}.{self.now.incarnation}"
         rows = [
             row
@@ -188,9 +190,9 @@ class Database:
         rows.sort(key=lambda row: row.at or BEGINNING)
         ahead = cursor is not None and _xmax(cursor.snapshot) > self.now.next_xid
         return Batch(
-            LogCursor(identity, self.snapshot()),
+            SnapshotCursor(identity, self.snapshot()),
             cursor_ahead=ahead,
-            rows=rows[: leadership.MAX_ROWS_PER_READ + 1],
+            rows=rows[: leader_state.MAX_ROWS_PER_READ + 1],
             oldest_age=0.0,
             is_skipping=self.now.is_skipping,
             has_skipped=self.now.has_skipped,
@@ -201,7 +203,7 @@ class Database:
         self.now.next_xid += 1
         return self.now.next_xid - 1
 
-    def prune(self, saved: LogCursor) -> int:
+    def prune(self, saved: SnapshotCursor) -> int:
         if saved.incarnation != str(self.now.incarnation):
             return 0
         log = list(enumerate(self.now.log))
@@ -243,10 +245,10 @@ class Connection:
         except OSError as exc:
             raise PgLost(str(exc)) from exc
 
-    async def read(self, cursor: LogCursor | None) -> Batch:
+    async def read(self, cursor: SnapshotCursor | None) -> Batch:
         return await self._ask("read", lambda: self._database.read(cursor))
 
-    async def prune(self, saved: LogCursor) -> int:
+    async def prune(self, saved: SnapshotCursor) -> int:
         return await self._ask("prune", lambda: self._database.prune(saved))
 
     async def shrink(self) -> None:
@@ -255,7 +257,7 @@ class Connection:
     async def take_barrier(self) -> int:
         return await self._ask("barrier", self._database.take_barrier)
 
-    async def wake_up_holders(self) -> frozenset[leadership.WakeUpHolder]:
+    async def wake_up_holders(self) -> frozenset[WakeUpHolder]:
         return frozenset()
 
     async def capture(self) -> CaptureState:

@@ -79,13 +79,20 @@ if not stored:
     Mutant(
         "the log is pruned up to what was read, before it is published",
         """\
-read = await self._read(place.cursor)
-batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
+read = await self._read(state.cursor)
+batch = apply_capture(
+    read, state, self._capture.state, lacks_members=self._capture.lacks_members
+)
 """,
         """\
-read = await self._read(place.cursor)
-await self._log.prune(read.cursor)
-batch = weigh_capture(read, place, self._capture, lacks_members=self._lacks_members)
+read = await self._read(state.cursor)
+self._pruner.make_due()
+await self._pruner.prune_if_due(
+    replace(state, cursor=read.cursor), asyncio.get_running_loop().time()
+)
+batch = apply_capture(
+    read, state, self._capture.state, lacks_members=self._capture.lacks_members
+)
 """,
     ),
     Mutant(
@@ -108,7 +115,7 @@ if cause.reason == "log_full":
         "Redis's identity is not compared on taking over",
         "not generation or cursor is None or stored_in != redis_identity",
         "not generation or cursor is None",
-        (SIMULATION, "tests/unit/listener/leader/test_leadership.py"),
+        (SIMULATION, "tests/unit/listener/leader/test_leader_state.py"),
     ),
     Mutant(
         "Redis's identity is not compared with the ticks",
@@ -123,23 +130,23 @@ if cause.reason == "log_full":
     Mutant(
         "a reset keeps the generation",
         """\
-place = Place(
+state = LeaderState(
     secrets.token_hex(8),
     batch.cursor,
     self._server.identity,
     cause.reason,
     cause.live,
-    capture=self._capture.fingerprint,
+    capture=self._capture.state.fingerprint,
 )
 """,
         """\
-place = Place(
+state = LeaderState(
     "g",
     batch.cursor,
     self._server.identity,
     cause.reason,
     cause.live,
-    capture=self._capture.fingerprint,
+    capture=self._capture.state.fingerprint,
 )
 """,
     ),
@@ -173,24 +180,24 @@ pass
         "a row that is told twice keeps its first place",
         """\
 key = (event.resource, event.id, event.action, project_id)
-draft.told.pop(key, None)
-draft.told[key] = event
+draft.events.pop(key, None)
+draft.events[key] = event
 """,
         """\
 key = (event.resource, event.id, event.action, project_id)
-draft.told.setdefault(key, event)
+draft.events.setdefault(key, event)
 """,
         ("tests/unit/listener/leader/test_publication.py",),
     ),
     Mutant(
         "a widened project is told its rows only",
         """\
-if draft.widened is not None:
-    return [publishable_reconnect(draft.widened, channel)]
+if draft.reset_reason is not None:
+    return [publishable_reconnect(draft.reset_reason, channel)]
 """,
         """\
-if draft.widened is not None and not draft.told:
-    return [publishable_reconnect(draft.widened, channel)]
+if draft.reset_reason is not None and not draft.events:
+    return [publishable_reconnect(draft.reset_reason, channel)]
 """,
     ),
     Mutant(
@@ -224,6 +231,17 @@ steps: list[_Step] = [*publication.users.items(), *publication.projects.items()]
 """,
     ),
     Mutant(
+        "an event that may change its user's access is not marked",
+        """\
+access = recipients.changes_access(named, action)
+drafts.add("user", user_id, row, project_id, action, access=access)
+""",
+        """\
+drafts.add("user", user_id, row, project_id, action, access=False)
+""",
+        ("tests/unit/listener/leader/test_publication.py", SIMULATION),
+    ),
+    Mutant(
         "a project's own row asks for nobody's access",
         """\
 if audience.is_project(named):
@@ -239,7 +257,7 @@ pass
         "replay does not look at the floor",
         "return offset if head.floor <= offset <= head.last else None",
         "return offset if offset <= head.last else None",
-        (SIMULATION, "tests/unit/shared/protocol/test_messages.py", *UNIT_REGISTRY),
+        (SIMULATION, "tests/unit/shared/protocol/test_replay.py", *UNIT_REGISTRY),
     ),
     Mutant(
         "replay takes a cursor of another epoch",
@@ -257,7 +275,7 @@ match since:
     case Cursor(_, epoch, offset) if epoch:
         ...
 """,
-        (SIMULATION, "tests/unit/shared/protocol/test_messages.py"),
+        (SIMULATION, "tests/unit/shared/protocol/test_replay.py"),
     ),
     Mutant(
         "a page's age is believed though the log begins later",
@@ -293,7 +311,7 @@ newest[row] = payload
 row = row_of(payload)
 newest.setdefault(row, payload)
 """,
-        (SIMULATION, "tests/unit/gateway/http/test_handshake.py"),
+        (SIMULATION, "tests/unit/gateway/delivery/test_writes.py"),
     ),
     # --- the gateway
     Mutant(
@@ -467,14 +485,9 @@ return was_silent
         (REVOCATION, SIMULATION),
     ),
     Mutant(
-        "what is doubtful is not held",
-        """\
-self._fanout.hold(pair)
-self._overtaken.add(pair)
-""",
-        """\
-self._overtaken.add(pair)
-""",
+        "a recheck suspends nothing",
+        "{Event.RECHECK: (State.CHECKING, (Effect.SUSPEND, Effect.CHECK))}",
+        "{Event.RECHECK: (State.CHECKING, (Effect.CHECK,))}",
     ),
     Mutant(
         "what was remembered survives a recheck",
@@ -503,8 +516,8 @@ pass
     Mutant(
         "who joins does not ask again",
         """\
-if channel.kind == "project" and not self._access.is_known(pair):
-    self._guard.doubt(Recheck(*pair))
+if not self._checker.has_cached_access(pair):
+    self._revalidator.recheck(Recheck(*pair))
 """,
         """\
 pass
@@ -534,14 +547,11 @@ if state is not None and channel in state.suspended:
     Mutant(
         "plain clients are not told that access changed",
         """\
-if not connection.is_v1:
-    for project_id in project_ids:
-        ...
+for project_id in project_ids:
+    self.send(reconnect_frame("access_changed", project_id=project_id))
 """,
         """\
-if connection.is_v1:
-    for project_id in project_ids:
-        ...
+pass
 """,
         (REVOCATION,),
     ),

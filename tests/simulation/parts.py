@@ -24,13 +24,18 @@ from gateway.delivery.broker import Broker
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.fanout import Fanout
 from gateway.http.admission import Admission
+from gateway.http.endpoint import WebSocketEndpoint
 from gateway.http.handshake import TokenSources
-from gateway.http.websockets import WebSockets
+from gateway.http.message_handler import MessageHandler
+from gateway.http.open_connections import OpenConnections
+from gateway.http.project_access import ProjectAccess
 from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import Rate, SocketLimits
 from gateway.metrics import FanoutMetrics
-from gateway.transport.connection import NOBODY, Connection
-from listener.leader.leader import Leader, LeaderMetrics
+from gateway.transport.connection import NO_IDENTITY, Connection, OpenSocket
+from gateway.transport.websocket_frames import encode_close_frame, encode_text_frame
+from listener.leader.leader import Leader
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher
@@ -38,13 +43,7 @@ from listener.links.pg_link import PgLost
 from shared.config.access_rules import AccessRules
 from shared.links.database_id import DATABASE_ID_SQL
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import (
-    Recheck,
-    encode_close_frame,
-    encode_text_frame,
-    parse_recheck,
-    parse_tick,
-)
+from shared.protocol.control_messages import Recheck, parse_recheck, parse_tick
 from tests.simulation import database, redis_server
 from tests.simulation.clockwork import Calls, Loop
 
@@ -249,14 +248,15 @@ class Request:
 
 
 async def accept(
+    kind: type[Connection],
+    /,
     request: Request,
     closers: asyncio.TaskGroup,
     *,
-    is_v1: bool,
-    identity: Identity = NOBODY,
+    identity: Identity = NO_IDENTITY,
     **_limits: object,
 ) -> Connection:
-    """Stands for ``Connection.accept``, in the midst of which others go on, too."""
+    """Stand for ``Connection.accept``, during which other tasks run, too."""
     await request.shake_hands()
     transport: Any = request.socket
     websocket: Any = _WebSocket(request.socket)
@@ -264,14 +264,7 @@ async def accept(
     async def end_socket() -> None:
         request.socket.hang_up()
 
-    return Connection(
-        websocket,
-        transport,
-        closers,
-        end_socket=end_socket,
-        is_v1=is_v1,
-        identity=identity,
-    )
+    return kind(OpenSocket(websocket, transport, end_socket), closers, identity)
 
 
 class _Verifier:
@@ -326,7 +319,7 @@ class Gateway:
     def __init__(self, servers: Servers, name: str) -> None:
         self.name = name
         self._servers = servers
-        self._sockets: WebSockets
+        self._endpoint: WebSocketEndpoint
         self.doubted: dict[Recheck, int] = {}  # at which commit
         self.task: asyncio.Task[None] = servers.loop.create_task(self._run())
         servers.loop.settle()
@@ -342,46 +335,47 @@ class Gateway:
                 logs, NAMES, FanoutMetrics(registry), tasks, spread_seconds=0.5, slow_seconds=30
             )
             self._fanout = fanout
-            access = AccessChecker(pool, RULES, registry)
-            guard = Revalidator(access, fanout.project_subscriptions, registry, tasks)
-            self._note_doubts(guard)
-            door = ConnectionLimiter(
+            checker = AccessChecker(pool, RULES, registry)
+            revalidator = Revalidator(checker, fanout.project_subscriptions, registry, tasks)
+            self._note_doubts(revalidator)
+            limiter = ConnectionLimiter(
                 ConnectionLimits(0, 0, 0, 0), (), "X-Forwarded-For", lambda: 0.0
             )
+            access = ProjectAccess(checker, revalidator)
             tickets = Tickets(client, NAMES)
             admission = Admission(
-                verifier, TokenSources(), tickets, access, fanout, door, "text"
+                verifier, TokenSources(), tickets, access, fanout, limiter, "text"
             )
-            self._sockets = WebSockets(
+            limits = SocketLimits(0, 0, Rate(0, 0))
+            connections = OpenConnections(drain_seconds=1)
+            self._endpoint = WebSocketEndpoint(
                 admission,
-                verifier,
+                limiter,
                 access,
                 fanout,
-                guard,
-                door,
-                SocketLimits(0, 0, Rate(0, 0)),
-                "text",
+                MessageHandler(verifier, access, revalidator, fanout, limits, "text"),
+                connections,
+                limits,
                 registry,
                 tasks,
-                drain_seconds=1,
             )
             url = f"redis://{self.name}:1"
-            tasks.create_task(access.run())
-            tasks.create_task(guard.run_net())
+            tasks.create_task(checker.run())
+            tasks.create_task(revalidator.run_safety_rechecks())
             tasks.create_task(fanout.run())
             tasks.create_task(
-                Broker(url, client, NAMES, fanout, guard, self._sockets.disconnect).run()
+                Broker(url, client, NAMES, fanout, revalidator, connections.disconnect).run()
             )
             self._tasks = tasks
 
     def _note_doubts(self, guard: Revalidator) -> None:
-        doubt = guard.doubt
+        doubt = guard.recheck
 
         def doubt_and_note(recheck: Recheck) -> None:
             self.doubted[recheck] = self._servers.database.commits
             doubt(recheck)
 
-        guard.doubt = doubt_and_note  # type: ignore[method-assign]
+        guard.recheck = doubt_and_note  # type: ignore[method-assign]
 
     @property
     def heard_by(self) -> set[Pair]:
@@ -398,7 +392,7 @@ class Gateway:
 
         async def serve() -> None:
             given: Any = request
-            answer: Any = await self._sockets.open(given)
+            answer: Any = await self._endpoint.open(given)
             if isinstance(answer, web.Response):
                 request.socket.status = answer.status
 

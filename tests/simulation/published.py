@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import orjson
 
 from shared.protocol.channels import Channel
-from shared.protocol.messages import cursor_of
+from shared.protocol.events import cursor_of
 from shared.protocol.replay import Cursor
 from tests.simulation.database import BEGINNING
 

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Final
 from unittest import mock
 
+from gateway.transport.connection import Connection
 from shared.runtime.backoff import Backoff
 from tests.simulation.client import Browser
 from tests.simulation.database import MAX_ROWS_PER_PRUNE, Change
@@ -46,16 +47,16 @@ FAULTS: Final = (
 _BOUNDS: Final = {
     # never reached: that nothing is told while in doubt is checked to the letter
     "gateway.access.access_cache.STARVING_SECONDS": math.inf,
-    "gateway.access.revalidation.STARVING_SECONDS": math.inf,
+    "gateway.access.revalidation_rules.STARVING_SECONDS": math.inf,
     "gateway.delivery.channel_logs.MAX_ROWS_PER_READ": 1,
     "gateway.delivery.channel_logs.MIN_ROWS_PER_READ": 1,
     "gateway.delivery.catch_up.MAX_BYTES_PER_BATCH": 1,
     "gateway.delivery.catch_up.MAX_CHANNELS_PER_BATCH": 2,
     "gateway.delivery.catch_up.MAX_FRAMES_PER_BATCH": 2,
     "listener.leader.publication.USER_MAX_ROWS": 2,
-    "listener.leader.leadership.MAX_ROWS_PER_READ": 6,
-    "listener.leader.leader.PRUNE_SECONDS": 1.0,
-    "listener.leader.leader.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
+    "listener.leader.leader_state.MAX_ROWS_PER_READ": 6,
+    "listener.leader.pruner.PRUNE_SECONDS": 1.0,
+    "listener.leader.pruner.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
 }
 _ROUNDS: Final = 60
 
@@ -71,7 +72,7 @@ def small_and_predictable() -> Iterator[None]:
         stack.enter_context(mock.patch("secrets.token_hex", side_effect=numbers))
         stack.enter_context(mock.patch("gateway.delivery.broker.Backoff", chance))
         stack.enter_context(mock.patch("listener.leader.leader.Backoff", chance))
-        stack.enter_context(mock.patch("gateway.http.websockets.Connection.accept", accept))
+        stack.enter_context(mock.patch.object(Connection, "accept", classmethod(accept)))
         logging.disable(logging.CRITICAL)
         stack.callback(logging.disable, logging.NOTSET)
         yield

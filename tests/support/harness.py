@@ -3,19 +3,21 @@
 import asyncio
 import json
 import signal
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 from aiohttp import web
 
 from tests.support.database import GONE
-from tests.support.processes import HANG_SECONDS, WS_PATH, Part, token
+from tests.support.processes import HANG_SECONDS, ROOT, WS_PATH, Part, token
 from tests.support.servers import Servers, running_servers, start_again
-from tests.support.world import World, make_world
+from tests.support.world import World, install_config, make_world
 
 _MINE: Final = """(select id from projects where owner_id = $2::uuid
  union select project_id from project_members where user_id = $2::uuid)"""
@@ -121,10 +123,21 @@ class Harness:
         return web.json_response(self._describe(stack))
 
     async def _open(
-        self, servers: Servers, ending: AsyncExitStack, *, gateways: int, listeners: int
+        self,
+        servers: Servers,
+        ending: AsyncExitStack,
+        *,
+        gateways: int,
+        listeners: int,
+        resources: Mapping[str, str] | None = None,
     ) -> HarnessStack:
         self._endings.append(ending)
         world = await ending.enter_async_context(make_world(servers))
+        if resources:
+            folder = ending.enter_context(
+                tempfile.TemporaryDirectory(prefix="neverstale-test-")
+            )
+            await _rename_resources(world, Path(folder), resources)
         pool = await ending.enter_async_context(
             asyncpg.create_pool(world.database_url, min_size=1, max_size=6)
         )
@@ -188,6 +201,17 @@ class Harness:
         name, action = request.match_info["name"], request.match_info["action"]
         await self._stack(request).handle_part(name, action)
         return web.json_response({})
+
+
+async def _rename_resources(world: World, folder: Path, names: Mapping[str, str]) -> None:
+    """Give the world an ``invalidation.toml`` in which resources are called otherwise."""
+    text = (ROOT / "invalidation.toml").read_text()
+    for name, other in names.items():
+        text = text.replace(f'resource = "{name}"', f'resource = "{other}"')
+    config = folder / "invalidation.toml"
+    config.write_text(text)
+    world.more["NEVERSTALE_CONFIG"] = str(config)
+    await install_config(world.database, config)
 
 
 def _dumps(value: Any) -> str:

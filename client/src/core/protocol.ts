@@ -24,6 +24,8 @@ export type ServerFrame =
       action: Action;
       /** Null: of no project, but its user's alone. */
       project_id: string | null;
+      /** On `user:`: that user may have gained or lost access to the project. */
+      access?: true;
       data: { id: string; timestamp: string };
       channel?: string;
       cursor?: string;

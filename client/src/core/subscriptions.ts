@@ -176,8 +176,11 @@ export class Subscriptions {
       do: 'emit',
       event: { type: 'change', resource, id, action, projectId, timestamp, channel, before },
     });
+    // Listeners mark these events. The names are for older ones, which mark none.
     const mayChangeAccess =
-      resource === 'project_members' || (resource === 'project' && action !== 'UPDATE');
+      frame.access === true ||
+      resource === 'project_members' ||
+      (resource === 'project' && action !== 'UPDATE');
     if (channel === undefined || !isUserChannel(channel) || !mayChangeAccess) return;
     if (projectId === null) return;
     // Pages fetched while the access was lost may hold a refusal, though no row changed since.

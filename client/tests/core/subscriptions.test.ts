@@ -286,6 +286,29 @@ describe('access', () => {
     },
   );
 
+  it.each([
+    ['team_members', 'INSERT', 'm1'],
+    ['team_members', 'UPDATE', 'm1'],
+    ['team_members', 'DELETE', 'm1'],
+    ['workspace', 'INSERT', 'P'],
+    ['workspace', 'DELETE', 'P'],
+  ])('a marked %s %s changes access, whatever it is called', (resource, action, id) => {
+    const script = new Script().connect(['P', 'Q']);
+    script.frame({ type: 'error', code: 'forbidden', message: '', project_id: 'P' });
+    const effects = script.frame({ ...onUser('P', resource, action, id), access: true });
+    expect(stale(effects)).toEqual(['P']);
+    expect(messages(effects)).toEqual([{ type: 'subscribe', project_id: 'P', age: 60_000 }]);
+    script.frame(subscribed('P'));
+    expect(script.session.status('P')).toBe('live');
+  });
+
+  it('an event of theirs that is not marked changes none', () => {
+    const script = new Script().connect(['P']);
+    const effects = script.frame(onUser('P', 'workspace', 'UPDATE', 'P'));
+    expect(events(effects)).toMatchObject([{ type: 'change', resource: 'workspace' }]);
+    expect(messages(effects)).toEqual([]);
+  });
+
   it('of a project that is not wanted only its place is forgotten', () => {
     const script = new Script({ 'project:Q': 'q1' }).connect(['P']);
     const effects = script.frame(onUser('Q', 'project', 'DELETE', 'Q'));

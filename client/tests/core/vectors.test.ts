@@ -14,6 +14,7 @@ const CURSOR = `project:${PROJECT}.g.r.5`;
 /** What a frame makes stale, and whether it brings the vectors' cursor. */
 const EXPECTED: Record<string, { stale: string[]; isNew: boolean }> = {
   cache_invalidate: { stale: [], isNew: true },
+  'cache_invalidate that may change access': { stale: [PROJECT], isNew: false },
   'reconnect through a log': { stale: [PROJECT], isNew: true },
   'reconnect, plain': { stale: ['*'], isNew: false },
   'reconnect of a project, v1': { stale: [PROJECT], isNew: true },

@@ -12,7 +12,7 @@ import {
   type NeverstaleEvent,
 } from '../../src/index.js';
 import { neverstaleDefaults } from '../../src/persist/index.js';
-import { connectQueryClient, readCursors } from '../../src/tanstack/index.js';
+import { connectQueryClient, readCursors, type Mapping } from '../../src/tanstack/index.js';
 import type { Stack } from './stack.js';
 
 /** Only to catch hangs. */
@@ -50,6 +50,8 @@ interface PageOptions {
   projects?: readonly string[];
   connection?: Partial<ConnectionOptions>;
   random?: () => number;
+  /** Of an app that names its resources in its own way. */
+  mapping?: Mapping;
   /** At most so long an answer takes once the database was read. Default: 0. */
   latencyMs?: number;
 }
@@ -96,7 +98,7 @@ export class Page {
   }
 
   connect(): void {
-    const { url, projects = [], connection, random = () => 0.1 } = this.options;
+    const { url, projects = [], connection, random = () => 0.1, mapping } = this.options;
     const browser = browserEnvironment();
     this.connection = createConnection({
       url: url + this.stack.wsPath,
@@ -125,6 +127,7 @@ export class Page {
     for (const projectId of projects) this.enter(projectId);
     this.stopBinding = connectQueryClient(this.connection, this.client, {
       mapping: {
+        ...mapping,
         marker: ({ id }) => {
           this.markers.add(id);
           return {};

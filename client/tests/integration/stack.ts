@@ -5,6 +5,8 @@ const HARNESS = process.env.HARNESS_URL ?? '';
 interface Options {
   gateways: number;
   listeners: number;
+  /** What to call resources, by their names in the demo. */
+  resources?: Readonly<Record<string, string>>;
 }
 
 interface Description {

@@ -1,4 +1,4 @@
-/** What each change makes stale: the table of docs/guide.md, as prefixes of query keys. */
+/** What each change makes stale: the table of docs/reference/client-api.md, as prefixes of query keys. */
 const TARGETS = {
   project: (id) => [
     ['projects', 'detail', id],

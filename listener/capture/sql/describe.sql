@@ -1,4 +1,4 @@
--- $1: a table's oid -> how the catalog has it, and all below it in its tree.
+-- $1: a table's oid. Returns the table and all tables below it in its tree, as the catalog describes them.
 with recursive tree as (
     select $1::oid as oid
     union
@@ -15,7 +15,7 @@ select n.nspname as schema, c.relname as name, c.relkind::text, c.oid = $1 as is
                from pg_attribute
               where attrelid = c.oid and attnum > 0 and not attisdropped
               order by attnum) as types,
-       -- of these types and no others, what is equal is written alike, in every session
+       -- only of these types, equal values have the same text in every session
        array(select attname::text
                from pg_attribute
                left join pg_collation l on l.oid = attcollation

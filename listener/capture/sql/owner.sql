@@ -1,8 +1,9 @@
--- Gives the trigger functions of watched tables to a role, and the role what they need: to write the change log, and
--- nothing else. Our other functions run no code of others, and stay with who installs.
+-- Gives the trigger functions of watched tables to the role that the setting neverstale.function_owner names, and the role
+-- the rights that they need: to write the change log, and nothing else. Other functions of Neverstale run no code of the
+-- tables' owners, and keep their owner.
 do $neverstale$
 declare
-  owner constant regrole := {owner}::regrole;
+  owner constant regrole := current_setting('neverstale.function_owner')::regrole;
   function regprocedure;
 begin
   if not has_table_privilege(owner, 'neverstale.moved', 'insert') then

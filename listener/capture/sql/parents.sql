@@ -1,20 +1,11 @@
--- $1: a view of an expression over a watched table.  $2: that table.  $3: those below it in its tree.
--- -> each table that the view reads, with the columns that it reads there, and whether foreign keys keep the rows of the
--- watched table from being without the row that they look up (is_bound): each column of theirs that the expression reads is
--- part of one, and one leads to the table, from them or from another table that is read.
-with recursive reached (classid, objid, number) as (
-    select d.refclassid, d.refobjid, d.refobjsubid
-      from pg_rewrite r
-      join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
-     where r.ev_class = $1::regclass and d.refobjid <> r.ev_class
-    union
-    select d.refclassid, d.refobjid, d.refobjsubid
-      from reached
-      join pg_class c on reached.classid = 'pg_class'::regclass and c.oid = reached.objid and c.relkind = 'v'
-      join pg_rewrite r on r.ev_class = c.oid
-      join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refobjid <> c.oid
-), tables as (
-    select c.oid, array_agg(number) filter (where number > 0) as numbers
+-- Continues dependencies.sql; the view is of an expression over a watched table. $2: that table. $3: the tables below it in
+-- its tree.
+-- Returns each table that the view reads, with the columns that it reads there, and whether foreign keys guarantee that
+-- each row of the watched table finds the row that it looks up (is_bound): each column of the watched table that the
+-- expression reads is part of a foreign key, and a foreign key refers to the returned table, from the watched table or
+-- from another table that is read.
+, tables as (
+    select c.oid, array_agg(distinct number) filter (where number > 0) as numbers
       from reached
       join pg_class c on classid = 'pg_class'::regclass and c.oid = objid and c.relkind in ('r', 'p', 'f', 'm')
      group by c.oid

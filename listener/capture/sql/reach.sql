@@ -1,26 +1,13 @@
--- $1: a view of the expressions over a watched table.  $2: the table, and all below it in its tree.  $3: the role that
--- owns our functions.  $4: whether the expressions look the table itself up, too.
--- -> the objects whose owners can make the expressions run code of theirs (tables and views by the types of their
--- columns, functions, operators, types), and whether the owner has the role's rights anyway; relation: it is looked up.
-with recursive watched as (
+-- Continues dependencies.sql; the view is of the expressions over a watched table. $2: that table, and all below it in its
+-- tree. $3: the role that owns the trigger functions. $4: whether the expressions look up the watched table itself.
+-- Returns the objects whose owners can make the expressions run their code (tables and views, by the types of their
+-- columns; functions; operators; types), whether such an owner has the rights of $3 anyway (is_trusted), and the relation
+-- if the role $3 reads it.
+, watched as (
     select name::regclass::oid as oid from unnest($2::text[]) as name
-), reached (classid, objid, is_read) as (
-    select d.refclassid, d.refobjid, true
-      from pg_rewrite r
-      join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
-     where r.ev_class = $1::regclass and d.refobjid <> r.ev_class
-    union
-    -- a view reads with its own owner's rights, unless it is declared to read with its reader's
-    select d.refclassid, d.refobjid,
-           reached.is_read and coalesce((select option_value::boolean from pg_options_to_table(c.reloptions)
-                                     where option_name = 'security_invoker'), false)
-      from reached
-      join pg_class c on reached.classid = 'pg_class'::regclass and c.oid = reached.objid and c.relkind = 'v'
-      join pg_rewrite r on r.ev_class = c.oid
-      join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refobjid <> c.oid
 ), relations as (
     select oid, bool_or(is_read) as is_read
-      from (select objid as oid, is_read and (objid not in (select oid from watched) or $4) as is_read
+      from (select objid as oid, reader is null and (objid not in (select oid from watched) or $4) as is_read
               from reached where classid = 'pg_class'::regclass
             union all
             select oid, false from watched) as every

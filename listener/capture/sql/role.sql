@@ -1,4 +1,4 @@
--- $1: a role's name -> what it can do beyond owning our functions in this database, or null.
+-- $1: a role's name. Returns what it can do besides owning Neverstale's functions in this database, or an empty text.
 select concat_ws(', ',
          case when rolsuper then 'it is a superuser' end,
          case when rolcanlogin then 'it can log in' end,

@@ -1,5 +1,5 @@
--- $1: a view -> the type of its second column, of a domain the one below it, and whether its collation (if it has one)
--- tells apart all texts that are written differently.
+-- $1: a view. Returns the type of its second column (of a domain, its base type), and whether its collation, if it has one,
+-- distinguishes all different texts.
 with recursive below (type, collated_by) as (
     select atttypid, attcollation from pg_attribute where attrelid = $1::regclass and attnum = 2
     union all

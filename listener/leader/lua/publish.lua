@@ -1,6 +1,6 @@
 -- KEYS[1] log   ARGV: channel, generation, fresh random, max rows, ttl s,
 -- then per event: member ('*' = reconnect), frame up to the cursor's epoch, frame after the cursor.
--- -> {epoch, last}
+-- Returns {epoch, last}.
 local key, channel, generation = KEYS[1], ARGV[1], ARGV[2]
 local max = tonumber(ARGV[4])
 local t = redis.call('TIME')
@@ -9,7 +9,7 @@ local function int(n) return string.format('%.0f', n) end
 local head = redis.call('ZRANGE', key, 0, 0)
 local top = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
 local epoch, last = head[1], tonumber(top[2])
--- an offset that a double can't hold exactly would no longer grow
+-- a larger offset is not exact in a double, and might not grow
 if not epoch or epoch:match('^!(.-)%.') ~= generation or last > 9e15 then
   epoch, last = '!' .. generation .. '.' .. ARGV[3], now
   redis.call('DEL', key)

@@ -1,6 +1,6 @@
 -- KEYS[1] state   ARGV: the generation that must be stored ('' at a reset), tick channel, tick up to its time
 -- ('' = no tick), tick after it, field, value, ...
--- -> the generation that was stored, or nil: unless it is the wanted one (or none is wanted) nothing was saved
+-- Returns the generation that was stored, or nil. Nothing was saved unless it is the wanted one, or none is wanted.
 local stored = redis.call('HGET', KEYS[1], 'generation')
 if ARGV[1] ~= '' and stored ~= ARGV[1] then return stored end
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))

@@ -1,10 +1,12 @@
--- What read.sql would have returned too much of, conflated.
+-- Conflates a backlog that has too many rows for read.sql.
 -- $1: the cursor's pg_snapshot as text.  $2, $3: the most rows that the log of a project, and of a user, can hold.
--- $4: the resources whose rows are projects themselves.  $5: the most rows to return.
--- First the snapshot (it becomes the cursor), then, oldest first, the newest row of each project, user, resource, id and
--- action; what is too long is as in read.sql. Of a project with more rows than its log holds only its RECONNECT, but for rows that name a user or are the
--- project itself: nobody's revocation may be lost. Rows of a user with more than that user's log holds become one
--- RECONNECT_USER, where nothing but that user would still need them. What concerns everybody comes alone.
+-- $4: the resources of the projects' own table.  $5: the most rows to return.
+-- $6: the action RECONNECT_USER.
+-- First the snapshot, which becomes the cursor; then, oldest first, the newest row of each project, user, resource, id and
+-- action. Values that are too long are handled as in read.sql. A project with more rows than its log holds is reduced to
+-- its RECONNECT and the rows that name a user or are the project itself, since no revocation may be lost. The rows of a
+-- user with more than that user's log holds become one RECONNECT_USER, unless the project's channel needs them too. A
+-- row that resets everything is returned alone.
 with newest as materialized (
     select project_id, user_id, resource, id, action, max(at) as at
       from (select xid, at,
@@ -36,12 +38,12 @@ with newest as materialized (
       from newest
       left join heavy_projects using (project_id)
       left join heavy_users using (user_id)
-), told as (
+), kept as (
     select project_id, user_id, resource, id, action, at from judged where not is_covered
     union all
     select project_id, null, 'bulk_change', null, 'RECONNECT', at from heavy_projects
     union all
-    select null, user_id, 'bulk_change', null, 'RECONNECT_USER', max(at)
+    select null, user_id, 'bulk_change', null, $6::text, max(at)
       from judged where is_covered and user_id is not null group by user_id
 )
 select pg_current_snapshot()::text as snapshot, null as project_id, null as user_id, null as resource, null as id,
@@ -49,7 +51,7 @@ select pg_current_snapshot()::text as snapshot, null as project_id, null as user
 union all
 (select null, project_id, user_id, resource, id, action,
         case when conflated.at between '0001-01-01 00:00+00' and '9999-12-31 23:59:59+00' then conflated.at end
-   from (select * from told where not exists (select from everything)
+   from (select * from kept where not exists (select from everything)
          union all
          select project_id, user_id, resource, id, action, at from everything) as conflated
   order by conflated.at

@@ -1,8 +1,8 @@
--- Compares our triggers with what `install` has put there, as the comments of their functions say: one row.
+-- Compares our triggers with what `install` has created, which the comments of their functions record: one row.
 -- differences: a line for each function that was changed, each trigger that is missing or disabled, and each table below
--- a watched one without triggers. A table that is gone, or was renamed and takes its triggers along, is none.
+-- a watched one without triggers. A table that was dropped, or renamed together with its triggers, is no difference.
 -- fingerprint: another one after any change of these, even one that was undone (a row in the catalog names the
--- transaction that wrote it), so that no change between two looks is missed.
+-- transaction that wrote it), so that no change between two checks is missed.
 with functions as materialized (
     select p.oid, p.xmin::text as written, format('neverstale.%I', p.proname) as name,
            split_part(d.description, ' ', 3) as source, -- its digest; then the table
@@ -26,7 +26,7 @@ with functions as materialized (
       join pg_class c on c.oid = i.inhrelid
      where i.inhparent in (select relation from triggers) and c.relpersistence <> 't'
 ), encoding (encoding) as (
-    select case getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end -- of which nothing is converted
+    select case getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end -- which converts nothing
 ), differences (difference) as (
     select format('function %s is not what was installed', name)
       from functions, encoding
@@ -55,5 +55,5 @@ select (select encode(sha256(convert_to(string_agg(line, ' ' order by line), 'UT
                 select function || '.' || relation || '.' || tgenabled || '.' || written from triggers
                 union all
                 select child || '-' || parent || '.' || written from children) as every (line)) as fingerprint,
-       -- of a name in another encoding, what can be read
+       -- the readable part of a name in another encoding
        array(select regexp_replace(difference, '[^ -~]', '?', 'g') from differences order by 1) as differences

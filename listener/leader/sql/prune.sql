@@ -1,5 +1,5 @@
 -- $1: the pg_snapshot, as text, of the cursor saved in Redis.  $2: its identity's incarnation.  $3: the most rows.
--- Removes only what that cursor has seen, so that a long transaction holds back no other rows; and rows of another
+-- Removes every row that the cursor has seen, so that a long transaction holds back only its own; and rows of another
 -- cluster (see read.sql).
 delete from neverstale.change_log
  where ctid = any (array(

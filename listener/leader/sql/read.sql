@@ -1,8 +1,8 @@
 -- $1: the cursor's pg_snapshot as text, or null.  $2: the most rows to return.
--- One statement, so one snapshot: first a row that says where it was taken, then what the cursor has not seen.
--- A value that is too long is not read: an id becomes null, of the others an empty text is left, which names nothing; nor
--- is a time that no client could read.
--- (`xid >= xmin` instead would walk all that was logged since the oldest writer began.)
+-- One statement, so one snapshot: first a row that describes it, then the rows that the cursor has not seen.
+-- A value that is too long is not returned: an id becomes null, any other text becomes empty, which names nothing. A time
+-- outside the range that clients can parse becomes null.
+-- (`xid >= xmin` instead would scan everything logged since the oldest writer began.)
 -- A visible row whose xid is not assigned yet was written in another cluster and restored from a dump: it says nothing
 -- about this one, and prune.sql removes it.
 select (select system_identifier from pg_control_system())::text || '.'

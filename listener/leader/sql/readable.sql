@@ -1,5 +1,5 @@
--- The change log reduced to ASCII, which can be read in every encoding. An id with other characters becomes null, like one
--- that is too long. A row with others in its project, user, resource or action is a reset of everything.
+-- The change log reduced to ASCII, which is valid in every encoding. An id with other characters becomes null, like one
+-- that is too long. A row with other characters in its project, user, resource or action becomes a reset of everything.
 select l.xid, l.at,
        case when is_known then l.project_id end as project_id,
        case when is_known then l.user_id end as user_id,

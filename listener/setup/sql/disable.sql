@@ -1,8 +1,9 @@
--- Replacing a function locks no table, and what calls it from now on finds it empty. The digest in the comment
--- goes with it, so that install finds each of them changed.
+-- Empties the trigger functions, which locks no table. The digests in their comments are removed, so that install finds each
+-- function changed.
 do $neverstale$
 declare
   capture regprocedure;
+  settings text;
 begin
   for capture in
     select distinct t.tgfoid::regprocedure
@@ -17,7 +18,10 @@ begin
   if to_regprocedure('neverstale.settings()') is null then
     update neverstale.installation set disabled = true; -- until version 4 it was a table
   else
-    execute replace(pg_get_functiondef('neverstale.settings()'::regprocedure), ', false', ', true');
+    select format('select %s, %L, %s, true', s.version, s.watches, s.log_max_bytes) into strict settings
+      from neverstale.settings() s;
+    execute format('create or replace function neverstale.settings(out version integer, out watches text, '
+                   'out log_max_bytes bigint, out disabled boolean) returns setof record language sql stable as %L', settings);
   end if;
 end
 $neverstale$;

@@ -1,4 +1,4 @@
--- Triggers of others whose function sends our NOTIFY.
+-- Triggers whose function is not Neverstale's, but sends its NOTIFY.
 select t.tgname as trigger, t.tgrelid::regclass::text as table
   from pg_trigger t
   join pg_proc p on p.oid = t.tgfoid

@@ -1,5 +1,5 @@
--- Triggers that run functions of ours, with the comment that holds their digest, and whether the function still is what
--- the comment says: none of its settings was changed. Not of temporary tables: they end with their session.
+-- Triggers that run functions of Neverstale, with the function's comment, which holds a digest, its source, and whether its
+-- settings are those that were installed (is_fixed). Temporary tables are left out.
 select n.nspname as schema, c.relname as table, t.tgname as name, t.tgenabled = 'A' as always,
        coalesce(obj_description(t.tgfoid, 'pg_proc'), '') as comment,
        p.prosecdef and p.proconfig[1:2] = array['search_path=pg_catalog, pg_temp', 'row_security=off'] as is_fixed, p.prosrc as source

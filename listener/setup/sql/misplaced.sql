@@ -1,5 +1,5 @@
--- Rights on our objects beyond those of docs/operations.md, and the statement that takes each back. Who may execute
--- try_lead() is a listener.
+-- Rights on Neverstale's objects beyond those of docs/how-to/postgresql-roles.md, and the statement that revokes each. A role
+-- that may execute try_lead() is a listener: to know it by one of the rights on tables would excuse that right.
 with documented (name, privileges) as (
     values ('change_log', '{SELECT,INSERT,DELETE,MAINTAIN}'::text[]), ('incarnation', '{SELECT,INSERT}'),
            ('installation', '{SELECT}'), ('skips', '{SELECT}'), ('skips_noted', '{SELECT,UPDATE}'),

@@ -1,4 +1,5 @@
--- Functions whose triggers are gone (the table was dropped, renamed or is watched no more): a leader would miss them.
+-- Drops trigger functions without triggers (the table was dropped or renamed, or is no longer watched): a leader would
+-- report their triggers as missing.
 do $neverstale$
 declare
   orphan regprocedure;

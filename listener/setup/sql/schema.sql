@@ -1,4 +1,4 @@
--- A schema of this name that another role has made may hold tables whose triggers would run code of theirs.
+-- A schema of this name that another role has created may hold tables whose triggers would run code of that role.
 do $neverstale$
 declare
   found text;
@@ -12,7 +12,7 @@ begin
     select 'function ' || oid::regprocedure, proowner
       from pg_proc
      where pronamespace = to_regnamespace('neverstale')
-       -- the role that trigger functions were given to
+       -- except trigger functions that belong to a role that cannot log in (install --owner)
        and not (prorettype = 'trigger'::regtype and proname <> 'wake'
                 and exists (select from pg_roles r where r.oid = proowner and not rolcanlogin))
     union all
@@ -35,8 +35,8 @@ $neverstale$;
 
 create schema if not exists neverstale;
 
--- The truth: a row for each change, or for what must be widened (action RECONNECT, resource = its reason). A project that
--- changes its owner is logged as LOST for the old one (user_id), and as an UPDATE for the new one.
+-- The change log: a row for each change, or for a reset of a project or of everything (action RECONNECT; resource is the
+-- reason). A project that changes its owner is logged as LOST for the old owner (user_id), and as an UPDATE for the new one.
 create unlogged table if not exists neverstale.change_log (
     xid xid8 not null default pg_current_xact_id(),
     project_id text,
@@ -46,33 +46,33 @@ create unlogged table if not exists neverstale.change_log (
     action text not null,
     at timestamptz not null default clock_timestamp()
 );
--- Counts what triggers have skipped, for good: neither a rollback nor a log that has shrunk since hides it.
+-- Counts the changes that triggers have skipped. A sequence: neither a rollback nor a log that has shrunk since hides a skip.
 create sequence if not exists neverstale.skips;
 
--- Projects below which a parent has moved: who wrote a child meanwhile looked up where it was, and may commit later. They
--- are told once more when all transactions below the barrier, which the leader puts here, have ended.
+-- Projects of parents that have moved. A transaction that wrote a child meanwhile may have looked up the old project and may
+-- commit later, so the projects are reset once more when all transactions below the barrier, which the leader sets, have ended.
 create unlogged table if not exists neverstale.moved (project_id text, barrier xid8);
 
--- Unlogged, so that a crash empties it together with the log.
+-- The identity of the log's history. Unlogged, so that a crash empties it together with the log.
 create unlogged table if not exists neverstale.incarnation (
     only_row boolean primary key default true check (only_row),
     id uuid not null default gen_random_uuid()
 );
 
--- The state of the installation is not in a table: a logged one would be part of every publication FOR ALL TABLES, and a
--- crash would empty an unlogged one. What the leader writes is in sequences; skipped and raw_notify_seen are flags, whose
--- value is is_called. What install writes are the constants of neverstale.settings().
-create sequence if not exists neverstale.skips_noted; -- the state of skips at the leader's last look
-create sequence if not exists neverstale.skipped; -- a leader saw that triggers skip, and no reset behind a barrier followed
+-- The state of the installation is not in a table: a logged table would be part of every publication FOR ALL TABLES, and a
+-- crash would empty an unlogged one. The leader stores its state in sequences; of skipped and raw_notify_seen, which are flags,
+-- the value is is_called. install stores its state as the constants of neverstale.settings().
+create sequence if not exists neverstale.skips_noted; -- the state of skips when the leader last read it
+create sequence if not exists neverstale.skipped; -- a leader saw skipped changes, and has not yet reset after a barrier
 create sequence if not exists neverstale.raw_notify_seen; -- another producer has sent a NOTIFY
 
--- What is there already is not locked: writers hold the log.
+-- Existing objects are not locked, because writers use the log.
 do $neverstale$
 begin
   if to_regclass('neverstale.change_log_xid') is null then
     create index change_log_xid on neverstale.change_log (xid);
   end if;
-  -- Rows are short (6.5 kB at most) and are never moved to TOAST, whose size no trigger counts. No writer waits for
+  -- Rows are short (6.5 kB at most) and never moved to TOAST, whose size the triggers do not count. No writer waits for
   -- this lock (SHARE UPDATE EXCLUSIVE).
   if not exists (select from pg_class
                   where oid = 'neverstale.change_log'::regclass and reloptions @> array['toast_tuple_target=8160']) then
@@ -83,7 +83,7 @@ $neverstale$;
 
 -- Up to version 4 this state was a logged table, installation. It is a view now: older listeners read it until they are
 -- replaced, calls of the older notify() that wait for the lock on the table find the view in its place, and install locks
--- it, so that two do not run at once.
+-- it, so that no two installs run at once.
 do $neverstale$
 declare
   listeners regrole[];
@@ -117,7 +117,7 @@ begin
              k.is_called as skipped, n.last_value as skips_noted
         from neverstale.settings() s, neverstale.raw_notify_seen r, neverstale.skipped k, neverstale.skips_noted n;
   end if;
-  -- what default privileges gave to others of what was made just now
+  -- Revoke what default privileges granted on the objects that were created just now.
   for made, grantee in
     select c.oid::regclass::text, case a.grantee when 0 then 'public' else a.grantee::regrole::text end
       from pg_class c
@@ -137,7 +137,7 @@ begin
 end
 $neverstale$;
 
--- Where a database enables row-level security for each new table: it would refuse what our functions write.
+-- If the database enables row-level security for each new table, it would refuse what the functions here write.
 do $neverstale$
 declare
   secured regclass;
@@ -150,8 +150,8 @@ begin
 end
 $neverstale$;
 
--- The leader's lock: unlike an advisory lock, which any role can take, it needs a right on this view. A view has no
--- storage, so neither VACUUM nor pg_dump ever waits for who holds it.
+-- The leader's lock. Unlike an advisory lock, which any role can take, it needs a right on this view. A view has no
+-- storage, so neither VACUUM nor pg_dump waits for the lock.
 do $neverstale$
 begin
   if to_regclass('neverstale.leader') is null then
@@ -160,8 +160,8 @@ begin
 end
 $neverstale$;
 
--- Takes the leader's lock until the end of the transaction; false: another session has it. An error caught here is
--- not written to PostgreSQL's log, as the error of a bare LOCK TABLE ... NOWAIT would be at every poll.
+-- Takes the leader's lock until the end of the transaction, or returns false if another session has it. The error is caught
+-- here, because PostgreSQL would log the error of a bare LOCK TABLE ... NOWAIT at every poll.
 create or replace function neverstale.try_lead() returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $neverstale$
 begin
@@ -172,8 +172,8 @@ exception when lock_not_available then
 end
 $neverstale$;
 
--- The wake-up at commit. A transaction that has NOTIFYed holds a cluster-wide lock over its WAL flush, so only
--- the one that gets the token does; whoever skips it is committing already and is found by the reads that follow.
+-- The wake-up at commit. A transaction that has sent a NOTIFY holds a cluster-wide lock during its WAL flush, so only the one
+-- that gets the advisory lock sends it. The others skip it; polling, at most 250 ms apart, finds their rows.
 create or replace function neverstale.wake() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $neverstale$
 begin
@@ -196,7 +196,7 @@ begin
 end
 $neverstale$;
 
--- For changes that no table shows. Lossless, unlike a NOTIFY of one's own: it is logged.
+-- Logs a change that no watched table shows. Unlike a NOTIFY sent by the app, it is not lost while no listener runs.
 create or replace function neverstale.notify(
     resource text, action text, project_id text, id text default null, user_id text default null
 ) returns void
@@ -222,7 +222,7 @@ begin
 end
 $neverstale$;
 
--- What default privileges gave to others in a schema that was made just now.
+-- Revoke what default privileges granted in a schema that was created just now.
 do $neverstale$
 declare
   statement text;

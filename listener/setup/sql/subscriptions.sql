@@ -1,4 +1,4 @@
--- $1: tables, qualified and quoted -> the subscriptions of logical replication that write them.
+-- $1: tables, qualified and quoted. Returns the subscriptions of logical replication that write them.
 -- Apply workers fire row-level triggers only, whatever is enabled (PostgreSQL's manual, "Logical Replication",
 -- "Architecture").
 select s.subname as subscription, r.srrelid::regclass::text as table

@@ -81,7 +81,7 @@ async def test_old_keys_count_while_the_url_is_away(
     )
     key_server.status = status
     await gateway.ready(world.http, keys="degraded")
-    reason = f"the answer was {status}"
+    reason = f"the response has status {status}"
     await eventually(lambda: gateway.logged("keys could not be read", reason=reason), reason)
     assert await outcome(world, gateway, signed(OLD, "old")) == 101
     # whether this one is genuine, nobody can say now
@@ -153,8 +153,8 @@ async def test_a_public_key_verifies_and_is_no_secret(world: World) -> None:
         ({"JWT_SECRET": ""}, "exactly one must be set, not none"),
         ({"JWT_KEYS_FILE": "/nowhere"}, "set, not JWT_SECRET and JWT_KEYS_FILE"),
         ({"JWT_SECRET": "", "JWT_KEYS_FILE": "/nowhere"}, "can't be read: No such file"),
-        ({"JWT_SECRET": "", "JWT_KEYS_FILE": __file__}, "is no JSON"),
-        ({"JWT_ALGORITHMS": "RS256"}, "JWT_SECRET fits none of the algorithms"),
+        ({"JWT_SECRET": "", "JWT_KEYS_FILE": __file__}, "is not JSON"),
+        ({"JWT_ALGORITHMS": "RS256"}, "JWT_SECRET supports none of the allowed algorithms"),
     ],
     ids=["none", "two", "no file", "no set", "algorithm"],
 )

@@ -19,7 +19,7 @@ import pytest
 from listener.bootstrap.discovery import discover
 from listener.bootstrap.first_config import render_config
 from listener.bootstrap.init import describe_tables
-from listener.links.pg_link import reading
+from listener.links.pg_link import rolled_back_transaction
 from listener.setup.install import Config, install
 from shared.config.access_rules import bounded_sql, parse_access
 from tests.support.database import Database
@@ -66,7 +66,7 @@ async def database_of(servers: Servers, folder: Path) -> AsyncIterator[Database]
 
 async def first_config(database: Database, arguments: list[str]) -> str:
     """What `init` writes, with these arguments of its."""
-    async with reading(database):
+    async with rolled_back_transaction(database):
         tables = await describe_tables(database)
     projects = arguments[arguments.index("--projects") + 1] if arguments else None
     return render_config(discover(tables, projects=projects))

@@ -169,6 +169,49 @@ async def test_what_is_hard_to_capture_is_logged(
     assert {tuple(row) for row in rows} == case.told
 
 
+@pytest.mark.parametrize("is_tree", [False, True], ids=["a table", "a partitioned table"])
+async def test_names_that_look_like_placeholders_or_sql_are_captured(
+    world: World, configure: Configure, is_tree: bool
+) -> None:
+    """SQL that is formatted, or taken apart again, would take them for its own."""
+    name = "p%s as\n{owner} $1 select "
+    partitioned = ' partition by list ("p%s")' if is_tree else ""
+    await world.database.execute(
+        f'create table "{name}" ("p%s" int, "{{owner}}" text, "{{watches}}" uuid,'
+        f' "select " text, "$1" text, "from ( where" text){partitioned}'
+    )
+    if is_tree:
+        await world.database.execute(f'create table "1{name}" partition of "{name}" default')
+    configure(
+        watch(
+            rf"\"{name}\"".replace("\n", r"\n"),
+            id='"{owner}" || "$1" || "select "',
+            project='"{watches}"',
+            ignore='["from ( where"]',
+        )
+    )
+    for is_new in (True, False):
+        code, output, errors = await world.command("listener", "install")
+        assert (code, errors) == (0, "")
+        assert ("created" in output) == is_new, output
+    code, output, errors = await world.command("listener", "check")
+    assert (code, errors) == (0, "")
+    await world.database.execute(
+        f"insert into \"{name}\" values (1, 'a', '{A}', 'b', 'c', 'd');"
+        f'update "{name}" set "from ( where" = \'e\';'
+        f'update "{name}" set "{{watches}}" = \'{B}\'; delete from "{name}"'
+    )
+    rows = await world.database.fetch(
+        "select project_id, id, action from neverstale.change_log"
+    )
+    assert {tuple(row) for row in rows} == {
+        (A, "acb", "INSERT"),
+        (A, "acb", "UPDATE"),
+        (B, "acb", "UPDATE"),
+        (B, "acb", "DELETE"),
+    }
+
+
 REFUSED = {
     "a virtual column": (
         "create table t (id int, data jsonb, project text generated always as"
@@ -330,10 +373,10 @@ async def test_a_moved_parent_waits_for_whoever_began_after_it_and_looked_it_up_
         " where project_id = $1 and action = 'RECONNECT'"
     )
     for _ in range(3):
-        await log.tell_moved()
+        await log.log_moved_projects()
         assert await world.database.fetchval(retold, B) == 1
     await writer.execute("commit")
-    await log.tell_moved()
+    await log.log_moved_projects()
     assert await world.database.fetchval(retold, B) == 2
     assert not await world.database.fetchval("select count(*) from neverstale.moved")
     await mover.close()

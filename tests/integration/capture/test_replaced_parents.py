@@ -129,9 +129,9 @@ async def test_a_parent_that_is_replaced_widens_both_projects(
         "select count(*) from neverstale.change_log"
         " where project_id = $1 and action = 'RECONNECT'"
     )
-    await log.tell_moved()
+    await log.log_moved_projects()
     assert await world.database.fetchval(retold, B) == 1
     await writer.execute("commit")
     await writer.close()
-    await log.tell_moved()
+    await log.log_moved_projects()
     assert await world.database.fetchval(retold, B) == 2

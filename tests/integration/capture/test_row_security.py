@@ -34,7 +34,7 @@ async def test_a_listener_or_gateway_from_which_rows_are_hidden_says_so(
     await world.database.execute(SECURED.format(everybody=f"{listener}, {gateway}"))
     refused = await world.listener(role=None, DATABASE_URL=roles.url(listener))
     assert await refused.exited() == 1
-    assert "[access] members can't be asked: query would be affected" in refused.raw_lines[-1]
+    assert "[access] members query failed: query would be affected" in refused.raw_lines[-1]
     code, _, errors = await world.command("listener", "check")
     assert code == 1
     assert f"row-level security of public.projects would hide rows from {listener}" in errors
@@ -78,7 +78,7 @@ async def test_look_ups_that_row_level_security_would_filter_are_refused_at_inst
     await world.database.execute("alter table p force row level security")
     code, _, errors = await world.command("listener", "check", DATABASE_URL=url)
     assert code == 1
-    assert f"our functions belong to {owner}: row-level security of public.p" in errors
+    assert f"the trigger functions belong to {owner}: row-level security of public.p" in errors
     code, _, errors = await world.command("listener", "install", DATABASE_URL=url)
     assert code == 1
     assert f'alter role "{owner}" bypassrls (a superuser may)' in errors

@@ -21,7 +21,7 @@ from deploy.dev.servers import free_port
 from gateway.http.admin_api import DISCONNECT_PATH
 from gateway.http.ticket_api import TICKET_PATH
 from gateway.transport import connection
-from gateway.transport.connection import Connection
+from gateway.transport.clients import V1Client
 from shared.http import connection as http_connection
 from shared.http.connection import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpLimits
 from shared.http.server import serve
@@ -164,7 +164,7 @@ async def test_a_refused_socket_ends_as_soon_as_its_client_has_answered(
     async with asyncio.TaskGroup() as tasks:
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            refused = await Connection.accept(request, tasks, is_v1=True, max_message_bytes=99)
+            refused = await V1Client.accept(request, tasks, max_message_bytes=99)
             await refused.refuse(FORBIDDEN)
             return refused.response
 

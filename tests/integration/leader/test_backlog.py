@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 
 from listener.leader.change_log import READ_SQL, ChangeLog
-from listener.leader.leadership import MAX_ROWS_PER_READ, LogCursor
+from listener.leader.leader_state import MAX_ROWS_PER_READ, SnapshotCursor
 from listener.leader.log_row import LogRow
 from listener.leader.publication import PublicationRules
-from listener.links.pg_link import open_links
+from listener.leader.session import open_links
 from shared.config.access_rules import AccessRules
 from tests.support.processes import HANG_SECONDS
 from tests.support.subscriber import subscribed
@@ -114,7 +114,7 @@ async def test_a_backlog_of_too_many_rows_is_cut_where_it_shows(world: World) ->
 
 async def test_a_plain_read_is_exact(world: World) -> None:
     change_log = ChangeLog(world.database, RULES)
-    before: LogCursor = (await change_log.read(None)).cursor
+    before: SnapshotCursor = (await change_log.read(None)).cursor
     await log(world, "select 'p', null, 'task', '1', 'UPDATE' from generate_series(1, 5000)")
     assert len((await change_log.read(before)).rows) == 5000
 

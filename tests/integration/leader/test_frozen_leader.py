@@ -40,7 +40,7 @@ async def test_a_frozen_leader_is_replaced_and_comes_back_as_a_standby(world: Wo
             assert not is_reset(await client.next()), "the log proves it: no reset was needed"
         finally:
             send(frozen, signal.SIGCONT)
-        said = "the leader shows no sign of life"
+        said = "the leader sends no heartbeat"
         await eventually(lambda: standby.logged(said, ended=True), "the standby said why")
         await frozen.ready(world.http, role="standby")
         await assert_flows(world, client)
@@ -75,7 +75,7 @@ async def test_an_outage_of_redis_ends_no_leader(
         await asyncio.sleep(7)  # ... and as long again, now that the standby sees the signs
         await assert_flows(world, client)
     assert (roles(leader), roles(standby)) == (["standby", "leader"], ["standby"])
-    assert not standby.logged("the leader shows no sign of life")
+    assert not standby.logged("the leader sends no heartbeat")
 
 
 async def test_a_leader_that_may_not_write_to_redis_is_not_to_blame(own_world: World) -> None:

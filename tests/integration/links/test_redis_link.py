@@ -9,13 +9,13 @@ from typing import Final, cast
 
 import pytest
 
-from listener.leader.leadership import LogCursor, SnapshotCursor
+from listener.leader.leader_state import LeaderState, SnapshotCursor
 from listener.leader.publication import Publication, PublicationRules
 from listener.leader.publisher import Publisher
 from shared.config.access_rules import AccessRules
 from shared.links.redis_link import Client, RedisLost, Script, connect, telling_loss
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import Event, cursor_of, publishable_event, publishable_reconnect
+from shared.protocol.events import Event, cursor_of, publishable_event, publishable_reconnect
 from shared.protocol.replay import Cursor, LogHead
 from tests.support.processes import ROOT
 from tests.support.servers import Servers
@@ -43,7 +43,7 @@ async def test_a_cancelled_command_stays_cancelled(servers: Servers) -> None:
 
 
 CHANNEL = Channel("project", "1")
-CURSOR = LogCursor("identity", "1:1:")
+CURSOR = SnapshotCursor("identity", "1:1:")
 
 
 @pytest.fixture
@@ -205,11 +205,11 @@ async def test_a_published_frame_carries_the_cursor_of_its_row(
 
 
 async def test_a_cursor_is_saved_only_under_the_stored_generation(log: Log) -> None:
-    mine = SnapshotCursor("g1", CURSOR, "redis", "gap")
+    mine = LeaderState("g1", CURSOR, "redis", "gap")
     assert await log.publisher.save(mine, tick_lag_ms=None) is None, "nothing is stored yet"
     await log.publisher.reset(mine)
     assert await log.publisher.save(mine, tick_lag_ms=5) == "g1"
-    other = SnapshotCursor("g2", LogCursor("identity", "2:2:"), "redis", "truncate")
+    other = LeaderState("g2", SnapshotCursor("identity", "2:2:"), "redis", "truncate")
     await log.publisher.reset(other)
     assert await log.publisher.save(mine, tick_lag_ms=None) == "g2"
     state, _ = await log.publisher.adopt()

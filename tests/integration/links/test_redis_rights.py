@@ -1,4 +1,4 @@
-"""The rights in Redis that docs/operations.md asks for are enough, and none is left out."""
+"""The rights in Redis that docs/how-to/redis.md asks for are enough, and none is left out."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

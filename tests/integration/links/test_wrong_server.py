@@ -33,7 +33,7 @@ async def test_a_primary_that_was_demoted_is_left_and_readiness_tells_the_truth(
         await standby.ready(world.http, role="standby", redis=True)
         await gateway.ready(world.http, redis=True)
         assert resets(leader) == before + 1
-        assert not standby.logged("the leader shows no sign of life")
+        assert not standby.logged("the leader sends no heartbeat")
 
 
 async def test_a_state_that_was_evicted_is_told_as_that(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What database roles can do by our schema: what docs/operations.md says, and nothing else."""
+"""Database roles can do what docs/how-to/postgresql-roles.md says, and nothing else."""
 
 import asyncio
 from typing import Final
@@ -266,7 +266,7 @@ async def test_triggers_that_others_have_attached_our_functions_to_are_dropped(
         )
     code, _, errors = await world.command("listener", "check")
     assert code == 1
-    assert '"mine" on "public"."theirs" is not wanted' in errors
+    assert '"mine" on "public"."theirs" belongs to no [[watch]]' in errors
     assert await world.install() == 0
     assert (
         await world.database.fetchval("select count(*) from pg_trigger where tgname='mine'")

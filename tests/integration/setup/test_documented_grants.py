@@ -28,7 +28,7 @@ async def test_the_documented_grants_are_enough(world: World) -> None:
     assert (code, errors) == (0, "")
     refused = await world.listener(role=None, DATABASE_URL=as_role(listener))
     assert await refused.exited() == 1
-    assert "see the grants in docs/operations.md" in refused.raw_lines[-1]
+    assert "see the grants in docs/how-to/postgresql-roles.md" in refused.raw_lines[-1]
     await world.database.execute(documented_grants(listener, gateway))
     await world.listener(DATABASE_URL=as_role(listener))
     serving = await world.gateway(DATABASE_URL=as_role(gateway))

@@ -9,13 +9,13 @@ import pytest
 from listener.__main__ import _print_sql
 from tests.support.world import World
 
-NAME = "a\x1b]0;x\x07\x1b[2J\nneverstale listener: fine\N{RIGHT-TO-LEFT OVERRIDE}"
+NAME = "a\x1b]0;x\x07\x1b[2J\nneverstale: fine\N{RIGHT-TO-LEFT OVERRIDE}"
 
 
 def assert_printable(text: str) -> None:
     lines = text.split("\n")
     assert "".join(lines).isprintable(), text
-    assert "neverstale listener: fine" not in [line[:25] for line in lines]
+    assert not any(line.startswith("neverstale: fine") for line in lines)
 
 
 async def test_hostile_names_are_escaped_by_every_command(world: World, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""Access is asked again after whatever the database's driver may raise, and one pair that can't
-be asked for harms no other.
+"""Access checks survive all that the database driver may raise, and a pair that fails does not
+affect others.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.access import checker as access_module
-from gateway.access.checker import AccessChecker, AccessUnavailable, Pool
+from gateway.access.checker import AccessChecker, AccessUnavailable
+from gateway.access.database import MAX_ROWS, Pool
 from gateway.access.pairs import Pair
 from shared.config.access_rules import bounded_sql, parse_access
 from shared.links.database_id import DATABASE_ID_SQL
@@ -25,7 +26,7 @@ Answer = Callable[[list[Pair]], list[Pair]]
 
 
 class _Pool:
-    """A pool and its one connection; *answer* plays the query, and may raise."""
+    """A pool and its only connection; *answer* is the query, and may raise."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -65,11 +66,11 @@ def _access(pool: Any) -> AccessChecker:
     return AccessChecker(cast(Pool, pool), RULES, CollectorRegistry())
 
 
-async def _ask(access: AccessChecker, pairs: list[Pair]) -> list[bool | str]:
-    """The answers to all of them, asked at once; a text where there is none."""
+async def _check(access: AccessChecker, pairs: list[Pair]) -> list[bool | str]:
+    """Check all pairs at once; a failed check gives its reason."""
     running = asyncio.ensure_future(access.run())
     async with asyncio.timeout(10):
-        found = await asyncio.gather(*map(access.ask, pairs), return_exceptions=True)
+        found = await asyncio.gather(*map(access.check, pairs), return_exceptions=True)
     running.cancel()
     answers: list[bool | str] = []
     for one in found:
@@ -90,7 +91,7 @@ async def _ask(access: AccessChecker, pairs: list[Pair]) -> list[bool | str]:
     ],
     ids=lambda failure: type(failure).__name__,
 )
-async def test_a_query_that_fails_is_no_answer_and_the_next_is_sent(failure: Exception) -> None:
+async def test_after_a_query_that_fails_the_next_is_sent(failure: Exception) -> None:
     failures = [failure]
 
     def fail_once(pairs: list[Pair]) -> list[Pair]:
@@ -99,9 +100,9 @@ async def test_a_query_that_fails_is_no_answer_and_the_next_is_sent(failure: Exc
         return pairs
 
     access = _access(pool := _Pool(fail_once))
-    assert await _ask(access, [PAIR]) == [f"{type(failure).__name__}: {failure}"]
+    assert await _check(access, [PAIR]) == [f"{type(failure).__name__}: {failure}"]
     access = _access(pool)
-    assert await _ask(access, [PAIR]) == [True]
+    assert await _check(access, [PAIR]) == [True]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ async def test_a_query_that_fails_is_no_answer_and_the_next_is_sent(failure: Exc
     ids=lambda failure: type(failure).__name__,
 )
 @pytest.mark.parametrize("times", [1, 2])
-async def test_what_a_migration_made_invalid_is_asked_once_more(
+async def test_a_query_that_a_migration_invalidated_is_sent_once_more(
     failure: Exception, times: int
 ) -> None:
     failures = [failure] * times
@@ -124,12 +125,12 @@ async def test_what_a_migration_made_invalid_is_asked_once_more(
             raise failures.pop()
         return pairs
 
-    told = f"{type(failure).__name__}: {failure}"
-    assert await _ask(_access(_Pool(fail)), [PAIR]) == [True if times == 1 else told]
+    reason = f"{type(failure).__name__}: {failure}"
+    assert await _check(_access(_Pool(fail)), [PAIR]) == [True if times == 1 else reason]
 
 
-async def test_which_database_is_asked_is_learnt_again_on_a_new_connection() -> None:
-    """Another one may replace it behind the URL; while it is away, the last known counts."""
+async def test_the_database_is_identified_again_on_a_new_connection() -> None:
+    """Another one may replace it behind the URL; while it is away, the last id counts."""
     access = _access(pool := _Pool(lambda pairs: pairs))
     pool.database = ""
     await access.learn_database()
@@ -153,20 +154,20 @@ async def test_which_database_is_asked_is_learnt_again_on_a_new_connection() -> 
     [ValueError("no UTF-8"), asyncpg.UndefinedTableError("gone"), OSError("away"), None],
     ids=lambda failure: type(failure).__name__,
 )
-async def test_a_query_that_fails_at_the_start_ends_no_gateway(
+async def test_a_query_that_fails_at_the_start_is_logged(
     failure: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: list[Pair]) -> list[Pair]:
         if failure is not None:
             raise failure
-        return [PAIR] * (access_module.MAX_ROWS + 1)
+        return [PAIR] * (MAX_ROWS + 1)
 
     with caplog.at_level(logging.WARNING):
         await _access(_Pool(fail)).verify()
     assert "access queries failed" in caplog.text
 
 
-async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:
+async def test_checks_fail_when_the_gateway_ends() -> None:
     class Never(_Pool):
         async def fetch(self, *_: Any) -> list[Pair]:
             await asyncio.Event().wait()
@@ -174,7 +175,7 @@ async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:
 
     access = _access(Never(lambda pairs: pairs))
     running = asyncio.ensure_future(access.run())
-    asking = asyncio.ensure_future(access.ask(PAIR))
+    asking = asyncio.ensure_future(access.check(PAIR))
     for _ in range(9):
         await asyncio.sleep(0)
     running.cancel()
@@ -182,7 +183,7 @@ async def test_nobody_is_left_waiting_when_the_gateway_ends() -> None:
         async with asyncio.timeout(5):
             await asking
     with pytest.raises(AccessUnavailable):
-        await access.ask(PAIR)
+        await access.check(PAIR)
 
 
 PAIRS = [(f"p{number}", "u") for number in range(100)]
@@ -201,7 +202,7 @@ POISON = PAIRS[37]
     ],
     ids=lambda failure: type(failure).__name__,
 )
-async def test_a_pair_for_which_the_query_fails_is_alone_in_that(
+async def test_a_pair_for_which_the_query_fails_does_not_affect_others(
     failure: Exception | None,
 ) -> None:
     def answer(pairs: list[Pair]) -> list[Pair]:
@@ -209,10 +210,10 @@ async def test_a_pair_for_which_the_query_fails_is_alone_in_that(
             return pairs[1:]  # a few are refused
         if failure is not None:
             raise failure
-        return [POISON] * (access_module.MAX_ROWS + 1)
+        return [POISON] * (MAX_ROWS + 1)
 
     access = _access(pool := _Pool(answer))
-    answers = await _ask(access, PAIRS)
+    answers = await _check(access, PAIRS)
     for pair, given in zip(PAIRS, answers, strict=True):
         assert isinstance(given, str) == (pair == POISON)
     assert len(pool.asked) < 30
@@ -227,7 +228,7 @@ async def test_a_pair_for_which_the_query_fails_is_alone_in_that(
     )
 
 
-async def test_a_pair_that_was_slow_is_not_asked_again_for_a_while(
+async def test_a_pair_that_timed_out_is_not_queried_again_for_a_while(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def answer(pairs: list[Pair]) -> list[Pair]:
@@ -239,39 +240,39 @@ async def test_a_pair_that_was_slow_is_not_asked_again_for_a_while(
     running = asyncio.ensure_future(access.run())
     for _ in range(2):  # alone: it may be the database that is slow
         with pytest.raises(AccessUnavailable, match="statement timeout"):
-            await access.ask(POISON)
-    others = asyncio.gather(*map(access.ask, PAIRS[:9]))
+            await access.check(POISON)
+    others = asyncio.gather(*map(access.check, PAIRS[:9]))
     with pytest.raises(AccessUnavailable, match="statement timeout"):
-        await access.ask(POISON)
+        await access.check(POISON)
     assert all(await others)
     asked = len(pool.asked)
     caplog.clear()
-    others = asyncio.gather(*map(access.ask, PAIRS[:9]))
+    others = asyncio.gather(*map(access.check, PAIRS[:9]))
     with pytest.raises(AccessUnavailable, match="takes too long"):
-        await access.ask(POISON)
+        await access.check(POISON)
     assert all(await others)
     assert all(POISON not in pairs for pairs in pool.asked[asked:])
     assert not [line for line in caplog.records if line.levelno >= logging.WARNING], (
         "rate-limited"
     )
     monkeypatch.setattr(access_module, "SLOW_SECONDS", 0.0)
-    access._slow.clear()
+    access._slow_until.clear()
     pool.answer = lambda pairs: pairs
-    assert await access.ask(POISON)
+    assert await access.check(POISON)
     running.cancel()
 
 
-async def test_what_is_not_answered_in_time_is_given_up(
+async def test_a_check_that_is_not_answered_in_time_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(access_module, "TIMEOUT_SECONDS", 0.0)
     access = _access(pool := _Pool(lambda pairs: pairs))
-    answers = await _ask(access, PAIRS)
+    answers = await _check(access, PAIRS)
     assert set(answers) == {"the database did not answer in time"}
     assert not pool.asked
 
 
-def test_a_path_has_postgresqls_schema_first_and_the_temporary_one_last() -> None:
+def test_the_search_path_begins_with_pg_catalog_and_ends_with_pg_temp() -> None:
     assert safe_search_path([]) == "pg_catalog, pg_temp"
     assert safe_search_path(["pg_temp_3", "app", "pg_catalog", 'a"b']) == (
         'pg_catalog, "app", "a""b", pg_temp'
@@ -288,6 +289,6 @@ def test_a_path_has_postgresqls_schema_first_and_the_temporary_one_last() -> Non
         ("select ';', 2", "select ';', 2"),
     ],
 )
-def test_a_query_is_bounded_whatever_it_ends_with(query: str, inner: str) -> None:
+def test_a_query_is_bounded_with_any_ending(query: str, inner: str) -> None:
     assert f"from (\n{inner}\n) as found" in bounded_sql(query, 7)
     assert bounded_sql(query, 7).endswith("limit 7")

@@ -1,4 +1,4 @@
-"""Pairs by their halves: what a recheck concerns, and what looking it up costs."""
+"""Finding the pairs that a recheck concerns, and what that costs."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.access.access_cache import AccessCache
 from gateway.access.pairs import Pair, PairMap
-from shared.protocol.messages import Recheck
+from shared.protocol.control_messages import Recheck
 
 P_U, P_V, Q_U = ("p", "u"), ("p", "v"), ("q", "u")
 
@@ -27,7 +27,7 @@ def test_a_recheck_concerns(recheck: Recheck, concerned: set[Pair]) -> None:
     pairs: PairMap[int] = PairMap()
     for pair in (P_U, P_V, Q_U):
         pairs.put(pair, 1)
-    assert set(pairs.concerned(recheck)) == concerned
+    assert set(pairs.matching(recheck)) == concerned
 
 
 IDS = st.sampled_from(["a", "b", "c"])
@@ -48,9 +48,9 @@ def test_it_finds_what_a_dictionary_would(steps: list[tuple[bool, str, str]]) ->
     assert list(pairs) == list(model)
     assert len(pairs) == len(model)
     for one in "abc":
-        for_project = pairs.concerned(Recheck(one, None))
+        for_project = pairs.matching(Recheck(one, None))
         assert sorted(for_project) == sorted(pair for pair in model if pair[0] == one)
-        for_user = pairs.concerned(Recheck(None, one))
+        for_user = pairs.matching(Recheck(None, one))
         assert sorted(for_user) == sorted(pair for pair in model if pair[1] == one)
         for other in "abc":
             assert pairs.get((one, other)) == model.get((one, other))
@@ -72,20 +72,20 @@ class Counted(str):
 
 
 def test_a_recheck_touches_only_what_it_concerns() -> None:
-    """Thousands of others that are known and asked are not looked at."""
+    """Hundreds of other pairs in the cache and in queries in flight are not touched."""
     made = AccessCache()
     strangers = [(Counted(f"p{n}"), Counted(f"u{n}")) for n in range(500)]
-    questions = []
+    queries = []
     for _ in range(2):
         for pair in strangers:
-            made.want(pair, 0)
-        questions.append(made.ask(0))
-    made.answered(questions[0], set(strangers), 0)
+            made.request(pair, 0)
+        queries.append(made.next_query(0))
+    made.answered(queries[0], set(strangers), 0)
     Counted.touched = 0
-    made.doubt(Recheck("p", "u"))
-    made.doubt(Recheck("p", None))
-    made.doubt(Recheck(None, "u"))
+    made.invalidate(Recheck("p", "u"))
+    made.invalidate(Recheck("p", None))
+    made.invalidate(Recheck(None, "u"))
     assert Counted.touched == 0
-    made.doubt(Recheck(None, "u7"))
-    assert not made.is_known(strangers[7], 0)
+    made.invalidate(Recheck(None, "u7"))
+    assert not made.allows(strangers[7], 0)
     assert Counted.touched < 100

@@ -1,4 +1,4 @@
-"""Tokens under attack: only what is genuine, meant for us and of now stands for somebody."""
+"""Verification of tokens: only valid, current tokens for this audience are accepted."""
 
 import asyncio
 import base64
@@ -48,7 +48,7 @@ RULES: Final = TokenRules("us", "app", "sub", "bigint", leeway_seconds=5)
 
 @dataclass(frozen=True, eq=False)
 class Bearer:
-    """Equals each identity of that user and end, whatever admitted it."""
+    """Equals each verified identity of that user and expiry."""
 
     user_id: str
     expires_at: int
@@ -56,7 +56,7 @@ class Bearer:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Identity):
             return False
-        is_verified = bool(other.admitted_by)
+        is_verified = bool(other.verified_by)
         return is_verified and (other.user_id, other.expires_at) == (
             self.user_id,
             self.expires_at,
@@ -92,7 +92,7 @@ def signed(
     header: dict[str, Any] | None = None,
     **claims: Any,
 ) -> str:
-    """A good token but for what is given; a claim of None is left out."""
+    """A valid token but for the given claims; a claim of None is left out."""
     said = {"sub": "7", "exp": EXP, "iss": "us", "aud": "app", **claims}
     said = {name: value for name, value in said.items() if value is not None}
     return jwt.encode(said, key, algorithm, header)
@@ -103,7 +103,7 @@ def segment(value: bytes) -> str:
 
 
 def assembled(header: bytes, payload: bytes, by: rsa.RSAPrivateKey | None = None) -> str:
-    """A token whose parts no library would sign."""
+    """A token whose parts a library would not sign."""
     said = f"{segment(header)}.{segment(payload)}"
     if by is None:
         return f"{said}.{segment(hmac.digest(SECRET.encode(), said.encode(), 'sha256'))}"
@@ -170,16 +170,16 @@ async def test_a_secret_of_32_bytes_will_do_for_each_hmac() -> None:
     ],
     ids=["since now", "within leeway", "fraction", "zeros", "number", "two aud", "kid", "exp"],
 )
-async def test_a_good_token_stands_for_its_user(token: str) -> None:
+async def test_a_valid_token_gives_its_user(token: str) -> None:
     assert await BY_SECRET.verify(token) == ME
 
 
 @pytest.mark.parametrize("exp", [NOW - 5, NOW - 5.5, 1, 0, -1])
-async def test_an_expired_token_is_told_apart(exp: float) -> None:
+async def test_an_expired_token_has_its_own_refusal(exp: float) -> None:
     assert await BY_SECRET.verify(signed(exp=exp)) == TOKEN_EXPIRED
 
 
-async def test_an_expired_token_is_let_in_within_the_leeway() -> None:
+async def test_an_expired_token_is_accepted_within_the_leeway() -> None:
     assert await BY_SECRET.verify(signed(exp=NOW - 4)) == Bearer("7", NOW - 4)
 
 
@@ -253,12 +253,12 @@ REFUSED: Final[dict[str, tuple[TokenVerifier, str]]] = {
     "not ASCII": (BY_SECRET, GOOD + "\u00e4"),
     "a lone surrogate": (BY_SECRET, GOOD + "\udcff"),
     "a line end": (BY_SECRET, GOOD + "\n"),
-    "header is no JSON": (BY_SECRET, assembled(b"alg", CLAIMS)),
-    "header is no object": (BY_SECRET, assembled(b"[]", CLAIMS)),
+    "header is not JSON": (BY_SECRET, assembled(b"alg", CLAIMS)),
+    "header is not an object": (BY_SECRET, assembled(b"[]", CLAIMS)),
     "header is deep": (BY_SECRET, assembled(b"[" * 5000, CLAIMS)),
-    "payload is no JSON": (BY_SECRET, assembled(HEADER, b"sub")),
+    "payload is not JSON": (BY_SECRET, assembled(HEADER, b"sub")),
     "payload is no UTF-8": (BY_SECRET, assembled(HEADER, b'{"sub":"\xff"}')),
-    "payload is no object": (BY_SECRET, assembled(HEADER, b"[]")),
+    "payload is not an object": (BY_SECRET, assembled(HEADER, b"[]")),
     "payload is deep": (BY_SECRET, assembled(HEADER, b"[" * 5000)),
     "no alg": (BY_SECRET, assembled(b"{}", CLAIMS)),
     "alg is a list": (BY_SECRET, assembled(b'{"alg":["HS256"]}', CLAIMS)),
@@ -293,25 +293,25 @@ REFUSED: Final[dict[str, tuple[TokenVerifier, str]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_is_not_genuine_is_refused_and_never_repeated(name: str) -> None:
+async def test_an_invalid_token_is_refused_and_not_quoted(name: str) -> None:
     held, token = REFUSED[name]
     refusal = await held.verify(token)
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.code) == (401, "unauthorized")
     assert not token or token not in refusal.message
-    assert await held.verify(token) == refusal  # nor is it remembered as good
+    assert await held.verify(token) == refusal  # nor is it cached as valid
 
 
-async def test_a_huge_token_is_refused_before_it_is_looked_at(
+async def test_a_huge_token_is_refused_before_it_is_parsed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def looked_at(*_: Any) -> None:
-        raise AssertionError("looked at")
+    def parse(*_: Any) -> None:
+        raise AssertionError("it was parsed")
 
     longest = "x" * MAX_TOKEN_BYTES
     assert isinstance(await BY_SECRET.verify(longest), Refusal)
-    monkeypatch.setattr("gateway.auth.token_verifier.sha256", looked_at)
-    monkeypatch.setattr(jwt.PyJWS, "get_unverified_header", looked_at)
+    monkeypatch.setattr("gateway.auth.token_verifier.sha256", parse)
+    monkeypatch.setattr(jwt.PyJWS, "get_unverified_header", parse)
     for huge in (longest + "x", "x" * 2**20, "." * 2**20):
         refusal = await BY_SECRET.verify(huge)
         assert isinstance(refusal, Refusal)
@@ -319,7 +319,7 @@ async def test_a_huge_token_is_refused_before_it_is_looked_at(
 
 
 @given(st.text(max_size=200) | st.from_regex(r"[\w-]{0,40}\.[\w-]{0,40}\.[\w-]{0,40}"))
-def test_no_text_breaks_the_verifier(text: str) -> None:
+def test_any_text_is_refused_without_an_exception(text: str) -> None:
     assert isinstance(asyncio.run(BY_SECRET.verify(text)), Refusal)
 
 
@@ -334,7 +334,7 @@ async def test_only_allowed_algorithms_are_accepted() -> None:
     held = verifier(parse_secret(SECRET, ["HS512", "RS256"]))
     assert await held.verify(signed(SECRET, "HS512")) == ME
     assert isinstance(await held.verify(signed(SECRET, "HS256")), Refusal)
-    nothing_fits = pytest.raises(InvalidKeys, match="fits none of the algorithms")
+    nothing_fits = pytest.raises(InvalidKeys, match="supports none of the allowed")
     with nothing_fits:
         parse_secret(SECRET, ["RS256"])
     with nothing_fits:
@@ -344,15 +344,15 @@ async def test_only_allowed_algorithms_are_accepted() -> None:
 
 
 class Counted:
-    """A source whose keys can be changed, and which counts how often it was asked to look."""
+    """A source whose keys can be changed, and that counts how often it was refreshed."""
 
     def __init__(self, keys: KeySet | None) -> None:
         self.keys = keys
-        self.looks = 0
+        self.refreshes = 0
         self.state: Any = "ok"
 
     async def refresh(self) -> None:
-        self.looks += 1
+        self.refreshes += 1
 
     async def run(self) -> None:
         raise NotImplementedError
@@ -378,7 +378,7 @@ def count_checks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     return checks
 
 
-async def test_a_verified_token_is_remembered_until_it_expires(
+async def test_a_verified_token_is_cached_until_it_expires(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checks, clock = count_checks(monkeypatch), Clock()
@@ -394,13 +394,11 @@ async def test_a_verified_token_is_remembered_until_it_expires(
     assert GOOD not in repr(vars(held))
 
 
-async def test_the_token_that_was_used_longest_ago_is_forgotten_first(
+async def test_the_least_recently_used_token_leaves_the_cache_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checks = count_checks(monkeypatch)
-    held = TokenVerifier(
-        FixedKeys(parse_secret(SECRET)), RULES, now=lambda: NOW, max_remembered=2
-    )
+    held = TokenVerifier(FixedKeys(parse_secret(SECRET)), RULES, now=lambda: NOW, max_cached=2)
     a, b, c = (signed(jti=name) for name in "abc")
     for token in (a, b, a, c, a):
         assert await held.verify(token) == ME
@@ -409,7 +407,7 @@ async def test_the_token_that_was_used_longest_ago_is_forgotten_first(
     assert len(checks) == 4
 
 
-async def test_a_key_that_is_taken_out_ends_what_it_verified() -> None:
+async def test_a_removed_key_invalidates_the_tokens_that_it_verified() -> None:
     source = Counted(parse_jwks(jwks(jwk(RSA, "RS256", kid="a"))))
     held = verifier(source)
     old = signed(RSA, "RS256", header={"kid": "a"})
@@ -419,7 +417,7 @@ async def test_a_key_that_is_taken_out_ends_what_it_verified() -> None:
     assert await held.verify(signed(RSA_2, "RS256", header={"kid": "b"})) == ME
 
 
-async def admitted(held: TokenVerifier, token: str) -> Identity:
+async def verified(held: TokenVerifier, token: str) -> Identity:
     identity = await held.verify(token)
     assert isinstance(identity, Identity)
     assert not held.is_withdrawn(identity)
@@ -464,7 +462,7 @@ RS_2: Final = jwk(RSA_2, "RS256")
         "its algorithm only",
     ],
 )
-async def test_what_a_withdrawn_key_admitted_is_withdrawn(
+async def test_an_identity_is_withdrawn_with_its_key(
     before: list[Any], token: tuple[str | None, Any], after: list[Any], *, is_withdrawn: bool
 ) -> None:
     source = Counted(parse_jwks(jwks(*before)))
@@ -472,16 +470,16 @@ async def test_what_a_withdrawn_key_admitted_is_withdrawn(
     kid, key = token
     header = None if kid is None else {"kid": kid}
     algorithm = "HS256" if isinstance(key, str) else "RS256"
-    identity = await admitted(held, signed(key, algorithm, header=header))
+    identity = await verified(held, signed(key, algorithm, header=header))
     source.keys = parse_jwks(jwks(*after))
     assert held.is_withdrawn(identity) is is_withdrawn
 
 
-async def test_what_admitted_a_token_is_named_alike_everywhere() -> None:
-    """And by whatever a new start may have changed: a ticket outlives it."""
-    identity = await admitted(verifier(parse_secret(SECRET)), GOOD)
-    assert await admitted(verifier(parse_secret(SECRET)), GOOD) == identity
-    assert SECRET not in identity.admitted_by
+async def test_verified_by_is_the_same_in_every_gateway() -> None:
+    """It covers the settings that a restart may change: a ticket outlives it."""
+    identity = await verified(verifier(parse_secret(SECRET)), GOOD)
+    assert await verified(verifier(parse_secret(SECRET)), GOOD) == identity
+    assert SECRET not in identity.verified_by
     keys = FixedKeys(parse_secret(SECRET))
     for changed in (
         replace(RULES, issuer=None),
@@ -492,12 +490,12 @@ async def test_what_admitted_a_token_is_named_alike_everywhere() -> None:
     assert verifier(parse_secret("t" * 64)).is_withdrawn(identity)
 
 
-async def test_keys_that_can_not_be_read_withdraw_nothing() -> None:
+async def test_while_keys_can_not_be_read_none_is_withdrawn() -> None:
     document, clock = Document(A), Clock()
     source = document_keys(document, clock)
     held = verifier(source)
-    identity = await admitted(held, signed(RSA, "RS256", header={"kid": "a"}))
-    for content in (DocumentUnavailable("away"), b"garbage", b'{"keys":[]}'):
+    identity = await verified(held, signed(RSA, "RS256", header={"kid": "a"}))
+    for content in (DocumentUnavailable("unavailable"), b"garbage", b'{"keys":[]}'):
         document.content = content
         clock.now += 5
         await source.refresh()
@@ -506,11 +504,11 @@ async def test_keys_that_can_not_be_read_withdraw_nothing() -> None:
         assert await held.confirm(identity) == identity
 
 
-async def test_what_another_gateway_verified_is_confirmed() -> None:
-    """By a key that may be newer than those held here; one that nobody has is refused."""
+async def test_an_identity_that_another_gateway_verified_is_confirmed() -> None:
+    """Its key may be newer than those read here; an unknown key is refused."""
     document, clock = Document(B), Clock()
     other = verifier(parse_jwks(B))
-    identity = await admitted(other, signed(RSA_2, "RS256", header={"kid": "b"}))
+    identity = await verified(other, signed(RSA_2, "RS256", header={"kid": "b"}))
     source = document_keys(document, clock)
     held = verifier(source)
     assert await held.confirm(identity) == identity, "the keys were not read before"
@@ -525,29 +523,29 @@ async def test_what_another_gateway_verified_is_confirmed() -> None:
     await source.refresh()
     clock.now += 5
     assert await held.confirm(identity) == KEY_WITHDRAWN
-    document.content = DocumentUnavailable("away")
+    document.content = DocumentUnavailable("unavailable")
     clock.now += 5
-    told = await held.confirm(identity)
-    assert isinstance(told, Refusal)
-    assert told.status == 503, "it may be of a key that is not known here yet"
+    refusal = await held.confirm(identity)
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == 503, "its key may not be known here yet"
     assert await held.confirm(replace(identity, expires_at=0)) == TOKEN_EXPIRED
     missing = await verifier(Counted(None)).confirm(identity)
     assert isinstance(missing, Refusal)
     assert missing.status == 503
 
 
-async def test_only_an_unknown_key_makes_the_verifier_look_for_others() -> None:
+async def test_only_an_unknown_key_makes_the_verifier_refresh_its_keys() -> None:
     source = Counted(parse_jwks(jwks(jwk(RSA, "RS256", kid="a"))))
     held = verifier(source)
     for token in (signed(RSA, "RS256", header={"kid": "a"}), signed(RSA, "RS256"), "x", GOOD):
         await held.verify(token)
-    assert source.looks == 0
+    assert source.refreshes == 0
     unknown = await held.verify(signed(RSA, "RS256", header={"kid": "x"}))
     assert isinstance(unknown, Refusal)
-    assert (source.looks, unknown.status) == (1, 401)
+    assert (source.refreshes, unknown.status) == (1, 401)
 
 
-async def test_while_keys_are_away_nobody_is_told_that_their_token_is_bad() -> None:
+async def test_while_keys_can_not_be_read_the_refusal_is_unavailable() -> None:
     source = Counted(None)
     held = verifier(source)
     token = signed(RSA, "RS256", header={"kid": "a"})
@@ -560,7 +558,7 @@ async def test_while_keys_are_away_nobody_is_told_that_their_token_is_bad() -> N
 
 
 class Document:
-    """What a source fetches, until it is away."""
+    """What a source fetches; an exception is raised."""
 
     def __init__(self, content: bytes | Exception) -> None:
         self.content = content
@@ -591,7 +589,7 @@ A: Final = jwks(jwk(RSA, "RS256", kid="a"))
 B: Final = jwks(jwk(RSA_2, "RS256", kid="b"))
 
 
-async def test_new_keys_are_found_at_once_but_not_looked_for_all_the_time() -> None:
+async def test_new_keys_are_read_on_demand_but_not_too_often() -> None:
     document, clock = Document(A), Clock()
     source = document_keys(document, clock)
     held = verifier(source)
@@ -610,7 +608,7 @@ async def test_new_keys_are_found_at_once_but_not_looked_for_all_the_time() -> N
     assert document.fetched == 2
 
 
-async def test_those_who_come_while_keys_are_read_share_the_answer() -> None:
+async def test_concurrent_callers_share_one_read_of_the_keys() -> None:
     document = Document(A)
     document.may_answer.clear()
     held = verifier(document_keys(document, Clock()))
@@ -628,9 +626,9 @@ async def test_those_who_come_while_keys_are_read_share_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [DocumentUnavailable("away"), b"garbage", b'{"keys":[]}'], ids=str
+    "fault", [DocumentUnavailable("unavailable"), b"garbage", b'{"keys":[]}'], ids=str
 )
-async def test_old_keys_count_while_new_ones_can_not_be_read(
+async def test_old_keys_stay_in_use_while_new_ones_can_not_be_read(
     fault: bytes | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="gateway.auth.key_sources")
@@ -654,7 +652,7 @@ async def test_old_keys_count_while_new_ones_can_not_be_read(
     ]
 
 
-async def test_a_caller_who_gives_up_leaves_the_source_usable() -> None:
+async def test_a_cancelled_refresh_leaves_the_source_usable() -> None:
     document, clock = Document(A), Clock()
     document.may_answer.clear()
     source = document_keys(document, clock)
@@ -672,30 +670,30 @@ def private(key: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "must be a public key in PEM"),
         ("garbage", "must be a public key in PEM"),
         (private(RSA), "must be a public key in PEM"),
         (pem(RSA)[:-40], "must be a public key in PEM"),
         (pem(RSA_WEAK), "at least 2048 bits"),
-        (pem(ec.generate_private_key(ec.SECP384R1())), "the curve P-256"),
-        (pem(ed448.Ed448PrivateKey.generate()), "or Ed25519"),
+        (pem(ec.generate_private_key(ec.SECP384R1())), "RSA, P-256 or Ed25519"),
+        (pem(ed448.Ed448PrivateKey.generate()), "RSA, P-256 or Ed25519"),
     ],
     ids=["empty", "garbage", "private", "truncated", "weak", "P-384", "Ed448"],
 )
-def test_an_unfit_public_key_is_refused(text: str, told: str) -> None:
-    with pytest.raises(InvalidKeys, match=told):
+def test_an_unusable_public_key_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InvalidKeys, match=message):
         parse_public_key(text)
 
 
 @pytest.mark.parametrize(
-    ("secret", "told"),
+    ("secret", "message"),
     [("s" * 31, "at least 32 bytes"), (pem(RSA), "must be a secret, not a key")],
     ids=["short", "public key"],
 )
-def test_an_unfit_secret_is_refused(secret: str, told: str) -> None:
-    with pytest.raises(InvalidKeys, match=told):
+def test_an_unusable_secret_is_refused(secret: str, message: str) -> None:
+    with pytest.raises(InvalidKeys, match=message):
         parse_secret(secret)
 
 
@@ -703,63 +701,63 @@ GOOD_JWK: Final = jwk(EC, "ES256", kid="good")
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
-        (7, "is no object"),
-        ({}, "of a kind that is not supported"),
-        ({"kty": ["RSA"]}, "of a kind that is not supported"),
-        (jwk(ec.generate_private_key(ec.SECP384R1()), "ES384"), "of a kind that is not"),
-        ({**GOOD_JWK, "kid": 7}, "kid that is no text"),
+        (7, "is not an object"),
+        ({}, "unsupported kty or crv"),
+        ({"kty": ["RSA"]}, "unsupported kty or crv"),
+        (jwk(ec.generate_private_key(ec.SECP384R1()), "ES384"), "unsupported kty or crv"),
+        ({**GOOD_JWK, "kid": 7}, "kid that is not a string"),
         (jwk(RSA, "RS256", use="enc"), "not for verifying"),
         (jwk(RSA, "RS256", key_ops=["sign"]), "not for verifying"),
         (jwk(RSA, "RS256", key_ops=7), "not for verifying"),
-        (jwk(RSA, "RS256", alg="HS256"), "for an algorithm that is not supported"),
-        (jwk(RSA, "RS256", alg="RS512"), "for an algorithm that is not supported"),
+        (jwk(RSA, "RS256", alg="HS256"), "unsupported alg"),
+        (jwk(RSA, "RS256", alg="RS512"), "unsupported alg"),
         (jwk(RSA_WEAK, "RS256"), "at least 2048 bits"),
         (jwk("s" * 31, "HS256"), "at least 32 bytes"),
         (json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA)) | {"key_ops": ["verify"]}, "priv"),
-        ({"kty": "RSA", "n": "AQAB"}, "can't be read"),
-        ({"kty": "RSA", "n": 7, "e": []}, "can't be read"),
-        ({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}, "can't be read"),
-        ({**GOOD_JWK, "x": GOOD_JWK["y"]}, "can't be read"),
-        ({"kty": "OKP", "crv": "Ed25519"}, "can't be read"),
-        ({"kty": "oct"}, "can't be read"),
+        ({"kty": "RSA", "n": "AQAB"}, "is malformed"),
+        ({"kty": "RSA", "n": 7, "e": []}, "is malformed"),
+        ({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}, "is malformed"),
+        ({**GOOD_JWK, "x": GOOD_JWK["y"]}, "is malformed"),
+        ({"kty": "OKP", "crv": "Ed25519"}, "is malformed"),
+        ({"kty": "oct"}, "is malformed"),
     ],
 )
-def test_an_unfit_key_of_a_set_is_left_out(bad: Any, told: str) -> None:
+def test_an_unusable_key_of_a_set_is_ignored(bad: Any, message: str) -> None:
     keys = parse_jwks(jwks(bad, GOOD_JWK))
     assert [key.kid for key in keys.keys] == ["good"]
-    assert told in keys.unused[0]
+    assert message in keys.unused[0]
     assert keys.unused[0].startswith("key 1 ")
-    with pytest.raises(InvalidKeys, match=told):
+    with pytest.raises(InvalidKeys, match=message):
         parse_jwks(jwks(bad))
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
-        (b"", "is no JSON"),
-        (b"\xff", "is no JSON"),
-        (b"[" * 100_000, "is no JSON"),
-        (b"[]", "is no JWK set"),
-        (b'{"keys":{}}', "is no JWK set"),
+        (b"", "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[]", "is not a JWK set"),
+        (b'{"keys":{}}', "is not a JWK set"),
         (b'{"keys":[]}', "no usable key"),
-        (jwks(GOOD_JWK, jwk(RSA, "RS256", kid="good")), "a kid of its own"),
-        (jwks(GOOD_JWK, jwk(RSA, "RS256")), "a kid of its own"),
+        (jwks(GOOD_JWK, jwk(RSA, "RS256", kid="good")), "a different kid"),
+        (jwks(GOOD_JWK, jwk(RSA, "RS256")), "a different kid"),
     ],
     ids=["empty", "binary", "deep", "list", "object", "no key", "duplicate kid", "no kid"],
 )
-def test_a_document_that_is_no_set_of_distinct_keys_is_refused(
-    document: bytes, told: str
+def test_a_document_that_is_not_a_set_of_distinct_keys_is_refused(
+    document: bytes, message: str
 ) -> None:
-    with pytest.raises(InvalidKeys, match=told):
+    with pytest.raises(InvalidKeys, match=message):
         parse_jwks(document)
 
 
-def test_a_secret_may_stand_in_a_file_but_not_be_published() -> None:
+def test_a_secret_may_be_in_a_file_but_not_in_a_published_set() -> None:
     document = jwks(jwk(SECRET, "HS256", alg="HS256"))
     assert parse_jwks(document).keys == (Key(None, SECRET.encode(), ("HS256",)),)
-    with pytest.raises(InvalidKeys, match="nobody should publish"):
+    with pytest.raises(InvalidKeys, match="must not be published"):
         parse_jwks(document, is_public=True)
 
 
@@ -777,6 +775,6 @@ JSON: Final = st.recursive(
         JSON | st.sampled_from(["P-256", "Ed25519", "AQAB", "AAAA"]),
     ),
 )
-def test_no_key_of_a_set_breaks_the_parser(kty: str, members: dict[str, Any]) -> None:
+def test_any_key_of_a_set_is_parsed_or_ignored(kty: str, members: dict[str, Any]) -> None:
     keys = parse_jwks(jwks({"kty": kty, **members}, GOOD_JWK)) if "kid" not in members else None
     assert keys is None or len(keys.keys) + len(keys.unused) == 2

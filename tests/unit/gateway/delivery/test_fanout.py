@@ -16,15 +16,11 @@ from gateway.delivery.effects import LogPage, ReadLogs
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.writes import MAX_CHUNK_BYTES
 from gateway.metrics import FanoutMetrics
+from gateway.transport.clients import PlainClient, V1Client
 from gateway.transport.connection import HIGH_WATER_BYTES, Connection
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.messages import (
-    Event,
-    Recheck,
-    Tick,
-    membership_change_of,
-    publishable_event,
-)
+from shared.protocol.control_messages import Recheck, Tick
+from shared.protocol.events import Event, access_change_of, publishable_event
 from shared.protocol.replay import Cursor, LogHead, Since
 from tests.unit.gateway.transport.fake_socket import FakeTransport, connection
 
@@ -97,10 +93,10 @@ async def fanout(
 
 
 def joined(
-    made: Fanout, tasks: asyncio.TaskGroup, *, is_v1: bool = True
+    made: Fanout, tasks: asyncio.TaskGroup, *, kind: type[Connection] = V1Client
 ) -> tuple[Connection, FakeTransport]:
     transport = FakeTransport()
-    made_connection = connection(tasks, transport, is_v1=is_v1)
+    made_connection = connection(tasks, transport, kind=kind)
     made.join(made_connection, {P: None, U: None})
     return made_connection, transport
 
@@ -172,7 +168,7 @@ async def test_a_hundred_replays_to_a_client_that_never_reads_are_bounded() -> N
             made.subscribe(client, channel, Cursor(channel, "g1.x", 5))
         made.acknowledge([channel.name.encode() for channel in channels])
         async with asyncio.timeout(10):
-            while not client.is_full:
+            while not client.has_backpressure:
                 await asyncio.sleep(0)
         reads = logs.reads
         for _ in range(100):
@@ -197,7 +193,7 @@ async def test_a_plain_client_gets_access_changed_with_the_event() -> None:
     """Not while it is catching up: then both are replayed."""
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
-        client, transport = joined(made, tasks, is_v1=False)
+        client, transport = joined(made, tasks, kind=PlainClient)
         made.acknowledge(NAMES)
         await client.greeted.wait()
         first, second = membership_frame(7), membership_frame(8)
@@ -246,18 +242,20 @@ class Decoder:
 
     def decode(self, payload: bytes) -> tuple[str, bool] | None:
         self.count += 1
-        return membership_change_of(payload)
+        return access_change_of(payload)
 
 
 async def test_a_users_frame_is_decoded_once_for_all_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decoder = Decoder()
-    monkeypatch.setattr(fanout_module, "membership_change_of", decoder.decode)
-    monkeypatch.setattr(effect_runner, "membership_change_of", decoder.decode)
+    monkeypatch.setattr(fanout_module, "access_change_of", decoder.decode)
+    monkeypatch.setattr(effect_runner, "access_change_of", decoder.decode)
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
-        clients = [joined(made, tasks, is_v1=is_v1) for is_v1 in (False, False, True)]
+        clients = [
+            joined(made, tasks, kind=kind) for kind in (PlainClient, PlainClient, V1Client)
+        ]
         made.acknowledge(NAMES)
         for client, _ in clients:
             await client.greeted.wait()
@@ -280,14 +278,15 @@ async def test_a_replayed_frame_is_decoded_once_and_only_for_plain_clients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decoder = Decoder()
-    monkeypatch.setattr(effect_runner, "membership_change_of", decoder.decode)
+    monkeypatch.setattr(effect_runner, "access_change_of", decoder.decode)
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks, logs=MembershipLogs())
-        for versions, decoded in (([True], 0), ([False, False], 1)):
-            transports = [FakeTransport() for _ in versions]
+        batches: Any = ([V1Client], 0), ([PlainClient, PlainClient], 1)
+        for kinds, decoded in batches:
+            transports = [FakeTransport() for _ in kinds]
             clients = [
-                connection(tasks, transport, is_v1=is_v1)
-                for transport, is_v1 in zip(transports, versions, strict=True)
+                connection(tasks, transport, kind=kind)
+                for transport, kind in zip(transports, kinds, strict=True)
             ]
             for client in clients:
                 made.join(client, {P: Cursor(P, "g1.x", 6), U: Cursor(U, "g1.x", 6)})
@@ -297,7 +296,7 @@ async def test_a_replayed_frame_is_decoded_once_and_only_for_plain_clients(
                     await asyncio.sleep(0)
             assert decoder.count == decoded
             told = [transport.told.count(b"access_changed") for transport in transports]
-            assert told == [0 if is_v1 else 1 for is_v1 in versions]
+            assert told == [0 if kind is V1Client else 1 for kind in kinds]
             for client in clients:
                 made.leave(client)
 

@@ -1,4 +1,4 @@
-"""How much one client may take, at times that the test decides."""
+"""Limits on clients, users and addresses, at times that the test decides."""
 
 import pytest
 
@@ -11,11 +11,11 @@ from gateway.limits.rates import (
     Rate,
     RateLimiter,
     RateVerdict,
-    SlotCounter,
     SocketLimits,
     TokenBucket,
     TokenBuckets,
 )
+from gateway.limits.slot_counter import SlotCounter
 
 ONE_A_SECOND = Rate(per_second=1, burst=3)
 
@@ -76,22 +76,24 @@ def test_a_rate_of_nothing_is_no_limit() -> None:
     for _ in range(1000):
         buckets.take("a", 0)
     assert buckets.wait_seconds("a", 0) == len(buckets) == 0
-    pacer = RateLimiter(SocketLimits.plan(65_536, max_projects=0, messages_per_second=0), 0)
-    pacer.charge(10**9, 0)
-    pacer.charge_replay(10**9, 0)
-    assert pacer.judge(10**9, 0) is RateVerdict.FINE
-    assert pacer.wait_seconds(0) == 0
+    rate_limiter = RateLimiter(
+        SocketLimits.plan(65_536, max_projects=0, messages_per_second=0), 0
+    )
+    rate_limiter.charge(10**9, 0)
+    rate_limiter.charge_replay(10**9, 0)
+    assert rate_limiter.judge(10**9, 0) is RateVerdict.FINE
+    assert rate_limiter.wait_seconds(0) == 0
 
 
-def test_seats_are_counted_for_each_and_given_back() -> None:
-    seats: SlotCounter[str] = SlotCounter(2)
-    assert [seats.take("a") for _ in range(3)] == [True, True, False]
-    assert seats.take("b")
-    seats.free("a")
-    assert seats.take("a")
+def test_slots_are_counted_for_each_key() -> None:
+    slots: SlotCounter[str] = SlotCounter(2)
+    assert [slots.take("a") for _ in range(3)] == [True, True, False]
+    assert slots.take("b")
+    slots.free("a")
+    assert slots.take("a")
     for key in "aab":
-        seats.free(key)
-    assert len(seats) == 0
+        slots.free(key)
+    assert len(slots) == 0
     assert all(SlotCounter[str](0).take("a") for _ in range(100))
 
 
@@ -99,7 +101,7 @@ LIMITS = SocketLimits(1024, 1, Rate(1, burst=3), Rate(10, burst=30))
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "verdicts"),
     [
         ([(3, 0)], [RateVerdict.FINE]),
         ([(4, 0), (1, 0)], [RateVerdict.TOO_FAST, RateVerdict.FINE]),
@@ -114,36 +116,39 @@ LIMITS = SocketLimits(1024, 1, Rate(1, burst=3), Rate(10, burst=30))
     ],
     ids=[
         "burst",
-        "told once",
-        "goes on",
+        "reported once",
+        "continues",
         "at once",
         "as much as may be owed",
-        "told again later",
+        "reported again later",
         "slowed down",
     ],
 )
-def test_who_sends_too_much_is_told_and_then_cut_off(
-    sent: list[tuple[int, float]], told: list[RateVerdict]
+def test_a_client_over_its_rate_gets_an_error_and_is_then_disconnected(
+    sent: list[tuple[int, float]], verdicts: list[RateVerdict]
 ) -> None:
-    pacer = RateLimiter(LIMITS, 0)
-    assert [pacer.judge(frames, now) for frames, now in sent] == told
+    rate_limiter = RateLimiter(LIMITS, 0)
+    assert [rate_limiter.judge(frames, now) for frames, now in sent] == verdicts
 
 
-def test_who_owes_is_not_read_until_it_has_paid() -> None:
-    pacer = RateLimiter(LIMITS, 0)
-    assert pacer.wait_seconds(0) == 0
-    pacer.judge(5, 0)
-    assert pacer.wait_seconds(0) == 2
-    assert pacer.wait_seconds(1.5) == 0.5
-    assert pacer.wait_seconds(2) == 0
+def test_a_client_is_not_read_until_its_debt_is_paid() -> None:
+    rate_limiter = RateLimiter(LIMITS, 0)
+    assert rate_limiter.wait_seconds(0) == 0
+    rate_limiter.judge(5, 0)
+    assert rate_limiter.wait_seconds(0) == 2
+    assert rate_limiter.wait_seconds(1.5) == 0.5
+    assert rate_limiter.wait_seconds(2) == 0
 
 
-def test_what_a_message_costs_slows_down_but_is_no_flood() -> None:
-    pacer = RateLimiter(LIMITS, 0)
-    pacer.charge(100, 0)
-    assert pacer.wait_seconds(0) == 97
-    assert [pacer.judge(0, 0), pacer.judge(0, 0)] == [RateVerdict.TOO_FAST, RateVerdict.FINE]
-    assert pacer.judge(1, 0) is RateVerdict.FLOOD
+def test_the_cost_of_messages_slows_a_client_down_but_is_no_flood() -> None:
+    rate_limiter = RateLimiter(LIMITS, 0)
+    rate_limiter.charge(100, 0)
+    assert rate_limiter.wait_seconds(0) == 97
+    assert [rate_limiter.judge(0, 0), rate_limiter.judge(0, 0)] == [
+        RateVerdict.TOO_FAST,
+        RateVerdict.FINE,
+    ]
+    assert rate_limiter.judge(1, 0) is RateVerdict.FLOOD
 
 
 def test_sockets_of_one_user_share_the_budget_of_replayed_rows() -> None:
@@ -154,34 +159,38 @@ def test_sockets_of_one_user_share_the_budget_of_replayed_rows() -> None:
     assert RateLimiter(LIMITS, 0).wait_seconds(0) == 0
 
 
-def test_rows_that_were_replayed_have_a_budget_of_their_own() -> None:
-    pacer = RateLimiter(LIMITS, 0)
-    pacer.charge_replay(30, 0)
-    assert pacer.wait_seconds(0) == 0
-    pacer.charge_replay(10, 0)
-    assert pacer.wait_seconds(0) == 1
-    assert pacer.judge(1, 0) is RateVerdict.TOO_FAST
-    pacer.charge_replay(10**6, 0)
-    pacer.charge_replay(10**6, 0)
-    assert pacer.wait_seconds(0) == PATIENCE_SECONDS, "one place may bring many: it is capped"
-    assert pacer.judge(1, 0) is RateVerdict.FINE, "it was told, and has sent little"
+def test_replayed_rows_have_a_separate_budget() -> None:
+    rate_limiter = RateLimiter(LIMITS, 0)
+    rate_limiter.charge_replay(30, 0)
+    assert rate_limiter.wait_seconds(0) == 0
+    rate_limiter.charge_replay(10, 0)
+    assert rate_limiter.wait_seconds(0) == 1
+    assert rate_limiter.judge(1, 0) is RateVerdict.TOO_FAST
+    rate_limiter.charge_replay(10**6, 0)
+    rate_limiter.charge_replay(10**6, 0)
+    assert rate_limiter.wait_seconds(0) == PATIENCE_SECONDS, (
+        "one cursor may cause many: it is capped"
+    )
+    assert rate_limiter.judge(1, 0) is RateVerdict.FINE, (
+        "reported already, and it has sent little"
+    )
 
 
-def test_a_page_may_come_back_with_all_its_projects() -> None:
-    """After a reconnect: each project is asked for at once, from a place of long ago."""
+def test_a_page_may_resume_all_its_projects() -> None:
+    """After a reconnect it subscribes to all projects at once, at old cursors."""
     limits = SocketLimits.plan(65_536, max_projects=100, messages_per_second=20)
-    pacer = RateLimiter(limits, 0)
+    rate_limiter = RateLimiter(limits, 0)
     for _ in range(100):
-        assert pacer.judge(1, 0) is RateVerdict.FINE
-        pacer.charge(SUBSCRIBE_COST, 0)
-        pacer.charge_replay(100, 0)
-        assert pacer.wait_seconds(0) == 0
-    assert pacer.judge(1, 0) is RateVerdict.FINE
-    pacer.charge(AUTH_COST, 0)
-    assert pacer.wait_seconds(0) == 0
+        assert rate_limiter.judge(1, 0) is RateVerdict.FINE
+        rate_limiter.charge(SUBSCRIBE_COST, 0)
+        rate_limiter.charge_replay(100, 0)
+        assert rate_limiter.wait_seconds(0) == 0
+    assert rate_limiter.judge(1, 0) is RateVerdict.FINE
+    rate_limiter.charge(AUTH_COST, 0)
+    assert rate_limiter.wait_seconds(0) == 0
 
 
-def test_any_number_of_projects_is_planned_for_as_many() -> None:
+def test_an_unlimited_number_of_projects_has_a_large_burst() -> None:
     some, any_number = (SocketLimits.plan(65_536, projects, 20) for projects in (100, 0))
     assert any_number.max_projects == 0
     assert any_number.rate.burst > some.rate.burst
@@ -216,19 +225,19 @@ PROXIES = ["10.0.0.0/8", "fd00::/8", "127.0.0.1"]
         (None, ["1.1.1.1"], PROXIES, None),
     ],
 )
-def test_the_client_is_the_last_who_is_no_trusted_proxy(
+def test_the_client_is_the_last_address_that_is_not_a_trusted_proxy(
     peer: str | None, forwarded: list[str], trusted: list[str], client: str | None
 ) -> None:
     assert find_client(peer, forwarded, parse_networks(trusted)) == client
 
 
-def test_what_is_no_network_is_refused_without_being_repeated() -> None:
+def test_an_invalid_network_is_refused_without_being_quoted() -> None:
     with pytest.raises(ValueError, match="must be addresses or networks") as refused:
         parse_networks(["10.0.0.0/8", "10.0.0.1/8"])
     assert "10.0.0.1" not in str(refused.value)
 
 
-def door(**limits: int) -> tuple[ConnectionLimiter, Clock]:
+def make_limiter(**limits: int) -> tuple[ConnectionLimiter, Clock]:
     clock = Clock()
     none = {"max_sockets": 0, "max_per_address": 0, "max_per_user": 0, "max_failures": 0}
     return ConnectionLimiter(
@@ -239,56 +248,56 @@ def door(**limits: int) -> tuple[ConnectionLimiter, Clock]:
 @pytest.mark.parametrize(
     ("limits", "same", "other"),
     [
-        ({"max_sockets": 1}, "all the sockets", "all the sockets"),
+        ({"max_sockets": 1}, "maximum of open sockets", "maximum of open sockets"),
         ({"max_per_address": 1}, "this address", None),
         ({"max_per_user": 1}, "this user", None),
         ({}, None, None),
     ],
 )
-def test_a_seat_is_held_until_its_visit_ends(
+def test_a_slot_is_occupied_until_its_socket_is_closed(
     limits: dict[str, int], same: str | None, other: str | None
 ) -> None:
-    entrance, _ = door(**limits)
+    limiter, _ = make_limiter(**limits)
 
-    def come(address: str | None, user: str) -> str | None:
-        with entrance.visit(address) as visit:
-            refusal = visit.refusal or visit.seat(user)
+    def connect(address: str | None, user: str) -> str | None:
+        with limiter.acquire(address) as slot:
+            refusal = slot.refusal or slot.assign_user(user)
             return None if refusal is None else refusal.message
 
-    with entrance.visit("a") as first:
-        assert (first.refusal or first.seat("u")) is None
-        told = come("a", "u")
-        assert told == same if same is None else same in (told or "")
-        told = come("b", "v")
-        assert told == other if other is None else other in (told or "")
-    assert come("a", "u") is come(None, "u") is None
+    with limiter.acquire("a") as first:
+        assert (first.refusal or first.assign_user("u")) is None
+        refusal = connect("a", "u")
+        assert refusal == same if same is None else same in (refusal or "")
+        refusal = connect("b", "v")
+        assert refusal == other if other is None else other in (refusal or "")
+    assert connect("a", "u") is connect(None, "u") is None
 
 
-def test_an_address_that_guesses_waits() -> None:
-    entrance, clock = door(max_failures=2)
+def test_an_address_with_too_many_failures_has_to_wait() -> None:
+    limiter, clock = make_limiter(max_failures=2)
     for _ in range(2):
-        assert entrance.refuse_guessing("a") is None
-        entrance.count_failure("a")
-    refusal = entrance.refuse_guessing("a")
+        assert limiter.refuse_guessing("a") is None
+        limiter.count_failure("a")
+    refusal = limiter.refuse_guessing("a")
     assert refusal is not None
     assert (refusal.status, refusal.code, refusal.retry_after_seconds) == (
         429,
         "rate_limited",
         30,
     )
-    assert entrance.refuse_guessing("b") is None
+    assert limiter.refuse_guessing("b") is None
     clock.now = 30
-    assert entrance.refuse_guessing("a") is None
+    assert limiter.refuse_guessing("a") is None
     for _ in range(9):
-        entrance.count_failure(None)
-    assert entrance.refuse_guessing(None) is None
+        limiter.count_failure(None)
+    assert limiter.refuse_guessing(None) is None
 
 
-def test_a_user_gets_so_many_tickets_and_no_more() -> None:
-    entrance, clock = door()
-    told = [entrance.count_ticket("u") for _ in range(101)]
-    assert told[:100] == [None] * 100
-    assert told[100] is not None
-    assert entrance.count_ticket("v") is None
+def test_tickets_of_a_user_are_limited() -> None:
+    limiter, clock = make_limiter()
+    refusals = [limiter.count_ticket("u") for _ in range(101)]
+    assert refusals[:100] == [None] * 100
+    assert refusals[100] is not None
+    assert limiter.count_ticket("v") is None
     clock.now = 1
-    assert entrance.count_ticket("u") is None
+    assert limiter.count_ticket("u") is None

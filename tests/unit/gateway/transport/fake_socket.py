@@ -6,7 +6,8 @@ from typing import Any
 
 from gateway.auth.token_rules import Identity
 from gateway.limits.rates import RateLimiter
-from gateway.transport.connection import Connection
+from gateway.transport.clients import V1Client
+from gateway.transport.connection import Connection, OpenSocket
 
 
 class FakeTransport:
@@ -57,9 +58,9 @@ def connection(
     tasks: asyncio.TaskGroup,
     transport: FakeTransport,
     *,
-    is_v1: bool = True,
+    kind: type[Connection] = V1Client,
     websocket: FakeWebSocket | None = None,
-    pacer: RateLimiter | None = None,
+    rate_limiter: RateLimiter | None = None,
 ) -> Connection:
     """A connection of the user ``u``."""
     given_transport: Any = transport
@@ -69,12 +70,5 @@ def connection(
     async def end_socket() -> None:
         transport.abort()
 
-    return Connection(
-        given_socket,
-        given_transport,
-        tasks,
-        end_socket=end_socket,
-        is_v1=is_v1,
-        identity=identity,
-        pacer=pacer,
-    )
+    socket = OpenSocket(given_socket, given_transport, end_socket)
+    return kind(socket, tasks, identity, rate_limiter)

@@ -13,7 +13,8 @@ from aiohttp.http_websocket import WSMessage
 from gateway.limits.rates import Rate, RateLimiter, SocketLimits
 from gateway.transport.connection import HIGH_WATER_BYTES, MAX_UNREAD_BYTES, Connection
 from gateway.transport.frame_reader import PIECE_BYTES, FrameReader
-from shared.protocol.messages import PONG_FRAME, encode_text_frame
+from gateway.transport.websocket_frames import encode_text_frame
+from shared.protocol.frames import PONG_FRAME
 from tests.support.frames import frame
 from tests.unit.gateway.transport.fake_socket import FakeTransport, FakeWebSocket, connection
 
@@ -130,7 +131,7 @@ async def test_the_budget_is_told_once_and_then_ends_the_socket() -> None:
     async with asyncio.TaskGroup() as tasks:
         transport = FakeTransport()
         pacer = RateLimiter(LIMITS, asyncio.get_running_loop().time())
-        client = connection(tasks, transport, pacer=pacer)
+        client = connection(tasks, transport, rate_limiter=pacer)
         assert client._judge_frames(50) == 0
         assert 0 < client._judge_frames(200) < 1
         assert 0 < client._judge_frames(1) < 1
@@ -150,7 +151,7 @@ async def test_who_asked_for_too_much_is_not_followed_until_it_has_paid() -> Non
         transport = FakeTransport()
         pacer = RateLimiter(LIMITS, asyncio.get_running_loop().time())
         websocket = FakeWebSocket(said())
-        client = connection(tasks, transport, websocket=websocket, pacer=pacer)
+        client = connection(tasks, transport, websocket=websocket, rate_limiter=pacer)
         followed = []
         async for text in client.messages():
             followed.append(text)
@@ -179,7 +180,7 @@ async def test_who_does_not_read_its_answers_is_not_followed(kind: WSMsgType) ->
         websocket = FakeWebSocket(said())
         client = connection(tasks, transport, websocket=websocket)
         full: list[Connection] = []
-        client.when_full = full.append
+        client.on_backpressure = full.append
 
         async def follow() -> None:
             async for _ in client.messages():
@@ -187,7 +188,7 @@ async def test_who_does_not_read_its_answers_is_not_followed(kind: WSMsgType) ->
 
         following = tasks.create_task(follow())
         async with asyncio.timeout(10):
-            while not client.is_full:
+            while not client.has_backpressure:
                 await asyncio.sleep(0)
         before = taken
         for _ in range(100):

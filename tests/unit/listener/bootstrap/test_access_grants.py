@@ -1,4 +1,4 @@
-"""Who may probably hear of a project, where no row says so for certain."""
+"""The access that is proposed where no table shows it for certain."""
 
 import pytest
 
@@ -30,7 +30,7 @@ PROPOSED = [
             table("organizations", "id"),
             table("organization_users", "id organization_id user_id", OF_ORGANIZATION, OF_USER),
         ],
-        "who has a row in organization_users of its organization",
+        "those with a row in organization_users of its organization",
         "exists (select from public.organizations p1\n"
         "                 join public.organization_users m on m.organization_id = p1.id\n"
         "                where p1.id = p.organization_id and m.user_id = ",
@@ -43,7 +43,7 @@ PROPOSED = [
             table("groups", "id"),
             table("members", "group_id user_id", ("group_id", "groups", "id"), OF_USER, key=""),
         ],
-        "who has a row in members of its group",
+        "those with a row in members of its group",
         "join public.groups p2 on p2.id = p1.group_id",
         id="the members of a parent's parent",
     ),
@@ -60,7 +60,7 @@ PROPOSED = [
 
 
 @pytest.mark.parametrize(("tables", "told", "query"), PROPOSED)
-def test_who_most_likely_may_hear_is_proposed(
+def test_the_most_likely_access_is_proposed(
     tables: list[DescribedTable], told: str, query: str
 ) -> None:
     text, document = rendered(USERS, *tables)
@@ -78,9 +78,10 @@ def test_users_of_one_project_alone_are_proposed() -> None:
         ("last_tenant_id", "tenants", "id"),
     )
     found = discover([table("tenants", "id"), users])
-    assert [one for one, _ in found.placed] == [found.projects, users]
-    assert "Most likely may: the users of the project (by users.tenant_id)." in describe_access(
-        found
+    assert [one for one, _ in found.watched] == [found.projects, users]
+    assert (
+        "Most likely it should be: the users of the project (by users.tenant_id)."
+        in describe_access(found)
     )
     lent = table("projects", "id region_id", ("region_id", "regions", "id"))
     users = table("users", "id region_id", ("region_id", "regions", "id"))
@@ -95,7 +96,7 @@ def test_a_guessed_owner_is_called_a_guess() -> None:
     text, document = rendered(USERS, made)
     assert "p.created_by = asked.user_id::bigint" in document["access"]["query"]
     assert "projects.created_by is a guess" in text
-    assert "only taken for its owner" in describe_access(discover([USERS, made]))
+    assert "its owner, guessed to be" in describe_access(discover([USERS, made]))
     pairs = table(
         "project_users", "project_id user_id", OF_PROJECT, OF_USER, key="project_id user_id"
     )

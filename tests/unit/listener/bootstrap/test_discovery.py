@@ -97,7 +97,7 @@ NOTES = table("notes", "id task_id", ("task_id", "tasks", "id"))
 def test_names_like_the_defaults_need_no_query() -> None:
     text, document = rendered(USERS, PROJECTS, MEMBERS)
     assert document["access"] == {"project_type": "bigint", "user_type": "bigint"}
-    assert "Left out, the queries ask for the owner and the members" in text
+    assert "The default queries fit" in text
     assert watch(document, "projects") == {
         "resource": "project",
         "id": "id",
@@ -131,8 +131,8 @@ def test_a_project_is_looked_up_through_as_many_parents_as_it_takes() -> None:
         "(select p2.project_id from public.tasks p1"
         " join public.sprints p2 on p2.id = p1.sprint_id where p1.id = changed.task_id)"
     )
-    assert "once the parent is gone" in text
-    assert "once the parent is gone" not in rendered(USERS, PROJECTS, SPRINTS)[0]
+    assert "once the parent is deleted" in text
+    assert "once the parent is deleted" not in rendered(USERS, PROJECTS, SPRINTS)[0]
 
 
 COMPOSITE = table("steps", "project_id no", OF_PROJECT, key="project_id no")
@@ -162,25 +162,25 @@ WAYS = [
     pytest.param(
         [table("x", "id project_id?", OF_PROJECT)],
         "project_id",
-        "# project_id may be NULL: such a row belongs to no project",
+        "# project_id may be NULL: a change of such a row is sent to nobody",
         id="a column that may be NULL",
     ),
     pytest.param(
         [SPRINTS, table("x", "id sprint_id?", OF_SPRINT, cascades=True)],
         "(select p1.project_id from public.sprints p1 where p1.id = changed.sprint_id)",
-        "# x.sprint_id may be NULL: no project is found then",
+        "# x.sprint_id may be NULL: then no project is found",
         id="a look-up that may find nothing",
     ),
     pytest.param(
         [table("x", "id a? b", ("a", "projects", "id"), ("b", "projects", "id"))],
         "b",
-        "# By a it leads to a project on an equally short path",
+        "# Check this path: a leads to a project on an equally short one",
         id="of two ways the one that is never NULL",
     ),
     pytest.param(
         [table("x", "id b a", ("b", "projects", "id"), ("a", "projects", "id"))],
         "a",
-        "# By b it leads",
+        "# Check this path: b leads",
         id="of two ways that are alike the first by name",
     ),
     pytest.param(
@@ -190,7 +190,7 @@ WAYS = [
             table("x", "id a p n", ("a", "sprints", "id"), ("p n", "steps", "project_id no")),
         ],
         "p",
-        "# By a it leads",
+        "# Check this path: a leads",
         id="of two ways the one without a look-up",
     ),
     pytest.param(
@@ -326,7 +326,7 @@ ACCESS = [
     pytest.param(
         [table("projects", "id:citext")],
         "p on lower(p.id::text) = asked.project_id\n",
-        "taken for text",
+        "text is assumed",
         id="ids of another type",
     ),
     pytest.param(
@@ -341,7 +341,7 @@ ACCESS = [
         ],
         "where exists (select from public.members m\n"
         "                where m.project_id = p.id and m.member_id = asked.user_id::uuid)\n",
-        "who has a row in members",
+        "those with a row in members",
         id="members that are not in the database",
     ),
     pytest.param(
@@ -405,14 +405,14 @@ ACCESS = [
             ),
         ],
         "m.user_id::text = asked.user_id)\n",
-        "who has a row in project_members",
+        "those with a row in project_members",
         id="members of another type than the users",
     ),
 ]
 
 
 @pytest.mark.parametrize(("tables", "query", "told"), ACCESS)
-def test_who_may_hear(tables: list[DescribedTable], query: str, told: str) -> None:
+def test_who_may_see_a_project(tables: list[DescribedTable], query: str, told: str) -> None:
     text, document = rendered(*tables)
     assert query in document["access"]["query"]
     assert told in text.replace("\n# ", " ")
@@ -469,18 +469,18 @@ def test_the_table_of_projects(
     ("tables", "wanted", "told"),
     [
         ([], None, "the database has no tables"),
-        ([SPRINTS, TASKS, NOTES, USERS], None, "come first: sprints, tasks, notes, users"),
-        ([PROJECTS], "task", "there is no table task: name the table with --projects TABLE"),
+        ([SPRINTS, TASKS, NOTES, USERS], None, "most references: sprints, tasks, notes, users"),
+        ([PROJECTS], "task", "there is no table task; name it with --projects TABLE"),
         (
             [PROJECTS, table("project", "id")],
             None,
-            "public.project and public.projects may both",
+            "public.project and public.projects look like the projects table",
         ),
         ([table("projects", "a b", key="a b")], None, "no primary key of a single column"),
         ([table("projects", "a", key="")], None, "no primary key of a single column"),
     ],
 )
-def test_who_can_t_be_told_for_the_projects_is_asked_for(
+def test_an_unclear_projects_table_must_be_named(
     tables: list[DescribedTable], wanted: str | None, told: str
 ) -> None:
     with pytest.raises(UndecidedError) as refused:
@@ -489,14 +489,14 @@ def test_who_can_t_be_told_for_the_projects_is_asked_for(
     assert "--projects TABLE" in str(refused.value)
 
 
-def test_what_was_found_is_told() -> None:
+def test_what_was_found_is_described() -> None:
     maybe = table("loose_notes", "id sprint_id?", OF_SPRINT, cascades=True)
     found = discover([USERS, PROJECTS, MEMBERS, SPRINTS, maybe, table("versions", "id")])
     assert describe_discovery(found) == [
         "projects     projects (another: --projects TABLE)",
         "users        users",
         "watched      projects, project_members, sprints, loose_notes",
-        "resetting    loose_notes (by a NULL on the way to the project: see the file)",
+        "resetting    loose_notes (if a column on its path to the project is NULL)",
         "suggested    users",
         "not watched  versions",
         "access       " + describe_access(found),

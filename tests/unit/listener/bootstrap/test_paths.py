@@ -21,12 +21,12 @@ BOARDS = table("boards", "id project_id?", OF_PROJECT)
 OPTIONAL = [
     pytest.param(
         [USERS, PROJECTS, SPRINTS, table("x", "id sprint_id?", OF_SPRINT)],
-        "Not watched: x.sprint_id may be NULL: no project is found then",
+        "Not watched: x.sprint_id may be NULL: then no project is found",
         id="a look-up that may find nothing",
     ),
     pytest.param(
         [USERS, PROJECTS, SPRINTS, table("x", "id user_id sprint_id?", OF_SPRINT, OF_USER)],
-        'To tell a user alone, write user = "user_id" instead.',
+        'To send changes to one user alone, write user = "user_id" instead.',
         id="a look-up that may find nothing, of a row that is a user's own",
     ),
     pytest.param(
@@ -75,7 +75,7 @@ OPTIONAL = [
             PROJECTS,
             table("x", "id default_project_id?", ("default_project_id", "projects", "id")),
         ],
-        "seems to point to one of many projects",
+        "seems to select a project",
         id="a project that is only pointed to",
     ),
     pytest.param(
@@ -83,7 +83,7 @@ OPTIONAL = [
             table("projects", "id x_id", ("x_id", "x", "id")),
             table("x", "id project_id", OF_PROJECT),
         ],
-        "Not watched: projects refer to x, so a row may be of many projects.",
+        "Not watched: projects refer to x, so a row may belong to many projects.",
         id="a parent that a project must have",
     ),
     pytest.param(
@@ -92,7 +92,7 @@ OPTIONAL = [
             SPRINTS,
             table("x", "id sprint_id?", OF_SPRINT, cascades=True),
         ],
-        "finds one at most, and where it finds none, everybody is told",
+        "finds one at most, and if it finds none, every client",
         id="a parent that a project may have",
     ),
     pytest.param(
@@ -100,7 +100,7 @@ OPTIONAL = [
             table("projects", "id x_id?", ("x_id", "x", "id")),
             table("x", "id main?", ("main", "projects", "id")),
         ],
-        "so a row may be of many projects. This finds one at most:",
+        "so a row may belong to many projects. This watch finds one at most:",
         id="a parent with a project that is not its own",
     ),
     pytest.param(
@@ -108,17 +108,17 @@ OPTIONAL = [
             table("projects", "id x_id", ("x_id", "x", "id")),
             table("x", "id"),
         ],
-        "Not watched: projects refer to these, so a row may be of many projects",
+        "Not watched: projects refer to these, so a row may belong to many projects",
         id="a parent without a way",
     ),
     pytest.param(
         [PROJECTS, table("x", "id subject_type:text subject_id")],
-        "Not watched: x: what a row belongs to stands in subject_type and subject_id",
+        "Not watched: x: subject_type and subject_id name the row",
         id="a reference to any table",
     ),
     pytest.param(
         [PROJECTS, table("x", "id content_type_id object_id")],
-        "Not watched: x: what a row belongs to stands in content_type_id and object_id",
+        "Not watched: x: content_type_id and object_id name the row",
         id="a generic relation",
     ),
 ]

@@ -22,13 +22,13 @@ CASES: list[tuple[ValueType, IdType, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("found", "id_type", "told"), CASES)
+@pytest.mark.parametrize(("found", "id_type", "expected"), CASES)
 def test_ids_are_of_types_that_write_what_is_equal_alike(
-    found: ValueType, id_type: IdType, told: str | None
+    found: ValueType, id_type: IdType, expected: str | None
 ) -> None:
     problem = describe_misfit("c", found, key="user", id_type=id_type)
-    assert (problem is None) == (told is None)
-    assert (told or "") in (problem or "")
+    assert (problem is None) == (expected is None)
+    assert (expected or "") in (problem or "")
 
 
 def test_what_to_write_instead_of_an_expression_is_of_all_of_it() -> None:

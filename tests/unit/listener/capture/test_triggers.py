@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from gateway.auth.origins import parse_rule
 from gateway.limits.client_address import parse_networks
 from gateway.settings import GatewaySettings
-from listener.capture import triggers
 from listener.capture.expressions import (
     Table,
     columns_in,
@@ -19,8 +18,8 @@ from listener.capture.expressions import (
     quote_identifier,
     quote_literal,
 )
-from listener.capture.logged_rows import Capture, Parent
-from listener.capture.triggers import LOG_BYTES, plan_triggers
+from listener.capture.logged_rows import CaptureLimits, Parent
+from listener.capture.triggers import LOG_BYTES, TriggerName, plan_triggers
 from listener.capture.watches import (
     MAX_RESOURCE_BYTES,
     Watch,
@@ -36,7 +35,7 @@ from shared.protocol.channels import MAX_ID_BYTES
 from shared.runtime.backoff import Backoff
 
 ROOT = Path(__file__).parents[4]
-CAPTURE = Capture(50, 2**30)
+CAPTURE = CaptureLimits(50, 2**30)
 WATCH: dict[str, Any] = {"table": "tasks", "resource": "task", "project": "project_id"}
 TASKS = Table("public", "tasks", ("id", "project_id", "user_id", "Odd name", "Ämne"))
 
@@ -64,7 +63,7 @@ def test_the_shipped_config_is_valid() -> None:
     ],
     ids=["its id is its project", "one row per project", "no id"],
 )
-def test_the_projects_own_rows_are_those_whose_id_is_the_project(
+def test_the_project_resource_is_the_one_whose_id_is_its_project(
     watches: list[tuple[str, str, str | None, str]], expected: set[str]
 ) -> None:
     found = [
@@ -102,10 +101,10 @@ def test_the_projects_own_rows_are_those_whose_id_is_the_project(
         ({"watch": [{**WATCH, "ignore": ["x"], "id": 7}]}, "watch 1 (tasks) id: must be text"),
     ],
 )
-def test_a_mistake_in_the_watches_is_told(document: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ConfigError) as told:
+def test_a_mistake_in_a_watch_is_reported(document: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as refused:
         parse_watches(document)
-    assert any(line.startswith(problem) or problem in line for line in told.value.problems)
+    assert any(line.startswith(problem) or problem in line for line in refused.value.problems)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +117,13 @@ def test_a_mistake_in_the_watches_is_told(document: dict[str, Any], problem: str
         ({"members": ["x"]}, "[access] members: must be a string"),
     ],
 )
-def test_a_mistake_in_the_access_section_is_told(section: Any, problem: str) -> None:
-    with pytest.raises(ConfigError) as told:
+def test_a_mistake_in_the_access_section_is_reported(section: Any, problem: str) -> None:
+    with pytest.raises(ConfigError) as refused:
         parse_access({"access": section})
-    assert told.value.problems[0].startswith(problem)
+    assert refused.value.problems[0].startswith(problem)
 
 
-def test_the_access_query_may_be_ones_own() -> None:
+def test_the_access_query_can_be_replaced() -> None:
     rules = parse_access({"access": {"query": "select 1, 2", "project_type": "bigint"}})
     assert (rules.query, rules.project_type) == ("select 1, 2", "bigint")
     assert rules.members == "", "the default asks tables that there may not be"
@@ -134,7 +133,9 @@ def test_the_access_query_may_be_ones_own() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "not [ toml", b"\xff"])
-def test_a_config_that_cannot_be_read_is_told(tmp_path: Path, text: str | bytes | None) -> None:
+def test_a_config_that_cannot_be_read_is_reported(
+    tmp_path: Path, text: str | bytes | None
+) -> None:
     path = tmp_path / "invalidation.toml"
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -163,13 +164,24 @@ def test_quoting_is_reversible(text: str) -> None:
         ("missing", None),
     ],
 )
-def test_a_text_that_is_nothing_but_a_column_is_found(text: str, column: str | None) -> None:
+def test_a_plain_column_is_recognized(text: str, column: str | None) -> None:
     assert plain_column(text, TASKS) == column
     value = f"{quote_identifier(column)}::text" if column else f"left(({text})::text, 513)"
     assert expression_sql(text, TASKS) == f'{value} collate "C"'
 
 
-def test_a_functions_source_is_what_is_between_its_quotes() -> None:
+def test_a_table_with_a_name_like_sql_is_named_exactly() -> None:
+    table = replace(TASKS, name='x as\n"p%s {owner}')
+    watch = Watch("x", "x", id="id", project="project_id", user=None)
+    for trigger in plan_triggers(watch, table, CAPTURE):
+        assert trigger.source.startswith("\n#variable_conflict")
+        assert f"after insert on {table.sql}" in trigger.sql or "insert" not in trigger.name
+        name = TriggerName(trigger.table.sql, trigger.name)
+        assert name.drop_statement == f'drop trigger "{trigger.name}" on {table.sql};'
+        assert str(name) in name.drop_statement
+
+
+def test_a_functions_source_is_quoted_whole() -> None:
     watch = Watch("tasks", "a $neverstale$ quote", id="id", project="project_id", user=None)
     for trigger in plan_triggers(watch, TASKS, CAPTURE):
         assert trigger.source.startswith("\n#variable_conflict")
@@ -194,9 +206,7 @@ def test_a_functions_source_is_what_is_between_its_quotes() -> None:
         ("Ämne", {"Ämne"}),
     ],
 )
-def test_the_columns_that_an_expression_may_mention_are_found(
-    text: str, columns: set[str]
-) -> None:
+def test_columns_that_an_expression_may_mention_are_found(text: str, columns: set[str]) -> None:
     assert columns_in(text, TASKS) == columns
 
 
@@ -204,7 +214,7 @@ def sql_of(watch: Watch) -> dict[str, str]:
     return {trigger.name: trigger.sql for trigger in plan_triggers(watch, TASKS, CAPTURE)}
 
 
-def test_a_null_in_a_plain_project_column_concerns_only_its_user() -> None:
+def test_a_row_with_a_null_project_is_logged_for_its_user_alone() -> None:
     sql = sql_of(Watch("tasks", "task", id="id", project="project_id", user="user_id"))
     assert (
         '"project_id"::text collate "C" is not null or "user_id"::text collate "C" is not null'
@@ -213,7 +223,7 @@ def test_a_null_in_a_plain_project_column_concerns_only_its_user() -> None:
     assert "is null then 'RECONNECT'" not in sql["neverstale_update"]
 
 
-def test_a_null_that_an_expression_gives_concerns_everybody() -> None:
+def test_a_null_that_a_look_up_returns_resets_everything() -> None:
     sql = sql_of(Watch("tasks", "task", id=None, project="upper(project_id)", user=None))
     assert (
         "case when left((upper(project_id))::text, 513) collate \"C\" is null then 'RECONNECT'"
@@ -222,26 +232,26 @@ def test_a_null_that_an_expression_gives_concerns_everybody() -> None:
     assert 'old."project_id" is distinct from new."project_id"' in sql["neverstale_moved"]
 
 
-def test_a_null_of_an_expression_over_the_row_alone_is_one_of_the_row() -> None:
-    table = replace(TASKS, own=frozenset({"upper(project_id)", "upper(user_id)"}))
+def test_a_null_of_an_expression_over_the_row_alone_is_no_reset() -> None:
+    table = replace(TASKS, row_only=frozenset({"upper(project_id)", "upper(user_id)"}))
     watch = Watch("tasks", "task", id="id", project="upper(project_id)", user="upper(user_id)")
     assert "is null then 'RECONNECT'" not in body("delete", watch, table)
     assert "coalesce" not in body("delete", watch, table)
 
 
-def test_a_user_whom_an_expression_does_not_find_is_one_without_a_name() -> None:
+def test_a_user_that_a_look_up_does_not_find_is_logged_as_an_empty_text() -> None:
     found = "(select p.id from public.people p where p.row = user_id)"
     watch = Watch("tasks", "task", id="id", project="project_id", user=found)
     assert f"coalesce(left(({found})::text, 513) collate \"C\", '')" in body("delete", watch)
     assert "coalesce" not in body("delete", replace(watch, user="user_id"))
 
 
-def test_a_table_with_users_alone_logs_every_row() -> None:
+def test_a_table_without_projects_logs_every_row() -> None:
     sql = sql_of(Watch("tasks", "task", id="id", project=None, user="user_id"))
     assert "where" not in sql["neverstale_insert"]
 
 
-def test_a_row_whose_place_is_constant_cannot_move() -> None:
+def test_a_row_with_a_constant_project_cannot_move() -> None:
     assert "neverstale_moved" not in sql_of(
         Watch("tasks", "x", id=None, project="1", user=None)
     )
@@ -263,7 +273,7 @@ PLAIN = Watch("tasks", "task", id="id", project="project_id", user=None)
 
 
 def body(trigger: str, watch: Watch, table: Table = TASKS, parent: Parent | None = None) -> str:
-    made = plan_triggers(watch, table, Capture(5, 1000), parent)
+    made = plan_triggers(watch, table, CaptureLimits(5, 1000), parent)
     return {one.name: one.sql for one in made}[f"neverstale_{trigger}"]
 
 
@@ -274,25 +284,28 @@ def test_a_statement_over_the_threshold_is_grouped_by_project() -> None:
     assert f"{LOG_BYTES} > 1000" in body("insert", PLAIN)
 
 
-def test_the_size_of_the_log_is_the_same_expression_wherever_it_is_judged() -> None:
-    folder = Path(triggers.__file__).parents[1] / "sql"
+def sql_file(name: str) -> str:
+    [path] = (ROOT / "listener").glob(f"*/sql/{name}")
+    return path.read_text()
+
+
+def test_all_sql_measures_the_size_of_the_log_alike() -> None:
     for name in ("schema.sql", "read.sql"):
-        assert LOG_BYTES in " ".join((folder / name).read_text().split())
+        assert LOG_BYTES in " ".join(sql_file(name).split())
 
 
-def test_the_limits_in_sql_are_those_of_ids_and_resources() -> None:
-    folder = Path(triggers.__file__).parents[1] / "sql"
+def test_sql_has_the_limits_of_ids_and_resources() -> None:
     for name in ("read.sql", "backlog.sql"):
-        text = (folder / name).read_text()
+        text = sql_file(name)
         assert text.count(f"<= {MAX_ID_BYTES} then") == 3
         assert text.count(f"<= {MAX_RESOURCE_BYTES} then") == 1
-    schema = (folder / "schema.sql").read_text()
+    schema = sql_file("schema.sql")
     assert f"octet_length(resource) not between 1 and {MAX_RESOURCE_BYTES}" in schema
     assert schema.count(f"not between 1 and {MAX_ID_BYTES}") == 2
     assert f"octet_length(notify.id) <= {MAX_ID_BYTES}" in schema
 
 
-def test_a_column_of_any_length_is_cut_to_what_is_too_long_and_compared_as_it_is() -> None:
+def test_a_column_of_any_length_is_cut_when_logged_and_compared_whole() -> None:
     table = replace(TASKS, unbounded=frozenset({"id", "project_id"}))
     assert 'left("project_id"::text, 513) collate "C"' in body("insert", PLAIN, table)
     assert 'left("id"::text, 513) collate "C"' in body("insert", PLAIN, table)
@@ -313,7 +326,7 @@ def test_ignored_columns_are_left_out_of_the_comparison() -> None:
     assert "array['Odd name']::text[]" in body("update", watch, TREE)
 
 
-def test_a_row_without_a_place_of_its_own_is_logged_as_it_is() -> None:
+def test_a_row_that_cannot_move_is_logged_only_as_it_is() -> None:
     constant = Watch("tasks", "x", id=None, project="1", user=None, ignore=("id",))
     assert "old.*" not in body("update", constant)
 
@@ -329,7 +342,7 @@ def test_a_column_whose_equality_is_loose_is_compared_and_written_as_text() -> N
     assert "timezone" not in body("insert", PLAIN)
 
 
-def test_a_parent_that_moves_widens_both_projects() -> None:
+def test_a_parent_that_moves_resets_both_projects() -> None:
     moved = body("moved", PLAIN, TASKS, BOUND)
     assert "select old.* union all select new.*" in moved
     assert "'bulk_change', 'RECONNECT'" in moved
@@ -338,9 +351,7 @@ def test_a_parent_that_moves_widens_both_projects() -> None:
     assert "is not null" not in body("moved", upper, TASKS, BOUND).partition("RECONNECT")[2]
 
 
-def test_a_parent_is_replaced_if_its_transaction_deleted_one_or_nothing_keeps_it_there() -> (
-    None
-):
+def test_a_parent_that_may_replace_another_resets_both_projects() -> None:
     memory = "current_setting('neverstale.deleted_"
     assert memory in body("delete", PLAIN, TASKS, BOUND)
     assert f"if {memory}" in body("insert", PLAIN, TASKS, BOUND)
@@ -353,18 +364,18 @@ def test_a_parent_is_replaced_if_its_transaction_deleted_one_or_nothing_keeps_it
 def test_an_expression_that_fails_is_caught_and_a_column_that_is_gone_is_found() -> None:
     for watch in (replace(PLAIN, id="lower(id)"), replace(PLAIN, ignore=("Odd name",))):
         for trigger in ("insert", "update", "delete"):
-            told = body(trigger, replace(watch, project="lower(project_id)"))
-            assert "exception when others or assert_failure" in told
-            assert "SQLSTATE ' || sqlstate" in told
+            sql = body(trigger, replace(watch, project="lower(project_id)"))
+            assert "exception when others or assert_failure" in sql
+            assert "SQLSTATE ' || sqlstate" in sql
     for trigger in ("insert", "moved"):
-        told = body(trigger, PLAIN)
-        assert "has_column_privilege(tg_relid, 'project_id', 'SELECT')" in told
-        assert "exception when undefined_column" in told
-        assert "when others" not in told
+        sql = body(trigger, PLAIN)
+        assert "has_column_privilege(tg_relid, 'project_id', 'SELECT')" in sql
+        assert "exception when undefined_column" in sql
+        assert "when others" not in sql
     read_by_others = Parent(frozenset({"id", "Ämne"}), is_bound=True)
-    told = body("moved", PLAIN, TASKS, read_by_others)
-    assert "has_column_privilege(tg_relid, 'Ämne', 'SELECT')" in told
-    assert "neverstale.moved values (null)" in told
+    sql = body("moved", PLAIN, TASKS, read_by_others)
+    assert "has_column_privilege(tg_relid, 'Ämne', 'SELECT')" in sql
+    assert "neverstale.moved values (null)" in sql
     loose = replace(TREE, loose=frozenset({"Ämne"}))
     assert "when others" in body("update", PLAIN, loose, read_by_others)
     lower = replace(PLAIN, project="lower(project_id)")
@@ -372,7 +383,7 @@ def test_an_expression_that_fails_is_caught_and_a_column_that_is_gone_is_found()
     assert "neverstale.moved" not in body("moved", lower)
 
 
-def test_a_parents_users_are_told_though_its_projects_are_widened() -> None:
+def test_a_parents_users_are_logged_beside_the_reset_of_its_projects() -> None:
     watch = replace(PLAIN, user="user_id")
     moved = body("moved", watch, TASKS, BOUND)
     assert "'bulk_change', 'RECONNECT'" in moved
@@ -389,7 +400,7 @@ def test_a_parents_users_are_told_though_its_projects_are_widened() -> None:
         )
 
 
-def test_a_project_that_changes_its_owner_is_lost_to_the_old_one() -> None:
+def test_a_project_that_changes_its_owner_is_logged_as_lost() -> None:
     projects = Watch("tasks", "project", id="id", project="id", user="user_id")
     assert "'LOST'" in body("moved", projects)
     assert "'LOST'" in body("update", projects, TREE)
@@ -423,20 +434,20 @@ def test_settings_have_defaults_and_keep_their_secrets() -> None:
 @pytest.mark.parametrize(
     "url", ["postgresql:///app", "postgres://a:b%2Fc@h1:1,h2:2,[::1]:3/db?sslmode=require"]
 )
-def test_any_url_whose_parts_can_be_told_apart_is_one(url: str) -> None:
+def test_unambiguous_urls_are_accepted(url: str) -> None:
     settings = load_settings(GatewaySettings, {**SETTINGS, "DATABASE_URL": url})
     assert settings.database_url.get_secret_value() == url
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "problem_text"),
     [
         ({"DATABASE_URL": ""}, "DATABASE_URL is required"),
         ({"DATABASE_URL": "mysql://x"}, "must start with postgresql:// or postgres://"),
-        ({"DATABASE_URL": "postgresql://u:pa/secret@h/d"}, "percent-encode what is special"),
-        ({"DATABASE_URL": "postgresql://u:12/secret@h/d"}, "percent-encode what is special"),
-        ({"REDIS_URL": "redis://[secret"}, "percent-encode what is special"),
-        ({"REDIS_URL": "redis://h:secret"}, "percent-encode what is special"),
+        ({"DATABASE_URL": "postgresql://u:pa/secret@h/d"}, "percent-encode special characters"),
+        ({"DATABASE_URL": "postgresql://u:12/secret@h/d"}, "percent-encode special characters"),
+        ({"REDIS_URL": "redis://[secret"}, "percent-encode special characters"),
+        ({"REDIS_URL": "redis://h:secret"}, "percent-encode special characters"),
         ({"PORT": "no"}, "PORT must be a whole number"),
         ({"PORT": "70000"}, "PORT must be at most 65535"),
         ({"REPLAY_MAX_ROWS": "0"}, "REPLAY_MAX_ROWS must be at least 1"),
@@ -464,11 +475,13 @@ def test_any_url_whose_parts_can_be_told_apart_is_one(url: str) -> None:
         ({"ALLOW_QUERY_TOKEN": "maybe"}, "ALLOW_QUERY_TOKEN must be true or false"),
     ],
 )
-def test_a_wrong_setting_is_told_without_its_value(changes: dict[str, str], told: str) -> None:
+def test_a_wrong_setting_is_reported_without_its_value(
+    changes: dict[str, str], problem_text: str
+) -> None:
     with pytest.raises(InvalidSettings) as refused:
         load_settings(GatewaySettings, {**SETTINGS, **changes})
     [problem] = refused.value.problems
-    assert told in problem
+    assert problem_text in problem
     assert "secret" not in problem.replace("the secret of", "")
 
 
@@ -482,7 +495,7 @@ def test_a_wrong_setting_is_told_without_its_value(changes: dict[str, str], told
         ("http://id/jwks", {"JWT_JWKS_ALLOW_HTTP": "true"}),
     ],
 )
-def test_keys_are_fetched_from_where_nobody_can_change_them(
+def test_keys_are_fetched_over_https_or_from_the_same_host(
     url: str, more: dict[str, str]
 ) -> None:
     changes = {"JWT_SECRET": "", "JWT_JWKS_URL": url, **more}
@@ -491,7 +504,7 @@ def test_keys_are_fetched_from_where_nobody_can_change_them(
     assert url not in repr(settings)
 
 
-def test_lists_are_written_with_commas() -> None:
+def test_lists_are_separated_by_commas() -> None:
     settings = load_settings(
         GatewaySettings,
         {

@@ -1,4 +1,4 @@
-"""A leader meets what fails again each time: it tells of it by a reset, and goes on."""
+"""A leader covers an error that recurs by a reset, and continues."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -16,20 +16,16 @@ from redis.exceptions import (
 )
 
 from listener.leader.change_log import BadValue, ChangeLog
-from listener.leader.leader import Leader, LeaderMetrics
-from listener.leader.leadership import (
-    MAX_PUBLISH_TRIES,
-    Batch,
-    CaptureState,
-    LogCursor,
-    SnapshotCursor,
-    WakeUpHolder,
-)
+from listener.leader.completeness import CaptureState
+from listener.leader.leader import MAX_PUBLISH_TRIES, Leader
+from listener.leader.leader_state import Batch, LeaderState, SnapshotCursor
 from listener.leader.log_row import LogRow
+from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.project_members import ProjectMembers
 from listener.leader.publication import Publication, PublicationRules
-from listener.leader.publisher import Publisher, Refused, _refusal
+from listener.leader.publisher import Publisher, PublishRefused, _refusal
+from listener.leader.read_schedule import WakeUpHolder
 from shared.config.access_rules import AccessRules
 from shared.links.redis_link import RedisLost
 from shared.links.redis_server import RedisServer
@@ -50,16 +46,19 @@ class Log:
         self.rows: list[LogRow] = [ROW]
         self.is_seen = False
         self.capture_state = CaptureState()
-        self.on_read: Callable[[LogCursor], None] = lambda _: None
+        self.on_read: Callable[[SnapshotCursor], None] = lambda _: None
         self.on_write: Callable[[], None] = lambda: None
 
-    async def read(self, cursor: LogCursor | None, *, ascii_only: bool = False) -> Batch:
+    async def read(self, cursor: SnapshotCursor | None, *, ascii_only: bool = False) -> Batch:
         _ = ascii_only
         self.reads += 1
         if cursor is not None:
             self.on_read(cursor)
         return Batch(
-            LogCursor("i", f"{self.reads}:"), cursor_ahead=False, rows=self.rows, oldest_age=0.0
+            SnapshotCursor("i", f"{self.reads}:"),
+            cursor_ahead=False,
+            rows=self.rows,
+            oldest_age=0.0,
         )
 
     async def write(self, rows: list[LogRow]) -> None:
@@ -69,7 +68,7 @@ class Log:
     async def raw_notify_seen(self) -> bool:
         return self.is_seen
 
-    async def prune(self, _saved: LogCursor) -> int:
+    async def prune(self, _saved: SnapshotCursor) -> int:
         return 0
 
     async def capture(self) -> CaptureState:
@@ -85,17 +84,17 @@ class Members:
 
 
 class Redis:
-    """Plays the publisher."""
+    """A publisher that records resets and fails on demand."""
 
     def __init__(self) -> None:
         self.tries = 0
         self.resets: list[str] = []
-        self.on_save: Callable[[SnapshotCursor], None] = lambda _: None
+        self.on_save: Callable[[LeaderState], None] = lambda _: None
         self.was_reset = asyncio.Event()
         self.on_publish: Callable[[], dict[Channel, str]] = dict
 
     async def adopt(self) -> tuple[dict[str, str], RedisServer]:
-        cursor = LogCursor("i", "0:").to_json()
+        cursor = SnapshotCursor("i", "0:").to_json()
         return {"generation": "g", "cursor": cursor, "redis": SERVER.identity}, SERVER
 
     async def server(self) -> RedisServer:
@@ -108,35 +107,35 @@ class Redis:
         self.tries += 1
         return self.on_publish()
 
-    async def save(self, place: SnapshotCursor, *, tick_lag_ms: int | None) -> str:
+    async def save(self, state: LeaderState, *, tick_lag_ms: int | None) -> str:
         _ = tick_lag_ms
-        self.on_save(place)
-        return place.generation
+        self.on_save(state)
+        return state.generation
 
-    async def reset(self, place: SnapshotCursor) -> None:
-        self.resets.append(place.reason)
+    async def reset(self, state: LeaderState) -> None:
+        self.resets.append(state.reason)
         self.was_reset.set()
 
 
 class Led:
-    """A leader between both."""
+    """A leader between the two fakes."""
 
     def __init__(self, *, takes_raw: bool = True) -> None:
         self.log, self.redis = Log(), Redis()
         self.registry = CollectorRegistry()
-        self.mailbox = Notifications(RULES, self.registry, takes_raw=takes_raw)
+        self.notifications = Notifications(RULES, self.registry, takes_raw=takes_raw)
         self._leader = Leader(
             cast(ChangeLog, self.log),
             cast(ProjectMembers, Members()),
             cast(Publisher, self.redis),
-            self.mailbox,
+            self.notifications,
             RULES,
             LeaderMetrics(self.registry),
             database="i",
         )
 
     async def until(self, waiting: Coroutine[Any, Any, Any]) -> None:
-        """Lead until that is done."""
+        """Lead until *waiting* is done."""
         async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
             leading = tasks.create_task(self._leader.lead())
             await waiting
@@ -146,10 +145,10 @@ class Led:
         return self.registry.get_sample_value(name) or 0.0
 
 
-async def test_a_row_that_cannot_be_read_is_a_reset_and_the_next_read_begins_after_it() -> None:
+async def test_an_unreadable_row_is_a_reset_and_the_next_read_starts_after_it() -> None:
     led = Led()
 
-    def fail(cursor: LogCursor) -> None:
+    def fail(cursor: SnapshotCursor) -> None:
         if cursor.snapshot == "0:":
             raise BadValue("UnicodeDecodeError")
 
@@ -158,11 +157,11 @@ async def test_a_row_that_cannot_be_read_is_a_reset_and_the_next_read_begins_aft
     assert led.redis.resets == ["bulk_change"]
 
 
-async def test_what_can_be_read_beside_a_row_that_cannot_is_told_without_a_reset() -> None:
+async def test_rows_beside_an_unreadable_one_are_published_without_a_reset() -> None:
     led = Led()
     was_read = asyncio.Event()
 
-    def fail_once(_cursor: LogCursor) -> None:
+    def fail_once(_cursor: SnapshotCursor) -> None:
         if led.log.reads == 1:
             raise BadValue("invalid byte sequence")
 
@@ -174,7 +173,7 @@ async def test_what_can_be_read_beside_a_row_that_cannot_is_told_without_a_reset
     assert led.count("neverstale_log_unreadable_total") == 1
 
 
-async def test_a_batch_that_loses_the_link_each_time_is_a_reset_after_some_tries(
+async def test_a_batch_that_loses_the_link_each_time_is_a_reset_after_five_tries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("listener.leader.leader.REDIS_RETRY_SECONDS", 0.01)
@@ -189,7 +188,7 @@ async def test_a_batch_that_loses_the_link_each_time_is_a_reset_after_some_tries
     assert led.redis.resets == ["bulk_change"]
 
 
-async def test_a_link_that_is_lost_now_and_then_costs_no_reset(
+async def test_a_link_that_is_lost_occasionally_costs_no_reset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("listener.leader.leader.REDIS_RETRY_SECONDS", 0.01)
@@ -208,11 +207,11 @@ async def test_a_link_that_is_lost_now_and_then_costs_no_reset(
     assert led.redis.resets == []
 
 
-async def test_what_no_channels_reset_covers_is_a_reset_of_everybody() -> None:
+async def test_a_refusal_that_no_channel_reset_covers_resets_everything() -> None:
     led = Led()
 
     def refuse() -> dict[Channel, str]:
-        raise Refused("ERR")
+        raise PublishRefused("ERR")
 
     led.redis.on_publish = refuse
     await led.until(led.redis.was_reset.wait())
@@ -233,13 +232,13 @@ async def test_refused_channels_are_counted() -> None:
     assert led.redis.resets == []
 
 
-async def test_wake_ups_that_bring_nothing_do_not_make_it_read_all_the_time() -> None:
+async def test_empty_wake_ups_do_not_make_the_leader_read_all_the_time() -> None:
     led = Led()
     led.log.rows = []
     enough = asyncio.Event()
 
-    def wake(_cursor: LogCursor) -> None:
-        led.mailbox.receive("")
+    def wake(_cursor: SnapshotCursor) -> None:
+        led.notifications.receive("")
         if led.log.reads > 60:
             enough.set()
 
@@ -254,10 +253,10 @@ async def test_clients_are_not_live_while_the_reset_for_a_lost_notification_wait
     saved: list[tuple[int, bool]] = []  # resets so far, and whether it was live
     has_waited = asyncio.Event()
 
-    def note(place: SnapshotCursor) -> None:
-        saved.append((len(led.redis.resets), place.live))
+    def note(state: LeaderState) -> None:
+        saved.append((len(led.redis.resets), state.live))
         if len(saved) == 1 or saved[-1] == (1, True):
-            led.mailbox.losses += 1  # the second comes while the first's pause still lasts
+            led.notifications.losses += 1  # the second one during the pause after the first
         elif saved[-1] == (1, False):
             has_waited.set()
 
@@ -276,7 +275,7 @@ async def test_a_new_leader_resets_where_raw_notifications_may_have_been_missed(
 ) -> None:
     led = Led(takes_raw=takes_raw)
     led.log.is_seen = is_seen
-    led.mailbox.receive(WELL_FORMED)
+    led.notifications.receive(WELL_FORMED)
     enough = asyncio.Event()
     led.log.on_read = lambda _: enough.set() if led.log.reads > 3 else None
     await led.until(enough.wait())
@@ -292,7 +291,7 @@ async def test_a_notification_that_the_database_cannot_store_is_a_reset() -> Non
         raise BadValue("UntranslatableCharacterError")
 
     led.log.on_write = fail
-    led.mailbox.receive(WELL_FORMED)
+    led.notifications.receive(WELL_FORMED)
     await led.until(led.redis.was_reset.wait())
     assert led.redis.resets == ["notify_reconnect"]
 
@@ -300,13 +299,13 @@ async def test_a_notification_that_the_database_cannot_store_is_a_reset() -> Non
 async def test_malformed_notifications_are_counted_and_neither_wake_nor_cost_a_reset(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    mailbox = Notifications(RULES, registry := CollectorRegistry())
+    notifications = Notifications(RULES, registry := CollectorRegistry())
     for number in range(20_000):
-        mailbox.receive(f"no json {number}")
-    mailbox.log_due()
+        notifications.receive(f"no json {number}")
+    notifications.log_due()
     assert registry.get_sample_value("neverstale_notify_malformed_total") == 20_000
-    assert not mailbox.raw_lost
-    assert not mailbox.woken.is_set()
+    assert not notifications.raw_lost
+    assert not notifications.woken.is_set()
     assert len(caplog.records) == 1
 
 
@@ -326,9 +325,7 @@ async def test_malformed_notifications_are_counted_and_neither_wake_nor_cost_a_r
     ],
     ids=["an answer", "of the wrong type", "a script that fails", "long"],
 )
-def test_what_redis_refuses_of_one_channel_has_a_reason(
-    answer: object, reason: str | None
-) -> None:
+def test_a_refusal_of_one_channel_has_a_reason(answer: object, reason: str | None) -> None:
     assert _refusal(answer) == reason
 
 
@@ -345,6 +342,6 @@ def test_what_redis_refuses_of_one_channel_has_a_reason(
     ],
     ids=lambda error: str(error)[:10],
 )
-def test_what_redis_refuses_of_everything_is_a_lost_link(error: Exception) -> None:
+def test_a_refusal_of_every_command_is_a_lost_link(error: Exception) -> None:
     with pytest.raises(type(error)):
         _refusal(error)

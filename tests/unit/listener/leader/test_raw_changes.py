@@ -1,11 +1,12 @@
-"""What other producers tell is bounded, and nothing of it is lost unsaid."""
+"""Changes of other producers are bounded, and each one is kept, covered or reported lost."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from listener.capture.log_actions import RECONNECT
 from listener.leader import raw_changes
-from listener.leader.log_row import RECONNECT, LogRow
+from listener.leader.log_row import LogRow
 from listener.leader.publication import USER_MAX_ROWS, PublicationRules
 from listener.leader.raw_changes import RawChanges
 from shared.config.access_rules import AccessRules
@@ -39,20 +40,20 @@ def test_each_change_is_kept_once_at_the_newest_place() -> None:
     assert taken(row("1"), row("1", project="q")) == [row("1"), row("1", project="q")]
 
 
-def test_a_project_with_more_rows_than_its_log_can_hold_is_one_reconnect() -> None:
+def test_more_rows_than_a_projects_log_can_hold_become_one_reconnect() -> None:
     many = [row(str(number)) for number in range(9)]
     assert taken(*many[:3]) == many[:3]
     assert taken(*many, row(project="q")) == [everything(), row(project="q")]
 
 
-def test_a_user_with_more_rows_than_their_log_can_hold_keeps_their_name() -> None:
+def test_the_reconnect_for_a_users_rows_names_the_user() -> None:
     many = [row(str(number), user="u") for number in range(USER_MAX_ROWS + 1)]
     assert taken(*many[1:]) == many[1:]
     assert taken(*many) == [everything(user="u")]
 
 
-def test_a_projects_own_row_is_never_covered_by_its_reconnect() -> None:
-    """It has everybody's access to the project checked again."""
+def test_a_projects_own_row_is_kept_beside_its_reconnect() -> None:
+    """It rechecks the access of all users of the project."""
     many = [row(str(number)) for number in range(9)]
     own = row("p", resource="project")
     late = row("q", resource="project")
@@ -60,7 +61,7 @@ def test_a_projects_own_row_is_never_covered_by_its_reconnect() -> None:
     assert taken(*many, own, late, late) == [everything(), late]
 
 
-def test_what_is_beyond_the_bound_of_rows_becomes_reconnects(
+def test_rows_over_the_bound_become_reconnects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(raw_changes, "MAX_ROWS", 4)
@@ -69,7 +70,7 @@ def test_what_is_beyond_the_bound_of_rows_becomes_reconnects(
     assert taken(*first, row("1", "r")) == [*first, everything("r")]
 
 
-def test_what_is_beyond_the_bound_of_projects_and_users_is_refused(
+def test_changes_of_too_many_projects_and_users_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(raw_changes, "MAX_GROUPS", 2)
@@ -77,7 +78,7 @@ def test_what_is_beyond_the_bound_of_projects_and_users_is_refused(
     assert changes.add(row(project="p"))
     assert changes.add(row(project="q"))
     assert not changes.add(row(project="r"))
-    assert changes.add(row("2", project="p")), "there is room for more of what is known"
+    assert changes.add(row("2", project="p")), "a known project has room for more"
     changes.clear()
     assert changes.add(row(project="r"))
 
@@ -85,7 +86,7 @@ def test_what_is_beyond_the_bound_of_projects_and_users_is_refused(
 @given(
     st.lists(st.tuples(st.sampled_from("pq"), st.sampled_from([None, "u"]), st.integers(0, 5)))
 )
-def test_every_change_is_among_them_or_covered(
+def test_every_change_is_kept_or_covered(
     told: list[tuple[str, str | None, int]],
 ) -> None:
     rows = [row(str(number), project, user) for project, user, number in told]
@@ -95,11 +96,11 @@ def test_every_change_is_among_them_or_covered(
         assert one in found or everything(one.project_id or "", one.user_id) in found
 
 
-def test_what_happens_all_the_time_is_logged_now_and_then_with_its_number() -> None:
-    pace = LogThrottle()
-    assert pace.due(0.0) == 0
-    assert [pace.count(0.0), pace.count(1.0), pace.count(2.0)] == [1, 0, 0]
-    assert pace.due(LOG_SECONDS - 0.1) == 0
-    assert pace.due(LOG_SECONDS) == 2
-    assert pace.due(2 * LOG_SECONDS) == 0
-    assert pace.count(2 * LOG_SECONDS) == 1
+def test_frequent_occurrences_are_logged_with_their_count_every_10_s() -> None:
+    throttle = LogThrottle()
+    assert throttle.due(0.0) == 0
+    assert [throttle.count(0.0), throttle.count(1.0), throttle.count(2.0)] == [1, 0, 0]
+    assert throttle.due(LOG_SECONDS - 0.1) == 0
+    assert throttle.due(LOG_SECONDS) == 2
+    assert throttle.due(2 * LOG_SECONDS) == 0
+    assert throttle.count(2 * LOG_SECONDS) == 1

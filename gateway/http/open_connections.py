@@ -1,0 +1,59 @@
+"""The open WebSockets of this process, and how they are closed from our side."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.transport.connection import Connection
+from shared.protocol.close_codes import CloseCode, unauthorized
+
+MIN_CLOSES_PER_SECOND: Final = 50
+_DISCONNECTED: Final = unauthorized("the session was ended: sign in again")
+
+log = logging.getLogger(__name__)
+
+
+class OpenConnections:
+    """The connections that were admitted and have not ended."""
+
+    def __init__(self, *, drain_seconds: float) -> None:
+        self._connections: set[Connection] = set()
+        self._drain_seconds = drain_seconds
+        self.is_draining = False
+
+    def __iter__(self) -> Iterator[Connection]:
+        """A snapshot: connections may come and go during the iteration."""
+        return iter(list(self._connections))
+
+    def add(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def discard(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    def disconnect(self, user_id: str) -> None:
+        """Close all connections of the user, who may connect again with a token."""
+        for connection in self:
+            if connection.user_id == user_id:
+                connection.end_with(_DISCONNECTED)
+
+    async def drain_when(self, stop: asyncio.Event, drained: asyncio.Event) -> None:
+        """Once *stop* is set, accept no new connections, close the open ones, and set
+        *drained*.
+
+        They are closed in random order and spread over time, so that the clients do not all
+        connect elsewhere at once.
+        """
+        await stop.wait()
+        self.is_draining = True
+        connections = list(self._connections)
+        random.shuffle(connections)
+        seconds = min(self._drain_seconds, len(connections) / MIN_CLOSES_PER_SECOND)
+        log.info("draining", extra={"sockets": len(connections), "seconds": round(seconds, 1)})
+        async with asyncio.TaskGroup() as closing:
+            for connection in connections:
+                closing.create_task(connection.close(CloseCode.DRAINING, "draining"))
+                await asyncio.sleep(seconds / len(connections))
+        drained.set()

@@ -1,0 +1,12 @@
+"""The commands that set up a database, in a module that imports nothing expensive."""
+
+from typing import Final
+
+COMMANDS: Final = {
+    "init": "write a first invalidation.toml from the tables of the database",
+    "install": "create or update the change log and the triggers, in one transaction",
+    "check": "compare the database with invalidation.toml; exit with 1 if they differ",
+    "sql": "print the SQL that `install` runs, for use in migrations",
+    "disable": "stop capture at once, for an app in trouble; `install` starts it again",
+    "uninstall": "remove the change log and all triggers",
+}

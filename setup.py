@@ -1,0 +1,20 @@
+"""Maps the top-level packages of the checkout below ``neverstale/_packages`` of the wheel."""
+
+from setuptools import find_packages, setup
+
+PREFIX = "neverstale._packages"
+SOURCES = ("shared", "listener", "gateway", "deploy")
+
+setup(
+    packages=[
+        "neverstale",
+        *(
+            f"{PREFIX}.{name}"
+            for source in SOURCES
+            for name in find_packages(include=[source, f"{source}.*"])
+        ),
+    ],
+    package_dir={f"{PREFIX}.{source}": source for source in SOURCES},
+    include_package_data=False,
+    package_data={"": ["py.typed", "sql/*.sql", "lua/*.lua"]},
+)

@@ -1,0 +1,91 @@
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from listener.leader.leader_state import (
+    MAX_ROWS_PER_READ,
+    Batch,
+    LeaderState,
+    SnapshotCursor,
+    decide_adoption,
+    decide_batch,
+    parse_snapshot_cursor,
+)
+from listener.leader.log_row import LogRow
+from listener.leader.publication import Reset
+from shared.protocol.events import Reason
+
+CURSOR = SnapshotCursor("1.2.3.4.incarnation", "10:20:11,12")
+STATE = {
+    "generation": "g",
+    "cursor": CURSOR.to_json(),
+    "redis": "run.repl",
+    "reason": "truncate",
+    "live": "1",
+}
+ROW = LogRow("a", None, "task", "1", "UPDATE", datetime(2026, 11, 24, 10, 0, tzinfo=UTC))
+
+
+def batch(*rows: LogRow, cursor: SnapshotCursor = CURSOR, ahead: bool = False) -> Batch:
+    return Batch(cursor, cursor_ahead=ahead, rows=rows, oldest_age=0.0)
+
+
+def test_a_leader_resumes_from_the_stored_state() -> None:
+    assert decide_adoption(
+        STATE, redis_identity="run.repl", raw_notify_lost=False
+    ) == LeaderState("g", CURSOR, "run.repl", "truncate")
+    assert CURSOR.incarnation == "incarnation"
+
+
+@pytest.mark.parametrize(
+    ("state", "identity", "lost", "reason"),
+    [
+        ({}, "run.repl", False, "gap"),
+        ({**STATE, "generation": ""}, "run.repl", False, "gap"),
+        ({**STATE, "cursor": "no json"}, "run.repl", False, "gap"),
+        ({**STATE, "cursor": "[]"}, "run.repl", False, "gap"),
+        (STATE, "another.repl", False, "gap"),
+        (STATE, "run.repl", True, "notify_reconnect"),
+    ],
+    ids=["none", "no generation", "no cursor", "bad cursor", "older Redis", "raw lost"],
+)
+def test_a_leader_resets_when_completeness_is_not_provable(
+    state: dict[str, str], identity: str, lost: bool, reason: str
+) -> None:
+    decided = decide_adoption(state, redis_identity=identity, raw_notify_lost=lost)
+    assert isinstance(decided, Reset)
+    assert decided.reason == reason
+
+
+def test_a_snapshot_cursor_is_read_back() -> None:
+    assert parse_snapshot_cursor(CURSOR.to_json()) == CURSOR
+
+
+def test_a_successor_of_a_leader_that_was_not_live_is_not_live() -> None:
+    state = {**STATE, "live": "0"}
+    adopted = decide_adoption(state, redis_identity="run.repl", raw_notify_lost=False)
+    assert adopted == LeaderState("g", CURSOR, "run.repl", "truncate", live=False)
+    reset = decide_adoption(state, redis_identity="another", raw_notify_lost=False)
+    assert reset == Reset("gap", live=False)
+
+
+def test_a_read_of_the_same_log_is_published_row_by_row() -> None:
+    assert decide_batch(CURSOR, batch(*[ROW] * MAX_ROWS_PER_READ)) is None
+
+
+@pytest.mark.parametrize(
+    ("read", "reason"),
+    [
+        (batch(ROW, cursor=SnapshotCursor("another", "10:20:")), "log_lost"),
+        (batch(ROW, ahead=True), "log_lost"),
+        (batch(*[ROW] * (MAX_ROWS_PER_READ + 1)), "bulk_change"),
+    ],
+    ids=["another log", "cursor ahead", "too many"],
+)
+def test_a_read_that_may_be_incomplete_is_a_reset(read: Batch, reason: str) -> None:
+    assert decide_batch(CURSOR, read) == Reset(cast(Reason, reason))
+
+
+def test_a_cursor_names_its_database_across_restarts_and_logs() -> None:
+    assert SnapshotCursor("7.16384.99.1.5.uuid", "1:1:").database == "7.16384"
