@@ -184,7 +184,8 @@ async def test_a_deleted_project_is_told_to_its_users_whose_access_ends(
     audience: Audience,
 ) -> None:
     await audience.world.database.execute("delete from projects where id = $1", APOLLO)
-    wanted = {**event("project", "DELETE", APOLLO, APOLLO), "channel": f"user:{ADA}"}
+    deleted = event("project", "DELETE", APOLLO, APOLLO)
+    wanted = {**deleted, "channel": f"user:{ADA}", "access": True}
     for name, client in audience.apollo.items():
         assert without_time(await client.next()) == wanted, name
         assert await client.closed() == 4403, name
