@@ -23,7 +23,8 @@ from gateway.http.ticket_api import TICKET_PATH
 from gateway.transport import connection
 from gateway.transport.clients import V1Client
 from shared.http import connection as http_connection
-from shared.http.connection import MAX_BODY_BYTES, MAX_HEADER_BYTES, HttpLimits
+from shared.http.connection import MAX_BODY_BYTES, MAX_HEADER_BYTES
+from shared.http.connection_limits import HttpLimits
 from shared.http.server import serve
 from shared.protocol.close_codes import FORBIDDEN
 from tests.support.changes import assert_flows
