@@ -18,7 +18,7 @@ from listener.bootstrap.init import NotWritten, describe_tables, write_new
 from listener.capture.watches import project_resources
 from listener.commands import COMMANDS
 from listener.leader.publication import PublicationRules
-from listener.links.pg_link import PgLost, connect, rolled_back_transaction, telling_loss
+from listener.links.pg_link import PgLost, connect, rolled_back_transaction, translated_errors
 from listener.settings import CommandSettings, ListenerSettings
 from listener.setup.check import check
 from listener.setup.install import (
@@ -162,7 +162,7 @@ async def _init(projects: str | None, output: str | None) -> int:
         settings.database_url.get_secret_value(), "neverstale command", timeout=10
     )
     try:
-        async with telling_loss(), rolled_back_transaction(connection):
+        async with translated_errors(), rolled_back_transaction(connection):
             tables = await describe_tables(connection)
     finally:
         await connection.close()
@@ -200,7 +200,7 @@ async def _administer(
                 )
                 _report(plan, config)
             case "check":
-                async with telling_loss(), rolled_back_transaction(connection):
+                async with translated_errors(), rolled_back_transaction(connection):
                     found = await check(connection, config, rules)
                 _say(*(f"note: {note}" for note in found.notes))
                 _complain(*found.problems)
@@ -214,7 +214,7 @@ async def _administer(
                 await uninstall(connection)
                 print("removed: nothing is watched any more")
             case _:
-                async with telling_loss():
+                async with translated_errors():
                     _print_sql(await print_sql(connection, config, owner=owner))
     finally:
         await connection.close()

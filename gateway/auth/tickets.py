@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 
 from gateway.auth.token_rules import Identity
-from shared.links.redis_link import Client, telling_loss
+from shared.links.redis_link import Client, translated_errors
 from shared.protocol.channels import RedisNames
 from shared.protocol.close_codes import Refusal, unauthorized
 
@@ -33,13 +33,13 @@ class Tickets:
         """Return a ticket that replaces the user's token for this project."""
         ticket = secrets.token_urlsafe(_TICKET_BYTES)
         bound_to = [project_id, identity.user_id, identity.expires_at, identity.verified_by]
-        async with telling_loss(self._client):
+        async with translated_errors(self._client):
             await self._client.set(self._key(ticket), orjson.dumps(bound_to), ex=TICKET_SECONDS)
         return ticket
 
     async def redeem(self, ticket: str, project_id: str | None) -> Identity | Refusal:
         """Use up the ticket, and return the identity that it was issued for."""
-        async with telling_loss(self._client):
+        async with translated_errors(self._client):
             stored = await self._client.getdel(self._key(ticket))
         if stored is None:
             return NOT_VALID

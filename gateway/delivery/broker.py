@@ -15,7 +15,7 @@ from shared.links.redis_link import (
     RedisLost,
     has_moved_on,
     read_state,
-    telling_loss,
+    translated_errors,
 )
 from shared.protocol.channels import RedisNames
 from shared.protocol.control_messages import parse_disconnect, parse_recheck, parse_tick
@@ -92,7 +92,7 @@ class Broker:
     async def _read_state(self) -> None:
         """Take the generation from the stored state, as there may be no leader that ticks."""
         tick_count = self._tick_count
-        async with telling_loss(self._client):
+        async with translated_errors(self._client):
             state = await read_state(self._client, self._names.state)
         if self._revalidator.is_foreign(state.get("database", "")):
             raise RedisLost(_FOREIGN)

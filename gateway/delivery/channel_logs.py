@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.delivery.effects import LogPage, ReadLogs
-from shared.links.redis_link import Client, Script, telling_loss
+from shared.links.redis_link import Client, Script, translated_errors
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.events import replayed_frame
 from shared.protocol.replay import Cursor, LogHead
@@ -29,7 +29,7 @@ class ChannelLogs:
 
     async def prepare(self) -> None:
         """Load the script, which a restarted Redis does not have."""
-        async with telling_loss(self._client):
+        async with translated_errors(self._client):
             self._replay = await Script.load(self._client, _REPLAY_LUA)
 
     async def read(self, read: ReadLogs) -> Mapping[Channel, LogPage]:
@@ -41,7 +41,7 @@ class ChannelLogs:
         rows = ROWS_PER_BATCH // len(read.wanted)
         rows = max(MIN_ROWS_PER_READ, min(MAX_ROWS_PER_READ, rows))
         async with (
-            telling_loss(self._client),
+            translated_errors(self._client),
             self._client.pipeline(transaction=False) as pipeline,
         ):
             for channel, since in read.wanted.items():

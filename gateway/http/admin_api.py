@@ -9,7 +9,7 @@ from gateway.http.json_body import read_id
 from gateway.limits.connection_limiter import ConnectionLimiter
 from shared.http.connection import expectation_met
 from shared.http.errors import refusal_response
-from shared.links.redis_link import Client, RedisLost, telling_loss
+from shared.links.redis_link import Client, RedisLost, translated_errors
 from shared.protocol.channels import IdType, RedisNames
 from shared.protocol.close_codes import Refusal, unauthorized, unavailable
 from shared.protocol.control_messages import disconnect_message
@@ -66,7 +66,7 @@ class AdminApi:
         if isinstance(user_id, Refusal):
             return user_id
         try:
-            async with telling_loss(self._client):
+            async with translated_errors(self._client):
                 await self._client.publish(self._names.recheck, disconnect_message(user_id))
         except RedisLost:
             return _NO_REDIS

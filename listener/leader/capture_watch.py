@@ -42,7 +42,7 @@ class CaptureWatch:
         self._metrics.capture_differences.set(len(found.differences))
         if found.differences and found.differences != before.differences:
             log.error(
-                "changes are not captured: run python -m listener install",
+                "changes are not captured: run neverstale install",
                 extra={"count": len(found.differences), "differences": found.differences},
             )
         elif is_new and before.fingerprint:

@@ -13,7 +13,7 @@ from listener.leader.leader_state import MAX_ROWS_PER_READ, Batch, SnapshotCurso
 from listener.leader.log_row import LogRow
 from listener.leader.publication import USER_MAX_ROWS, PublicationRules
 from listener.leader.read_schedule import WakeUpHolder
-from listener.links.pg_link import Connection, telling_loss
+from listener.links.pg_link import Connection, translated_errors
 
 _SQL: Final = Path(__file__).parent / "sql"
 READ_SQL: Final = (_SQL / "read.sql").read_text()
@@ -68,7 +68,7 @@ class BadValue(Exception):
 
 @asynccontextmanager
 async def _telling_bad_values() -> AsyncIterator[None]:
-    async with telling_loss():
+    async with translated_errors():
         try:
             yield
         except (ValueError, OverflowError, asyncpg.DataError) as exc:
@@ -135,7 +135,7 @@ class ChangeLog:
 
         Returns the number of rows removed.
         """
-        async with telling_loss():
+        async with translated_errors():
             status: str = await self._connection.execute(
                 _PRUNE, saved.snapshot, saved.incarnation, MAX_ROWS_PER_PRUNE
             )
@@ -143,19 +143,19 @@ class ChangeLog:
 
     async def shrink(self) -> None:
         """Return pruned space to the system; without the right to VACUUM autovacuum does."""
-        async with telling_loss():
+        async with translated_errors():
             await self._connection.execute(
                 "vacuum (skip_locked) neverstale.change_log", timeout=_BACKLOG_SECONDS
             )
 
     async def take_barrier(self) -> int:
         """Assign an xid: every transaction that has one already has a lower one."""
-        async with telling_loss():
+        async with translated_errors():
             return int(await self._connection.fetchval(_ASSIGN_XID))
 
     async def wake_up_holders(self) -> frozenset[WakeUpHolder]:
         """The sessions that hold the wake-up lock."""
-        async with telling_loss():
+        async with translated_errors():
             rows = await self._connection.fetch(_WAKE_UP_HOLDERS)
         return frozenset(WakeUpHolder(*row) for row in rows)
 
@@ -170,13 +170,13 @@ class ChangeLog:
         former project. For parents that moved since the last call, take the barrier that all
         such transactions are below.
         """
-        async with telling_loss(), self._connection.transaction():
+        async with translated_errors(), self._connection.transaction():
             await self._connection.execute(_RESET_MOVED)
             await self._connection.execute(_BAR_MOVED)
 
     async def note_skipped(self, *, skipped: bool) -> None:
         """Store, independently of Redis, whether changes may have been skipped."""
-        async with telling_loss():
+        async with translated_errors():
             await self._connection.execute(_NOTE_SKIPPED if skipped else _FORGET_SKIPPED)
 
     async def write(self, rows: Sequence[LogRow]) -> None:
@@ -191,13 +191,13 @@ class ChangeLog:
 
     async def raw_notify_seen(self) -> bool:
         """Whether a raw NOTIFY was ever received: one is lost while nobody listens."""
-        async with telling_loss():
+        async with translated_errors():
             return bool(await self._connection.fetchval(_IS_SEEN_RAW))
 
 
 async def read_capture(connection: Connection) -> CaptureState:
     """Compare the triggers with what was installed. Raises ``PgLost``."""
-    async with telling_loss():
+    async with translated_errors():
         [row] = await connection.fetch(_CAPTURE)
     return CaptureState(row["fingerprint"] or "none", tuple(row["differences"]))
 

@@ -10,7 +10,7 @@ import asyncpg
 from listener.capture.function_owner import HIDDEN_RELATIONS_SQL, HiddenRelation
 from listener.capture.probe_view import PROBE_VIEW, probe_view
 from listener.leader.recipients import Members, group_members
-from listener.links.pg_link import Connection, PgLost, telling_loss, using_search_path
+from listener.links.pg_link import Connection, PgLost, translated_errors, using_search_path
 from shared.config.access_rules import AccessRules, bounded_sql
 from shared.links.search_path import OWN_SCHEMAS_SQL, SEARCH_PATH, safe_search_path
 from shared.runtime.lifecycle import FatalError
@@ -149,7 +149,7 @@ class ProjectMembers:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[str]:
         """A transaction for the query, whose SQL it yields. Raises ``_QueryFailed``."""
-        async with telling_loss():
+        async with translated_errors():
             try:
                 async with self._connection.transaction(readonly=True):
                     await self._connection.execute(

@@ -17,7 +17,7 @@ from shared.links.redis_link import (
     has_moved_on,
     read_server,
     read_state,
-    telling_loss,
+    translated_errors,
 )
 from shared.links.redis_server import RedisServer
 from shared.protocol.channels import Channel, RedisNames
@@ -62,7 +62,7 @@ class Publisher:
     async def adopt(self) -> tuple[dict[str, str], RedisServer]:
         """The stored state (empty: none), and the server that stores it, by new connections."""
         await self._client.drop_connections()
-        async with telling_loss(self._client):
+        async with translated_errors(self._client):
             self._publish = await Script.load(self._client, _PUBLISH_LUA)
             self._save = await Script.load(self._client, _SAVE_LUA)
             server = await read_server(self._client)
@@ -79,7 +79,7 @@ class Publisher:
 
     async def server(self) -> RedisServer:
         """The server that answers now."""
-        async with telling_loss(self._client):
+        async with translated_errors(self._client):
             return await read_server(self._client)
 
     async def has_moved_on(self, own: RedisServer) -> bool:
@@ -131,7 +131,7 @@ class Publisher:
     @asynccontextmanager
     async def _pipeline(self) -> AsyncIterator[Pipeline]:
         async with (
-            telling_loss(self._client),
+            translated_errors(self._client),
             self._client.pipeline(transaction=False) as pipeline,
         ):
             yield pipeline
@@ -188,7 +188,7 @@ class Publisher:
             tick = Tick(state.generation, state.reason, live=state.live, database=database)
             before, after = tick_around_time(tick, leader=self._leader, lag_ms=tick_lag_ms)
         pairs = [part for pair in fields.items() for part in pair]
-        async with telling_loss(self._client):
+        async with translated_errors(self._client):
             found: bytes | None = await self._save.run(
                 self._client, self._names.state, stored, self._names.tick, before, after, *pairs
             )

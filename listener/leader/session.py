@@ -9,7 +9,13 @@ from typing import Any, Final
 
 import asyncpg
 
-from listener.links.pg_link import TIMEOUT_SECONDS, Connection, PgLost, connect, telling_loss
+from listener.links.pg_link import (
+    TIMEOUT_SECONDS,
+    Connection,
+    PgLost,
+    connect,
+    translated_errors,
+)
 from shared.links.database_id import DATABASE_ID_SQL
 from shared.links.search_path import SEARCH_PATH
 from shared.runtime.lifecycle import FatalError
@@ -92,7 +98,7 @@ class Session:
         def receive(_connection: object, _pid: int, _channel: str, payload: object) -> None:
             on_notify(str(payload))
 
-        async with telling_loss():
+        async with translated_errors():
             await self._connection.add_listener(_NOTIFY_CHANNEL, receive)
 
     async def try_lead(self) -> bool:
@@ -102,7 +108,7 @@ class Session:
         healthy one. The transaction that holds the lock has neither an xid nor a snapshot, so
         it holds back no vacuum.
         """
-        async with telling_loss(), self._locking:
+        async with translated_errors(), self._locking:
             if not self._leads and await self._try_lock():
                 await self._lock.execute("begin", timeout=TIMEOUT_SECONDS)
                 self._leads = await self._try_lock()
@@ -138,7 +144,7 @@ class Session:
     async def ping(self) -> None:
         """Return once PostgreSQL has answered both sessions. Raises ``PgLost``."""
         await self._ask("select 1")
-        async with telling_loss(), self._locking:
+        async with translated_errors(), self._locking:
             await self._lock.execute("select", timeout=TIMEOUT_SECONDS)
 
     async def raise_when_lost(self) -> None:
@@ -165,7 +171,7 @@ class Session:
             arrived.set()
 
         try:
-            async with telling_loss():
+            async with translated_errors():
                 await self._connection.add_listener(channel, receive)
                 try:
                     await other.execute(f"notify {channel}")
@@ -175,19 +181,19 @@ class Session:
                     return
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await arrived.wait()
-            async with telling_loss():
+            async with translated_errors():
                 await self._connection.remove_listener(channel, receive)
         except (TimeoutError, *_POOLED) as exc:
             raise FatalError(_POOLER) from exc
 
     async def configure(self) -> None:
         """Set keepalives, and disable timeouts that end sessions. Raises ``PgLost``."""
-        async with telling_loss(), self._asking, self._locking:
+        async with translated_errors(), self._asking, self._locking:
             for connection in (self._connection, self._lock):
                 await _apply(connection, _SESSION_SETTINGS)
 
     async def _ask(self, sql: str, *values: int) -> object:
-        async with telling_loss(), self._asking:
+        async with translated_errors(), self._asking:
             return await self._connection.fetchval(sql, *values, timeout=TIMEOUT_SECONDS)
 
 
@@ -212,7 +218,7 @@ async def open_links(url: str) -> AsyncIterator[tuple[Session, Connection]]:
         session = Session(listening, lock)
         await session.verify_direct(work)
         await session.configure()
-        async with telling_loss():
+        async with translated_errors():
             await _apply(work, _WORK_SETTINGS)
         yield session, work
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from listener.leader.session import Session
 from listener.leader.takeover import LeaderWatch
-from shared.links.redis_link import Client, RedisLost, telling_loss
+from shared.links.redis_link import Client, RedisLost, translated_errors
 
 LOCK_POLL_SECONDS: Final = 0.05
 LEADER_CHECK_SECONDS: Final = 1.0
@@ -62,7 +62,7 @@ class LeaderHeartbeat:
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
-        async with telling_loss(self._client), asyncio.timeout(REDIS_SECONDS):
+        async with translated_errors(self._client), asyncio.timeout(REDIS_SECONDS):
             yield
 
 

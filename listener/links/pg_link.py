@@ -45,7 +45,7 @@ class NotAdmitted(FatalError):
 
 
 @asynccontextmanager
-async def telling_loss() -> AsyncIterator[None]:
+async def translated_errors() -> AsyncIterator[None]:
     """Translate the library's errors: ``PgLost`` if a retry may help, else ``FatalError``."""
     try:
         yield
@@ -79,7 +79,7 @@ async def connect(url: str, name: str, **options: Any) -> Connection:
         FatalError: it refuses what the URL asks for.
     """
     try:
-        async with telling_loss():
+        async with translated_errors():
             connection = await connect_any(
                 **{"timeout": TIMEOUT_SECONDS, **connect_arguments(url, name), **options}
             )

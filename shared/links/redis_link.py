@@ -97,7 +97,7 @@ def connect(url: str) -> Client:
         username=target.user or None,
         password=target.password or None,
         # redis-py implements it by asyncio.wait_for, which in Python 3.11 loses a cancellation
-        # that arrives as the command completes: telling_loss has the deadline instead
+        # that arrives as the command completes: translated_errors has the deadline instead
         socket_timeout=None,
         socket_connect_timeout=TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),
@@ -139,7 +139,7 @@ def describe_error(exc: Exception) -> str:
 
 
 @asynccontextmanager
-async def telling_loss(client: Client) -> AsyncIterator[None]:
+async def translated_errors(client: Client) -> AsyncIterator[None]:
     """Turn errors of the library and a timeout inside the block into ``RedisLost``."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -163,7 +163,7 @@ class Script:
 
     @classmethod
     async def load(cls, client: Client, source: str) -> "Script":
-        """Load a script. Raises redis-py's errors: call it inside ``telling_loss``."""
+        """Load a script. Raises redis-py's errors: call it inside ``translated_errors``."""
         return cls(_text(await client.script_load(source)))
 
     def queue(self, pipeline: Pipeline, key: str, *arguments: str | bytes | int) -> None:

@@ -74,7 +74,7 @@ class _PartFault:
     async def kill(self, seconds: float) -> None:
         await self._part.end(signal.SIGKILL)
         await asyncio.sleep(seconds)
-        self._stack.start_part(self._part.name)
+        await self._stack.start_part(self._part.name)
 
     async def restart(self, seconds: float) -> None:
         await self._stack.up(self._part)
@@ -82,7 +82,7 @@ class _PartFault:
         if code != 0:
             self._stack.broken.append(f"{self._part.name} ended with {code} at SIGTERM")
         await asyncio.sleep(seconds)
-        self._stack.start_part(self._part.name)
+        await self._stack.start_part(self._part.name)
 
     async def freeze(self, seconds: float) -> None:
         self._part.freeze()

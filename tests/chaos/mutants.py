@@ -146,7 +146,7 @@ log.warning(..., extra={"pid": pid, "ended": ended})
         "unanswered < 0",
     ),
     _one(
-        "let those who lost a project go on hearing of it",
+        "deliver to users who lost access to a project",
         "tests.chaos --seed 1 --seconds 8 --faults 1",
         """\
 for pair in self._subscriptions.pairs(recheck):

@@ -76,11 +76,11 @@ class ProxiedStack:
         self.parts[name] = SupervisedProcess(
             name, environment, self.folder, skew_seconds=skew_seconds
         )
-        self.start_part(name)
+        await self.start_part(name)
 
-    def start_part(self, name: str) -> None:
+    async def start_part(self, name: str) -> None:
         """Start a part, again or for the first time."""
-        self.parts[name].start()
+        await self.parts[name].start()
         if name in GATEWAYS:
             self.links[f"clients->{name}"].target_ports = [self.parts[name].port]
 
@@ -129,7 +129,7 @@ class ProxiedStack:
                     self.timeline.note(name, told)
                     if not part.has_found_its_port_taken():
                         self.broken.append(told)
-                    self.start_part(name)
+                    await self.start_part(name)
 
     def tracebacks(self) -> list[str]:
         """Return a problem for each part whose log has a traceback."""

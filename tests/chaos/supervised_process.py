@@ -3,13 +3,15 @@
 import asyncio
 import os
 import signal
-import subprocess
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
-from deploy.dev.servers import free_port
-from tests.support.processes import start_logged
+from deploy.dev.servers import die_with_parent, free_port
+from tests.support.preforked import Program, start_program
+from tests.support.processes import ROOT
 
 END_SECONDS: Final = 20.0
 
@@ -31,22 +33,38 @@ class SupervisedProcess:
         self.wanted = False
         self.log = folder / f"{name}.log"
         self._environment = environment
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | asyncio.subprocess.Process | None = None
+        self._changing = asyncio.Lock()  # so that a process that is being started can be ended
 
     @property
     def exit_code(self) -> int | None:
-        return self._process.poll() if self._process is not None else None
+        return self._process.returncode if self._process is not None else None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Start it on a new port: the former one may have been taken while it was down."""
-        self.port = free_port()
-        module = [self.name.rstrip("0123456789")]
-        if self._skew_seconds:
-            module = ["tests.chaos.skewed", str(self._skew_seconds), *module]
-        ports = {"PORT": str(self.port), "HEALTH_PORT": str(self.port)}
-        environment = {**os.environ, **self._environment, **ports}
-        self._process = start_logged(*module, log=self.log, environment=environment)
-        self.wanted = True
+        async with self._changing:
+            self.port = free_port()
+            ports = {"PORT": str(self.port), "HEALTH_PORT": str(self.port)}
+            environment = {**os.environ, **self._environment, **ports}
+            with self.log.open("ab") as output:
+                self._process = await self._start(output, environment)
+            self.wanted = True
+
+    async def _start(
+        self, output: IO[bytes], environment: Mapping[str, str]
+    ) -> "Program | asyncio.subprocess.Process":
+        module = self.name.rstrip("0123456789")
+        if not self._skew_seconds:
+            return await start_program(module, cwd=ROOT, env=environment, output=output)
+        # not in a fork of a process that may have imported time.time already
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.chaos.skewed", str(self._skew_seconds), module),
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent,
+        )
 
     def has_found_its_port_taken(self) -> bool:
         """Whether its log ends with that: another program took the port first."""
@@ -60,16 +78,19 @@ class SupervisedProcess:
 
     async def end(self, number: signal.Signals) -> int | None:
         """Signal it. Return its exit code, or None if it had to be killed."""
-        self.wanted = False
-        self._signal(number)
-        deadline = asyncio.get_running_loop().time() + END_SECONDS
-        while self.exit_code is None:
-            if asyncio.get_running_loop().time() > deadline:
-                self._signal(signal.SIGKILL)
-                return None
-            await asyncio.sleep(0.01)
-        return self.exit_code
+        self.wanted = False  # also while it is being started again
+        async with self._changing:
+            self.wanted = False
+            self._signal(number)
+            deadline = asyncio.get_running_loop().time() + END_SECONDS
+            while self.exit_code is None:
+                if asyncio.get_running_loop().time() > deadline:
+                    self._signal(signal.SIGKILL)
+                    return None
+                await asyncio.sleep(0.01)
+            return self.exit_code
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):  # it has exited just now
+                self._process.send_signal(number)

@@ -15,8 +15,8 @@ from typing import Final
 
 import asyncpg
 
-from deploy.dev.servers import PostgresServer, ValkeyServer, free_port
-from tests.support.processes import ROOT, SECRET, start_logged
+from deploy.dev.servers import PostgresServer, ValkeyServer, die_with_parent, free_port
+from tests.support.processes import ROOT, SECRET
 
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 10.0
@@ -133,9 +133,15 @@ def _start(
     port_setting: str,
 ) -> MeasuredProcess:
     port, log = free_port(), folder / f"{name}.log"
-    process = start_logged(
-        module, log=log, environment={**environment, port_setting: str(port)}
-    )
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            cwd=ROOT,
+            env={**environment, port_setting: str(port)},
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent,
+        )
     stack.callback(_stop, process)
     return MeasuredProcess(name, port, process, log)
 

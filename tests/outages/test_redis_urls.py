@@ -11,7 +11,7 @@ import pytest
 
 from deploy.dev.servers import ValkeyServer
 from gateway.delivery.pubsub import PubSub
-from shared.links.redis_link import RedisLost, connect, telling_loss
+from shared.links.redis_link import RedisLost, connect, translated_errors
 from tests.support.processes import HANG_SECONDS, eventually
 from tests.support.tls import Authority, terminating_tls
 
@@ -55,7 +55,7 @@ async def reach(url: str) -> int:
             link = await PubSub.connect(url, receive, lambda _: subscribed.set())
             link.subscribe(["channel"])
             await subscribed.wait()
-            async with telling_loss(client):
+            async with translated_errors(client):
                 await client.publish("channel", "told")
                 database = int((await client.client_info())["db"])
         await eventually(lambda: told == [(b"channel", b"told")], "the message has come")
@@ -70,7 +70,7 @@ async def assert_refused(url: str, reason: str) -> None:
     """Check that commands and the subscriber are refused, without the password in errors."""
     client = connect(url)
     with pytest.raises(RedisLost, match=reason) as by_commands:
-        async with telling_loss(client):
+        async with translated_errors(client):
             await client.ping()
     await client.aclose()
     with pytest.raises(RedisLost, match=reason) as by_subscriber:
@@ -145,7 +145,7 @@ async def test_each_connection_resolves_the_name_again(
     ends: list[Any] = []
     for _ in range(2):
         link = await PubSub.connect(url, lambda _: None, lambda _: None)
-        async with telling_loss(client):
+        async with translated_errors(client):
             ends += [await client.client_info(), *await client.client_list()]
         link.abort()
         assert all(end["laddr"] == f"{addresses[0]}:{valkey.port}" for end in ends), ends

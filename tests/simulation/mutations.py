@@ -462,12 +462,12 @@ end = Cursor(channel, head.epoch, head.last)
 """,
         (SIMULATION, *UNIT_REGISTRY),
     ),
-    # --- who may hear
+    # --- access
     Mutant(
         "no re-check after a gap of Redis",
         """\
 await self._fanout.link_up(link)
-self._guard.doubt(EVERYTHING)
+self._revalidator.recheck(EVERYTHING)
 """,
         """\
 await self._fanout.link_up(link)
@@ -490,10 +490,10 @@ return was_silent
         "{Event.RECHECK: (State.CHECKING, (Effect.CHECK,))}",
     ),
     Mutant(
-        "what was remembered survives a recheck",
+        "cached answers survive a recheck",
         """\
-for pair in self._known.concerned(recheck):
-    self._known.pop(pair)
+for pair in self._allowed_until.matching(recheck):
+    self._allowed_until.pop(pair)
 is_named = recheck.user_id is not None
 """,
         """\
@@ -502,10 +502,10 @@ is_named = recheck.user_id is not None
         (SIMULATION, "tests/unit/gateway/access/test_access_cache.py"),
     ),
     Mutant(
-        "an answer counts though it was asked before the recheck",
+        "an answer counts though its query was sent before the recheck",
         """\
-for pair in self._asked.concerned(recheck):
-    for question in self._asked.get(pair) or ():
+for pair in self._in_flight.matching(recheck):
+    for query in self._in_flight.get(pair) or ():
         ...
 """,
         """\
@@ -514,7 +514,7 @@ pass
         (SIMULATION, "tests/unit/gateway/access/test_access_cache.py"),
     ),
     Mutant(
-        "who joins does not ask again",
+        "a new subscription without a cached answer is not checked again",
         """\
 if not self._checker.has_cached_access(pair):
     self._revalidator.recheck(Recheck(*pair))

@@ -68,27 +68,27 @@ class Servers:
         self.loop.connector = self.redis.connect
         self.redis.overhear = self._overhear
         self._generation = ""
-        self._doubted: dict[Recheck, int] = {}  # at which commit
+        self._rechecked: dict[Recheck, int] = {}  # at which commit
 
     def _overhear(self, channel: bytes, payload: bytes) -> None:
         """A loss is published, as a recheck or a reset, before what was committed after it."""
         tick, recheck = parse_tick(payload), parse_recheck(payload)
         if channel == NAMES.recheck.encode() and recheck is not None:
-            self._doubted[recheck] = self.database.commits
+            self._rechecked[recheck] = self.database.commits
         elif channel == NAMES.tick.encode() and tick is not None:
             if tick.generation != self._generation:
-                self._doubted[Recheck(None, None)] = self.database.commits
+                self._rechecked[Recheck(None, None)] = self.database.commits
             self._generation = tick.generation
         for told, commit in self.redis.published.told_in(encode_text_frame(payload)):
             for (project, user), lost in self.database.lost.items():
-                doubted = last_doubt(self._doubted, project, user)
-                if told == Channel("project", project) and doubted < lost < commit:
+                rechecked = last_recheck(self._rechecked, project, user)
+                if told == Channel("project", project) and rechecked < lost < commit:
                     raise Violation(f"{told.name} goes on before {user}'s loss is told")
 
 
-def last_doubt(doubted: Mapping[Recheck, int], project: str, user: str) -> int:
-    """The newest commit by which this access was last said to be doubtful."""
-    return max(doubted.get(Recheck(p, u), 0) for p in (project, None) for u in (user, None))
+def last_recheck(rechecked: Mapping[Recheck, int], project: str, user: str) -> int:
+    """The newest commit at which a recheck concerned this access."""
+    return max(rechecked.get(Recheck(p, u), 0) for p in (project, None) for u in (user, None))
 
 
 class Listener:
@@ -320,7 +320,7 @@ class Gateway:
         self.name = name
         self._servers = servers
         self._endpoint: WebSocketEndpoint
-        self.doubted: dict[Recheck, int] = {}  # at which commit
+        self.rechecked: dict[Recheck, int] = {}  # at which commit
         self.task: asyncio.Task[None] = servers.loop.create_task(self._run())
         servers.loop.settle()
 
@@ -337,7 +337,7 @@ class Gateway:
             self._fanout = fanout
             checker = AccessChecker(pool, RULES, registry)
             revalidator = Revalidator(checker, fanout.project_subscriptions, registry, tasks)
-            self._note_doubts(revalidator)
+            self._note_rechecks(revalidator)
             limiter = ConnectionLimiter(
                 ConnectionLimits(0, 0, 0, 0), (), "X-Forwarded-For", lambda: 0.0
             )
@@ -368,14 +368,14 @@ class Gateway:
             )
             self._tasks = tasks
 
-    def _note_doubts(self, guard: Revalidator) -> None:
-        doubt = guard.recheck
+    def _note_rechecks(self, guard: Revalidator) -> None:
+        original = guard.recheck
 
-        def doubt_and_note(recheck: Recheck) -> None:
-            self.doubted[recheck] = self._servers.database.commits
-            doubt(recheck)
+        def recheck_and_note(recheck: Recheck) -> None:
+            self.rechecked[recheck] = self._servers.database.commits
+            original(recheck)
 
-        guard.recheck = doubt_and_note  # type: ignore[method-assign]
+        guard.recheck = recheck_and_note  # type: ignore[method-assign]
 
     @property
     def heard_by(self) -> set[Pair]:
@@ -407,7 +407,7 @@ class Gateway:
             lost = database.lost.get((channel.id, user))
             if channel.kind != "project" or lost is None or commit <= lost:
                 continue
-            if last_doubt(self.doubted, channel.id, user) >= lost:
+            if last_recheck(self.rechecked, channel.id, user) >= lost:
                 raise Violation(f"leak: {user} is told of {channel.name}, commit {commit}")
 
     def kill(self) -> None:

@@ -45,7 +45,7 @@ FAULTS: Final = (
 )
 # the real bounds, so small that they are met
 _BOUNDS: Final = {
-    # never reached: that nothing is told while in doubt is checked to the letter
+    # never reached: nothing at all may be delivered while a check is running
     "gateway.access.access_cache.STARVING_SECONDS": math.inf,
     "gateway.access.revalidation_rules.STARVING_SECONDS": math.inf,
     "gateway.delivery.channel_logs.MAX_ROWS_PER_READ": 1,

@@ -21,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from deploy.dev.servers import die_with_parent
 
@@ -37,8 +37,8 @@ class Program:
     def __init__(
         self,
         pid: int,
-        stdout: asyncio.StreamReader,
-        stderr: asyncio.StreamReader,
+        stdout: asyncio.StreamReader | None,
+        stderr: asyncio.StreamReader | None,
         ended: asyncio.Task[int],
     ) -> None:
         self.pid = pid
@@ -63,27 +63,42 @@ class Program:
 
     async def communicate(self) -> tuple[bytes, bytes]:
         """Read both streams to their ends. Return them once the program has ended."""
+        assert self.stdout is not None
+        assert self.stderr is not None
         output, errors = await asyncio.gather(self.stdout.read(), self.stderr.read())
         await self.wait()
         return output, errors
 
 
 async def start_program(
-    module: str, *arguments: str, cwd: Path, env: Mapping[str, str]
+    module: str,
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    output: IO[bytes] | None = None,
 ) -> Program:
-    """Start ``python -m module arguments``."""
+    """Start ``python -m module arguments``.
+
+    Standard output and error go to pipes, or both to the file *output*.
+    """
     ours, theirs = socket.socketpair()
-    stdin = os.open(os.devnull, os.O_RDONLY)
-    stdout, output = os.pipe()
-    stderr, errors = os.pipe()
+    theirs_fds = [os.open(os.devnull, os.O_RDONLY)]
+    pipes = []
+    for _ in ("stdout", "stderr"):
+        if output is None:
+            read_end, write_end = os.pipe()
+            pipes.append(read_end)
+        else:
+            write_end = os.dup(output.fileno())
+        theirs_fds.append(write_end)
     request = {"argv": [module, *arguments], "cwd": str(cwd), "env": dict(env)}
     socket.send_fds(
         _forking_process(),
         [json.dumps(request).encode()],
-        [theirs.fileno(), stdin, output, errors],
+        [theirs.fileno(), *theirs_fds],
     )
     theirs.close()
-    for fd in (stdin, output, errors):
+    for fd in theirs_fds:
         os.close(fd)
     replies, writer = await asyncio.open_connection(sock=ours)
     pid = int(await replies.readline())
@@ -95,7 +110,10 @@ async def start_program(
             writer.close()
 
     ended = asyncio.get_running_loop().create_task(wait())
-    return Program(pid, await _read_pipe(stdout), await _read_pipe(stderr), ended)
+    if output is not None:
+        return Program(pid, None, None, ended)
+    out, err = [await _read_pipe(fd) for fd in pipes]
+    return Program(pid, out, err, ended)
 
 
 async def _read_pipe(fd: int) -> asyncio.StreamReader:

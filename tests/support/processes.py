@@ -4,9 +4,8 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, Final
 import aiohttp
 import jwt
 
-from deploy.dev.servers import die_with_parent
 from tests.support.preforked import Program, start_program
 
 ROOT: Final = Path(__file__).parents[2]
@@ -36,24 +34,6 @@ async def eventually(is_so: Callable[[], bool], what: str) -> None:
         while not is_so():
             await asyncio.sleep(0.01)
     assert is_so(), what
-
-
-def start_logged(
-    *arguments: str, log: Path, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    """Start ``python -m arguments`` with its output appended to *log*.
-
-    It ends with this process.
-    """
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=output,
-            preexec_fn=die_with_parent,
-        )
 
 
 @dataclass

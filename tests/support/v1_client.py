@@ -23,7 +23,8 @@ async def v1(
         yield Client(websocket)
 
 
-async def change(world: World, *names: str, project_id: str | None = None) -> None:
+async def notify(world: World, *names: str, project_id: str | None = None) -> None:
+    """Log an event of a task for each name, by ``neverstale.notify``."""
     for name in names:
         await world.database.execute(
             "select neverstale.notify('task', 'UPDATE', $1, $2)",

@@ -16,6 +16,7 @@ from deploy.dev.servers import free_port
 from listener.setup.install import Config, install
 from shared.config.config_file import read_config
 from tests.support.database import Database
+from tests.support.demo_data import ADA, APOLLO, GEMINI, GRACE
 from tests.support.preforked import start_program
 from tests.support.processes import ROOT, SECRET, Client, Part, connected
 from tests.support.servers import Servers
@@ -122,10 +123,10 @@ async def make_world(servers: Servers) -> AsyncIterator[World]:
             database,
             [],
             {},
-            ada="0000ada0-0000-4000-8000-000000000001",
-            grace="0000ace0-0000-4000-8000-000000000002",
-            apollo="a9011000-0000-4000-8000-000000000001",
-            gemini="9e313100-0000-4000-8000-000000000002",
+            ada=ADA,
+            grace=GRACE,
+            apollo=APOLLO,
+            gemini=GEMINI,
         )
         try:
             yield world

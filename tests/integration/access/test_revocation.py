@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.changes import assert_flows
 from tests.support.processes import Client, Part, connected
-from tests.support.v1_client import change, rows, v1
+from tests.support.v1_client import notify, rows, v1
 from tests.support.world import World
 
 
@@ -85,8 +85,8 @@ async def test_a_socket_with_other_projects_keeps_them(world: World, gateway: Pa
             "project_id": world.apollo,
             "reason": "revoked",
         }
-        await change(world, "a")
-        await change(world, "b", project_id=world.gemini)
+        await notify(world, "a")
+        await notify(world, "b", project_id=world.gemini)
         assert await rows(client, "b") == ["b"]
         await client.socket.send_json({"type": "subscribe", "project_id": world.apollo})
         assert (await client.next())["code"] == "forbidden"
@@ -101,7 +101,7 @@ async def test_what_is_committed_while_access_is_asked_is_told_after_a_yes(
             # the question must wait for this lock
             await world.database.execute("lock table projects in access exclusive mode")
             await recheck(world, world.apollo, world.ada)
-            await change(world, "a")
+            await notify(world, "a")
         assert await rows(client, "a") == ["a"]
 
 
@@ -159,7 +159,7 @@ async def test_a_project_in_doubt_all_the_time_is_told_even_so(
         doubting = asyncio.create_task(doubt())
         try:
             await in_doubt.wait()
-            await change(world, "a", project_id=world.gemini)
+            await notify(world, "a", project_id=world.gemini)
             frames = await client.until(lambda frame: frame.get("data", {}).get("id") == "a")
             # a view in the place of a watched table is a break of capture: live:false
             assert {frame["type"] for frame in frames[:-1]} <= {"status"}
@@ -202,7 +202,7 @@ async def test_a_removed_member_is_told_of_it_and_then_hears_no_more(world: Worl
                 world.gemini,
                 world.ada,
             )
-            await change(world, "secret", project_id=world.gemini)
+            await notify(world, "secret", project_id=world.gemini)
         for client in (v1_client, plain):
             frame = await client.next()
             assert (frame["resource"], frame["action"]) == ("project_members", "DELETE")
@@ -241,7 +241,7 @@ async def test_a_new_member_hears_of_it_wherever_they_are_and_may_come_in(
         assert frame["project_id"] == world.gemini
         await v1_client.socket.send_json({"type": "subscribe", "project_id": world.gemini})
         assert (await v1_client.next())["type"] == "subscribed"
-        await change(world, "mark")
+        await notify(world, "mark")
         assert await rows(stranger, "mark") == ["mark"]
 
 

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.demo_data import ADA, APOLLO, GRACE
 from tests.support.subscriber import Heard, subscribed
 from tests.support.world import World
 
-ADA = "0000ada0-0000-4000-8000-000000000001"  # owns Apollo
-GRACE = "0000ace0-0000-4000-8000-000000000002"  # a member of it
 LINUS = "00011005-0000-4000-8000-000000000003"
-APOLLO = "a9011000-0000-4000-8000-000000000001"
 
 Short = tuple[str | None, ...]
 RECHECK = "neverstale:recheck"

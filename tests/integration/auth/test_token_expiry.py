@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.support.processes import Client, Part, connected_by, token
-from tests.support.v1_client import change, rows
+from tests.support.v1_client import notify, rows
 from tests.support.world import World
 
 
@@ -60,7 +60,7 @@ async def test_a_fresh_token_of_the_same_user_keeps_the_socket(
         assert answer["type"] == "auth_ok"
         assert 3590 <= answer["expires_in"] <= 3600
         while time.time() < exp + 1:
-            await change(world, "live")
+            await notify(world, "live")
             assert await rows(client, "live") == ["live"]
 
 
@@ -75,7 +75,7 @@ async def test_a_token_that_is_not_valid_leaves_the_old_one(
         ):
             await client.socket.send_json({"type": "auth", "token": bad})
             assert (await client.next())["code"] == code
-        await change(world, "live")
+        await notify(world, "live")
         assert await rows(client, "live") == ["live"]
 
 

@@ -13,12 +13,9 @@ import asyncpg
 import pytest
 
 from tests.support.changes import is_reset
-from tests.support.demo_data import OTHER_TASK, TASK
+from tests.support.demo_data import APOLLO, GEMINI, OTHER_TASK, TASK
 from tests.support.processes import HANG_SECONDS, Client
 from tests.support.world import World
-
-APOLLO = "a9011000-0000-4000-8000-000000000001"
-GEMINI = "9e313100-0000-4000-8000-000000000002"
 
 LINES = '"Shop"."Order Lines"'
 SCHEMA = """

@@ -10,13 +10,13 @@ import aiohttp
 
 from listener.setup.install import Config, plan_install
 from shared.config.access_rules import ConfigError
+from tests.support.demo_data import ADA
 from tests.support.processes import WS_PATH, Client, Part, token
 from tests.support.watches import watch
 from tests.support.world import World
 
 A = "a9011000-0000-4000-8000-00000000000a"
 B = "a9011000-0000-4000-8000-00000000000b"
-ADA = "0000ada0-0000-4000-8000-000000000001"
 
 
 async def start(world: World, folder: Path, schema: str, config: str) -> Part:

@@ -18,7 +18,7 @@ from tests.support.inspection import state, until_state
 from tests.support.processes import HANG_SECONDS, ROOT, Client, Part
 from tests.support.world import World
 
-NOT_CAPTURED = "changes are not captured: run python -m listener install"
+NOT_CAPTURED = "changes are not captured: run neverstale install"
 SCHEMA = """
 create table parts (id int, kind text, project_id uuid) partition by list (kind);
 create table parts_a partition of parts for values in ('a');

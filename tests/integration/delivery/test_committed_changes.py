@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.demo_data import TASK
+from tests.support.demo_data import ADA, APOLLO, GEMINI, GRACE, TASK
 from tests.support.processes import Client, connected
 from tests.support.world import World
 
@@ -80,8 +80,6 @@ class Step:
     gemini: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-APOLLO, GEMINI = "a9011000-0000-4000-8000-000000000001", "9e313100-0000-4000-8000-000000000002"
-ADA, GRACE = "0000ada0-0000-4000-8000-000000000001", "0000ace0-0000-4000-8000-000000000002"
 MARKS = {APOLLO: NEW[:-1] + "1", GEMINI: NEW[:-1] + "2"}
 
 

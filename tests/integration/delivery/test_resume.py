@@ -10,7 +10,7 @@ import pytest
 from tests.support.changes import assert_flows
 from tests.support.handshakes import handshake
 from tests.support.processes import HANG_SECONDS, Client, Part, connected
-from tests.support.v1_client import change, rows, v1
+from tests.support.v1_client import notify, rows, v1
 from tests.support.world import World
 
 TASK = "7a5c0000-0000-4000-8000-000000000001"
@@ -32,30 +32,30 @@ async def test_a_returning_client_gets_each_row_that_changed_once(
     async with v1(world, gateway, world.apollo) as client:
         greeting = await client.next()
         assert greeting["resumed"] == []
-        await change(world, "before")
+        await notify(world, "before")
         cursor = (await client.next())["cursor"]
     async with v1(world, gateway, world.apollo) as another:
         await another.next()
-        await change(world, "other", *["hot"] * 20, "last")
+        await notify(world, "other", *["hot"] * 20, "last")
         await rows(another, "last")  # so that nothing of it is still on its way
     async with v1(world, gateway, world.apollo, since=cursor) as client:
         greeting = await client.next()
         assert greeting["resumed"] == [channel(world)]
         assert greeting["cursors"][channel(world)] == cursor
         assert sorted(await rows(client, "last")) == ["hot", "last", "other"]
-        await change(world, "live")
+        await notify(world, "live")
         assert await rows(client, "live") == ["live"]
 
 
 async def test_the_cursor_of_the_last_frame_is_enough(world: World, gateway: Part) -> None:
     async with v1(world, gateway, world.apollo) as client:
         await client.next()
-        await change(world, "a")
+        await notify(world, "a")
         first = (await client.next())["cursor"]
-        await change(world, "b")
+        await notify(world, "b")
         second = (await client.next())["cursor"]
     for cursor, missed in ((first, ["b", "c"]), (second, ["c"])):
-        await change(world, "c")
+        await notify(world, "c")
         async with v1(world, gateway, world.apollo, since=cursor) as client:
             await client.next()
             assert await rows(client, "c") == missed
@@ -83,14 +83,14 @@ async def test_an_older_place_than_the_log_reaches_back_to_is_a_reset(world: Wor
     gateway = await world.gateway()
     async with v1(world, gateway, world.apollo) as client:
         await client.next()
-        await change(world, "a")
+        await notify(world, "a")
         cursor = (await client.next())["cursor"]
-        await change(world, *(f"r{n}" for n in range(5)))
+        await notify(world, *(f"r{n}" for n in range(5)))
         await rows(client, "r4")
     async with v1(world, gateway, world.apollo, since=cursor) as client:
         assert (await client.next())["resumed"] == [channel(world)]
         assert await rows(client, "r4") == [f"r{n}" for n in range(5)]
-        await change(world, "one more")
+        await notify(world, "one more")
         await rows(client, "one more")
     async with v1(world, gateway, world.apollo, since=cursor) as client:
         assert (await client.next())["resumed"] == []
@@ -108,7 +108,7 @@ async def test_a_page_that_was_just_loaded_is_not_fetched_twice(
                 if greeting["resumed"]:
                     break
                 await asyncio.sleep(0.2)
-    await change(world, "a")
+    await notify(world, "a")
     async with v1(world, gateway, world.apollo, age=0) as client:
         greeting = await client.next()
         assert greeting["resumed"] == [channel(world), f"user:{world.ada}"]
@@ -139,7 +139,7 @@ async def test_projects_come_and_go_on_the_live_socket(world: World, gateway: Pa
         answer = await told(client, "subscribed")
         assert answer["resumed"] is False
         assert answer["project_id"] == world.gemini
-        await change(world, "a", project_id=world.gemini)
+        await notify(world, "a", project_id=world.gemini)
         *_, event = await client.until(lambda frame: frame.get("resource") == "task")
         cursor = event["cursor"]
         await client.socket.send_json({"type": "unsubscribe", "project_id": world.gemini})
@@ -148,7 +148,7 @@ async def test_projects_come_and_go_on_the_live_socket(world: World, gateway: Pa
             "project_id": world.gemini,
             "reason": "requested",
         }
-        await change(world, "b", project_id=world.gemini)
+        await notify(world, "b", project_id=world.gemini)
         await client.socket.send_json(
             {"type": "subscribe", "project_id": world.gemini, "since": cursor}
         )
@@ -183,7 +183,7 @@ async def test_a_gateway_that_lost_redis_tells_what_was_missed(
         for number in range(5):
             await redis.client_kill_filter(_type="pubsub")
             name = f"r{number}"
-            await change(world, name)
+            await notify(world, name)
             assert await rows(client, name) == [name]
 
 
@@ -204,7 +204,7 @@ async def test_a_reset_names_the_new_places_and_how_to_spread(
         frame = await plain.next()
         assert frame == {"type": "reconnect", "data": {"reason": "truncate"}}
         cursor = (await resume(world, gateway))["cursors"][channel(world)]
-    await change(world, "a")
+    await notify(world, "a")
     async with v1(world, gateway, world.apollo, since=cursor) as client:
         await client.next()
         assert await rows(client, "a") == ["a"]
@@ -230,14 +230,14 @@ async def test_a_client_that_has_drained_gets_what_it_missed(
                     " from generate_series(1, 900) as n",
                     world.apollo,
                 )
-                await change(world, "last")
+                await notify(world, "last")
                 while (await fast.next())["data"]["id"] != "last":
                     pass
-            await change(world, "missed")
+            await notify(world, "missed")
             assert await rows(fast, "missed") == ["missed"]
             seen = await asyncio.to_thread(read_until, slow, b'"missed"')
             assert seen.count(b'"reconnect"') == 1  # the greeting's
-            await change(world, "after")
+            await notify(world, "after")
             await asyncio.to_thread(read_until, slow, b'"after"')
 
 
@@ -271,7 +271,7 @@ async def test_v1_clients_are_told_when_nobody_tells_of_changes(world: World) ->
         async with v1(world, gateway, world.apollo) as late:
             assert (await late.next())["type"] == "connected"
             assert await late.next() == {"type": "status", "live": False}
-        await change(world, "a")
+        await notify(world, "a")
         await world.listener()
         frames = [await client.next(), await client.next()]
         assert {"type": "status", "live": True} in frames
@@ -324,9 +324,9 @@ async def eventually_connected(world: World, gateway: Part) -> None:
 async def test_many_who_resume_at_once_share_the_reads(world: World, gateway: Part) -> None:
     async with v1(world, gateway, world.apollo) as client:
         await client.next()
-        await change(world, "a")
+        await notify(world, "a")
         cursor = (await client.next())["cursor"]
-    await change(world, "b")
+    await notify(world, "b")
     async with world.redis() as redis:
         await redis.client_pause(300)
     clients = []
@@ -356,12 +356,12 @@ async def test_a_lost_data_set_resets_each_client_at_most_twice(own_world: World
         await client.next()
         world.servers.valkey.stop()  # it keeps nothing
         world.servers.valkey.start()
-        await change(world, "a")
+        await notify(world, "a")
         resets = 0
         frame = await client.next()
         while frame.get("data", {}).get("id") != "a":
             resets += frame["type"] == "reconnect"
             if resets:
-                await change(world, "a")
+                await notify(world, "a")
             frame = await client.next()
         assert 1 <= resets <= 2

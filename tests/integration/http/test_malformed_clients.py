@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.integration.http.malformed_client import Rogue
 from tests.support.inspection import connections, open_files
 from tests.support.processes import HANG_SECONDS, Client
-from tests.support.v1_client import change
+from tests.support.v1_client import notify
 from tests.support.world import World
 
 SECONDS: Final = float(os.environ.get("ROGUE_SECONDS", "4"))
@@ -40,9 +40,9 @@ async def test_a_rogue_client_harms_nobody_and_leaves_nothing(world: World) -> N
         deadline = loop.time() + SECONDS
         while loop.time() < deadline:
             told.append(f"row {len(told)}")
-            await change(world, told[-1])
+            await notify(world, told[-1])
             await asyncio.sleep(0.01)
-        await change(world, "last")
+        await notify(world, "last")
 
     async with (
         world.client(gateway, world.apollo, world.ada) as plain,
@@ -60,7 +60,7 @@ async def test_a_rogue_client_harms_nobody_and_leaves_nothing(world: World) -> N
             # the pool to PostgreSQL may have one more connection than before
             while await connections(world, gateway) != 2 or open_files(gateway) > files + 2:
                 await asyncio.sleep(0.05)
-        await change(world, "after")
+        await notify(world, "after")
         assert (await hear(plain, "after"), await hear(v1, "after")) == (["after"], ["after"])
     statuses = sum((rogue.statuses for rogue in rogues), Counter[int]())
     close_codes = sum((rogue.close_codes for rogue in rogues), Counter[int]())

@@ -13,7 +13,7 @@ from listener.leader.leader_state import LeaderState, SnapshotCursor
 from listener.leader.publication import Publication, PublicationRules
 from listener.leader.publisher import Publisher
 from shared.config.access_rules import AccessRules
-from shared.links.redis_link import Client, RedisLost, Script, connect, telling_loss
+from shared.links.redis_link import Client, RedisLost, Script, connect, translated_errors
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.events import Event, cursor_of, publishable_event, publishable_reconnect
 from shared.protocol.replay import Cursor, LogHead
@@ -29,7 +29,7 @@ async def test_a_cancelled_command_stays_cancelled(servers: Servers) -> None:
 
     async def ask_for_ever() -> None:
         while True:
-            async with telling_loss(client):
+            async with translated_errors(client):
                 await client.get("nothing")
 
     for _ in range(400):

@@ -131,3 +131,13 @@ insert into app.tasks (tenant_id, project_id, status_code, title) values
     ('d0000000-0000-4000-8000-000000000001', 1, 'open', 'Order putty');
 insert into app.files (id, tenant_id, size) values
     ('d2000000-0000-4000-8000-000000000001', 'd0000000-0000-4000-8000-000000000001', 10);
+
+-- The role of the app: policies hold for it.
+do $$
+begin
+    if not exists (select from pg_roles where rolname = 'app_role') then
+        create role app_role;
+    end if;
+end $$;
+grant usage on schema app to app_role;
+grant select, insert, update, delete on all tables in schema app to app_role;

@@ -1,133 +1,54 @@
 """Verification of tokens: only valid, current tokens for this audience are accepted."""
 
 import asyncio
-import base64
 import hmac
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.auth.key_set import (
     ALGORITHMS,
     InvalidKeys,
-    Key,
-    KeySet,
     parse_jwks,
     parse_public_key,
     parse_secret,
 )
-from gateway.auth.key_sources import DocumentKeys, DocumentUnavailable, FixedKeys, KeySource
-from gateway.auth.token_rules import Identity, TokenRules
-from gateway.auth.token_verifier import KEY_WITHDRAWN, MAX_TOKEN_BYTES, TokenVerifier
+from gateway.auth.key_sources import FixedKeys
+from gateway.auth.token_rules import TokenRules
+from gateway.auth.token_verifier import MAX_TOKEN_BYTES, TokenVerifier
 from shared.protocol.close_codes import TOKEN_EXPIRED, Refusal
-
-NOW: Final = 1_800_000_000
-EXP: Final = NOW + 3600
-SECRET: Final = "s" * 64
-RSA: Final = rsa.generate_private_key(65537, 2048)
-RSA_2: Final = rsa.generate_private_key(65537, 2048)
-RSA_WEAK: Final = rsa.generate_private_key(65537, 1024)
-EC: Final = ec.generate_private_key(ec.SECP256R1())
-ED: Final = ed25519.Ed25519PrivateKey.generate()
-RULES: Final = TokenRules("us", "app", "sub", "bigint", leeway_seconds=5)
-
-
-@dataclass(frozen=True, eq=False)
-class Bearer:
-    """Equals each verified identity of that user and expiry."""
-
-    user_id: str
-    expires_at: int
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Identity):
-            return False
-        is_verified = bool(other.verified_by)
-        return is_verified and (other.user_id, other.expires_at) == (
-            self.user_id,
-            self.expires_at,
-        )
-
-    def __hash__(self) -> int:
-        return hash(self.user_id)
-
-
-ME: Final = Bearer("7", EXP)
-
-
-def pem(key: Any) -> str:
-    text: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return text.decode()
-
-
-def jwk(key: Any, algorithm: str, **more: Any) -> dict[str, Any]:
-    public = key if isinstance(key, str) else key.public_key()
-    made: dict[str, Any] = jwt.get_algorithm_by_name(algorithm).to_jwk(public, as_dict=True)
-    made.pop("key_ops", None)
-    return {**made, **more}
-
-
-def jwks(*keys: Any) -> bytes:
-    return json.dumps({"keys": keys}).encode()
-
-
-def signed(
-    key: Any = SECRET,
-    algorithm: str = "HS256",
-    *,
-    header: dict[str, Any] | None = None,
-    **claims: Any,
-) -> str:
-    """A valid token but for the given claims; a claim of None is left out."""
-    said = {"sub": "7", "exp": EXP, "iss": "us", "aud": "app", **claims}
-    said = {name: value for name, value in said.items() if value is not None}
-    return jwt.encode(said, key, algorithm, header)
-
-
-def segment(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
-def assembled(header: bytes, payload: bytes, by: rsa.RSAPrivateKey | None = None) -> str:
-    """A token whose parts a library would not sign."""
-    said = f"{segment(header)}.{segment(payload)}"
-    if by is None:
-        return f"{said}.{segment(hmac.digest(SECRET.encode(), said.encode(), 'sha256'))}"
-    signature = by.sign(said.encode(), padding.PKCS1v15(), hashes.SHA256())
-    return f"{said}.{segment(signature)}"
-
-
-def verifier(source: KeySource | KeySet, rules: TokenRules = RULES) -> TokenVerifier:
-    if isinstance(source, KeySet):
-        source = FixedKeys(source)
-    return TokenVerifier(source, rules, now=lambda: NOW)
-
-
-BY_SECRET: Final = verifier(parse_secret(SECRET))
-BY_RSA: Final = verifier(parse_public_key(pem(RSA)))
-BY_SET: Final = verifier(
-    parse_jwks(
-        jwks(
-            jwk(RSA, "RS256", kid="a"), jwk(RSA_2, "RS256", kid="b"), jwk(EC, "ES256", kid="c")
-        )
-    )
+from tests.unit.gateway.auth.keys_and_tokens import (
+    BY_RSA,
+    BY_SECRET,
+    BY_SET,
+    CLAIMS,
+    EC,
+    ED,
+    EXP,
+    GOOD,
+    HEADER,
+    ME,
+    NOW,
+    RSA,
+    RSA_2,
+    RULES,
+    SECRET,
+    Bearer,
+    Clock,
+    Counted,
+    assembled,
+    jwk,
+    jwks,
+    pem,
+    segment,
+    signed,
+    verifier,
 )
-CLAIMS: Final = json.dumps({"sub": "7", "exp": EXP, "iss": "us", "aud": "app"}).encode()
-HEADER: Final = b'{"alg":"HS256"}'
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
@@ -194,7 +115,6 @@ def unsigned(algorithm: str) -> str:
     return f"{segment(json.dumps({'alg': algorithm}).encode())}.{segment(CLAIMS)}."
 
 
-GOOD: Final = signed()
 EVIL: Final = rsa.generate_private_key(65537, 2048)
 REFUSED: Final[dict[str, tuple[TokenVerifier, str]]] = {
     "empty": (BY_SECRET, ""),
@@ -343,29 +263,6 @@ async def test_only_allowed_algorithms_are_accepted() -> None:
         parse_jwks(jwks(jwk(RSA, "RS256")), ["ES256"])
 
 
-class Counted:
-    """A source whose keys can be changed, and that counts how often it was refreshed."""
-
-    def __init__(self, keys: KeySet | None) -> None:
-        self.keys = keys
-        self.refreshes = 0
-        self.state: Any = "ok"
-
-    async def refresh(self) -> None:
-        self.refreshes += 1
-
-    async def run(self) -> None:
-        raise NotImplementedError
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now: float = NOW
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def count_checks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     checks: list[None] = []
     decode = jwt.PyJWS.decode
@@ -415,366 +312,3 @@ async def test_a_removed_key_invalidates_the_tokens_that_it_verified() -> None:
     source.keys = parse_jwks(jwks(jwk(RSA_2, "RS256", kid="b")))
     assert isinstance(await held.verify(old), Refusal)
     assert await held.verify(signed(RSA_2, "RS256", header={"kid": "b"})) == ME
-
-
-async def verified(held: TokenVerifier, token: str) -> Identity:
-    identity = await held.verify(token)
-    assert isinstance(identity, Identity)
-    assert not held.is_withdrawn(identity)
-    return identity
-
-
-OCT: Final = jwk(SECRET, "HS256")
-OTHER_OCT: Final = jwk("t" * 64, "HS256")
-RS: Final = jwk(RSA, "RS256")
-RS_2: Final = jwk(RSA_2, "RS256")
-
-
-@pytest.mark.parametrize(
-    ("before", "token", "after", "is_withdrawn"),
-    [
-        ([{**RS, "kid": "a"}], ("a", RSA), [{**RS_2, "kid": "b"}], True),
-        ([{**RS, "kid": "a"}], ("a", RSA), [{**RS_2, "kid": "a"}], True),
-        ([RS], (None, RSA), [RS_2], True),
-        ([RS], (None, RSA), [{**RS, "use": "sig", "kid": "b"}], False),
-        (
-            [{**RS, "kid": "a"}, {**RS_2, "kid": "b"}],
-            ("b", RSA_2),
-            [{**RS_2, "kid": "b"}, {**RS, "kid": "a"}],
-            False,
-        ),
-        ([{**RS, "kid": "a"}, {**RS_2, "kid": "b"}], ("b", RSA_2), [{**RS, "kid": "a"}], True),
-        ([OCT], (None, SECRET), [OTHER_OCT], True),
-        ([OCT], (None, SECRET), [{**OCT, "kid": "x"}], False),
-        ([OCT], (None, SECRET), [{**OCT, "alg": "HS512"}], True),
-        ([OCT], (None, SECRET), [{**OCT, "alg": "HS256"}], False),
-    ],
-    ids=[
-        "another key",
-        "another key of the same kid",
-        "without a kid",
-        "the same key, named",
-        "another order",
-        "one of two",
-        "another secret",
-        "the same secret, named",
-        "another algorithm only",
-        "its algorithm only",
-    ],
-)
-async def test_an_identity_is_withdrawn_with_its_key(
-    before: list[Any], token: tuple[str | None, Any], after: list[Any], *, is_withdrawn: bool
-) -> None:
-    source = Counted(parse_jwks(jwks(*before)))
-    held = verifier(source)
-    kid, key = token
-    header = None if kid is None else {"kid": kid}
-    algorithm = "HS256" if isinstance(key, str) else "RS256"
-    identity = await verified(held, signed(key, algorithm, header=header))
-    source.keys = parse_jwks(jwks(*after))
-    assert held.is_withdrawn(identity) is is_withdrawn
-
-
-async def test_verified_by_is_the_same_in_every_gateway() -> None:
-    """It covers the settings that a restart may change: a ticket outlives it."""
-    identity = await verified(verifier(parse_secret(SECRET)), GOOD)
-    assert await verified(verifier(parse_secret(SECRET)), GOOD) == identity
-    assert SECRET not in identity.verified_by
-    keys = FixedKeys(parse_secret(SECRET))
-    for changed in (
-        replace(RULES, issuer=None),
-        replace(RULES, audience=None),
-        replace(RULES, user_claim="uid"),
-    ):
-        assert TokenVerifier(keys, changed, now=lambda: NOW).is_withdrawn(identity)
-    assert verifier(parse_secret("t" * 64)).is_withdrawn(identity)
-
-
-async def test_while_keys_can_not_be_read_none_is_withdrawn() -> None:
-    document, clock = Document(A), Clock()
-    source = document_keys(document, clock)
-    held = verifier(source)
-    identity = await verified(held, signed(RSA, "RS256", header={"kid": "a"}))
-    for content in (DocumentUnavailable("unavailable"), b"garbage", b'{"keys":[]}'):
-        document.content = content
-        clock.now += 5
-        await source.refresh()
-        assert source.state == "degraded"
-        assert not held.is_withdrawn(identity)
-        assert await held.confirm(identity) == identity
-
-
-async def test_an_identity_that_another_gateway_verified_is_confirmed() -> None:
-    """Its key may be newer than those read here; an unknown key is refused."""
-    document, clock = Document(B), Clock()
-    other = verifier(parse_jwks(B))
-    identity = await verified(other, signed(RSA_2, "RS256", header={"kid": "b"}))
-    source = document_keys(document, clock)
-    held = verifier(source)
-    assert await held.confirm(identity) == identity, "the keys were not read before"
-    document.content = A
-    clock.now += 5
-    await source.refresh()
-    document.content = B
-    clock.now += 5
-    assert await held.confirm(identity) == identity
-    document.content = A
-    clock.now += 5
-    await source.refresh()
-    clock.now += 5
-    assert await held.confirm(identity) == KEY_WITHDRAWN
-    document.content = DocumentUnavailable("unavailable")
-    clock.now += 5
-    refusal = await held.confirm(identity)
-    assert isinstance(refusal, Refusal)
-    assert refusal.status == 503, "its key may not be known here yet"
-    assert await held.confirm(replace(identity, expires_at=0)) == TOKEN_EXPIRED
-    missing = await verifier(Counted(None)).confirm(identity)
-    assert isinstance(missing, Refusal)
-    assert missing.status == 503
-
-
-async def test_only_an_unknown_key_makes_the_verifier_refresh_its_keys() -> None:
-    source = Counted(parse_jwks(jwks(jwk(RSA, "RS256", kid="a"))))
-    held = verifier(source)
-    for token in (signed(RSA, "RS256", header={"kid": "a"}), signed(RSA, "RS256"), "x", GOOD):
-        await held.verify(token)
-    assert source.refreshes == 0
-    unknown = await held.verify(signed(RSA, "RS256", header={"kid": "x"}))
-    assert isinstance(unknown, Refusal)
-    assert (source.refreshes, unknown.status) == (1, 401)
-
-
-async def test_while_keys_can_not_be_read_the_refusal_is_unavailable() -> None:
-    source = Counted(None)
-    held = verifier(source)
-    token = signed(RSA, "RS256", header={"kid": "a"})
-    missing = await held.verify(token)
-    assert isinstance(missing, Refusal)
-    assert (missing.status, missing.code) == (503, "unavailable")
-    source.keys, source.state = parse_jwks(jwks(jwk(RSA_2, "RS256", kid="b"))), "degraded"
-    assert await held.verify(token) == missing
-    assert await held.verify(signed(RSA_2, "RS256", header={"kid": "b"})) == ME
-
-
-class Document:
-    """What a source fetches; an exception is raised."""
-
-    def __init__(self, content: bytes | Exception) -> None:
-        self.content = content
-        self.fetched = 0
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
-
-    async def fetch(self) -> bytes:
-        self.fetched += 1
-        await self.may_answer.wait()
-        if isinstance(self.content, Exception):
-            raise self.content
-        return self.content
-
-
-def document_keys(document: Document, clock: Callable[[], float]) -> DocumentKeys:
-    return DocumentKeys(
-        document.fetch,
-        parse_jwks,
-        keys=None,
-        refresh_seconds=300,
-        rest_seconds=5,
-        clock=clock,
-    )
-
-
-A: Final = jwks(jwk(RSA, "RS256", kid="a"))
-B: Final = jwks(jwk(RSA_2, "RS256", kid="b"))
-
-
-async def test_new_keys_are_read_on_demand_but_not_too_often() -> None:
-    document, clock = Document(A), Clock()
-    source = document_keys(document, clock)
-    held = verifier(source)
-    states = [source.state]
-    assert await held.verify(signed(RSA, "RS256", header={"kid": "a"})) == ME
-    states.append(source.state)
-    assert states == ["missing", "ok"]
-    document.content = B
-    new = signed(RSA_2, "RS256", header={"kid": "b"})
-    clock.now += 4.9
-    for _ in range(10):
-        assert isinstance(await held.verify(new), Refusal)
-    assert document.fetched == 1
-    clock.now += 0.1
-    assert await held.verify(new) == ME
-    assert document.fetched == 2
-
-
-async def test_concurrent_callers_share_one_read_of_the_keys() -> None:
-    document = Document(A)
-    document.may_answer.clear()
-    held = verifier(document_keys(document, Clock()))
-    async with asyncio.TaskGroup() as tasks:
-        asking = [
-            tasks.create_task(held.verify(signed(RSA, "RS256", header={"kid": kid})))
-            for kid in "aaab"
-        ]
-        await asyncio.sleep(0)
-        document.may_answer.set()
-    answers = [task.result() for task in asking]
-    assert answers[:3] == [ME] * 3
-    assert isinstance(answers[3], Refusal)
-    assert document.fetched == 1
-
-
-@pytest.mark.parametrize(
-    "fault", [DocumentUnavailable("unavailable"), b"garbage", b'{"keys":[]}'], ids=str
-)
-async def test_old_keys_stay_in_use_while_new_ones_can_not_be_read(
-    fault: bytes | Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", logger="gateway.auth.key_sources")
-    document, clock = Document(A), Clock()
-    source = document_keys(document, clock)
-    await source.refresh()
-    before = source.keys
-    document.content = fault
-    for _ in range(3):
-        clock.now += 5
-        await source.refresh()
-    assert (source.state, source.keys) == ("degraded", before)
-    document.content = A
-    clock.now += 5
-    await source.refresh()
-    assert (source.state, source.keys) == ("ok", before)
-    assert [record.message for record in caplog.records] == [
-        "keys read",
-        "keys could not be read",
-        "keys can be read again",
-    ]
-
-
-async def test_a_cancelled_refresh_leaves_the_source_usable() -> None:
-    document, clock = Document(A), Clock()
-    document.may_answer.clear()
-    source = document_keys(document, clock)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(source.refresh(), 0.001)
-    document.may_answer.set()
-    clock.now += 5
-    await source.refresh()
-    assert source.state == "ok"
-
-
-def private(key: Any) -> str:
-    text: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return text.decode()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "must be a public key in PEM"),
-        ("garbage", "must be a public key in PEM"),
-        (private(RSA), "must be a public key in PEM"),
-        (pem(RSA)[:-40], "must be a public key in PEM"),
-        (pem(RSA_WEAK), "at least 2048 bits"),
-        (pem(ec.generate_private_key(ec.SECP384R1())), "RSA, P-256 or Ed25519"),
-        (pem(ed448.Ed448PrivateKey.generate()), "RSA, P-256 or Ed25519"),
-    ],
-    ids=["empty", "garbage", "private", "truncated", "weak", "P-384", "Ed448"],
-)
-def test_an_unusable_public_key_is_refused(text: str, message: str) -> None:
-    with pytest.raises(InvalidKeys, match=message):
-        parse_public_key(text)
-
-
-@pytest.mark.parametrize(
-    ("secret", "message"),
-    [("s" * 31, "at least 32 bytes"), (pem(RSA), "must be a secret, not a key")],
-    ids=["short", "public key"],
-)
-def test_an_unusable_secret_is_refused(secret: str, message: str) -> None:
-    with pytest.raises(InvalidKeys, match=message):
-        parse_secret(secret)
-
-
-GOOD_JWK: Final = jwk(EC, "ES256", kid="good")
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        (7, "is not an object"),
-        ({}, "unsupported kty or crv"),
-        ({"kty": ["RSA"]}, "unsupported kty or crv"),
-        (jwk(ec.generate_private_key(ec.SECP384R1()), "ES384"), "unsupported kty or crv"),
-        ({**GOOD_JWK, "kid": 7}, "kid that is not a string"),
-        (jwk(RSA, "RS256", use="enc"), "not for verifying"),
-        (jwk(RSA, "RS256", key_ops=["sign"]), "not for verifying"),
-        (jwk(RSA, "RS256", key_ops=7), "not for verifying"),
-        (jwk(RSA, "RS256", alg="HS256"), "unsupported alg"),
-        (jwk(RSA, "RS256", alg="RS512"), "unsupported alg"),
-        (jwk(RSA_WEAK, "RS256"), "at least 2048 bits"),
-        (jwk("s" * 31, "HS256"), "at least 32 bytes"),
-        (json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA)) | {"key_ops": ["verify"]}, "priv"),
-        ({"kty": "RSA", "n": "AQAB"}, "is malformed"),
-        ({"kty": "RSA", "n": 7, "e": []}, "is malformed"),
-        ({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"}, "is malformed"),
-        ({**GOOD_JWK, "x": GOOD_JWK["y"]}, "is malformed"),
-        ({"kty": "OKP", "crv": "Ed25519"}, "is malformed"),
-        ({"kty": "oct"}, "is malformed"),
-    ],
-)
-def test_an_unusable_key_of_a_set_is_ignored(bad: Any, message: str) -> None:
-    keys = parse_jwks(jwks(bad, GOOD_JWK))
-    assert [key.kid for key in keys.keys] == ["good"]
-    assert message in keys.unused[0]
-    assert keys.unused[0].startswith("key 1 ")
-    with pytest.raises(InvalidKeys, match=message):
-        parse_jwks(jwks(bad))
-
-
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        (b"", "is not JSON"),
-        (b"\xff", "is not JSON"),
-        (b"[" * 100_000, "is not JSON"),
-        (b"[]", "is not a JWK set"),
-        (b'{"keys":{}}', "is not a JWK set"),
-        (b'{"keys":[]}', "no usable key"),
-        (jwks(GOOD_JWK, jwk(RSA, "RS256", kid="good")), "a different kid"),
-        (jwks(GOOD_JWK, jwk(RSA, "RS256")), "a different kid"),
-    ],
-    ids=["empty", "binary", "deep", "list", "object", "no key", "duplicate kid", "no kid"],
-)
-def test_a_document_that_is_not_a_set_of_distinct_keys_is_refused(
-    document: bytes, message: str
-) -> None:
-    with pytest.raises(InvalidKeys, match=message):
-        parse_jwks(document)
-
-
-def test_a_secret_may_be_in_a_file_but_not_in_a_published_set() -> None:
-    document = jwks(jwk(SECRET, "HS256", alg="HS256"))
-    assert parse_jwks(document).keys == (Key(None, SECRET.encode(), ("HS256",)),)
-    with pytest.raises(InvalidKeys, match="must not be published"):
-        parse_jwks(document, is_public=True)
-
-
-JSON: Final = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=2),
-    max_leaves=3,
-)
-
-
-@given(
-    st.sampled_from(["oct", "RSA", "EC", "OKP"]),
-    st.dictionaries(
-        st.sampled_from(["crv", "k", "n", "e", "d", "p", "x", "y", "kid", "alg", "use"]),
-        JSON | st.sampled_from(["P-256", "Ed25519", "AQAB", "AAAA"]),
-    ),
-)
-def test_any_key_of_a_set_is_parsed_or_ignored(kty: str, members: dict[str, Any]) -> None:
-    keys = parse_jwks(jwks({"kty": kty, **members}, GOOD_JWK)) if "kid" not in members else None
-    assert keys is None or len(keys.keys) + len(keys.unused) == 2

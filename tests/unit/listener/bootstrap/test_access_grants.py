@@ -5,7 +5,7 @@ import pytest
 from listener.bootstrap.catalog import Column, DescribedTable
 from listener.bootstrap.discovery import discover
 from listener.bootstrap.first_access import describe_access
-from tests.unit.listener.bootstrap.test_discovery import (
+from tests.unit.listener.bootstrap.described_tables import (
     OF_PROJECT,
     OF_USER,
     USERS,

@@ -1,97 +1,26 @@
-import tomllib
-from collections.abc import Sequence
-from typing import Any
+"""Which tables are proposed as projects, members and watches."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from listener.bootstrap.catalog import Column, DescribedTable, ForeignKey
+from listener.bootstrap.catalog import Column, DescribedTable
 from listener.bootstrap.discovery import UndecidedError, discover
 from listener.bootstrap.first_access import describe_access
-from listener.bootstrap.first_config import describe_discovery, render_config
-from listener.bootstrap.naming import (
-    identifier,
-    singular,
-    snake_case,
-    toml_comment,
-    toml_string,
-)
+from listener.bootstrap.first_config import describe_discovery
 from listener.bootstrap.project_members import Owner
-from listener.capture.watches import parse_watches
-from shared.config.access_rules import DEFAULT_QUERY, parse_access
-
-Reference = tuple[str, str, str]  # columns, table, its columns: each with spaces between
-
-
-def table(
-    name: str,
-    columns: str,
-    *references: Reference,
-    cascades: bool = False,
-    sets_null: bool = False,
-    key: str = "id",
-    unique: Sequence[str] = (),
-    visible: bool = True,
-) -> DescribedTable:
-    """A table; *columns* are ``name:type``, bigint where left out, ``?`` where NULL may be."""
-    schema, _, short = name.rpartition(".")
-    described = []
-    for word in columns.split():
-        column, _, kind = word.partition(":")
-        described.append(Column(column.rstrip("?"), kind or "bigint", column.endswith("?")))
-    keys = [tuple(one.split()) for one in ([key] if key else []) + list(unique)]
-    foreign_keys = []
-    for own, target, target_columns in references:
-        target_schema, _, target_name = target.rpartition(".")
-        foreign_keys.append(
-            ForeignKey(
-                tuple(own.split()),
-                (target_schema or "public", target_name),
-                tuple(target_columns.split()),
-                cascades,
-                sets_null,
-            )
-        )
-    return DescribedTable(
-        schema or "public",
-        short,
-        tuple(described),
-        tuple(key.split()),
-        tuple(keys),
-        tuple(foreign_keys),
-        visible=visible,
-    )
-
-
-def rendered(*tables: DescribedTable, projects: str | None = None) -> tuple[str, Any]:
-    text = render_config(discover(tables, projects=projects))
-    document = tomllib.loads(text)
-    parse_watches(document)
-    parse_access(document)
-    return text, document
-
-
-def watch(document: Any, name: str) -> dict[str, str]:
-    [found] = [entry for entry in document["watch"] if entry["table"] == name]
-    return {key: text for key, text in found.items() if key != "table"}
-
-
-USERS = table("users", "id name:text")
-PROJECTS = table("projects", "id owner_id", ("owner_id", "users", "id"))
-OF_PROJECT = ("project_id", "projects", "id")
-OF_USER = ("user_id", "users", "id")
-MEMBERS = table(
-    "project_members",
-    "project_id user_id",
+from tests.unit.listener.bootstrap.described_tables import (
+    MEMBERS,
+    NOTES,
     OF_PROJECT,
+    OF_SPRINT,
     OF_USER,
-    key="project_id user_id",
+    PROJECTS,
+    SPRINTS,
+    TASKS,
+    USERS,
+    rendered,
+    table,
+    watch,
 )
-OF_SPRINT = ("sprint_id", "sprints", "id")
-SPRINTS = table("sprints", "id project_id", OF_PROJECT)
-TASKS = table("tasks", "id sprint_id", ("sprint_id", "sprints", "id"))
-NOTES = table("notes", "id task_id", ("task_id", "tasks", "id"))
 
 
 def test_names_like_the_defaults_need_no_query() -> None:
@@ -276,159 +205,6 @@ def test_every_resource_has_a_name_of_its_own() -> None:
     assert watch(document, "workspaces")["resource"] == "project"
 
 
-ACCESS = [
-    pytest.param(
-        [USERS, PROJECTS],
-        "where p.owner_id = asked.user_id::bigint\n",
-        "projects.owner_id",
-        id="an owner alone",
-    ),
-    pytest.param(
-        [USERS, table("projects", "id lead", ("lead", "users", "id"))],
-        "where p.lead = asked.user_id::bigint\n",
-        "projects.lead",
-        id="the only user that a project refers to",
-    ),
-    pytest.param(
-        [USERS, table("projects", "id archived_by", ("archived_by", "users", "id"))],
-        "where false -- nobody\n",
-        "NOBODY",
-        id="a user who is no owner",
-    ),
-    pytest.param(
-        [USERS, table("projects", "id a b", ("a", "users", "id"), ("b", "users", "id"))],
-        "where false -- nobody\n",
-        "NOBODY",
-        id="one of two who may be the owner",
-    ),
-    pytest.param(
-        [table("users", "id:uuid"), table("projects", "id owner_id:text user_id:uuid")],
-        "where p.user_id = asked.user_id::uuid\n",
-        "projects.user_id",
-        id="an owner without a foreign key has the users' type",
-    ),
-    pytest.param(
-        [
-            USERS,
-            table("teams", "id"),
-            table("projects", "id owner_id", ("owner_id", "teams", "id")),
-        ],
-        "where false -- nobody\n",
-        "NOBODY",
-        id="an owner that is no user",
-    ),
-    pytest.param(
-        [table("projects", "id:uuid created_by:text")],
-        "where p.created_by = asked.user_id::text\n",
-        "projects.created_by",
-        id="users that are not in the database",
-    ),
-    pytest.param(
-        [table("projects", "id:citext")],
-        "p on lower(p.id::text) = asked.project_id\n",
-        "text is assumed",
-        id="ids of another type",
-    ),
-    pytest.param(
-        [
-            table("projects", "id"),
-            table(
-                "members",
-                "id project_id member_id:uuid",
-                OF_PROJECT,
-                unique=["member_id project_id"],
-            ),
-        ],
-        "where exists (select from public.members m\n"
-        "                where m.project_id = p.id and m.member_id = asked.user_id::uuid)\n",
-        "those with a row in members",
-        id="members that are not in the database",
-    ),
-    pytest.param(
-        [
-            USERS,
-            table("projects", "id deleted_at?:timestamp owner_id"),
-            table(
-                "project_users",
-                "id project_id user_id status:text",
-                OF_PROJECT,
-                OF_USER,
-                unique=["project_id user_id"],
-            ),
-        ],
-        "    or exists (select from public.project_users m\n",
-        "projects.deleted_at, project_users.status",
-        id="rows with a state",
-    ),
-    pytest.param(
-        [
-            USERS,
-            PROJECTS,
-            table(
-                "project_bans",
-                "project_id user_id",
-                OF_PROJECT,
-                OF_USER,
-                key="project_id user_id",
-            ),
-        ],
-        "where p.owner_id = asked.user_id::bigint\n",
-        "makes a member: project_bans",
-        id="a table of pairs whose name does not say member",
-    ),
-    pytest.param(
-        [
-            USERS,
-            PROJECTS,
-            MEMBERS,
-            table(
-                "project_users",
-                "project_id user_id",
-                OF_PROJECT,
-                OF_USER,
-                key="user_id project_id",
-            ),
-        ],
-        "where p.owner_id = asked.user_id::bigint\n",
-        "makes a member: project_members, project_users",
-        id="two tables of members",
-    ),
-    pytest.param(
-        [
-            table("users", "id:uuid"),
-            table("projects", "id owner_id:uuid"),
-            table(
-                "project_members",
-                "project_id user_id:text",
-                OF_PROJECT,
-                key="project_id user_id",
-            ),
-        ],
-        "m.user_id::text = asked.user_id)\n",
-        "those with a row in project_members",
-        id="members of another type than the users",
-    ),
-]
-
-
-@pytest.mark.parametrize(("tables", "query", "told"), ACCESS)
-def test_who_may_see_a_project(tables: list[DescribedTable], query: str, told: str) -> None:
-    text, document = rendered(*tables)
-    assert query in document["access"]["query"]
-    assert told in text.replace("\n# ", " ")
-    assert ("members" in document["access"]) == ("NOBODY" not in text)
-    assert parse_access(document).query != DEFAULT_QUERY
-
-
-def test_members_are_looked_for_by_projects_as_they_are_spelled() -> None:
-    _, document = rendered(USERS, PROJECTS)
-    assert "p.id = any ($1::text[]::bigint[])" in document["access"]["members"]
-    _, document = rendered(table("projects", "id:citext owner_id"))
-    assert "lower(p.id::text) = any ($1::text[])" in document["access"]["members"]
-    _, document = rendered(table("projects", "id:character owner_id"))
-    assert "p.id::text = any ($1::text[])" in document["access"]["members"]
-
-
 def test_the_users_are_those_whom_projects_know() -> None:
     accounts = table("auth.users", "id")
     profiles = table("profiles", "id")
@@ -502,54 +278,3 @@ def test_what_was_found_is_described() -> None:
         "access       " + describe_access(found),
     ]
     assert "no table was found" in describe_discovery(discover([table("teams", "id")]))[1]
-
-
-@pytest.mark.parametrize(
-    ("name", "one"),
-    [
-        ("tasks", "task"),
-        ("OrderLines", "order_line"),
-        ("Order Lines", "order_line"),
-        ("companies", "company"),
-        ("addresses", "address"),
-        ("boxes", "box"),
-        ("branches", "branch"),
-        ("statuses", "status"),
-        ("status", "status"),
-        ("houses", "house"),
-        ("project_news", "project_news"),
-        ("people", "person"),
-        ("task", "task"),
-    ],
-)
-def test_a_row_of_a_table_is_called(name: str, one: str) -> None:
-    assert singular(name) == one
-
-
-NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
-
-
-@given(NAMES, NAMES, NAMES)
-def test_any_name_keeps_the_file_whole(schema: str, name: str, column: str) -> None:
-    key = DescribedTable(
-        schema,
-        name,
-        (Column(column, "bigint", nullable=True), Column(column + "_at", "timestamptz")),
-        (column,),
-        ((column,),),
-        (ForeignKey((column,), ("public", "projects"), ("id",)),),
-    )
-    users = DescribedTable("users" + schema, "users", (Column(column, "enum"),), (column,))
-    projects = DescribedTable(
-        "public",
-        "projects",
-        (Column("id", "bigint"), Column(column + "_", "bigint")),
-        ("id",),
-        (),
-        (ForeignKey((column + "_",), users.key, (column,)),),
-    )
-    text, document = rendered(key, users, projects)
-    assert key.short in [entry["table"] for entry in document["watch"]]
-    assert identifier(column + "_") in document["access"]["query"] or "NOBODY" in text
-    assert tomllib.loads(f"x = {toml_string(name)}\n{toml_comment(column)}") == {"x": name}
-    assert snake_case(name) == snake_case(name).lower()

@@ -3,7 +3,7 @@
 import pytest
 
 from listener.bootstrap.catalog import DescribedTable
-from tests.unit.listener.bootstrap.test_discovery import (
+from tests.unit.listener.bootstrap.described_tables import (
     OF_PROJECT,
     OF_SPRINT,
     OF_USER,

@@ -8,7 +8,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from shared.links.redis_link import RedisLost, connect, telling_loss
+from shared.links.redis_link import RedisLost, connect, translated_errors
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ async def test_a_refused_command_speaks_for_another_server_unless_this_one_is_fu
 ) -> None:
     client = connect("redis://localhost")
     with pytest.raises(RedisLost, match=type(failure).__name__):
-        async with telling_loss(client):
+        async with translated_errors(client):
             raise failure
     assert client.refusals == refusals
     await client.aclose()
