@@ -19,7 +19,7 @@ import jwt
 import pytest
 
 from deploy.dev.servers import free_port
-from tests.support.commands import run, running, until_ready
+from tests.support.commands import HANG_SECONDS, run, running, until_ready
 from tests.support.servers import Servers
 
 ROOT: Final = Path(__file__).parents[2]
@@ -191,7 +191,7 @@ async def test_everything_runs_from_the_wheel_in_a_folder_of_the_user(
             f"http://127.0.0.1:{port}/api/v1/messages/ws?project_id={WORKSPACE}",
             headers={"Authorization": f"Bearer {bearer}"},
         ) as socket:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(HANG_SECONDS):
                 assert (await socket.receive_json())["type"] == "reconnect"
                 await database.execute(
                     f"insert into notes values (7, '{WORKSPACE}', 'Lift off')"

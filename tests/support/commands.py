@@ -9,7 +9,7 @@ from typing import Final
 
 import aiohttp
 
-HANG_SECONDS: Final = 30.0  # only to catch hangs
+HANG_SECONDS: Final = 60.0  # only to catch hangs
 
 
 class Command:
