@@ -15,7 +15,7 @@ from demo.board import Board
 from demo.crowd import Crowd
 from demo.people import People
 from demo.settings import DemoSettings
-from shared.http.connection import HttpLimits
+from shared.http.connection_limits import HttpLimits
 from shared.http.server import health_routes, serve
 from shared.links.postgres import connect_arguments
 from shared.runtime.lifecycle import FatalError, run_until

@@ -30,7 +30,7 @@ from gateway.limits.rates import SocketLimits
 from gateway.metrics import FanoutMetrics
 from gateway.settings import GatewaySettings
 from shared.config.access_rules import AccessRules
-from shared.http.connection import HttpLimits
+from shared.http.connection_limits import HttpLimits
 from shared.http.server import serve
 from shared.links import redis_link
 from shared.links.database_url import parse_database_url

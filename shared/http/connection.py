@@ -8,8 +8,7 @@ here rely on internals of its ``RequestHandler``, which parses requests and writ
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,14 +16,12 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from shared.http.body_rules import BodyHeaders, refuse_body
-from shared.http.connection_slots import ConnectionSlots
+from shared.http.connection_limits import HttpConnectionLimiter
 from shared.http.errors import json_error
 from shared.protocol.frames import error_body
 
-REQUEST_SECONDS: Final = 10.0
 # A load balancer that reuses a connection while the server closes it loses a request, so the
 # load balancer must be the first to close (Google's keeps idle connections for 600 s).
 PROXY_KEEPALIVE_SECONDS: Final = 620.0
@@ -52,72 +49,6 @@ async def expectation_met(_: web.Request) -> None:
     """Do nothing: the ``Expect`` handler of routes with a body. The connection has told the
     client to continue before the route is called.
     """
-
-
-def _unknown(_: str | None) -> str | None:
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """Limits of connections while they are not WebSockets; 0: no limit."""
-
-    max_connections: int = 256
-    max_per_address: int = 0
-    max_sockets: int = 0  # WebSockets in addition, which need descriptors, too
-    request_seconds: float = REQUEST_SECONDS  # for a whole request, from its first byte
-    # Maps a peer's address to the one it is counted under; None: many clients may share it.
-    address_of: Callable[[str | None], str | None] = _unknown
-    body_paths: Collection[str] | None = ()  # where a body is read; None: everywhere
-
-
-class HttpConnectionLimiter:
-    """Counts the connections of a server, and aborts those over its limits."""
-
-    def __init__(
-        self,
-        limits: HttpLimits,
-        max_open: int | None,
-        registry: CollectorRegistry | None = None,
-    ) -> None:
-        """Allow *max_open* open connections, including WebSockets; None: no limit."""
-        self.limits = limits
-        self.slots: ConnectionSlots[HttpConnection] = ConnectionSlots(
-            limits.max_connections, limits.max_per_address
-        )
-        self._max_open = max_open
-        self._open = 0
-        self._cut = Counter(
-            "neverstale_http_cut_total",
-            "Connections aborted before or between requests",
-            ["reason"],
-            registry=registry,
-        )
-        for reason in ("full", "slow"):
-            self._cut.labels(reason)
-        Gauge(
-            "neverstale_http_connections",
-            "Connections that are not WebSockets",
-            registry=registry,
-        ).set_function(lambda: len(self.slots))
-
-    def opened(self) -> None:
-        self._open += 1
-
-    def closed(self, connection: "HttpConnection") -> None:
-        self._open -= 1
-        self.slots.leave(connection)
-
-    def wait(self, connection: "HttpConnection", address: str | None) -> None:
-        """Note that it waits for its client, and abort one connection if there are too many."""
-        is_full = self._max_open is not None and self._open > self._max_open
-        victim = self.slots.wait(connection, address, is_full=is_full)
-        if victim is not None:
-            self.cut(victim, "full")
-
-    def cut(self, connection: "HttpConnection", reason: str) -> None:
-        self._cut.labels(reason).inc()
-        connection.abort()
 
 
 class HttpConnection(RequestHandler):

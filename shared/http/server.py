@@ -10,7 +10,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from shared.http.connection import HttpConnection, HttpConnectionLimiter, HttpLimits
+from shared.http.connection import HttpConnection
+from shared.http.connection_limits import HttpConnectionLimiter, HttpLimits
 from shared.runtime.descriptors import raise_descriptor_limit
 from shared.runtime.lifecycle import FatalError
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from deploy.dev.servers import free_port
-from shared.http.connection import HttpLimits
+from shared.http.connection_limits import HttpLimits
 from shared.http.server import serve
 from tests.support.demo_data import APOLLO
 from tests.support.handshakes import UPGRADE

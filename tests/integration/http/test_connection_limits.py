@@ -4,7 +4,7 @@ import asyncio
 import resource
 from contextlib import AsyncExitStack
 
-from shared.http.connection import HttpLimits
+from shared.http.connection_limits import HttpLimits
 from tests.integration.http.connections import (
     GZIP,
     GZIPPED,

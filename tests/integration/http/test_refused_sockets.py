@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.http.admin_api import DISCONNECT_PATH
 from gateway.transport import connection
 from gateway.transport.clients import V1Client
-from shared.http.connection import HttpLimits
+from shared.http.connection_limits import HttpLimits
 from shared.protocol.close_codes import FORBIDDEN
 from tests.integration.http.connections import (
     CLOSE,
