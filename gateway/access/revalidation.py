@@ -64,7 +64,7 @@ class Revalidator:
         self._subscriptions = subscriptions
         self._tasks = tasks
         self._revalidations = Revalidations()
-        self._timers: dict[Pair, asyncio.Task[None]] = {}
+        self._timers: dict[Pair, tuple[float, asyncio.Task[None]]] = {}
         self._passes = UserPasses()
         self._log_throttle = LogThrottle()
         self._revoked = Counter(
@@ -111,13 +111,17 @@ class Revalidator:
                     self._tasks.create_task(self._check(pair))
 
     def _set_timer(self, pair: Pair) -> None:
-        timer = self._timers.pop(pair, None)
-        if timer is not None:
-            timer.cancel()
         wake_at = self._revalidations.wake_at(pair)
+        former_wake_at, timer = self._timers.get(pair, (None, None))
+        if wake_at == former_wake_at:
+            return  # a new task would start later: rechecks without a pause would starve it
+        if timer is not None:
+            del self._timers[pair]
+            timer.cancel()
         if wake_at is not None:
             # a task of the group, so that nothing fires after the gateway has ended
-            self._timers[pair] = self._tasks.create_task(self._wake(pair, wake_at))
+            task = self._tasks.create_task(self._wake(pair, wake_at))
+            self._timers[pair] = wake_at, task
 
     async def _wake(self, pair: Pair, wake_at: float) -> None:
         loop = asyncio.get_running_loop()

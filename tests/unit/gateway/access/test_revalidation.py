@@ -137,6 +137,20 @@ async def test_without_an_answer_subscriptions_are_ended(
     assert "could not be re-checked" in caplog.text
 
 
+async def test_rechecks_without_a_pause_do_not_put_off_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rules, "GIVE_UP_SECONDS", 0.05)
+    monkeypatch.setattr(rules, "RETRY_SECONDS", 0.01)
+    async with asyncio.TaskGroup() as tasks:
+        made, access, subscribed = revalidator(tasks)
+        access.failures = 1_000_000
+        async with asyncio.timeout(10):
+            while ("give_up", PAIRS[3]) not in subscribed.done:
+                made.recheck(Recheck("p3", "u"))
+                await asyncio.sleep(0)
+
+
 async def test_a_pair_that_is_rechecked_all_the_time_is_served_between_rechecks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
