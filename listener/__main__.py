@@ -15,7 +15,7 @@ from listener.bootstrap.discovery import UndecidedError, discover
 from listener.bootstrap.first_access import describe_access
 from listener.bootstrap.first_config import describe_discovery, render_config
 from listener.bootstrap.init import NotWritten, describe_tables, write_new
-from listener.capture.watches import project_resources
+from listener.capture.watches import project_resources, resources_without_access
 from listener.commands import COMMANDS
 from listener.leader.publication import PublicationRules
 from listener.links.pg_link import PgLost, connect, rolled_back_transaction, translated_errors
@@ -130,7 +130,10 @@ def _run(arguments: argparse.Namespace) -> int:
         rules = config.access
         if isinstance(settings, ListenerSettings):
             publication_rules = PublicationRules(
-                rules, project_resources(config.watches), settings.replay_max_rows
+                rules,
+                project_resources(config.watches),
+                settings.replay_max_rows,
+                resources_without_access(config.watches),
             )
             return run_until_signalled(Listener(settings, publication_rules).run)
         return asyncio.run(

@@ -2,7 +2,7 @@
 
 A wheel keeps the packages ``listener``, ``gateway``, ``shared`` and ``deploy`` in the folder
 ``neverstale/_packages``, so that site-packages gets no top-level package with so common a name.
-A checkout has them beside ``neverstale``, where Python finds them without help.
+A checkout has them beside ``neverstale``.
 """
 
 import argparse
@@ -23,8 +23,8 @@ _EPILOG: Final = "`neverstale COMMAND --help` describes the options and settings
 
 def main() -> int:
     """Run the subcommand that the command line names. Return its exit code."""
-    if _PACKAGES.is_dir():
-        sys.path.insert(0, str(_PACKAGES))
+    # beside `neverstale` in a checkout, which an editable install does not put on the path
+    sys.path.insert(0, str(_PACKAGES if _PACKAGES.is_dir() else _PACKAGES.parents[1]))
     from listener.commands import COMMANDS
 
     command, words = (sys.argv[1:] or [""])[0], sys.argv[2:]
@@ -61,4 +61,4 @@ def _explain(commands: dict[str, str]) -> NoReturn:
     for name, text in {**commands, **_PROGRAMS}.items():
         known.add_parser(name, help=text)
     parser.parse_args()
-    raise AssertionError("a command line with a command came here")
+    parser.error("write the command first")  # after `--`, say

@@ -16,6 +16,7 @@ from deploy.dev.ports import WantedPort, check_ports
 from deploy.dev.process import ServerProcess, SupervisedProcess, SupervisedProgram
 from deploy.dev.servers import PostgresServer, ValkeyServer
 from deploy.dev.state import StackFailed, StateFolder
+from shared.links.urls import InvalidUrl, split_url
 
 PACKAGES: Final = Path(__file__).parents[2]  # the folder with listener, gateway and shared
 READY_SECONDS: Final = 30.0
@@ -130,8 +131,15 @@ class DevStack(ABC):
 
 
 def shown_address(url: str) -> str:
-    """Return the URL without user, password and parameters."""
-    scheme, _, rest = url.partition("?")[0].partition("://")
+    """Return the URL without user, password and parameters.
+
+    Nothing of a URL that cannot be parsed is shown: any part may be a password's.
+    """
+    try:
+        split_url(url)
+    except InvalidUrl:
+        return "an address that cannot be read"
+    scheme, _, rest = url.strip().partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 

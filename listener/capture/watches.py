@@ -18,6 +18,7 @@ class Watch:
 
     ``resource`` is what events call its rows. ``id``, ``project`` and ``user`` are columns, or
     SQL expressions over a row. An UPDATE that changes only ``ignore`` columns is no event.
+    ``access``: a row that names a project and a user may give that user access.
     """
 
     table: str
@@ -26,6 +27,7 @@ class Watch:
     project: str | None
     user: str | None
     ignore: tuple[str, ...] = ()
+    access: bool = True
 
     @property
     def expressions(self) -> dict[str, str]:
@@ -79,6 +81,7 @@ def parse_watches(document: Mapping[str, Any]) -> tuple[Watch, ...]:
                     project=entry.get("project"),
                     user=entry.get("user"),
                     ignore=tuple(entry.get("ignore", ())),
+                    access=entry.get("access", True),
                 )
             )
     seen: set[str] = set()
@@ -101,6 +104,12 @@ def project_resources(watches: Sequence[Watch]) -> frozenset[str]:
     """
     found = {watch.resource for watch in watches if watch.is_project}
     return frozenset({"project"} if "project" in found else found)
+
+
+def resources_without_access(watches: Sequence[Watch]) -> frozenset[str]:
+    """Return the resources whose rows give nobody access, as ``access = false`` says."""
+    giving = {watch.resource for watch in watches if watch.access}
+    return frozenset({watch.resource for watch in watches} - giving)
 
 
 def parse_bulk_threshold(document: Mapping[str, Any]) -> int:
@@ -126,8 +135,12 @@ def _problems_of(entry: Mapping[str, Any]) -> list[str]:
         if key == "ignore":
             if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
                 problems.append('ignore: must be a list of columns: write ignore = ["..."]')
+        elif key == "access":
+            if not isinstance(value, bool):
+                problems.append("access: must be true or false: write access = false")
         elif key not in known:
-            problems.append(f"{key}: unknown key: known are {', '.join((*known, 'ignore'))}")
+            all_known = ", ".join((*known, "ignore", "access"))
+            problems.append(f"{key}: unknown key: known are {all_known}")
         elif not isinstance(value, str) or not value.strip():
             problems.append(f'{key}: must be text: write {key} = "..."')
         elif key == "resource" and len(value.encode()) > MAX_RESOURCE_BYTES:

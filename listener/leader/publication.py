@@ -28,12 +28,14 @@ class PublicationRules:
     """How rows are published.
 
     ``project_resources`` are the resources of the projects' own table, ``max_rows`` is the most
-    rows that the log of a project's channel holds.
+    rows that the log of a project's channel holds. Rows of ``resources_without_access`` give
+    nobody access.
     """
 
     access: AccessRules
     project_resources: frozenset[str]
     max_rows: int
+    resources_without_access: frozenset[str] = frozenset()
 
     def max_rows_of(self, kind: ChannelKind) -> int:
         return USER_MAX_ROWS if kind == "user" else self.max_rows
@@ -86,7 +88,9 @@ def plan_publication(
         if row.action == RECONNECT and row.project_id is None:
             return Reset(as_reason(row.resource), cause=row.id)
         canonical_rows.append(canonicalize(row))
-    recipients = UserRecipients(canonical_rows, members, rules.project_resources)
+    recipients = UserRecipients(
+        canonical_rows, members, rules.project_resources, rules.resources_without_access
+    )
     drafts = _Drafts(rules)
     rechecks: dict[Recheck, None] = {}
     for named in canonical_rows:

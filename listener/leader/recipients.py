@@ -36,10 +36,15 @@ class UserRecipients:
     """
 
     def __init__(
-        self, rows: Sequence[CanonicalRow], members: Members, project_resources: Collection[str]
+        self,
+        rows: Sequence[CanonicalRow],
+        members: Members,
+        project_resources: Collection[str],
+        resources_without_access: Collection[str],
     ) -> None:
         self._members = members
         self._project_resources = project_resources
+        self._resources_without_access = resources_without_access
         self._handed_over: set[str] = set()
         self._owners: dict[str, dict[str, str]] = {}  # project -> owner -> the newest action
         self._named: dict[str, set[str]] = {}
@@ -63,9 +68,10 @@ class UserRecipients:
         """Whether a recipient of the row, as *action*, may have gained or lost its project.
 
         The owner of a project gains it by an INSERT of its own row and loses it by a DELETE.
-        Any other row that names a user may be what gives that user access.
+        Any other row that names a user may be what gives that user access, if its watch does
+        not say ``access = false``.
         """
-        if row.project_id is None:
+        if row.project_id is None or row.row.resource in self._resources_without_access:
             return False
         return action != "UPDATE" or not self.is_project(row)
 

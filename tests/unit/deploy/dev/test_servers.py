@@ -36,6 +36,9 @@ def test_only_the_newest_ports_are_held(monkeypatch: pytest.MonkeyPatch) -> None
         ("redis://:secret@cache:6379", "redis://cache:6379"),
         ("redis://cache:6379?password=secret", "redis://cache:6379"),
         ("redis://127.0.0.1:6399/0", "redis://127.0.0.1:6399/0"),
+        ("host=db user=me password=secret", "an address that cannot be read"),
+        ("postgresql://me:sec?ret@db/app", "an address that cannot be read"),
+        ("postgresql://me:sec/ret@db/app", "an address that cannot be read"),
     ],
 )
 def test_an_address_is_shown_without_a_password(url: str, shown: str) -> None:

@@ -26,6 +26,7 @@ from listener.capture.watches import (
     parse_bulk_threshold,
     parse_watches,
     project_resources,
+    resources_without_access,
 )
 from listener.settings import ListenerSettings
 from shared.config.access_rules import ConfigError, parse_access
@@ -99,12 +100,30 @@ def test_the_project_resource_is_the_one_whose_id_is_its_project(
             "watch 1 (tasks) resource: must have at most 256 bytes",
         ),
         ({"watch": [{**WATCH, "ignore": ["x"], "id": 7}]}, "watch 1 (tasks) id: must be text"),
+        (
+            {"watch": [{**WATCH, "access": "no"}]},
+            "watch 1 (tasks) access: must be true or false: write access = false",
+        ),
     ],
 )
 def test_a_mistake_in_a_watch_is_reported(document: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse_watches(document)
     assert any(line.startswith(problem) or problem in line for line in refused.value.problems)
+
+
+def test_a_resource_gives_access_if_one_of_its_watches_does() -> None:
+    watches = parse_watches(
+        {
+            "watch": [
+                {**WATCH, "access": False},
+                {**WATCH, "table": "old_tasks", "access": False},
+                {**WATCH, "table": "members", "resource": "member"},
+                {**WATCH, "table": "guests", "resource": "member", "access": False},
+            ]
+        }
+    )
+    assert resources_without_access(watches) == {WATCH["resource"]}
 
 
 @pytest.mark.parametrize(

@@ -307,6 +307,21 @@ def test_an_event_that_may_change_its_users_access_is_marked_whatever_tables_are
     )
 
 
+def test_an_event_of_a_watch_that_gives_no_access_is_not_marked() -> None:
+    rules = PublicationRules(
+        AccessRules("text", "text", "", ""),
+        frozenset({"workspace"}),
+        10,
+        resources_without_access=frozenset({"task"}),
+    )
+    changed = [row("w", "t", "UPDATE", user="u", resource="task")]
+    planned = plan_publication(changed, {}, rules)
+    assert isinstance(planned, Publication)
+    [event] = planned.users[Channel("user", "u")]
+    assert b"access" not in event.head
+    assert planned.rechecks == [Recheck("w", "u")]
+
+
 @given(
     st.lists(
         st.one_of(
