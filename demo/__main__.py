@@ -1,4 +1,4 @@
-"""``python -m demo``: the composition root, and the only reader of the environment."""
+"""Command line of the demo: reads the environment and runs ``app.run_demo``."""
 
 import argparse
 import asyncio

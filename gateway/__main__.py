@@ -1,4 +1,4 @@
-"""``python -m gateway``: the composition root, and the only reader of the environment."""
+"""Command line of the gateway: reads the environment and runs ``app.run_gateway``."""
 
 import argparse
 import asyncio
@@ -25,22 +25,22 @@ from shared.runtime.logs import configure_logging
 from shared.runtime.printable import escaped
 
 
-def main(words: Sequence[str] | None = None, *, prog: str = "python -m gateway") -> int:
-    """Run a gateway with the command line *words* (default: the process's).
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m gateway") -> int:
+    """Run a gateway with the command line *argv* (default: the process's).
 
     Return the exit code.
     """
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Serves WebSocket clients: sends each the invalidations of its projects.",
+        description="Sends WebSocket clients the events of their projects.",
         epilog=describe_settings(GatewaySettings) + "\n\n" + DESCRIBED_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "command", nargs="?", default="run", choices=["run"], help="serve (the default)"
     )
-    parser.parse_args(words)
-    # A secret of 32 bytes is as hard to guess under HS512 as under HS256: no warning for it.
+    parser.parse_args(argv)
+    # A 32-byte secret is as strong for HS512 as for HS256: silence PyJWT's key-length warning.
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     try:
         settings = load_settings(GatewaySettings, os.environ)

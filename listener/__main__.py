@@ -1,4 +1,4 @@
-"""``python -m listener``: the composition root, and the only reader of the environment."""
+"""Command line of the listener: reads the environment and runs it, or a database command."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""What every development stack does: start programs in stages, wait, stop in reverse."""
+"""Base class of the development stacks: start programs in stages, stop them in reverse."""
 
 import asyncio
 import os
@@ -68,7 +68,7 @@ class DevStack(ABC):
         for process in stage:
             self._say(f"starting {process.name}")
             await process.start()
-            await asyncio.sleep(0)  # a Ctrl-C meanwhile stops us here
+            await asyncio.sleep(0)  # yield: a Ctrl-C received meanwhile cancels here
             self._runs.append(tasks.create_task(process.run()))
 
     async def _stop(self) -> None:
@@ -78,7 +78,7 @@ class DevStack(ABC):
                 for process in stage:
                     stopping.create_task(process.stop())
         if self._runs:
-            await asyncio.wait(self._runs)  # for their last lines
+            await asyncio.wait(self._runs)  # so that their last output is printed
 
     def _program(
         self, name: str, module: str, settings: Mapping[str, str]
@@ -114,7 +114,9 @@ class DevStack(ABC):
             await installing.wait()
             raise
         if code:
-            raise StackFailed("installing the triggers failed: the lines above say why")
+            raise StackFailed(
+                f"neverstale install failed (exit code {code}): see its output above"
+            )
 
     async def _wait_until_ready(self, ports: Sequence[int]) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -123,7 +125,10 @@ class DevStack(ABC):
             for port in ports:
                 while not await _is_ready(http, port):
                     if time.monotonic() > deadline:
-                        raise StackFailed(f"nothing ready on port {port}: see its lines above")
+                        raise StackFailed(
+                            f"no process became ready on port {port} within "
+                            f"{READY_SECONDS:.0f} s: see its output above"
+                        )
                     await asyncio.sleep(0.05)
 
     def _say(self, text: str) -> None:
@@ -144,7 +149,7 @@ def shown_address(url: str) -> str:
 
 
 def _command(module: str) -> tuple[str, ...]:
-    # -P: a folder named `shared` or `listener` in the working directory does not hide ours
+    # -P: a folder `shared` or `listener` in the working directory cannot shadow our packages
     return (sys.executable, "-P", "-m", module)
 
 

@@ -18,7 +18,7 @@ from shared.links.search_path import OWN_SCHEMAS_SQL, safe_search_path
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PoolConnectionProxy: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 TIMEOUT_SECONDS: Final = 5.0
-SEARCH_PATH_SECONDS: Final = 10.0  # a migration may create or drop a schema of it
+SEARCH_PATH_SECONDS: Final = 10.0  # a migration may create or drop a schema on the search path
 MAX_ROWS: Final = 10_000
 _UNAVAILABLE: Final = (
     OSError,
@@ -38,11 +38,11 @@ _SET_PATH: Final = "select pg_catalog.set_config('search_path', $1, true)"
 
 
 class _TooManyRows(Exception):
-    """The query returned far more rows than pairs that it was asked for."""
+    """The query returned more than ``MAX_ROWS`` rows."""
 
 
-# what a single pair may cause
-_OF_SOME_PAIRS: Final = (
+# Errors that a single pair can cause.
+_PAIR_ERRORS: Final = (
     asyncpg.DataError,
     asyncpg.CardinalityViolationError,
     asyncpg.PLPGSQLError,
@@ -54,7 +54,7 @@ _OF_SOME_PAIRS: Final = (
 
 
 class DatabaseUnavailable(Exception):
-    """The query could not be run, for any pairs."""
+    """The query could not be run at all."""
 
 
 class QueryFailed(Exception):
@@ -68,9 +68,9 @@ class QueryFailed(Exception):
 @asynccontextmanager
 async def open_pool(url: str) -> AsyncIterator[Pool]:
     """Open a pool that connects on first use: the database may be unavailable at start."""
-    where: dict[str, Any] = connect_arguments(url, "neverstale gateway", may_be_pooled=True)
+    options: dict[str, Any] = connect_arguments(url, "neverstale gateway", may_be_pooled=True)
     pool = await asyncpg.create_pool(
-        **where | {"connect": connect_any},
+        **options | {"connect": connect_any},
         min_size=0,
         max_size=2,
         timeout=TIMEOUT_SECONDS,
@@ -90,7 +90,7 @@ class AccessDatabase:
     ) -> None:
         self._pool = pool
         self._rules = rules
-        self._url_path = search_path  # replaces the role's own, unless it is empty
+        self._url_path = search_path  # replaces the role's search_path, unless it is empty
         self._sql = bounded_sql(rules.query, MAX_ROWS + 1)
         self._search_path = ""
         self._search_path_until = -inf
@@ -105,7 +105,7 @@ class AccessDatabase:
         )
 
     async def renew_connections(self) -> None:
-        """Use new connections from now on: DATABASE_URL may lead to another server by now."""
+        """Use new connections from now on: DATABASE_URL may now resolve to another server."""
         self._search_path_until = -inf
         await self._pool.expire_connections()
 
@@ -126,7 +126,7 @@ class AccessDatabase:
                 return await self._query(pairs, seconds)
             except _OUTDATED:
                 return await self._query(pairs, seconds)
-        except _OF_SOME_PAIRS as exc:
+        except _PAIR_ERRORS as exc:
             is_timeout = isinstance(exc, asyncpg.QueryCanceledError)
             raise QueryFailed(_reason(exc), is_timeout=is_timeout) from exc
         except _UNAVAILABLE as exc:

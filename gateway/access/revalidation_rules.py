@@ -12,14 +12,14 @@ from typing import Final, TypeAlias
 from gateway.access.access_cache import STARVING_SECONDS
 from gateway.access.pairs import Pair
 
-RETRY_SECONDS: Final = 0.25  # between checks that the database does not answer
+RETRY_SECONDS: Final = 0.25  # delay before the next try when the database does not answer
 GIVE_UP_SECONDS: Final = 5.0  # without an answer
 USER_REST_SECONDS: Final = 5.0  # between two passes over a user's subscriptions
 SAFETY_INTERVAL_SECONDS: Final = 300.0  # between two passes over all subscriptions
 
 
 class State(Enum):
-    """How far the revalidation of a pair is; every state but two has the pair suspended."""
+    """State of a pair's revalidation; the pair is suspended except in IDLE and RELEASED."""
 
     IDLE = auto()  # not suspended: no revalidation is running
     CHECKING = auto()  # a check is running that covers every recheck so far
@@ -39,7 +39,7 @@ class Event(Enum):
     STARVING_NO = auto()
     UNAVAILABLE = auto()
     GIVEN_UP = auto()  # unavailable, and no answer in GIVE_UP_SECONDS
-    TIMEOUT = auto()  # ``wake_at`` has come
+    TIMEOUT = auto()  # ``wake_at`` was reached
 
 
 class Effect(Enum):
@@ -47,8 +47,8 @@ class Effect(Enum):
 
     SUSPEND = auto()  # deliver nothing to the pair's subscriptions
     RESUME = auto()  # deliver again, beginning with what they missed
-    REVOKE = auto()  # end them: the user has no access
-    GIVE_UP = auto()  # end them: access could not be checked
+    REVOKE = auto()  # end the subscriptions: the user has no access
+    GIVE_UP = auto()  # end the subscriptions: access could not be checked
     CHECK = auto()  # send a check, and report SENT and its outcome
 
 
@@ -135,12 +135,12 @@ class Revalidations:
 
     def unavailable(self, pair: Pair, now: float, *, may_retry: bool) -> tuple[Effect, ...]:
         """Handle the failure of the running check."""
-        is_patient = now < self._running[pair].answered_at + GIVE_UP_SECONDS
-        event = Event.UNAVAILABLE if may_retry and is_patient else Event.GIVEN_UP
+        within_deadline = now < self._running[pair].answered_at + GIVE_UP_SECONDS
+        event = Event.UNAVAILABLE if may_retry and within_deadline else Event.GIVEN_UP
         return self._apply(pair, event, now)
 
     def timed_out(self, pair: Pair, now: float) -> tuple[Effect, ...]:
-        """Handle the passing of ``wake_at``."""
+        """Handle reaching ``wake_at``."""
         return self._apply(pair, Event.TIMEOUT, now)
 
     def _apply(self, pair: Pair, event: Event, now: float) -> tuple[Effect, ...]:
@@ -165,8 +165,8 @@ def _wake_at(entered: State, now: float) -> float | None:
 
 
 class UserPasses:
-    """Passes over users' subscriptions: one at a time for each user, and one more after a rest
-    for all that were requested meanwhile.
+    """Coalesces passes over a user's subscriptions: one at a time, and one more after a pause
+    if any was requested meanwhile.
     """
 
     def __init__(self) -> None:

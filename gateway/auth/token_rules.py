@@ -13,7 +13,7 @@ _MAX_SECONDS: Final = 2**53  # integers are exact in floats, and so in JSON, up 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The user of a token, as a canonical id, and the token's end (``exp``, in Unix seconds).
+    """The user of a token, as a canonical id, and the token's expiry (``exp``, Unix seconds).
 
     ``verified_by`` is a hash of the key, the algorithm and the rules by which the token was
     verified, the same in every gateway; it is empty until then.
@@ -37,7 +37,7 @@ class TokenRules:
     def check(self, claims: dict[str, Any], now: float) -> Identity | Refusal:
         """Return the identity that the claims state, or the reason to refuse them.
 
-        ``TOKEN_EXPIRED`` means that the token was valid before.
+        ``TOKEN_EXPIRED`` means that the token is valid except that it has expired.
         """
         if self.issuer is not None and claims.get("iss") != self.issuer:
             return unauthorized("the token is from another issuer")
@@ -58,7 +58,7 @@ class TokenRules:
         return identity
 
     def hash_with(self, thumbprint: str) -> str:
-        """Return ``Identity.verified_by`` for a key and algorithm of that thumbprint."""
+        """Return ``Identity.verified_by`` for a key and algorithm with that thumbprint."""
         rules = [thumbprint, self.issuer, self.audience, self.user_claim]
         return sha256(json.dumps(rules).encode()).hexdigest()
 

@@ -1,6 +1,6 @@
--- Only their owner may execute the trigger functions, and only roles that were granted it may execute notify(), try_lead()
--- and settings(). By default PostgreSQL grants that to every role: a role could then attach a trigger function to a table of
--- its own, with a type whose cast to text would run as the function's owner.
+-- Restrict EXECUTE: trigger functions to their owner; notify(), try_lead() and settings() to roles granted them.
+-- By default PostgreSQL grants EXECUTE to every role: a role could then attach a trigger function to a table of its own,
+-- with a type whose cast to text would run as the function's owner.
 do $neverstale$
 declare
   statement text;
@@ -23,8 +23,8 @@ begin
         cross join lateral aclexplode(c.relacl) a
        where c.oid = 'neverstale.change_log'::regclass and a.privilege_type = 'DELETE' and a.grantee <> c.relowner
     )
-    -- An older version granted them to PUBLIC: roles with the documented grants keep them. (A listener is known here by its
-    -- right to DELETE, since its right to execute try_lead() is what this grants.)
+    -- An older version granted EXECUTE to PUBLIC: roles with the documented grants keep it. (A listener is recognized here
+    -- by its right to DELETE, since EXECUTE on try_lead() is granted below.)
     select format('grant execute on function %s to %s', function, users.grantee::regrole), 1 as step
       from granted, users where granted.grantee = 0 and users.grantee <> 0 and name = 'notify'
     union all
@@ -34,7 +34,7 @@ begin
     select format('revoke all on function %s from %s', function, role), 2
       from granted
      where is_trigger
-        -- what default privileges granted on functions that were created just now
+        -- also revoke what ALTER DEFAULT PRIVILEGES granted on functions just created
         or (name in ('try_lead', 'settings') and grantee not in (select listeners.grantee from listeners)
             and exists (select from granted made where made.name = granted.name and made.grantee = 0))
         or (grantee = 0 and not (name = 'notify' and exists (select from users where grantee = 0)))
