@@ -22,6 +22,8 @@ export default defineConfig(
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
     },
   },
+  // JavaScript cannot declare return types.
+  { files: ['**/*.js'], rules: { '@typescript-eslint/explicit-function-return-type': 'off' } },
   { files: ['src/**', 'tests/**'], ...reactHooks.configs.flat.recommended },
   {
     files: ['src/core/**'],

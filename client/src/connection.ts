@@ -3,73 +3,77 @@ import { SUBPROTOCOL, type Cursors } from './core/protocol.js';
 import { Session } from './core/session.js';
 import { browserEnvironment, type Environment, type Socket } from './environment.js';
 import { makeListeners } from './listeners.js';
-import { countProjects } from './projects.js';
+import { countProjectRefs } from './project-refs.js';
 
 export interface ConnectionOptions {
   /**
-   * The gateway's WebSocket endpoint, e.g. `wss://live.example.com/api/v1/messages/ws`; in a
-   * browser a path of the same host will do. `http` reads as `ws`.
+   * The gateway's WebSocket endpoint, e.g. `wss://live.example.com/api/v1/messages/ws`. In a
+   * browser, a path on the page's host works too. `http` is replaced by `ws`.
    */
   url: string;
   /**
-   * Gives the user's JWT. Called before each connection and ahead of the token's expiry.
+   * Returns the user's JWT. Called before each connection attempt and before the token expires.
    *
-   * @param how - `refresh`: the last token was refused or expires soon, so a cached one won't do
+   * @param how - `refresh`: the last token was rejected or expires soon, so do not return a cached
+   *   one
    */
   getToken: (how: { refresh: boolean }) => string | Promise<string>;
-  /** A project to open at once, as the server spells its id. Default: none. */
+  /** A project to open immediately; its id is written as the server writes it. Default: none. */
   projectId?: string;
-  /** The places up to which everything held is known to be fresh. Default: none. */
+  /** Cursors up to which all cached data is known to be fresh. Default: none. */
   cursors?: Cursors;
   /**
-   * Failed tries in a row after which it waits for the network, the user or a new project.
-   * Default: no limit; tries are up to 30 s apart.
+   * After this many failed attempts in a row, retry only when the network returns, the page becomes
+   * visible or the open projects change. Default: no limit; attempts are at most 30 s apart.
    */
   maxTries?: number;
-  /** For tests, and for what is not a browser. Default: the browser's own. */
+  /** For tests and for runtimes other than a browser. Default: `browserEnvironment()`. */
   environment?: Environment;
 }
 
-/** One WebSocket to the gateway, for any number of projects. */
+/** One WebSocket to the gateway, shared by any number of projects. */
 export interface Connection {
-  /** Hears a project until the function that it gives is called. Calls are counted. */
+  /**
+   * Subscribes to a project; the returned function releases it. Calls are ref-counted: the project
+   * stays subscribed until every caller has released it.
+   */
   readonly open: (projectId: string) => () => void;
   /**
-   * Calls on each event, in order, until the function that it gives is called. Who begins in the
-   * tick that made the connection hears all.
+   * Calls the listener on each event, in order, until the returned function is called. A listener
+   * added in the tick that created the connection misses no event.
    */
   readonly subscribe: (listener: (event: NeverstaleEvent) => void) => () => void;
   /** The status of a project, or of the connection as a whole. */
   readonly status: (projectId?: string) => Status;
-  /** Calls when any status may have changed. */
+  /** Calls the listener when any status may have changed; returns a function that removes it. */
   readonly onStatus: (listener: () => void) => () => void;
   /** The newest cursor of each channel. */
   readonly cursors: () => Cursors;
-  /** Ends it for good. */
+  /** Closes the connection permanently. */
   readonly close: () => void;
   readonly environment: Environment;
 }
 
 /**
- * Connects to a gateway, and stays connected.
+ * Connects to a gateway and reconnects as needed.
  *
- * It is for one user: after a sign-out close it, and make another.
+ * A connection belongs to one user: close it at sign-out and create another for the next user.
  */
 export function createConnection(options: ConnectionOptions): Connection {
   const environment = options.environment ?? browserEnvironment();
   const session = new Session(options.cursors ?? {}, options.maxTries ?? Infinity);
   const events = makeListeners<NeverstaleEvent>();
   const statuses = makeListeners<undefined>();
-  const projects = countProjects(want);
+  const projects = countProjectRefs(updateProjects);
   const timers = new Map<TimerName, () => void>();
   let socket: Socket | undefined;
   let isClosed = false;
-  let wanted: string | undefined;
+  let lastProjects: string | undefined;
 
-  function want(): void {
+  function updateProjects(): void {
     const projectIds = projects.wanted();
-    if (isClosed || wanted === JSON.stringify(projectIds)) return;
-    wanted = JSON.stringify(projectIds);
+    if (isClosed || lastProjects === JSON.stringify(projectIds)) return;
+    lastProjects = JSON.stringify(projectIds);
     handle({ is: 'want', projectIds });
   }
 
@@ -77,7 +81,7 @@ export function createConnection(options: ConnectionOptions): Connection {
     for (const effect of session.handle(input, environment.now(), environment.random())) {
       perform(effect);
     }
-    statuses.tell(undefined);
+    statuses.notify(undefined);
   }
 
   function perform(effect: Effect): void {
@@ -95,7 +99,7 @@ export function createConnection(options: ConnectionOptions): Connection {
         socket?.send(JSON.stringify(effect.message));
         break;
       case 'emit':
-        events.tell(effect.event);
+        events.notify(effect.event);
         break;
       case 'timer':
         setTimer(effect.name, effect.ms);
@@ -123,20 +127,20 @@ export function createConnection(options: ConnectionOptions): Connection {
     const url = new URL(options.url, environment.baseUrl);
     url.protocol = url.protocol.replace('http', 'ws');
     url.search = query;
-    const mine = environment.openSocket(url.href, [SUBPROTOCOL, `bearer.${token}`], {
+    const opened = environment.openSocket(url.href, [SUBPROTOCOL, `bearer.${token}`], {
       text: (text) => {
-        if (socket === mine) handle({ is: 'text', text });
+        if (socket === opened) handle({ is: 'text', text });
       },
       closed: (code) => {
-        if (socket !== mine) return;
+        if (socket !== opened) return;
         socket = undefined;
         handle({ is: 'closed', code });
       },
     });
-    socket = mine;
+    socket = opened;
   }
 
-  /** From here on it is not heard any more, though its close may take seconds. */
+  /** Ignore the socket from now on: its close handshake may take seconds. */
   function closeSocket(): void {
     const closing = socket;
     socket = undefined;
@@ -161,7 +165,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   });
   if (!environment.isOnline()) handle({ is: 'network', isOnline: false });
   if (options.projectId !== undefined) projects.open(options.projectId);
-  queueMicrotask(want);
+  queueMicrotask(updateProjects);
 
   return {
     open: projects.open,

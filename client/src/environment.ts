@@ -1,10 +1,10 @@
-/** What the connection needs of a WebSocket. */
+/** The part of a WebSocket that the connection uses. */
 export interface Socket {
   send(text: string): void;
   close(): void;
 }
 
-/** What a socket tells; nothing comes after `closed`. */
+/** Socket callbacks; `closed` is the last one. */
 export interface SocketListener {
   text(text: string): void;
   closed(code: number): void;
@@ -12,27 +12,27 @@ export interface SocketListener {
 
 export type EnvironmentSignal = 'online' | 'offline' | 'visible' | 'focus';
 
-/** What the connection and its adapters need of the world around them; tests give their own. */
+/** Platform facilities; tests inject their own. */
 export interface Environment {
   /** Milliseconds since the epoch. */
   now(): number;
-  /** In [0, 1). */
+  /** A random number in [0, 1). */
   random(): number;
-  /** Calls once, later; gives what stops it. */
+  /** Calls `call` once after `ms`; returns a function that cancels it. */
   setTimer(call: () => void, ms: number): () => void;
-  /** What a URL without a host is relative to. */
+  /** Base for resolving a relative URL. */
   readonly baseUrl: string | undefined;
   openSocket(url: string, protocols: string[], listener: SocketListener): Socket;
-  /** Milliseconds since the epoch: nothing in memory was fetched before. */
+  /** When the page loaded, in milliseconds since the epoch: no in-memory data is older. */
   readonly loadedAt: number;
   isOnline(): boolean;
   isVisible(): boolean;
-  /** Gives what stops it. */
+  /** Calls the listener on each signal; returns a function that cancels it. */
   onSignal(listener: (signal: EnvironmentSignal) => void): () => void;
   warn(text: string): void;
 }
 
-/** The browser's; without `window` (Node, workers) it is always online and visible. */
+/** The browser's environment; without `window` (Node, workers), always online and visible. */
 export function browserEnvironment(): Environment {
   const inBrowser = typeof window !== 'undefined' && typeof document !== 'undefined';
   const isVisible = (): boolean => !inBrowser || document.visibilityState === 'visible';
@@ -55,7 +55,7 @@ export function browserEnvironment(): Environment {
         listener.closed(event.code);
       };
       return {
-        // While it closes, a browser only drops what is sent.
+        // A closing socket drops messages, and browsers report each one as an error in the console.
         send: (text) => {
           if (socket.readyState === WebSocket.OPEN) socket.send(text);
         },

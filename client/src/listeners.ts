@@ -1,10 +1,10 @@
 export interface Listeners<T> {
   readonly add: (listener: (value: T) => void) => () => void;
-  readonly tell: (value: T) => void;
+  readonly notify: (value: T) => void;
   readonly clear: () => void;
 }
 
-/** Listeners, of which one's failure keeps nothing from the others. */
+/** A set of listeners; an exception in one is rethrown later and does not stop the others. */
 export function makeListeners<T>(): Listeners<T> {
   const listeners = new Set<(value: T) => void>();
   return {
@@ -14,7 +14,7 @@ export function makeListeners<T>(): Listeners<T> {
         listeners.delete(listener);
       };
     },
-    tell(value) {
+    notify(value) {
       for (const listener of [...listeners]) {
         try {
           listener(value);

@@ -1,15 +1,15 @@
 import { isUserChannel, type Cursors } from './protocol.js';
 
-/** A cursor that is dropped only costs precision when its project comes back. */
-const MOST_CURSORS = 200;
+/** Dropping a cursor costs only precision: opening its project again marks more queries stale. */
+const MAX_CURSORS = 200;
 
-/** The cursors with a newer one of a channel; beyond a bound the longest unheard project's goes. */
+/** Set a channel's cursor; above the limit, drop the least recently updated project's. */
 export function withCursor(cursors: Cursors, channel: string, cursor: string): Cursors {
   const others = withoutCursor(cursors, channel);
   const names = Object.keys(others);
   const oldest = names.find((name) => !isUserChannel(name));
   const kept =
-    names.length >= MOST_CURSORS && oldest !== undefined ? withoutCursor(others, oldest) : others;
+    names.length >= MAX_CURSORS && oldest !== undefined ? withoutCursor(others, oldest) : others;
   return { ...kept, [channel]: cursor };
 }
 

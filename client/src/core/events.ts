@@ -4,28 +4,29 @@ import type { Action, ClientMessage, Cursors } from './protocol.js';
 export interface Change {
   readonly type: 'change';
   readonly resource: string;
-  /** As text; of `project_members` it is `<project_id>:<user_id>`. */
+  /** The row's id as text; for `project_members`, `<project_id>:<user_id>`. */
   readonly id: string;
   readonly action: Action;
-  /** Null: of no project, but the user's alone. */
+  /** Null if the row belongs to the user and to no project. */
   readonly projectId: string | null;
-  /** When, UTC with microseconds: `2026-11-24T10:00:00.123456Z`. */
+  /** Time of the change, in UTC with microseconds: `2026-11-24T10:00:00.123456Z`. */
   readonly timestamp: string;
   readonly channel: string | undefined;
-  /** The cursors before this event: who resumes with them hears it again. */
+  /** The cursors before this event: resuming from them replays it. */
   readonly before: Cursors;
 }
 
-/** Everything of a project, or everything, may be stale. */
+/** A reset: everything in one project, or everything, may be stale. */
 export interface Stale {
   readonly type: 'stale';
-  /** Undefined: everything. */
+  /** Undefined if everything may be stale. */
   readonly projectId: string | undefined;
   readonly reason: string;
-  /** Only what began to be fetched before this time (ms since the epoch); undefined: all. */
+  /** Only data whose fetch began before this time (ms since the epoch) is stale; undefined: all. */
   readonly fetchedBefore: number | undefined;
-  /** The refetching of what is not on screen is to be spread over this time. */
+  /** Hidden pages spread their refetches randomly over this time. */
   readonly spreadMs: number;
+  /** The cursors before this event: resuming from them yields it again. */
   readonly before: Cursors;
 }
 
@@ -34,8 +35,8 @@ export type NeverstaleEvent = Change | Stale;
 export type TimerName = 'session' | 'subscribe';
 
 /**
- * `connecting`: not there yet. `live`: what changes is heard. `degraded`: there is a network, but
- * changes may go unheard. `offline`: no network, closed, or given up. `forbidden`: refused.
+ * `connecting`: not connected yet. `live`: every change arrives. `degraded`: online, but changes
+ * may be missed. `offline`: no network, closed, or no attempts left. `forbidden`: access denied.
  */
 export type Status = 'connecting' | 'live' | 'degraded' | 'offline' | 'forbidden';
 
@@ -50,13 +51,13 @@ export type Input =
   | { readonly is: 'visible' }
   | { readonly is: 'stop' };
 
-/** What the pure core wants done. */
+/** An action that the pure core asks its adapter to perform. */
 export type Effect =
   | { readonly do: 'ask_token'; readonly ask: number; readonly refresh: boolean }
   | { readonly do: 'open'; readonly token: string; readonly query: string }
   | { readonly do: 'close' }
   | { readonly do: 'send'; readonly message: ClientMessage }
   | { readonly do: 'emit'; readonly event: NeverstaleEvent }
-  /** Replaces the timer of that name; undefined stops it. */
+  /** Replaces the timer with that name; `undefined` cancels it. */
   | { readonly do: 'timer'; readonly name: TimerName; readonly ms: number | undefined }
   | { readonly do: 'warn'; readonly text: string };

@@ -1,8 +1,8 @@
-/** The one place of the browser side that knows what frames look like. */
+/** The neverstale.v1 frames; no other client module knows their format. See docs/wire.md. */
 
 export const SUBPROTOCOL = 'neverstale.v1';
 
-/** The newest place known in each channel (`project:<id>`, `user:<id>`). Cursors are opaque. */
+/** The newest known cursor of each channel (`project:<id>`, `user:<id>`). Cursors are opaque. */
 export type Cursors = Readonly<Record<string, string>>;
 
 export type Action = 'INSERT' | 'UPDATE' | 'DELETE';
@@ -22,9 +22,9 @@ export type ServerFrame =
       type: 'cache_invalidate';
       resource: string;
       action: Action;
-      /** Null: of no project, but its user's alone. */
+      /** Null if the row belongs to the user and to no project. */
       project_id: string | null;
-      /** On `user:`: that user may have gained or lost access to the project. */
+      /** On a `user:` channel: the user may have gained or lost access to the project. */
       access?: true;
       data: { id: string; timestamp: string };
       channel?: string;
@@ -59,7 +59,7 @@ export const CloseCode = {
   forbidden: 4403,
 } as const;
 
-/** The frame that a text spells, or undefined: then nothing may be assumed about what it said. */
+/** Parse a text message; undefined if malformed, in which case an event may have been lost. */
 export function parseFrame(text: string): ServerFrame | undefined {
   try {
     const frame = JSON.parse(text) as Partial<ServerFrame> | null;

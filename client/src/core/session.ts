@@ -3,23 +3,24 @@ import type { Effect, Input, Status, TimerName } from './events.js';
 import { CloseCode, parseFrame, type Cursors, type ServerFrame } from './protocol.js';
 import { Subscriptions } from './subscriptions.js';
 
-/** From having a token to `connected`; a server that is silent for longer is not there. */
+/** Limit from opening the socket to `connected`; after it the attempt has failed. */
 const CONNECT_MS = 10_000;
-/** From `ping` to whatever comes. */
+/** Limit from `ping` to the next frame of any type. */
 const PONG_MS = 10_000;
-/** A socket that lived for less is counted as a failed try. */
+/** A connection that lasted less than this does not reset the backoff. */
 const STABLE_MS = 10_000;
-const LONGEST_DRAIN_PAUSE_MS = 1_000;
+/** Reconnect within this time of a draining gateway's close, at random. */
+const MAX_DRAIN_DELAY_MS = 1_000;
 
-type Phase = 'new' | 'token' | 'opening' | 'connected' | 'pinged' | 'waiting' | 'over';
+type Phase = 'new' | 'token' | 'opening' | 'connected' | 'pinged' | 'waiting' | 'closed';
 
-/** One client's dealings with the gateway: inputs in, effects out; time and chance are given. */
+/** The connection's state machine: inputs in, effects out; time and randomness are arguments. */
 export class Session {
   private phase: Phase = 'new';
-  private over: Status = 'offline';
+  private closeStatus: Status = 'offline';
   private ask = 0;
   private tries = 0;
-  private joinTries = 0;
+  private subscribeTries = 0;
   private connectedAt = 0;
   private heartbeatMs = 0;
   private needsNewToken = false;
@@ -28,7 +29,7 @@ export class Session {
   private effects: Effect[] = [];
   private readonly subscriptions: Subscriptions;
 
-  /** @param maxTries - failed tries in a row before it gives up */
+  /** @param maxTries - give up after this many failed attempts in a row */
   constructor(
     cursors: Cursors,
     private readonly maxTries: number,
@@ -40,17 +41,15 @@ export class Session {
     return this.subscriptions.cursors;
   }
 
-  /** The status of one project, or of the connection. */
+  /** Return the status of one project, or of the connection as a whole. */
   status(projectId?: string): Status {
-    const phase = projectId === undefined ? 'joined' : this.subscriptions.phase(projectId);
-    const isRefused =
-      projectId === undefined ? this.subscriptions.isAllRefused() : phase === 'refused';
-    if (isRefused) return 'forbidden';
-    if (this.phase === 'over') return this.over;
+    const phase = this.subscriptions.phase(projectId);
+    if (phase === 'refused') return 'forbidden';
+    if (this.phase === 'closed') return this.closeStatus;
     if (!this.isOnline || this.hasGivenUp) return 'offline';
     if (!this.isConnected) return this.tries > 0 ? 'degraded' : 'connecting';
     if (!this.isServerLive) return 'degraded';
-    return phase === 'joined' ? 'live' : 'connecting';
+    return phase === 'subscribed' ? 'live' : 'connecting';
   }
 
   handle(input: Input, now: number, random: number): readonly Effect[] {
@@ -58,7 +57,7 @@ export class Session {
     switch (input.is) {
       case 'want':
         this.subscriptions.want(input.projectIds, this.isConnected, now);
-        if (this.phase === 'new' || this.phase === 'over' || this.hasGivenUp) {
+        if (this.phase === 'new' || this.phase === 'closed' || this.hasGivenUp) {
           this.tries = 0;
           this.connect();
         }
@@ -73,21 +72,21 @@ export class Session {
         this.receive(input.text, now, random);
         break;
       case 'closed':
-        this.lose(input.code, now, random);
+        this.disconnected(input.code, now, random);
         break;
       case 'timer':
-        if (input.name === 'subscribe') this.subscriptions.join(now);
-        else this.expire(now, random);
+        if (input.name === 'subscribe') this.subscriptions.subscribe(now);
+        else this.timeout(now, random);
         break;
       case 'network':
         this.isOnline = input.isOnline;
-        if (input.isOnline) this.hurry();
+        if (input.isOnline) this.wake();
         break;
       case 'visible':
-        this.hurry();
+        this.wake();
         break;
       case 'stop':
-        this.end('offline');
+        this.close('offline');
         break;
     }
     return this.effects;
@@ -103,7 +102,7 @@ export class Session {
 
   private connect(): void {
     this.phase = 'token';
-    this.timer(undefined);
+    this.setTimer(undefined);
     this.askToken();
   }
 
@@ -118,8 +117,8 @@ export class Session {
       this.effects.push({ do: 'send', message: { type: 'auth', token } });
     } else if (this.phase === 'token') {
       this.phase = 'opening';
-      // The timer first: a URL or a token that no socket can be opened with is a failed try too.
-      this.timer(CONNECT_MS);
+      // Set the timer first: if `open` throws on a bad URL or token, the attempt fails by timeout.
+      this.setTimer(CONNECT_MS);
       this.effects.push({ do: 'open', token, query: this.subscriptions.query(now) });
     }
   }
@@ -127,7 +126,7 @@ export class Session {
   private receive(text: string, now: number, random: number): void {
     const frame = parseFrame(text);
     if (frame === undefined) {
-      // What it said is unknown, but the cursors are from before it: come back and hear it again.
+      // The cursors predate this frame, so reconnecting replays whatever it contained.
       this.drop(now, random);
       return;
     }
@@ -135,33 +134,33 @@ export class Session {
       this.phase = 'connected';
       this.connectedAt = now;
       this.isServerLive = true;
-      this.joinTries = 0;
+      this.subscribeTries = 0;
       this.heartbeatMs = frame.heartbeat * 1_000;
     }
     if (this.isConnected) {
       this.phase = 'connected';
-      this.timer(this.heartbeatMs);
+      this.setTimer(this.heartbeatMs);
     }
     this.subscriptions.receive(frame, now);
-    this.note(frame, random);
+    this.update(frame, random);
   }
 
-  private note(frame: ServerFrame, random: number): void {
+  private update(frame: ServerFrame, random: number): void {
     if (frame.type === 'status') this.isServerLive = frame.live;
-    if (frame.type === 'subscribed') this.joinTries = 0;
+    if (frame.type === 'subscribed') this.subscribeTries = 0;
     if (frame.type === 'token_expiring') {
       this.needsNewToken = true;
       this.askToken();
     }
     const projectId = frame.type === 'error' ? frame.project_id : undefined;
     if (projectId !== undefined && this.subscriptions.phase(projectId) === 'idle') {
-      const ms = backoffMs(this.joinTries, random);
-      this.joinTries += 1;
-      this.timer(ms, 'subscribe');
+      const ms = backoffMs(this.subscribeTries, random);
+      this.subscribeTries += 1;
+      this.setTimer(ms, 'subscribe');
     }
   }
 
-  private expire(now: number, random: number): void {
+  private timeout(now: number, random: number): void {
     if (this.phase === 'waiting') {
       this.connect();
     } else if (this.phase === 'connected') {
@@ -174,11 +173,11 @@ export class Session {
   private ping(): void {
     this.phase = 'pinged';
     this.effects.push({ do: 'send', message: { type: 'ping' } });
-    this.timer(PONG_MS);
+    this.setTimer(PONG_MS);
   }
 
-  /** The network or the user is back. */
-  private hurry(): void {
+  /** The network is back or the page is visible: skip the backoff, or check an open socket. */
+  private wake(): void {
     if (this.phase === 'waiting') {
       this.tries = 0;
       this.connect();
@@ -189,30 +188,30 @@ export class Session {
 
   private drop(now: number, random: number): void {
     this.effects.push({ do: 'close' });
-    this.lose(0, now, random);
+    this.disconnected(0, now, random);
   }
 
-  private lose(code: number, now: number, random: number): void {
+  private disconnected(code: number, now: number, random: number): void {
     const wasConnected = this.isConnected;
     if (wasConnected && now - this.connectedAt >= STABLE_MS) this.tries = 0;
     this.subscriptions.disconnected();
-    this.timer(undefined, 'subscribe');
+    this.setTimer(undefined, 'subscribe');
     if (code === CloseCode.badRequest) {
       if (!wasConnected && this.subscriptions.refuseInUrl('bad_request')) this.connect();
       else {
-        // It was not the projects: what was refused on the way to here is asked for anew.
+        // No project caused the refusal, so clear the projects refused while looking for the cause.
         this.subscriptions.want([], false, now);
-        this.end('offline');
+        this.close('offline');
       }
     } else if (code === CloseCode.forbidden && wasConnected) {
-      // The next handshake says of which project, if it is still wanted.
-      this.subscriptions.lostOne();
+      // The code does not name the project. If it is still wanted, the next handshake refuses it.
+      this.subscriptions.accessLost();
       this.fail(random);
     } else if (code === CloseCode.forbidden) {
       if (this.subscriptions.refuseInUrl('forbidden')) this.connect();
-      else this.end('forbidden');
+      else this.close('forbidden');
     } else if (code === CloseCode.draining) {
-      this.wait(random * LONGEST_DRAIN_PAUSE_MS);
+      this.wait(random * MAX_DRAIN_DELAY_MS);
     } else if (code === CloseCode.unauthorized) {
       this.needsNewToken = true;
       if (this.tries > 0) this.fail(random);
@@ -233,19 +232,19 @@ export class Session {
 
   private wait(ms: number | undefined): void {
     this.phase = 'waiting';
-    this.timer(ms);
+    this.setTimer(ms);
   }
 
-  private end(status: Status): void {
-    this.phase = 'over';
-    this.over = status;
+  private close(status: Status): void {
+    this.phase = 'closed';
+    this.closeStatus = status;
     this.ask += 1;
     this.effects.push({ do: 'close' });
-    this.timer(undefined, 'subscribe');
-    this.timer(undefined);
+    this.setTimer(undefined, 'subscribe');
+    this.setTimer(undefined);
   }
 
-  private timer(ms: number | undefined, name: TimerName = 'session'): void {
+  private setTimer(ms: number | undefined, name: TimerName = 'session'): void {
     this.effects.push({ do: 'timer', name, ms });
   }
 }

@@ -2,72 +2,70 @@ import { withCursor, withoutCursor } from './cursors.js';
 import type { Effect, Stale } from './events.js';
 import { isUserChannel, projectChannel, type Cursors, type ServerFrame } from './protocol.js';
 
-/** What is promised instead of a cursor: what is held was fetched within this time. */
+/** Sent as `age` without a cursor: the project's cached data was fetched within this time. */
 const AGE_MS = 60_000;
-/** The server's answer to an age counts only if it comes within this time. */
+/** An answer to `age` proves freshness only if it arrives within this time. */
 const AGE_ANSWER_MS = 5_000;
 
-type Phase = 'idle' | 'joining' | 'joined' | 'refused';
+type Phase = 'idle' | 'subscribing' | 'subscribed' | 'refused';
 
-interface Place {
+interface Subscription {
   phase: Phase;
-  /** When the project was last asked for by its age. */
-  agedAt: number;
+  /** When `subscribe` was last sent: the time that its `age` counts back from. */
+  askedAt: number;
 }
 
 type RefusalReason = 'forbidden' | 'bad_request' | 'revoked';
 
 type Frame<T extends ServerFrame['type']> = Extract<ServerFrame, { type: T }>;
 
-/** Which projects are wanted, how far each channel was heard, and what frames say about both. */
+/** The wanted projects, the cursor of each channel, and the effects of frames on both. */
 export class Subscriptions {
-  private readonly places = new Map<string, Place>();
+  private readonly projects = new Map<string, Subscription>();
   private inUrl: string | undefined;
-  private urlAgedAt = 0;
+  private urlAskedAt = 0;
 
   constructor(
     public cursors: Cursors,
-    private readonly out: (effect: Effect) => void,
+    private readonly emit: (effect: Effect) => void,
   ) {}
 
-  phase(projectId: string): Phase | undefined {
-    return this.places.get(projectId)?.phase;
+  /** Return a project's phase, or that of the connection: refused if every project is. */
+  phase(projectId?: string): Phase | undefined {
+    if (projectId !== undefined) return this.projects.get(projectId)?.phase;
+    const all = [...this.projects.values()];
+    return all.length > 0 && all.every((one) => one.phase === 'refused') ? 'refused' : 'subscribed';
   }
 
-  isAllRefused(): boolean {
-    const places = [...this.places.values()];
-    return places.length > 0 && places.every((place) => place.phase === 'refused');
-  }
-
-  /** Takes the projects that are wanted from now on; on an open socket it says so. */
+  /** Set the wanted projects and, if connected, subscribe and unsubscribe accordingly. */
   want(projectIds: readonly string[], isConnected: boolean, now: number): void {
-    for (const id of this.places.keys()) {
+    for (const id of this.projects.keys()) {
       if (projectIds.includes(id)) continue;
-      if (isConnected && this.phase(id) !== 'refused') this.leave(id);
-      this.places.delete(id);
+      if (isConnected && this.phase(id) !== 'refused') this.unsubscribe(id);
+      this.projects.delete(id);
     }
     for (const id of projectIds) {
-      if (!this.places.has(id)) this.places.set(id, { phase: 'idle', agedAt: 0 });
+      if (!this.projects.has(id)) this.projects.set(id, { phase: 'idle', askedAt: 0 });
     }
-    if (isConnected) this.join(now);
+    if (isConnected) this.subscribe(now);
   }
 
-  /** Asks for what is wanted and was not asked for yet. */
-  join(now: number): void {
-    for (const [id, place] of this.places) {
-      if (place.phase !== 'idle') continue;
+  /** Subscribe to every idle project. */
+  subscribe(now: number): void {
+    for (const [id, subscription] of this.projects) {
+      if (subscription.phase !== 'idle') continue;
       const since = this.cursors[projectChannel(id)];
-      place.phase = 'joining';
-      place.agedAt = now;
-      const how = since === undefined ? { age: AGE_MS } : { since };
-      this.out({ do: 'send', message: { type: 'subscribe', project_id: id, ...how } });
+      subscription.phase = 'subscribing';
+      subscription.askedAt = now;
+      const from = since === undefined ? { age: AGE_MS } : { since };
+      this.emit({ do: 'send', message: { type: 'subscribe', project_id: id, ...from } });
     }
   }
 
-  /** The query of the next socket's URL. */
+  /** Build the query of the next socket's URL. */
   query(now: number): string {
-    this.inUrl = [...this.places].find(([, place]) => place.phase !== 'refused')?.[0];
-    this.urlAgedAt = now;
+    this.inUrl = [...this.projects].find(([, one]) => one.phase !== 'refused')?.[0];
+    this.urlAskedAt = now;
     const query = new URLSearchParams();
     const since = [Object.entries(this.cursors).find(([name]) => isUserChannel(name))?.[1]];
     if (this.inUrl !== undefined) {
@@ -79,25 +77,25 @@ export class Subscriptions {
     return query.toString();
   }
 
-  /** The socket is gone, and its subscriptions with it. */
+  /** The socket closed, which ended its subscriptions. */
   disconnected(): void {
-    for (const place of this.places.values()) {
-      if (place.phase !== 'refused') place.phase = 'idle';
+    for (const subscription of this.projects.values()) {
+      if (subscription.phase !== 'refused') subscription.phase = 'idle';
     }
   }
 
-  /** Gives up the project in the URL, as its handshake was refused; false if it is not why. */
+  /** Refuse the project in the URL of a refused handshake; false if it was not the cause. */
   refuseInUrl(reason: RefusalReason): boolean {
     const id = this.inUrl;
-    // A project that is alone may be as right as the rest of a bad request.
-    const isWhy = reason === 'forbidden' || [...this.places.keys()].some((other) => other !== id);
+    // With a single project, a bad request does not prove that its id was the malformed part.
+    const isWhy = reason === 'forbidden' || [...this.projects.keys()].some((other) => other !== id);
     const isRefused = isWhy && id !== undefined;
     if (isRefused) this.refuse(id, reason);
     return isRefused;
   }
 
-  /** A project was lost, and it is not said which: it may be one that was just left. */
-  lostOne(): void {
+  /** Access to an unnamed project was lost; it may be one that was just unsubscribed. */
+  accessLost(): void {
     this.stale({ reason: 'forbidden' });
   }
 
@@ -127,7 +125,7 @@ export class Subscriptions {
 
   private connected(frame: Frame<'connected'>, now: number): void {
     const before = this.cursors;
-    const isLate = now - this.urlAgedAt > AGE_ANSWER_MS;
+    const isLate = now - this.urlAskedAt > AGE_ANSWER_MS;
     const isReset = (channel: string): boolean =>
       !frame.resumed.includes(channel) || (before[channel] === undefined && isLate);
 
@@ -135,34 +133,34 @@ export class Subscriptions {
       if (!(projectChannel(this.inUrl) in frame.cursors)) {
         this.warn(`"${this.inUrl}" is not how the server spells that project`);
       }
-      if (!this.move(this.inUrl, 'joined')) this.leave(this.inUrl);
+      if (!this.setPhase(this.inUrl, 'subscribed')) this.unsubscribe(this.inUrl);
     }
-    const places = Object.entries(frame.cursors);
-    if (places.some(([channel]) => isUserChannel(channel) && isReset(channel))) {
-      const fresh = places.filter(([channel]) => isReset(channel));
+    const entries = Object.entries(frame.cursors);
+    if (entries.some(([channel]) => isUserChannel(channel) && isReset(channel))) {
+      const fresh = entries.filter(([channel]) => isReset(channel));
       this.resetAll(Object.fromEntries(fresh), { reason: 'gap' });
     } else {
-      for (const [channel, cursor] of places) {
+      for (const [channel, cursor] of entries) {
         if (!isReset(channel) && before[channel] !== undefined) continue;
         this.advance(channel, cursor);
-        const fetchedBefore = isReset(channel) ? undefined : this.urlAgedAt - AGE_MS;
+        const fetchedBefore = isReset(channel) ? undefined : this.urlAskedAt - AGE_MS;
         const projectId = isUserChannel(channel) ? undefined : this.inUrl;
         this.stale({ projectId, reason: 'gap', fetchedBefore, before });
       }
     }
-    this.join(now);
+    this.subscribe(now);
   }
 
   private subscribed(frame: Frame<'subscribed'>, now: number): void {
     const before = this.cursors;
     const channel = projectChannel(frame.project_id);
-    const place = this.move(frame.project_id, 'joined');
+    const subscription = this.setPhase(frame.project_id, 'subscribed');
     const isAged = frame.resumed && before[channel] === undefined;
-    // A newer cursor than the one repeated here may have come since it was sent.
+    // This frame repeats the requested cursor; replayed events may already have advanced past it.
     if (frame.resumed && !isAged) return;
-    const agedAt = place?.agedAt ?? -Infinity;
-    const isProved = isAged && now - agedAt <= AGE_ANSWER_MS;
-    const fetchedBefore = isProved ? agedAt - AGE_MS : undefined;
+    const askedAt = subscription?.askedAt ?? -Infinity;
+    const isProved = isAged && now - askedAt <= AGE_ANSWER_MS;
+    const fetchedBefore = isProved ? askedAt - AGE_MS : undefined;
     this.advance(channel, frame.cursor);
     this.stale({ projectId: frame.project_id, reason: 'gap', fetchedBefore, before });
   }
@@ -172,22 +170,22 @@ export class Subscriptions {
     const { resource, action, project_id: projectId, channel, cursor } = frame;
     if (channel !== undefined && cursor !== undefined) this.advance(channel, cursor);
     const { id, timestamp } = frame.data;
-    this.out({
+    this.emit({
       do: 'emit',
       event: { type: 'change', resource, id, action, projectId, timestamp, channel, before },
     });
-    // Listeners mark these events. The names are for older ones, which mark none.
+    // Servers mark these events with `access`; the resource names cover older servers.
     const mayChangeAccess =
       frame.access === true ||
       resource === 'project_members' ||
       (resource === 'project' && action !== 'UPDATE');
     if (channel === undefined || !isUserChannel(channel) || !mayChangeAccess) return;
     if (projectId === null) return;
-    // Pages fetched while the access was lost may hold a refusal, though no row changed since.
+    // Queries fetched without access may have cached a refusal that no row change invalidates.
     this.forget(projectId);
     this.stale({ projectId, reason: 'access_changed', before });
-    this.move(projectId, 'idle');
-    this.join(now);
+    this.setPhase(projectId, 'idle');
+    this.subscribe(now);
   }
 
   private reconnect(frame: Frame<'reconnect'>, now: number): void {
@@ -195,7 +193,7 @@ export class Subscriptions {
     const { reason } = frame.data;
     if (projectId === undefined) {
       this.resetAll(cursors, { reason, spreadMs });
-      this.join(now);
+      this.subscribe(now);
     } else {
       this.stale({ projectId, reason, spreadMs });
       for (const [channel, cursor] of Object.entries(cursors)) this.advance(channel, cursor);
@@ -209,31 +207,31 @@ export class Subscriptions {
     } else if (code === 'forbidden' || code === 'bad_request') {
       this.refuse(projectId, code);
     } else {
-      this.move(projectId, 'idle');
+      this.setPhase(projectId, 'idle');
     }
   }
 
-  /** Everything is stale; only the places given stay known, the others are asked for anew. */
-  private resetAll(cursors: Cursors, how: { reason: string; spreadMs?: number }): void {
-    this.stale(how);
+  /** Everything is stale; keep only the given cursors and resubscribe to the other projects. */
+  private resetAll(cursors: Cursors, details: { reason: string; spreadMs?: number }): void {
+    this.stale(details);
     this.cursors = cursors;
-    for (const [id, place] of this.places) {
-      if (cursors[projectChannel(id)] === undefined) place.phase = 'idle';
+    for (const [id, subscription] of this.projects) {
+      if (cursors[projectChannel(id)] === undefined) subscription.phase = 'idle';
     }
   }
 
   private refuse(projectId: string, reason: RefusalReason): void {
     if (reason === 'bad_request') this.warn(`"${projectId}" is not a project`);
     this.stale({ projectId, reason });
-    this.move(projectId, 'refused');
+    this.setPhase(projectId, 'refused');
     this.forget(projectId);
   }
 
-  /** Nothing, if the project is not wanted any more. */
-  private move(projectId: string, phase: Phase): Place | undefined {
-    const place = this.places.get(projectId);
-    if (place) place.phase = phase;
-    return place;
+  /** Set a project's phase; undefined if the project is no longer wanted. */
+  private setPhase(projectId: string, phase: Phase): Subscription | undefined {
+    const subscription = this.projects.get(projectId);
+    if (subscription) subscription.phase = phase;
+    return subscription;
   }
 
   private advance(channel: string, cursor: string): void {
@@ -244,16 +242,16 @@ export class Subscriptions {
     this.cursors = withoutCursor(this.cursors, projectChannel(projectId));
   }
 
-  private leave(projectId: string): void {
-    this.out({ do: 'send', message: { type: 'unsubscribe', project_id: projectId } });
+  private unsubscribe(projectId: string): void {
+    this.emit({ do: 'send', message: { type: 'unsubscribe', project_id: projectId } });
   }
 
   private warn(text: string): void {
-    this.out({ do: 'warn', text });
+    this.emit({ do: 'warn', text });
   }
 
   private stale(event: Partial<Stale> & Pick<Stale, 'reason'>): void {
     const all = { projectId: undefined, fetchedBefore: undefined, spreadMs: 0 };
-    this.out({ do: 'emit', event: { type: 'stale', ...all, before: this.cursors, ...event } });
+    this.emit({ do: 'emit', event: { type: 'stale', ...all, before: this.cursors, ...event } });
   }
 }

@@ -11,7 +11,7 @@ import {
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
 /**
- * Default options of a query client whose data is fresh until told otherwise:
+ * Default options of a query client whose data stays fresh until an event invalidates it:
  * `new QueryClient({ defaultOptions: neverstaleDefaults })`.
  */
 export const neverstaleDefaults = {
@@ -26,34 +26,36 @@ export const neverstaleDefaults = {
 
 export interface PersistOptions {
   queryClient: QueryClient;
-  /** `localStorage`, `indexedDbStorage()` or another with these three methods. */
+  /** `localStorage`, `indexedDbStorage()`, or any object with the same three methods. */
   storage: AsyncStorage;
-  /** Whose cache it is: another user's is thrown away. */
+  /** The user who owns the cache; another user's cache is discarded. */
   userId: string;
-  /** Of the app's data: change it whenever the shape of what queries return changes. */
+  /** Version of the cached data: change it when the shape of what queries return changes. */
   schemaVersion: string | number;
-  /** What is older is thrown away, in milliseconds. Default: a day, as long as cursors live. */
+  /** An older cache is discarded, in milliseconds. Default: a day, the lifetime of cursors. */
   maxAgeMs?: number;
   /** Name of the entry in the storage. Default: `neverstale`. */
   key?: string;
 }
 
 export interface Persistence {
-  /** Done once the cache is restored: only then connect, with `readCursors(queryClient)`. */
+  /** Resolves when the cache is restored. Connect only then, with `readCursors(queryClient)`. */
   readonly restored: Promise<void>;
-  /** Ends the saving. */
+  /** Stops saving. */
   readonly stop: () => void;
 }
 
 /**
- * Restores a query cache with the cursors that belong to it, then saves both, at most once a
- * second. What can't be restored is thrown away, and what can't be saved is left unsaved.
+ * Restores a query cache together with its cursors, then saves both at most once a second. A cache
+ * that cannot be restored is discarded; a failed save is skipped.
  */
 export function persistQueryClient(options: PersistOptions): Persistence {
   const { queryClient, storage, userId, schemaVersion, key = 'neverstale' } = options;
   const [stop, restored] = persist({
     queryClient,
-    persister: afterTheRun(createAsyncStoragePersister({ storage, key, retry: removeOldestQuery })),
+    persister: saveAfterRun(
+      createAsyncStoragePersister({ storage, key, retry: removeOldestQuery }),
+    ),
     buster: JSON.stringify([userId, schemaVersion]),
     maxAge: options.maxAgeMs ?? DAY_MS,
   });
@@ -61,10 +63,11 @@ export function persistQueryClient(options: PersistOptions): Persistence {
 }
 
 /**
- * A persister that is given only the last snapshot of a run of synchronous code: what is written over
- * stale data is fresh until the listener that knows better, which may come after the saving one.
+ * Wrap a persister so that it saves only the last snapshot of each synchronous run. A write over
+ * stale data looks fresh until our cache listener marks it stale again, and that listener may run
+ * after the persister's.
  */
-function afterTheRun(persister: Persister): Persister {
+function saveAfterRun(persister: Persister): Persister {
   let newest: PersistedClient | undefined;
 
   async function save(): Promise<void> {

@@ -3,9 +3,10 @@ import type { AsyncStorage } from '@tanstack/query-persist-client-core';
 const STORE = 'entries';
 
 /**
- * A storage in IndexedDB: for caches that outgrow `localStorage` (some 5 MB), or the main thread.
+ * A storage in IndexedDB, for caches larger than `localStorage` allows (about 5 MB) or too large to
+ * write synchronously on the main thread.
  *
- * @param name - of the database; default `neverstale`
+ * @param name - name of the database; default `neverstale`
  */
 export function indexedDbStorage(name = 'neverstale'): AsyncStorage {
   let opening: Promise<IDBDatabase> | undefined;
@@ -15,7 +16,7 @@ export function indexedDbStorage(name = 'neverstale'): AsyncStorage {
     request.onupgradeneeded = () => {
       request.result.createObjectStore(STORE);
     };
-    return settled(request);
+    return toPromise(request);
   }
 
   async function store(mode: IDBTransactionMode): Promise<IDBObjectStore> {
@@ -26,13 +27,13 @@ export function indexedDbStorage(name = 'neverstale'): AsyncStorage {
 
   return {
     getItem: async (key) =>
-      settled((await store('readonly')).get(key) as IDBRequest<string | undefined>),
-    setItem: async (key, value) => settled((await store('readwrite')).put(value, key)),
-    removeItem: async (key) => settled((await store('readwrite')).delete(key)),
+      toPromise((await store('readonly')).get(key) as IDBRequest<string | undefined>),
+    setItem: async (key, value) => toPromise((await store('readwrite')).put(value, key)),
+    removeItem: async (key) => toPromise((await store('readwrite')).delete(key)),
   };
 }
 
-function settled<T>(request: IDBRequest<T>): Promise<T> {
+function toPromise<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => {
       resolve(request.result);

@@ -27,23 +27,23 @@ export interface NeverstaleProviderProps extends Pick<
   ConnectionOptions,
   'url' | 'getToken' | 'maxTries' | 'environment'
 > {
-  /** The query client that is kept fresh. */
+  /** The query client to keep fresh. */
   queryClient: QueryClient;
   /**
-   * Whose tabs share one socket. Read when it connects. Default: nobody's, each tab has its own.
+   * Id of the user whose tabs share one socket. Read when it connects. Default: one socket per tab.
    */
   shareTabsOf?: string;
-  /** For tests. Default: the browser's own. */
+  /** For tests. Default: Web Locks and BroadcastChannel. */
   tabs?: TabsEnvironment;
-  /** How. Read when it connects. */
+  /** Options of `connectQueryClient`. Read when it connects. */
   options?: ConnectQueryClientOptions;
   children?: ReactNode;
 }
 
 /**
- * Holds the one connection of the app, and keeps the query client fresh by it.
+ * Provides the app's connection and keeps the query client fresh with its events.
  *
- * Mount it where a user is signed in, and give it `key={userId}`: another user, another connection.
+ * Mount it where a user is signed in, with `key={userId}` so that each user gets a new connection.
  */
 export function NeverstaleProvider(props: NeverstaleProviderProps): ReactNode {
   const { url, queryClient, children } = props;
@@ -59,17 +59,17 @@ export function NeverstaleProvider(props: NeverstaleProviderProps): ReactNode {
       ...(maxTries !== undefined && { maxTries }),
       ...(environment !== undefined && { environment }),
     };
-    const made =
+    const created =
       userId === undefined
         ? createConnection(connectionOptions)
         : createSharedConnection({ ...connectionOptions, userId, tabs });
-    const disconnect = connectQueryClient(made, queryClient, options);
-    // Made in an effect, since a render may be repeated or thrown away; its consumers wait for it.
+    const disconnect = connectQueryClient(created, queryClient, options);
+    // Created in an effect because React may repeat or discard a render.
     // eslint-disable-next-line react-hooks/set-state-in-effect
-    setConnection(made);
+    setConnection(created);
     return () => {
       disconnect();
-      made.close();
+      created.close();
     };
   }, [url, queryClient, latest]);
 
@@ -77,10 +77,11 @@ export function NeverstaleProvider(props: NeverstaleProviderProps): ReactNode {
 }
 
 /**
- * Keeps a project fresh while the component is mounted; gives the project's status.
+ * Subscribes to a project while the component is mounted, and returns the project's status.
  *
- * @param projectId - as the server spells it; without one nothing is opened
- * @param onEvent - hears all events of the connection while the component is mounted
+ * @param projectId - the id as the server writes it; null, undefined or empty: open no project and
+ *   return the connection's status
+ * @param onEvent - called on every event of the connection while the component is mounted
  */
 export function useNeverstale(
   projectId: string | null | undefined,
@@ -93,7 +94,7 @@ export function useNeverstale(
   return useStatus(connection, projectId ?? undefined);
 }
 
-/** The status of the connection as a whole. */
+/** Returns the status of the connection as a whole. */
 export function useConnectionStatus(): Status {
   return useStatus(useContext(ConnectionContext), undefined);
 }

@@ -1,13 +1,13 @@
-/** What tabs need to find each other; tests give their own. */
+/** Platform facilities for communication between tabs; tests inject their own. */
 export interface TabsEnvironment {
-  /** A name for this tab that no other has. */
+  /** Unique id of this tab. */
   readonly id: string;
   /**
-   * Asks for a lock that one tab holds at a time.
+   * Requests an exclusive lock.
    *
    * @param how - `steal`: take it from a tab that does not answer
-   * @param on - `held`, then perhaps `lost` (stolen)
-   * @returns what gives it back, or stops asking
+   * @param on - `held` is called when the lock is acquired, `lost` if another tab steals it
+   * @returns a function that releases the lock, or cancels a pending request
    */
   lock(
     name: string,
@@ -15,17 +15,17 @@ export interface TabsEnvironment {
     on: { held: () => void; lost: () => void },
   ): () => void;
   openChannel(name: string, onMessage: (message: unknown) => void): TabsChannel;
-  /** Calls when this tab is about to be frozen; gives what stops it. */
+  /** Calls the listener when this tab is about to be frozen; returns a function that cancels it. */
   onFreeze(listener: () => void): () => void;
 }
 
 export interface TabsChannel {
-  /** To all other tabs. */
+  /** Sends a message to all other tabs. */
   readonly post: (message: unknown) => void;
   readonly close: () => void;
 }
 
-/** Web Locks and BroadcastChannel; undefined where they are missing. */
+/** Web Locks and BroadcastChannel; undefined if the platform lacks either. */
 export function browserTabs(): TabsEnvironment | undefined {
   const hasAll =
     typeof navigator !== 'undefined' &&
@@ -36,24 +36,24 @@ export function browserTabs(): TabsEnvironment | undefined {
   return {
     id: crypto.randomUUID(),
     lock(name, { steal }, { held, lost }) {
-      const asking = new AbortController();
+      const pending = new AbortController();
       let isOver = false;
       let release: (() => void) | undefined;
-      const holding = async (): Promise<void> => {
+      const hold = async (): Promise<void> => {
         if (isOver) return;
-        const holds = new Promise<void>((resolve) => (release = resolve));
+        const released = new Promise<void>((resolve) => (release = resolve));
         held();
-        await holds;
+        await released;
       };
-      // A signal and a theft exclude each other.
-      const options = steal ? { steal } : { signal: asking.signal };
-      navigator.locks.request(name, options, holding).catch(() => {
+      // Web Locks rejects a request that combines `signal` and `steal`.
+      const options = steal ? { steal } : { signal: pending.signal };
+      navigator.locks.request(name, options, hold).catch(() => {
         if (!isOver) lost();
       });
       return () => {
         isOver = true;
         if (release) release();
-        else asking.abort();
+        else pending.abort();
       };
     },
     openChannel(name, onMessage) {

@@ -3,25 +3,25 @@ import type { NeverstaleEvent } from '../core/events.js';
 import type { Cursors } from '../core/protocol.js';
 import { browserEnvironment } from '../environment.js';
 import { makeListeners } from '../listeners.js';
-import { countProjects } from '../projects.js';
+import { countProjectRefs } from '../project-refs.js';
 import { browserTabs, type TabsEnvironment } from './environment.js';
 import { everythingStale } from './history.js';
 import { Leader } from './leader.js';
 import type { Message, Statuses } from './messages.js';
 
-/** A tab that does not answer for so long is frozen or gone. */
+/** A leader that does not answer within this time is frozen or gone. */
 const ANSWER_MS = 3_000;
 
 export interface SharedConnectionOptions extends ConnectionOptions {
-  /** Whose connection it is: only tabs of one user share a socket. */
+  /** Only tabs with the same user id share a socket. */
   userId: string;
-  /** For tests. Default: the browser's own; where that lacks what it takes, nothing is shared. */
+  /** For tests. Default: Web Locks and BroadcastChannel; without them, one socket per tab. */
   tabs?: TabsEnvironment | undefined;
 }
 
 /**
- * Like `createConnection`, but of all tabs of a user one holds the socket and hands on what it
- * hears. When it is closed or frozen another one goes on from where it was.
+ * Like `createConnection`, but one tab of a user holds the socket and forwards its events to the
+ * user's other tabs. When that tab is closed or frozen, another resumes from the same cursors.
  */
 export function createSharedConnection(options: SharedConnectionOptions): Connection {
   const tabs = options.tabs ?? browserTabs();
@@ -30,88 +30,94 @@ export function createSharedConnection(options: SharedConnectionOptions): Connec
 
 function shareConnection(options: SharedConnectionOptions, tabs: TabsEnvironment): Connection {
   const environment = options.environment ?? browserEnvironment();
-  // The number is that of the messages: an older version in another tab speaks otherwise.
+  // The number is the version of the message format: tabs with another version must not interact.
   const name = `neverstale 1 ${options.url} ${options.userId}`;
   const events = makeListeners<NeverstaleEvent>();
   const statusListeners = makeListeners<undefined>();
-  const projects = countProjects(want);
+  const projects = countProjectRefs(sendWanted);
   let leader: Leader | undefined;
-  /** Whom this tab follows, and the number of the next event. */
+  /** The leader that this tab follows, and the number of the next event. */
   let followed: { id: string; next: number } | undefined;
-  let place: Cursors = options.cursors ?? {};
+  let lastCursors: Cursors = options.cursors ?? {};
   let statuses: Statuses = {};
   let isClosed = false;
   let release: (() => void) | undefined;
-  /** Set while an answer is waited for. */
-  let stopWaiting: (() => void) | undefined;
+  /** Set while an answer from the leader is pending. */
+  let stopAnswerTimer: (() => void) | undefined;
 
-  function want(): void {
+  function sendWanted(): void {
     if (isClosed) return;
     const projectIds = projects.wanted();
     if (leader) leader.want(tabs.id, projectIds);
     else channel.post({ is: 'want', tab: tabs.id, projectIds } satisfies Message);
   }
 
-  /** Asks for the lock, and meanwhile to be told what the tab that holds it hears. */
+  /** Request the lock and, meanwhile, ask its holder for events. */
   function join(steal = false): void {
     if (isClosed) return;
-    release ??= tabs.lock(name, { steal }, { held: lead, lost: follow });
+    release ??= tabs.lock(name, { steal }, { held: startLeading, lost: follow });
     const { loadedAt } = environment;
     const projectIds = projects.wanted();
     channel.post({
       is: 'join',
       tab: tabs.id,
-      cursors: place,
+      cursors: lastCursors,
       loadedAt,
       projectIds,
     } satisfies Message);
-    stopWaiting?.();
-    stopWaiting = environment.setTimer(() => {
+    stopAnswerTimer?.();
+    stopAnswerTimer = environment.setTimer(() => {
       release?.();
       release = undefined;
       join(true);
     }, ANSWER_MS);
   }
 
-  function settle(): void {
-    stopWaiting?.();
-    stopWaiting = undefined;
+  function clearAnswerTimer(): void {
+    stopAnswerTimer?.();
+    stopAnswerTimer = undefined;
   }
 
-  function lead(): void {
-    settle();
+  function startLeading(): void {
+    clearAnswerTimer();
     followed = undefined;
     const { url, getToken, maxTries = Infinity } = options;
-    const connection = createConnection({ url, getToken, maxTries, environment, cursors: place });
+    const connection = createConnection({
+      url,
+      getToken,
+      maxTries,
+      environment,
+      cursors: lastCursors,
+    });
     leader = new Leader(tabs.id, connection, {
       others: (message) => {
         channel.post(message);
       },
-      self: events.tell,
+      self: events.notify,
       status: setStatuses,
     });
     leader.want(tabs.id, projects.wanted());
   }
 
-  function letGo(): void {
+  function stepDown(): void {
     if (leader) {
-      place = leader.connection.cursors();
+      lastCursors = leader.connection.cursors();
       leader.end();
       leader = undefined;
     }
-    settle();
+    clearAnswerTimer();
     release?.();
     release = undefined;
   }
 
   function follow(): void {
-    letGo();
+    stepDown();
     join();
   }
 
   function setStatuses(now: Statuses): void {
     statuses = now;
-    statusListeners.tell(undefined);
+    statusListeners.notify(undefined);
   }
 
   function receive(message: Message): void {
@@ -121,43 +127,43 @@ function shareConnection(options: SharedConnectionOptions, tabs: TabsEnvironment
     } else if (message.is === 'lead') {
       join();
     } else if (message.is === 'welcome') {
-      if (message.tab === tabs.id) beWelcome(message);
+      if (message.tab === tabs.id) onWelcome(message);
     } else if ('leader' in message) {
-      if (message.leader !== followed?.id) seek();
-      else if (message.is === 'event') hear(message, followed);
+      if (message.leader !== followed?.id) rejoin();
+      else if (message.is === 'event') onEvent(message, followed);
       else setStatuses(message.statuses);
     }
   }
 
-  /** Who is followed may have lost the lock: a late welcome came after that of who leads now. */
-  function seek(): void {
-    if (!stopWaiting) join();
+  /** The followed leader may have lost the lock: its welcome can arrive after the new leader's. */
+  function rejoin(): void {
+    if (!stopAnswerTimer) join();
   }
 
-  function beWelcome(message: Extract<Message, { is: 'welcome' }>): void {
-    settle();
+  function onWelcome(message: Extract<Message, { is: 'welcome' }>): void {
+    clearAnswerTimer();
     followed = { id: message.leader, next: message.next };
-    place = message.cursors;
-    for (const event of message.missed) events.tell(event);
+    lastCursors = message.cursors;
+    for (const event of message.missed) events.notify(event);
     setStatuses(message.statuses);
   }
 
-  function hear(
+  function onEvent(
     message: Extract<Message, { is: 'event' }>,
     from: { id: string; next: number },
   ): void {
-    const before = place;
+    const before = lastCursors;
     const isBroken = message.number !== from.next;
     from.next = message.number + 1;
-    place = message.cursors;
-    if (isBroken) events.tell(everythingStale(before));
-    events.tell(message.event);
+    lastCursors = message.cursors;
+    if (isBroken) events.notify(everythingStale(before));
+    events.notify(message.event);
   }
 
   const channel = tabs.openChannel(name, (message) => {
     receive(message as Message);
   });
-  const stopFreeze = tabs.onFreeze(letGo);
+  const stopFreeze = tabs.onFreeze(stepDown);
   const stopSignals = environment.onSignal((signal) => {
     if (signal === 'visible' && !leader) join();
   });
@@ -172,17 +178,17 @@ function shareConnection(options: SharedConnectionOptions, tabs: TabsEnvironment
     status: (projectId) =>
       leader?.connection.status(projectId) ?? statuses[projectId ?? ''] ?? 'connecting',
     onStatus: statusListeners.add,
-    cursors: () => leader?.connection.cursors() ?? place,
+    cursors: () => leader?.connection.cursors() ?? lastCursors,
     close() {
       if (isClosed) return;
       isClosed = true;
       stopFreeze();
       stopSignals();
       if (!leader) channel.post({ is: 'want', tab: tabs.id, projectIds: [] } satisfies Message);
-      letGo();
+      stepDown();
       channel.close();
       statuses = { '': 'offline' };
-      statusListeners.tell(undefined);
+      statusListeners.notify(undefined);
       events.clear();
     },
     environment,

@@ -3,18 +3,18 @@ import type { NeverstaleEvent } from '../core/events.js';
 import { History } from './history.js';
 import type { Message, Statuses } from './messages.js';
 
-/** The tab that holds the socket: opens what any tab wants, and hands on what it hears. */
+/** The tab that holds the socket: opens the projects that any tab wants, and forwards events. */
 export class Leader {
   private readonly history: History;
   private readonly opened = new Map<string, Map<string, () => void>>();
   private readonly stops: (() => void)[];
   private next = 0;
-  private told = '';
+  private lastStatuses = '';
 
   constructor(
     private readonly id: string,
     readonly connection: Connection,
-    private readonly tell: {
+    private readonly send: {
       others: (message: Message) => void;
       self: (event: NeverstaleEvent) => void;
       status: (statuses: Statuses) => void;
@@ -23,16 +23,16 @@ export class Leader {
     this.history = new History(connection.environment.now());
     this.stops = [
       connection.subscribe((event) => {
-        this.hear(event);
+        this.forward(event);
       }),
       connection.onStatus(() => {
-        this.tellStatus();
+        this.sendStatus();
       }),
     ];
-    tell.others({ is: 'lead' });
+    send.others({ is: 'lead' });
   }
 
-  /** Closes the connection, of which nobody is told: another tab goes on. */
+  /** Close the connection without sending a status to the other tabs: one of them takes over. */
   end(): void {
     for (const stop of this.stops) stop();
     this.connection.close();
@@ -40,7 +40,7 @@ export class Leader {
 
   join(message: Extract<Message, { is: 'join' }>): void {
     const cursors = this.connection.cursors();
-    this.tell.others({
+    this.send.others({
       is: 'welcome',
       tab: message.tab,
       leader: this.id,
@@ -59,21 +59,21 @@ export class Leader {
     for (const [id, leave] of before) if (!projectIds.includes(id)) leave();
   }
 
-  private hear(event: NeverstaleEvent): void {
+  private forward(event: NeverstaleEvent): void {
     this.history.add(event, this.connection.environment.now());
     const cursors = this.connection.cursors();
-    this.tell.others({ is: 'event', leader: this.id, number: this.next, event, cursors });
+    this.send.others({ is: 'event', leader: this.id, number: this.next, event, cursors });
     this.next += 1;
-    this.tell.self(event);
+    this.send.self(event);
   }
 
-  private tellStatus(): void {
+  private sendStatus(): void {
     const statuses = this.statuses();
-    const spelled = JSON.stringify(statuses);
-    if (spelled === this.told) return;
-    this.told = spelled;
-    this.tell.others({ is: 'status', leader: this.id, statuses });
-    this.tell.status(statuses);
+    const serialized = JSON.stringify(statuses);
+    if (serialized === this.lastStatuses) return;
+    this.lastStatuses = serialized;
+    this.send.others({ is: 'status', leader: this.id, statuses });
+    this.send.status(statuses);
   }
 
   private statuses(): Statuses {

@@ -1,24 +1,24 @@
 import type { NeverstaleEvent, Status } from '../core/events.js';
 import type { Cursors } from '../core/protocol.js';
 
-/** The status of each wanted project, and under the empty name that of the connection. */
+/** The status of each wanted project, and under the empty key that of the connection. */
 export type Statuses = Readonly<Record<string, Status>>;
 
-/** What the tabs of one user say to each other. */
+/** A message between the tabs of one user. */
 export type Message =
-  /** A tab wants to be told everything from its place on. */
+  /** A tab asks for all events after its cursors. */
   | {
       readonly is: 'join';
       readonly tab: string;
       readonly cursors: Cursors;
-      /** Nothing in its memory was fetched before, but for what was restored. */
+      /** When the page loaded: only data restored from storage is older. */
       readonly loadedAt: number;
       readonly projectIds: readonly string[];
     }
   | { readonly is: 'want'; readonly tab: string; readonly projectIds: readonly string[] }
-  /** A tab has become the one that holds the socket. */
+  /** A tab became the leader. */
   | { readonly is: 'lead' }
-  /** What a tab that joins has missed; `next` is the number of the next event. */
+  /** The leader's answer to `join`: the missed events; `next` is the number of the next event. */
   | {
       readonly is: 'welcome';
       readonly tab: string;
@@ -33,7 +33,7 @@ export type Message =
       readonly leader: string;
       readonly number: number;
       readonly event: NeverstaleEvent;
-      /** The cursors after it. */
+      /** The cursors after the event. */
       readonly cursors: Cursors;
     }
   | { readonly is: 'status'; readonly leader: string; readonly statuses: Statuses };

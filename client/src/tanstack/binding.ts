@@ -5,32 +5,35 @@ import { backoffMs } from '../core/backoff.js';
 import type { Change, NeverstaleEvent, Stale } from '../core/events.js';
 import type { Cursors } from '../core/protocol.js';
 import { Freshness } from './freshness.js';
+import type { StaleMark } from './in-flight.js';
 import { defaultMapping, mayBeOf, startsWith, type Mapping, type Targets } from './mapping.js';
 import { writeCursors } from './stored-cursors.js';
-import type { StaleMark } from './under-way.js';
 
 export interface BindingOptions {
-  /** What changes make stale; each entry adds to the default mapping or replaces its entry. */
+  /** Entries to add to the default mapping, or that replace its entries. */
   mapping?: Mapping;
   /**
-   * Whether a query may hold something of a project; `others` are ids of projects heard of so far.
-   * Default: yes, unless its key has the UUID of another project and not of this one.
+   * Whether a query may hold data of a project; `others` are the project ids seen in events so far.
+   * Default: yes, unless its key contains the UUID of another project and not this one's id.
    */
   isOf?: (queryKey: QueryKey, projectId: string, others: ReadonlySet<string>) => boolean;
-  /** Events within this time make one refetch, in milliseconds. Default: 10. */
+  /** Events within this time share one refetch, in milliseconds. Default: 10. */
   batchMs?: number;
-  /** After this time what a change made stale is fetched once more (replicas that lag). Default: never. */
+  /**
+   * Refetch the queries that a change made stale once more after this time, in milliseconds, for
+   * reads from lagging replicas. Default: never.
+   */
   settleMs?: number;
-  /** Whether to go on retrying a stale query in use whose fetch failed. Default: always. */
+  /** Whether to keep retrying a stale query in use whose fetch failed. Default: always. */
   shouldRetry?: (error: unknown) => boolean;
   /**
-   * Whether a query already holds this change, as a mutation's response that was written to it may.
-   * It is a bet: an event may stand for several changes of its row. Default: no.
+   * Whether a query already contains this change, e.g. because a mutation's response was written to
+   * it. Not always safe: one event may stand for several changes of its row. Default: no.
    */
   isEcho?: (change: Change, queryKey: QueryKey) => boolean;
 }
 
-/** Keeps a query cache as fresh as a connection allows. */
+/** Applies a connection's events to a query cache: marks queries stale and refetches them. */
 export class Binding {
   private readonly mapping: Mapping;
   private readonly freshness: Freshness;
@@ -39,10 +42,10 @@ export class Binding {
   private readonly tries = new WeakMap<Query, number>();
   private readonly timers = new Set<() => void>();
   private readonly unsubscribe: () => void;
-  /** Cursors from before events whose refetches have not settled, the oldest first. */
-  private readonly held = new Set<{ readonly cursors: Cursors }>();
+  /** The cursors before each event whose refetches have not settled, oldest first. */
+  private readonly pending = new Set<{ readonly cursors: Cursors }>();
   private due = new Set<Query>();
-  /** Of `due`: to be fetched even where they are not in use. */
+  /** The queries of `due` to refetch even if no observer uses them. */
   private dueUnused = new Set<Query>();
   private release: (() => void) | undefined;
   private isStopped = false;
@@ -76,9 +79,9 @@ export class Binding {
     for (const stopTimer of this.timers) stopTimer();
   }
 
-  /** The places up to which everything in the cache is fresh, or known to be stale. */
+  /** The cursors up to which every query in the cache is fresh or known to be stale. */
   private cursors(): Cursors {
-    const [oldest] = this.held;
+    const [oldest] = this.pending;
     return oldest?.cursors ?? this.connection.cursors();
   }
 
@@ -98,14 +101,14 @@ export class Binding {
       this.refetchSoon(stale, before);
       return;
     }
-    const release = this.hold(before);
+    const release = this.holdCursors(before);
     const refetch = (): void => {
       stopTimer();
       stopSignals();
       this.refetchSoon(stale, this.cursors());
       release();
     };
-    const stopTimer = this.later(delayMs, refetch);
+    const stopTimer = this.setTimer(delayMs, refetch);
     const stopSignals = environment.onSignal((signal) => {
       if (signal === 'visible') refetch();
     });
@@ -124,12 +127,12 @@ export class Binding {
     this.apply({ matches: isIn([...invalidate, ...refetch]) }, before, change, isIn(refetch));
   }
 
-  /** Undefined: not known. */
+  /** Return the query keys affected by a change; undefined if unknown. */
   private targets(change: Change): Required<Targets> | undefined {
     const { resource } = change;
     const map = Object.hasOwn(this.mapping, resource) ? this.mapping[resource] : undefined;
     if (map === undefined) {
-      const then = 'each change of it makes its whole project stale';
+      const then = 'each of its changes makes its whole project stale';
       this.warnOnce(`no mapping for the resource "${resource}"`, then);
       return undefined;
     }
@@ -137,7 +140,7 @@ export class Binding {
       const { invalidate = [], refetch = [] } = map(change);
       return { invalidate: [...invalidate], refetch: [...refetch] };
     };
-    return this.ask(`the mapping of "${resource}"`, read, undefined);
+    return this.callApp(`the mapping of "${resource}"`, read, undefined);
   }
 
   private apply(
@@ -149,7 +152,7 @@ export class Binding {
     const { isEcho = () => false, settleMs = 0 } = this.options;
     const mark = {
       matches: (query: Query) =>
-        matches(query) && !this.ask('isEcho', () => isEcho(change, query.queryKey), false),
+        matches(query) && !this.callApp('isEcho', () => isEcho(change, query.queryKey), false),
     };
     const refetch = (cursors: Cursors): void => {
       const stale = this.freshness.mark(mark);
@@ -158,22 +161,22 @@ export class Binding {
     };
     refetch(before);
     if (settleMs === 0) return;
-    const release = this.hold(before);
-    this.later(settleMs, () => {
+    const release = this.holdCursors(before);
+    this.setTimer(settleMs, () => {
       refetch(this.cursors());
       release();
     });
   }
 
-  /** Everything may be of what is no project's. */
+  /** An event without a project may concern any query. */
   private isOf({ queryKey }: Query, projectId: string | null | undefined): boolean {
     if (projectId === null || projectId === undefined) return true;
     const { isOf = mayBeOf } = this.options;
-    return this.ask('isOf', () => isOf(queryKey, projectId, this.projectIds), true);
+    return this.callApp('isOf', () => isOf(queryKey, projectId, this.projectIds), true);
   }
 
-  /** What a function of the app's says; if it fails, an event must not be lost for it. */
-  private ask<T>(name: string, call: () => T, otherwise: T): T {
+  /** Call an app's function. If it throws, return `otherwise`: the event must still be applied. */
+  private callApp<T>(name: string, call: () => T, otherwise: T): T {
     try {
       return call();
     } catch (error) {
@@ -191,8 +194,8 @@ export class Binding {
   private refetchSoon(queries: readonly Query[], before: Cursors): void {
     for (const query of queries) this.due.add(query);
     if (this.release) return;
-    this.release = this.hold(before);
-    this.later(this.options.batchMs ?? 10, () => {
+    this.release = this.holdCursors(before);
+    this.setTimer(this.options.batchMs ?? 10, () => {
       void this.refetch();
     });
   }
@@ -206,8 +209,8 @@ export class Binding {
       due.has(query) &&
       this.freshness.isStale(query) &&
       (query.isActive() || (dueUnused.has(query) && query.options.queryFn !== undefined));
-    // A fetch under way is let finish, else a stream of events would keep a slow one from ever
-    // showing anything; what it brings stays stale and is fetched anew.
+    // Do not cancel an in-flight fetch, or a stream of events could prevent a slow query from ever
+    // completing. Its result stays marked stale and is fetched again.
     await this.client.refetchQueries({ predicate: isWanted }, { cancelRefetch: false });
     release?.();
   }
@@ -215,24 +218,24 @@ export class Binding {
   private retryLater(query: Query): void {
     const { shouldRetry = () => true } = this.options;
     const { error } = query.state;
-    if (error !== null && !this.ask('shouldRetry', () => shouldRetry(error), true)) return;
+    if (error !== null && !this.callApp('shouldRetry', () => shouldRetry(error), true)) return;
     const tries = this.tries.get(query) ?? 0;
     this.tries.set(query, tries + 1);
-    this.later(backoffMs(tries, this.connection.environment.random()), () => {
+    this.setTimer(backoffMs(tries, this.connection.environment.random()), () => {
       if (this.freshness.isStale(query)) this.refetchSoon([query], this.cursors());
     });
   }
 
-  private hold(cursors: Cursors): () => void {
-    const hold = { cursors };
-    this.held.add(hold);
+  private holdCursors(cursors: Cursors): () => void {
+    const entry = { cursors };
+    this.pending.add(entry);
     return () => {
-      this.held.delete(hold);
+      this.pending.delete(entry);
       if (!this.isStopped) writeCursors(this.client, this.cursors());
     };
   }
 
-  private later(ms: number, call: () => void): () => void {
+  private setTimer(ms: number, call: () => void): () => void {
     const stopTimer = this.connection.environment.setTimer(() => {
       this.timers.delete(stop);
       call();

@@ -3,16 +3,16 @@ import type { QueryClient } from '@tanstack/query-core';
 import type { Connection } from '../connection.js';
 import { isOurs } from './stored-cursors.js';
 
-/** What stands in for events while they can't be relied on. */
+/** Refetches that replace events while the connection is degraded or offline. */
 export interface FallbackOptions {
-  /** Refetch what is in use this often, in milliseconds. Default: not. */
+  /** Refetch the queries in use at this interval, in milliseconds. Default: never. */
   everyMs?: number;
-  /** Refetch what is in use when the window gets the focus. Default: not. */
+  /** Refetch the queries in use when the window gets the focus. Default: false. */
   onFocus?: boolean;
 }
 
-/** Refetches what is in use while the connection is degraded or gone; gives what ends it. */
-export function fallBack(
+/** Refetch the queries in use while events may be missed; returns a function that stops it. */
+export function startFallback(
   connection: Connection,
   client: QueryClient,
   { everyMs, onFocus = false }: FallbackOptions,

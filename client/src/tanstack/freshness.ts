@@ -6,15 +6,15 @@ import type {
 } from '@tanstack/query-core';
 
 import type { Environment } from '../environment.js';
+import { InFlight, type Activity, type Moment, type StaleMark } from './in-flight.js';
 import { isOurs } from './stored-cursors.js';
-import { UnderWay, type Activity, type Moment, type StaleMark } from './under-way.js';
 
 /**
- * Remembers what is stale until a fetch that began afterwards has succeeded.
+ * Keeps queries marked as stale until a fetch that began after the event succeeds.
  *
- * TanStack Query does not: it settles a query as fresh by the result of a fetch that began before
- * the invalidation (a first fetch, one whose observer left, a prefetch), by whatever is written
- * with `setQueryData`, and by going back to an earlier state when a fetch is cancelled. See
+ * TanStack Query does not: it marks an invalidated query as fresh when a fetch that began before
+ * the invalidation completes (a first fetch, a prefetch, one whose observer unmounted), when
+ * `setQueryData` writes to it, and when a cancelled fetch reverts it to an earlier state. See
  * TanStack/query #8530 and #11526.
  */
 export class Freshness {
@@ -24,28 +24,29 @@ export class Freshness {
   private readonly dataBegan = new WeakMap<Query, number>();
   private readonly fetches = new Map<Query, Activity>();
   private readonly mutations = new WeakMap<object, Activity>();
-  private readonly underWay = new UnderWay(this.order);
+  private readonly inFlight = new InFlight(this.order);
   private readonly unsubscribe: () => void;
 
   /**
-   * @param on - told of a query that is stale again, or stale and comes into use; of a stale one
-   *   whose fetch failed; of one that is fresh
+   * @param on - `stale`: a query is stale again, or a stale one gets an observer; `failed`: the
+   *   fetch of a stale query failed; `fresh`: a query is no longer stale
    */
   constructor(
     private readonly client: QueryClient,
     private readonly environment: Environment,
     private readonly on: Readonly<Record<'stale' | 'failed' | 'fresh', (query: Query) => void>>,
   ) {
-    const unseen: Moment = { order: 0, at: environment.loadedAt };
+    const beforeStart: Moment = { order: 0, at: environment.loadedAt };
     for (const query of client.getQueryCache().getAll()) {
-      const isFromStorage = query.state.dataUpdatedAt < unseen.at;
-      this.dataBegan.set(query, isFromStorage ? -Infinity : unseen.at);
-      if (query.state.fetchStatus !== 'idle') this.fetches.set(query, this.underWay.begin(unseen));
-      if (query.state.isInvalidated && !isOurs(query)) this.markAgain(query, unseen.order);
+      const isFromStorage = query.state.dataUpdatedAt < beforeStart.at;
+      this.dataBegan.set(query, isFromStorage ? -Infinity : beforeStart.at);
+      if (query.state.fetchStatus !== 'idle')
+        this.fetches.set(query, this.inFlight.begin(beforeStart));
+      if (query.state.isInvalidated && !isOurs(query)) this.markAndNotify(query, beforeStart.order);
     }
     for (const mutation of client.getMutationCache().getAll()) {
       if (mutation.state.status === 'pending') {
-        this.mutations.set(mutation, this.underWay.begin(unseen));
+        this.mutations.set(mutation, this.inFlight.begin(beforeStart));
       }
     }
     const stopQueries = client.getQueryCache().subscribe((event) => {
@@ -68,9 +69,9 @@ export class Freshness {
     return this.marks.has(query);
   }
 
-  /** Marks what matches as stale; gives the queries that are. */
+  /** Mark the matching queries as stale, and return them. */
   mark(event: StaleMark): Query[] {
-    this.underWay.remember(event, this.now());
+    this.inFlight.remember(event, this.now());
     const stale = this.client
       .getQueryCache()
       .getAll()
@@ -92,7 +93,7 @@ export class Freshness {
 
   private dataBeganAt(query: Query): number {
     const began = this.dataBegan.get(query) ?? -Infinity;
-    // A clock that was put back proves nothing.
+    // If the clock was set back, this time proves nothing.
     return began > this.environment.now() ? -Infinity : began;
   }
 
@@ -109,7 +110,7 @@ export class Freshness {
     } else if (event.type === 'observerAdded' && this.isStale(query)) {
       this.on.stale(query);
     } else if (event.type === 'added') {
-      this.onForeignData(query);
+      this.onExternalData(query);
     } else if (event.type === 'updated') {
       this.onUpdate(query, event.action);
     }
@@ -124,7 +125,7 @@ export class Freshness {
         this.settle(query);
         this.fetches.set(
           query,
-          this.underWay.begin(this.now(), action.meta?.fetchMore !== undefined),
+          this.inFlight.begin(this.now(), action.meta?.fetchMore !== undefined),
         );
         break;
       case 'success':
@@ -149,23 +150,23 @@ export class Freshness {
     if (!isPartial) this.dataBegan.set(query, began.at);
     const mark = this.marks.get(query);
     if (mark !== undefined && (isPartial || mark >= began.order)) {
-      this.markAgain(query, mark);
+      this.markAndNotify(query, mark);
     } else {
       this.marks.delete(query);
       this.on.fresh(query);
     }
   }
 
-  /** Whose response is written is not known: it may be that of the oldest thing under way. */
+  /** A write does not say whose response it is: it may be that of the oldest in-flight activity. */
   private onWrite(query: Query): void {
-    const began = this.underWay.oldest(this.now());
-    // What is written over data may be made of it, so it is as old, and if it was stale it is.
+    const began = this.inFlight.oldest(this.now());
+    // The new data may be derived from the old, so it keeps its age and its stale mark.
     if (!this.dataBegan.has(query)) this.dataBegan.set(query, began.at);
-    const mark = this.underWay.missed(query, began) ?? this.marks.get(query);
-    if (mark !== undefined) this.markAgain(query, mark);
+    const mark = this.inFlight.missed(query, began) ?? this.marks.get(query);
+    if (mark !== undefined) this.markAndNotify(query, mark);
   }
 
-  /** A cancelled fetch went back to the state before it, or data came from elsewhere. */
+  /** A cancelled fetch reverted the query, or its data came from elsewhere, e.g. hydration. */
   private onStateSet(query: Query): void {
     const wasFetching = this.fetches.has(query);
     if (query.state.fetchStatus === 'idle') this.settle(query);
@@ -173,18 +174,18 @@ export class Freshness {
       query.invalidate();
       this.on.failed(query);
     } else if (!wasFetching) {
-      this.onForeignData(query);
+      this.onExternalData(query);
     }
   }
 
-  /** Restored or initial data is of unknown age, and events before it were not kept for it. */
-  private onForeignData(query: Query): void {
+  /** Restored or initial data has an unknown age and may predate events that are no longer kept. */
+  private onExternalData(query: Query): void {
     if (query.state.data === undefined) return;
     this.dataBegan.set(query, -Infinity);
-    this.markAgain(query, this.order);
+    this.markAndNotify(query, this.order);
   }
 
-  private markAgain(query: Query, order: number): void {
+  private markAndNotify(query: Query, order: number): void {
     this.markAt(query, order);
     this.on.stale(query);
   }
@@ -192,7 +193,7 @@ export class Freshness {
   private onMutation(event: MutationCacheNotifyEvent): void {
     if (event.type !== 'updated') return;
     const { mutation, action } = event;
-    const activity = this.mutations.get(mutation) ?? this.underWay.begin(this.now());
+    const activity = this.mutations.get(mutation) ?? this.inFlight.begin(this.now());
     this.mutations.set(mutation, activity);
     if (action.type === 'success' || action.type === 'error') {
       activity.settledAt = this.environment.now();

@@ -2,17 +2,17 @@ import type { QueryClient } from '@tanstack/query-core';
 
 import type { Connection } from '../connection.js';
 import { Binding, type BindingOptions } from './binding.js';
-import { fallBack, type FallbackOptions } from './fallback.js';
+import { startFallback, type FallbackOptions } from './fallback.js';
 
 export interface ConnectQueryClientOptions extends BindingOptions {
-  /** What to do while changes may go unheard. Default: nothing. */
+  /** What to do while events may be missed. Default: nothing. */
   fallback?: FallbackOptions;
 }
 
 /**
- * Invalidates and refetches the queries of a query client as a connection's events ask for.
+ * Invalidates and refetches the queries of a query client on a connection's events.
  *
- * @returns what ends it
+ * @returns a function that stops it
  */
 export function connectQueryClient(
   connection: Connection,
@@ -20,7 +20,7 @@ export function connectQueryClient(
   options: ConnectQueryClientOptions = {},
 ): () => void {
   const binding = new Binding(connection, queryClient, options);
-  const stopFallback = options.fallback && fallBack(connection, queryClient, options.fallback);
+  const stopFallback = options.fallback && startFallback(connection, queryClient, options.fallback);
   return () => {
     binding.stop();
     stopFallback?.();

@@ -2,15 +2,15 @@ import type { QueryKey } from '@tanstack/query-core';
 
 import type { Change } from '../core/events.js';
 
-/** What a change makes stale, by prefixes of query keys; numbers match their text. */
+/** The queries that a change makes stale, as query key prefixes; a number matches its text. */
 export interface Targets {
-  /** Marked stale, and refetched where it is in use. */
+  /** Mark as stale, and refetch the queries in use. */
   readonly invalidate?: readonly QueryKey[];
-  /** Refetched at once, in use or not. */
+  /** Refetch immediately, in use or not. */
   readonly refetch?: readonly QueryKey[];
 }
 
-/** For each resource: what a change of it makes stale. */
+/** Maps each resource to a function that returns the queries a change makes stale. */
 export type Mapping = Readonly<Record<string, (change: Change) => Targets>>;
 
 export const defaultMapping = {
@@ -23,33 +23,33 @@ export const defaultMapping = {
   sprint: ({ id, projectId }) => ({
     invalidate: [
       ['sprints', 'detail', id],
-      ['sprints', 'list', ...of(projectId)],
-      ['projects', 'bundle', ...of(projectId)],
+      ['sprints', 'list', ...keySuffix(projectId)],
+      ['projects', 'bundle', ...keySuffix(projectId)],
     ],
   }),
   task: ({ id, projectId }) => ({
     invalidate: [
       ['tasks', 'detail', id],
-      ['tasks', 'list', ...of(projectId)],
+      ['tasks', 'list', ...keySuffix(projectId)],
       ['tasks', 'sprint'],
     ],
   }),
   project_members: ({ projectId }) => ({
     refetch: [
-      ['projectMembers', ...of(projectId)],
-      ['projects', 'bundle', ...of(projectId)],
+      ['projectMembers', ...keySuffix(projectId)],
+      ['projects', 'bundle', ...keySuffix(projectId)],
     ],
     invalidate: [['projects', 'list']],
   }),
-  message: ({ projectId }) => ({ invalidate: [['messages', 'list', ...of(projectId)]] }),
+  message: ({ projectId }) => ({ invalidate: [['messages', 'list', ...keySuffix(projectId)]] }),
 } satisfies Mapping;
 
-/** The end of a key of a project's; a change of no project concerns the lists of all. */
-function of(projectId: string | null): string[] {
+/** The key suffix of a project; empty without one, so that the prefix matches all projects. */
+function keySuffix(projectId: string | null): string[] {
   return projectId === null ? [] : [projectId];
 }
 
-/** Whether a key begins with a prefix, as TanStack Query has it, but `7` and `'7'` are the same. */
+/** Whether a key starts with a prefix, as TanStack Query defines it, but `7` equals `'7'`. */
 export function startsWith(key: unknown, prefix: unknown): boolean {
   if (key === prefix) return true;
   if (isText(key) && isText(prefix)) return String(key) === String(prefix);
@@ -60,8 +60,8 @@ export function startsWith(key: unknown, prefix: unknown): boolean {
 const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
 
 /**
- * Whether a query may hold something of a project: unless its key names another one and not it.
- * Only a UUID names a project for sure; a number may be anything's.
+ * Whether a query may hold data of a project: false only if its key names another project and not
+ * this one. Only a UUID counts as another project's id; a number could be the id of anything.
  */
 export function mayBeOf(key: QueryKey, projectId: string, others: ReadonlySet<string>): boolean {
   if (names(key, projectId)) return true;

@@ -3,8 +3,8 @@ import type { Query, QueryClient } from '@tanstack/query-core';
 import type { Cursors } from '../core/protocol.js';
 
 /**
- * The cursors live in the query cache, as a query of their own: whatever stores the cache stores
- * both in one blob, and whatever clears it forgets both.
+ * The cursors are stored in the query cache as a separate query, so that persisting or clearing the
+ * cache always includes them.
  */
 const KEY = ['neverstale'] as const;
 
@@ -12,7 +12,7 @@ export function isOurs(query: Query): boolean {
   return query.queryKey[0] === KEY[0];
 }
 
-/** The cursors that a restored query cache came with: give them to `createConnection`. */
+/** Returns the cursors stored in a query cache; pass them to `createConnection`. */
 export function readCursors(queryClient: QueryClient): Cursors {
   return queryClient.getQueryData<Cursors>(KEY) ?? {};
 }

@@ -72,7 +72,7 @@ describe('an event during a fetch', () => {
     expect(board.isStale(TASK)).toBe(true);
   });
 
-  it('that was under way before the query client was connected', async () => {
+  it('that was in flight before the query client was connected', async () => {
     const board = Board.unconnected();
     board.show(TASK);
     await board.connect();
@@ -220,7 +220,7 @@ describe('an older response written by setQueryData', () => {
     expect(board.isStale(TASK)).toBe(false);
   });
 
-  it('of a mutation that was under way before the query client was connected', async () => {
+  it('of a mutation that was in flight before the query client was connected', async () => {
     const board = Board.unconnected();
     const mutation = mutate(board, 'onSuccess');
     await board.connect();

@@ -155,7 +155,7 @@ class Page {
     this.saved = structuredClone(dehydrate(this.client));
   }
 
-  /** The page is gone with all that is under way; the next one begins with what was saved. */
+  /** Close the page with its in-flight fetches, and open one that starts from the saved cache. */
   private reload(): void {
     this.close();
     this.shown.clear();
@@ -276,7 +276,7 @@ class Page {
     if (socket) this.server.serve(socket, most);
   }
 
-  /** Everything that is under way comes to its end. */
+  /** Let every in-flight activity complete. */
   async settle(): Promise<void> {
     for (let round = 0; round < 100; round++) {
       this.serve(Infinity);

@@ -13,9 +13,9 @@ interface Grant {
   expiresAt: number;
 }
 
-const STORED = 'account';
-/** A token is not used in the last seconds of its life. */
-const SPARE_MS = 5_000;
+const STORAGE_KEY = 'account';
+/** A token is replaced this long before it expires. */
+const EXPIRY_MARGIN_MS = 5_000;
 
 export class RequestFailed extends Error {
   constructor(
@@ -26,18 +26,18 @@ export class RequestFailed extends Error {
   }
 }
 
-/** A signed-in user. It is kept for the tab alone, so that two tabs can be two people. */
+/** A signed-in user, stored per tab so that two tabs can be signed in as different users. */
 export class Account {
   private constructor(private grant: Grant) {}
 
   static async signIn(userId: string): Promise<Account> {
-    const account = new Account(await askForGrant(userId));
-    account.keep();
+    const account = new Account(await requestGrant(userId));
+    account.store();
     return account;
   }
 
   static stored(): Account | undefined {
-    const text = sessionStorage.getItem(STORED);
+    const text = sessionStorage.getItem(STORAGE_KEY);
     return text === null ? undefined : new Account(JSON.parse(text) as Grant);
   }
 
@@ -52,14 +52,14 @@ export class Account {
   }
 
   async signOut(): Promise<void> {
-    sessionStorage.removeItem(STORED);
+    sessionStorage.removeItem(STORAGE_KEY);
     await fetch('/api/session', { method: 'DELETE' });
   }
 
   async token({ refresh }: { refresh: boolean }): Promise<string> {
-    if (refresh || Date.now() > this.grant.expiresAt - SPARE_MS) {
-      this.grant = await askForGrant(this.user.id);
-      this.keep();
+    if (refresh || Date.now() > this.grant.expiresAt - EXPIRY_MARGIN_MS) {
+      this.grant = await requestGrant(this.user.id);
+      this.store();
     }
     return this.grant.token;
   }
@@ -84,8 +84,8 @@ export class Account {
     return read<T>(response);
   }
 
-  private keep(): void {
-    sessionStorage.setItem(STORED, JSON.stringify(this.grant));
+  private store(): void {
+    sessionStorage.setItem(STORAGE_KEY, JSON.stringify(this.grant));
   }
 }
 
@@ -93,7 +93,7 @@ export async function listUsers(): Promise<User[]> {
   return read<User[]>(await fetch('/api/users'));
 }
 
-async function askForGrant(userId: string): Promise<Grant> {
+async function requestGrant(userId: string): Promise<Grant> {
   const response = await fetch('/api/session', {
     method: 'POST',
     body: JSON.stringify({ user_id: userId }),
@@ -121,6 +121,6 @@ export const AccountProvider = AccountContext.Provider;
 
 export function useAccount(): Account {
   const account = useContext(AccountContext);
-  if (!account) throw new Error('nobody is signed in');
+  if (!account) throw new Error('useAccount needs an AccountProvider: no user is signed in');
   return account;
 }

@@ -24,7 +24,7 @@ function open(account: Account): Opened {
     storage: indexedDbStorage(),
     userId: account.user.id,
     schemaVersion: 1,
-    key: `neverstale ${account.user.id}`, // two tabs of one browser may be two people
+    key: `neverstale ${account.user.id}`, // tabs of one browser may be signed in as different users
   });
   return {
     queryClient,

@@ -21,7 +21,7 @@ interface Lifted {
   id: string;
   title: string;
   status: TaskStatus;
-  /** Let go, it stays until it is shown where it will be: mounted anew, it would lose the focus. */
+  /** False once dropped: the card stays lifted until it has rendered in its column with focus. */
   isHeld: boolean;
 }
 
@@ -34,22 +34,22 @@ export function Board({ projectId }: { projectId: string }): ReactNode {
   const [sprintId, setSprintId] = useState<string>();
   const [over, setOver] = useState<TaskStatus>();
   const [lifted, setLifted] = useState<Lifted>();
-  const [said, setSaid] = useState('');
+  const [announcement, setAnnouncement] = useState('');
   const path = `/projects/${projectId}/tasks`;
 
   useEffect(() => {
-    if (tasks.data) sightings.filled();
+    if (tasks.data) sightings.markLoaded();
   }, [sightings, tasks.data]);
 
   const change = (id: string, what: TaskChange): void => {
-    sightings.changeMyself(id);
+    sightings.recordOwnChange(id);
     queryClient.setQueryData<Task[]>(keys.tasks(projectId), (now) =>
       now?.map((task) => (task.id === id ? { ...task, ...what } : task)),
     );
     write.mutate({ method: 'PATCH', path: `${path}/${id}`, body: what });
   };
 
-  const letGo = (now: Lifted): void => {
+  const release = (now: Lifted): void => {
     setLifted({ ...now, isHeld: false });
     setTimeout(() => {
       setLifted((later) => (later?.isHeld ? later : undefined));
@@ -62,19 +62,19 @@ export function Board({ projectId }: { projectId: string }): ReactNode {
     event.preventDefault();
     if (!lifted?.isHeld) {
       setLifted({ id, title, status, isHeld: true });
-      setSaid(`${title} is lifted, in ${COLUMNS[status]}.`);
+      setAnnouncement(`${title} is lifted, in ${COLUMNS[status]}.`);
     } else if (event.key === 'Escape') {
-      letGo({ ...lifted, status });
-      setSaid(`${title} stays where it was.`);
+      release({ ...lifted, status });
+      setAnnouncement(`${title} stays where it was.`);
     } else if (event.key === ' ' || event.key === 'Enter') {
       change(id, { status: lifted.status });
-      letGo(lifted);
-      setSaid(`${title} is dropped in ${COLUMNS[lifted.status]}.`);
+      release(lifted);
+      setAnnouncement(`${title} is dropped in ${COLUMNS[lifted.status]}.`);
     } else {
       const next = STATUSES[STATUSES.indexOf(lifted.status) + (event.key === 'ArrowLeft' ? -1 : 1)];
       if (!next) return;
       setLifted({ ...lifted, status: next });
-      setSaid(`${title} is over ${COLUMNS[next]}.`);
+      setAnnouncement(`${title} is over ${COLUMNS[next]}.`);
     }
   };
 
@@ -90,7 +90,7 @@ export function Board({ projectId }: { projectId: string }): ReactNode {
         Space lifts it, left and right move it, space drops it, Escape puts it back.
       </p>
       <p className="unseen" aria-live="assertive">
-        {said}
+        {announcement}
       </p>
       <div className="columns">
         {STATUSES.map((status) => {
@@ -138,8 +138,8 @@ export function Board({ projectId }: { projectId: string }): ReactNode {
           write.mutate(
             { method: 'POST', path, body: { title } },
             {
-              onSuccess: (made) => {
-                sightings.changeMyself((made as Task).id);
+              onSuccess: (created) => {
+                sightings.recordOwnChange((created as Task).id);
               },
             },
           );

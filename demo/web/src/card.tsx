@@ -21,10 +21,10 @@ export function Card(props: {
   const handle = useRef<HTMLButtonElement>(null);
 
   useEffect(() => {
-    if (sightings.note(task) && card.current) glow(card.current);
+    if (sightings.recordSeen(task) && card.current) glow(card.current);
   }, [sightings, task]);
   useEffect(() => {
-    if (isLifted) handle.current?.focus(); // it was mounted anew in another column
+    if (isLifted) handle.current?.focus(); // the card was remounted in another column
   }, [isLifted]);
 
   const startDrag = (event: React.PointerEvent): void => {
@@ -43,7 +43,7 @@ export function Card(props: {
       className="card"
       data-lifted={isLifted || undefined}
       onPointerDown={(event) => {
-        // A finger on the card scrolls; it drags by the handle.
+        // Touch scrolls on the card and drags only by the handle.
         if (event.pointerType === 'mouse') startDrag(event);
       }}
     >

@@ -7,7 +7,7 @@ interface CrowdState {
   per_second: number;
 }
 
-/** Simulated users, who change the project from the server's side. */
+/** Controls simulated users that change the project on the server. */
 export function Crowd({ projectId }: { projectId: string }): ReactNode {
   const account = useAccount();
   const queryClient = useQueryClient();
@@ -17,10 +17,10 @@ export function Crowd({ projectId }: { projectId: string }): ReactNode {
   const state = useQuery({
     queryKey,
     queryFn: ({ signal }) => account.request<CrowdState>(path, { signal }),
-    // it is no table's, so that nobody tells when it goes home
+    // The crowd is not a table row, so no event reports when it stops.
     refetchInterval: ({ state: { data } }) => (data?.per_second ? 2_000 : false),
   });
-  const isHere = (state.data?.per_second ?? 0) > 0;
+  const isRunning = (state.data?.per_second ?? 0) > 0;
 
   const send = async (per_second: number): Promise<void> => {
     const now = await account.request<CrowdState>(path, { method: 'PUT', body: { per_second } });
@@ -43,17 +43,17 @@ export function Crowd({ projectId }: { projectId: string }): ReactNode {
             setWanted(event.target.valueAsNumber);
           }}
           onPointerUp={() => {
-            if (isHere) void send(wanted);
+            if (isRunning) void send(wanted);
           }}
         />
       </label>
       <button
-        className={isHere ? '' : 'primary'}
+        className={isRunning ? '' : 'primary'}
         onClick={() => {
-          void send(isHere ? 0 : wanted);
+          void send(isRunning ? 0 : wanted);
         }}
       >
-        {isHere ? 'Send them home' : 'Let them work'}
+        {isRunning ? 'Send them home' : 'Let them work'}
       </button>
       <p className="note">Simulated users, for a minute.</p>
     </section>

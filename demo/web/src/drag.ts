@@ -3,9 +3,10 @@ import { STATUSES, type TaskStatus } from './queries';
 const THRESHOLD_PX = 4;
 
 /**
- * Lets a card follow the pointer until it is dropped.
+ * Moves a card with the pointer until it is dropped.
  *
- * @param on - `over`: the column below it, or none; `drop`: where it was let go
+ * @param on - `over` gets the column under the pointer, or undefined; `drop` gets the column that
+ *   the card was dropped on
  */
 export function dragCard(
   start: React.PointerEvent,
@@ -16,7 +17,7 @@ export function dragCard(
   const { signal } = controller;
   let isDragging = false;
 
-  // On the window: the card may be gone when somebody else moves it meanwhile.
+  // Listen on the window: another user's change may remove the card during the drag.
   window.addEventListener(
     'pointermove',
     (event) => {
@@ -39,10 +40,10 @@ export function dragCard(
     card.style.translate = '';
     on.over(undefined);
     if (!isDragging) return;
-    // The click that follows would open what was only dragged.
-    window.addEventListener('click', swallow, { capture: true, once: true });
+    // Suppress the click that follows a drag, which would open the card.
+    window.addEventListener('click', suppressEvent, { capture: true, once: true });
     setTimeout(() => {
-      window.removeEventListener('click', swallow, { capture: true });
+      window.removeEventListener('click', suppressEvent, { capture: true });
     });
     if (status) on.drop(status);
   };
@@ -50,7 +51,7 @@ export function dragCard(
   window.addEventListener('pointercancel', end, { signal });
 }
 
-function swallow(event: Event): void {
+function suppressEvent(event: Event): void {
   event.preventDefault();
   event.stopPropagation();
 }

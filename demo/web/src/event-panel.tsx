@@ -3,7 +3,7 @@ import { useSyncExternalStore, type ReactNode } from 'react';
 import { Crowd } from './crowd';
 import type { Entry, Journal } from './journal';
 
-/** Later than this after its commit, a change was missed and has been caught up. */
+/** A change received later than this after its commit was missed and then replayed. */
 const LATE_MS = 1_500;
 
 export function EventPanel(props: { journal: Journal; projectId: string | undefined }): ReactNode {
@@ -12,13 +12,13 @@ export function EventPanel(props: { journal: Journal; projectId: string | undefi
     props.journal.read,
   );
   return (
-    <aside className="live" aria-label="What is heard">
+    <aside className="live" aria-label="Events">
       {props.projectId !== undefined && <Crowd key={props.projectId} projectId={props.projectId} />}
       <section className="panel">
         <h2>Invalidations</h2>
         <dl className="numbers">
           <div>
-            <dt>heard</dt>
+            <dt>received</dt>
             <dd data-testid="count">{count}</dd>
           </div>
           <div>
@@ -36,7 +36,7 @@ export function EventPanel(props: { journal: Journal; projectId: string | undefi
         </ol>
       </section>
       <p className="note">
-        The same without the package: <a href="/plain/">the plain client</a>
+        The same demo without the npm package: <a href="/plain/">the plain client</a>
       </p>
     </aside>
   );

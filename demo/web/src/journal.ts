@@ -17,29 +17,30 @@ export interface Summary {
   readonly medianMs: number | undefined;
 }
 
-interface Open {
+/** An event that a fetch may still be attributed to. */
+interface OpenEvent {
   readonly number: number;
   readonly until: number;
   readonly matches: (query: Query) => boolean;
 }
 
-const MOST_ENTRIES = 40;
-const MOST_LATENCIES = 200;
-/** A fetch this long after an event may be due to it. */
-const OPEN_MS = 1_500;
-/** Hundreds of events a second are drawn ten times a second. */
-const DRAW_MS = 100;
+const MAX_ENTRIES = 40;
+const MAX_LATENCIES = 200;
+/** A fetch within this time after an event is attributed to it. */
+const ATTRIBUTION_MS = 1_500;
+/** Render at most ten times a second, however many events arrive. */
+const RENDER_INTERVAL_MS = 100;
 const NAMES: Readonly<Record<string, string>> = {
   projectMembers: 'members',
   'projects list': 'project list',
   'projects detail': 'project',
 };
 
-/** What was heard, how fast, and which queries were fetched for it. */
+/** Records the received events, their latency, and the queries that were refetched for them. */
 export class Journal {
   private summary: Summary = { entries: [], count: 0, medianMs: undefined };
   private entries: Entry[] = [];
-  private open: Open[] = [];
+  private open: OpenEvent[] = [];
   private latencies: number[] = [];
   private count = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -48,23 +49,23 @@ export class Journal {
   constructor(queryClient: QueryClient) {
     queryClient.getQueryCache().subscribe((event) => {
       if (event.type === 'updated' && event.action.type === 'fetch')
-        this.note(event.query as Query);
+        this.recordFetch(event.query as Query);
     });
   }
 
-  readonly hear = (event: NeverstaleEvent): void => {
+  readonly record = (event: NeverstaleEvent): void => {
     this.count += 1;
     const now = Date.now();
     const latencyMs =
       event.type === 'change' ? Math.max(0, now - Date.parse(event.timestamp)) : undefined;
     if (latencyMs !== undefined)
-      this.latencies = [latencyMs, ...this.latencies.slice(0, MOST_LATENCIES - 1)];
+      this.latencies = [latencyMs, ...this.latencies.slice(0, MAX_LATENCIES - 1)];
     const number = this.count;
     const entry = { number, latencyMs, refetched: [], ...describe(event) };
-    this.entries = [entry, ...this.entries.slice(0, MOST_ENTRIES - 1)];
+    this.entries = [entry, ...this.entries.slice(0, MAX_ENTRIES - 1)];
     this.open = this.open.filter(({ until }) => until > now);
-    this.open.push({ number, until: now + OPEN_MS, matches: targets(event) });
-    this.draw();
+    this.open.push({ number, until: now + ATTRIBUTION_MS, matches: targets(event) });
+    this.scheduleRender();
   };
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -74,7 +75,7 @@ export class Journal {
 
   readonly read = (): Summary => this.summary;
 
-  private note(query: Query): void {
+  private recordFetch(query: Query): void {
     const now = Date.now();
     const due = this.open.filter(({ until, matches }) => until > now && matches(query));
     const numbers = new Set(due.map(({ number }) => number));
@@ -84,10 +85,10 @@ export class Journal {
         ? { ...entry, refetched: [...entry.refetched, name] }
         : entry,
     );
-    this.draw();
+    this.scheduleRender();
   }
 
-  private draw(): void {
+  private scheduleRender(): void {
     this.timer ??= setTimeout(() => {
       this.timer = undefined;
       const sorted = this.latencies.toSorted((a, b) => a - b);
@@ -97,7 +98,7 @@ export class Journal {
         medianMs: sorted[Math.floor(sorted.length / 2)],
       };
       for (const listener of this.listeners) listener();
-    }, DRAW_MS);
+    }, RENDER_INTERVAL_MS);
   }
 }
 

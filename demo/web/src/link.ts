@@ -1,6 +1,6 @@
 import { browserEnvironment, type Environment, type EnvironmentSignal } from 'neverstale';
 
-/** The network as the connection sees it, with a switch that cuts it for all tabs of a user. */
+/** An environment with a switch that cuts the network for all tabs of a user. */
 export class Link {
   readonly environment: Environment;
   private readonly key: string;

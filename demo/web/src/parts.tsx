@@ -20,7 +20,7 @@ export function Avatar({ name }: { name: string }): ReactNode {
   );
 }
 
-/** A line to type and a button. */
+/** A single-line input with a submit button. */
 export function LineForm(props: {
   label: string;
   button: string;
@@ -51,7 +51,7 @@ export function LineForm(props: {
   );
 }
 
-/** A native modal dialog: focus is kept in it and given back, Escape closes it. */
+/** A native modal dialog: it traps and restores focus, and Escape closes it. */
 export function Dialog(props: {
   title: string;
   onClose: () => void;
@@ -100,7 +100,7 @@ export function Dialog(props: {
   );
 }
 
-/** Renames something, or deletes it. */
+/** A dialog that renames or deletes an object. */
 export function NameDialog(props: {
   title: string;
   name: string;

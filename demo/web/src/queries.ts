@@ -39,7 +39,7 @@ export interface Message {
   created_at: string;
 }
 
-/** The keys of the guide's table: what events name. */
+/** Query keys that match the default mapping. */
 export const keys = {
   projects: ['projects', 'list'],
   project: (id: string) => ['projects', 'detail', id],
@@ -75,14 +75,14 @@ export interface Write {
   body?: unknown;
 }
 
-/** Sends changes. Nothing is invalidated here: the event of the change does that. */
+/** Sends a change to the server. While live, the change's event invalidates the queries. */
 export function useWrite(queryKey: QueryKey): UseMutationResult<unknown, Error, Write> {
   const account = useAccount();
   const queryClient = useQueryClient();
   const status = useConnectionStatus();
   return useMutation({
     mutationFn: ({ method, path, body }: Write) => account.request(path, { method, body }),
-    // While nobody tells of changes one's own must be fetched, and one that failed is to be undone.
+    // Without live events, refetch to show the change; after an error, refetch to undo it.
     onSettled: (_, error) =>
       error !== null || status !== 'live' ? queryClient.invalidateQueries({ queryKey }) : undefined,
   });

@@ -3,7 +3,7 @@ import { useEffect, useState, type ReactNode } from 'react';
 import { Account, listUsers, type User } from './account';
 import { Avatar, Brand } from './parts';
 
-/** Anybody may be anybody here. `?as=<user id>` saves the click. */
+/** Signs in as any user without a password; `?as=<user id>` skips this page. */
 export function SignIn({ onSignIn }: { onSignIn: (account: Account) => void }): ReactNode {
   const [users, setUsers] = useState<User[]>();
   const [problem, setProblem] = useState('');
@@ -26,7 +26,7 @@ export function SignIn({ onSignIn }: { onSignIn: (account: Account) => void }): 
     listUsers().then(setUsers, (error: unknown) => {
       setProblem(String(error));
     });
-    // Once, when the page has been opened.
+    // Run once, when the page opens.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, []);
 
@@ -34,7 +34,7 @@ export function SignIn({ onSignIn }: { onSignIn: (account: Account) => void }): 
     <main className="sign-in">
       <Brand />
       <h1>A board that is never stale</h1>
-      <p>Open it in two tabs as two people, and change something in one.</p>
+      <p>Open it in two tabs as two users, and change something in one of them.</p>
       {problem && <p role="alert">{problem}</p>}
       <ul className="people">
         {users?.map((user) => (

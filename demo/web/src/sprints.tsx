@@ -3,7 +3,7 @@ import { useState, type ReactNode } from 'react';
 import { LineForm, NameDialog } from './parts';
 import { keys, useSprints, useWrite } from './queries';
 
-/** Chooses whose tasks are shown: a sprint's, or all. */
+/** Filters the board by sprint, or shows all tasks. */
 export function Sprints(props: {
   projectId: string;
   chosen: string | undefined;

@@ -13,7 +13,7 @@ import { ProjectList } from './project-list';
 import { useProjects } from './queries';
 import { StatusLight } from './status-light';
 
-/** The project that the address names, else the first. */
+/** The project in the URL's hash, or the first one. */
 function useProjectId(): string | undefined {
   const hash = useSyncExternalStore(
     (listener) => {
@@ -36,7 +36,7 @@ export function Workspace(props: {
   const { journal, link } = props;
   const { user } = useAccount();
   const projectId = useProjectId();
-  useNeverstale(undefined, journal.hear);
+  useNeverstale(undefined, journal.record);
 
   return (
     <>
@@ -94,7 +94,10 @@ function NoAccess(): ReactNode {
       <h1 ref={setHeading} tabIndex={-1}>
         You are no longer in this project
       </h1>
-      <p>Its owner removed you, or it is gone. An invitation brings it back, here, by itself.</p>
+      <p>
+        Its owner removed you, or the project was deleted. If you are invited again, it reappears
+        here.
+      </p>
     </section>
   );
 }

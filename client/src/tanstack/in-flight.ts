@@ -1,12 +1,12 @@
 import type { Query } from '@tanstack/query-core';
 
-/** A mutation's caller may write its response this long after it has settled. */
+/** How long after a mutation settles its caller may still write the response to the cache. */
 const WRITE_GRACE_MS = 1_000;
-/** Beyond so many events any write by something older is suspect. */
-const MOST_EVENTS = 500;
+/** Above this many events, replace them by one that matches every query. */
+const MAX_EVENTS = 500;
 
 export interface Moment {
-  /** Orders what happens within one millisecond. */
+  /** Orders moments within the same millisecond. */
   readonly order: number;
   readonly at: number;
 }
@@ -14,23 +14,23 @@ export interface Moment {
 /** A fetch or a mutation. */
 export interface Activity {
   readonly began: Moment;
-  /** It brings one more page of an infinite query, and leaves the others as they were. */
+  /** Fetches one more page of an infinite query and keeps the others as they are. */
   readonly isPartial: boolean;
   settledAt: number | undefined;
 }
 
 export interface StaleMark {
   readonly matches: (query: Query) => boolean;
-  /** Only what began before this time; undefined: whatever began before now. */
+  /** Affects only fetches that began before this time; undefined: all that began before now. */
   readonly fetchedBefore?: number | undefined;
 }
 
-/** The fetches and mutations under way, and the events that they may be older than. */
-export class UnderWay {
+/** The in-flight fetches and mutations, and the events newer than the oldest of them. */
+export class InFlight {
   private readonly activities = new Set<Activity>();
   private events: (StaleMark & { order: number })[];
 
-  /** @param order - the events up to here are unknown: to what is older, anything may be stale */
+  /** @param order - events up to here are unknown, so any result that began earlier may be stale */
   constructor(order: number) {
     this.events = [{ matches: () => true, order }];
   }
@@ -44,10 +44,10 @@ export class UnderWay {
   remember(event: StaleMark, { order, at }: Moment): void {
     this.prune(at);
     this.events.push({ ...event, order });
-    if (this.events.length > MOST_EVENTS) this.events = [{ matches: () => true, order }];
+    if (this.events.length > MAX_EVENTS) this.events = [{ matches: () => true, order }];
   }
 
-  /** When the oldest thing under way began, whose response a write may be. */
+  /** Return when the oldest in-flight activity began: a cache write may be its response. */
   oldest(now: Moment): Moment {
     this.prune(now.at);
     return [...this.activities].reduce(
@@ -56,14 +56,14 @@ export class UnderWay {
     );
   }
 
-  /** The newest event about a query that the oldest thing under way is older than. */
+  /** Return the order of the newest matching event that data fetched from `began` on may miss. */
   missed(query: Query, began: Moment): number | undefined {
     return this.events.findLast(
       (event) => began.at < (event.fetchedBefore ?? Infinity) && event.matches(query),
     )?.order;
   }
 
-  /** Forgets what is over, and the events that nothing is older than. */
+  /** Drop settled activities and events older than every activity. */
   private prune(now: number): void {
     for (const activity of this.activities) {
       const { settledAt } = activity;
