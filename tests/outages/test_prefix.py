@@ -10,9 +10,9 @@ async def test_the_prefix_of_a_database_without_listeners_is_free(world: World) 
     async with make_world(world.servers) as other:
         other.prefix = world.prefix
         second = await other.listener(role=None)
+        await second.ready(other.http, status=503, role="leader", prefix_taken=True)
         third = await other.listener(role=None)
         gateway = await other.gateway(ready=False)
-        await second.ready(other.http, status=503, role="leader", prefix_taken=True)
         await first[0].end()
         await first[1].ready(world.http, role="leader")  # as long as it has listeners
         await first[1].end()
