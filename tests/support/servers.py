@@ -37,8 +37,10 @@ def running_servers() -> Iterator[Servers]:
         servers = Servers(postgres, ValkeyServer(folder / "valkey"))
         servers.postgres.start()
         servers.valkey.start()
-        yield servers
-        servers.kill()
+        try:
+            yield servers
+        finally:
+            servers.kill()
 
 
 async def start_again(server: Server) -> None:
