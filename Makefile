@@ -10,7 +10,7 @@ CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev demo-page demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory load chaos corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install dev demo-page demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections load chaos corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ bench-recovery: install ## What failures cost clients: resets, and time (about 1
 
 bench-memory: install ## That memory stays bounded, as curves (about 5 minutes)
 	@$(BIN)/python -m tests.load.memory $(ONLY)
+
+bench-connections: install ## What an idle connection and a handshake cost the gateway (BENCH="--connections 10000")
+	@$(BIN)/python -m tests.load.connections $(BENCH)
 
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")
 	@$(BIN)/python -m tests.load.run $(LOAD)

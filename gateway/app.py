@@ -18,13 +18,13 @@ from gateway.delivery.fanout import Fanout
 from gateway.http.admin_api import DISCONNECT_PATH, AdminApi
 from gateway.http.admission import Admission
 from gateway.http.application import Readiness, make_application
+from gateway.http.connection_sweep import ConnectionSweep
 from gateway.http.endpoint import WebSocketEndpoint
 from gateway.http.handshake import TokenSources
 from gateway.http.message_handler import MessageHandler
 from gateway.http.open_connections import OpenConnections
 from gateway.http.project_access import ProjectAccess
 from gateway.http.ticket_api import TICKET_PATH, TicketApi
-from gateway.http.token_watch import TokenWatch
 from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import SocketLimits
 from gateway.metrics import FanoutMetrics
@@ -99,6 +99,8 @@ class _Gateway:
         drained = asyncio.Event()
         self._tasks.create_task(self._checker.verify())
         self._tasks.create_task(self._connections.drain_when(stop, drained))
+        endpoint, routes = self._make_endpoint()
+        readiness = Readiness(self._connections, self._fanout, self._checker, self._keys)
         broker = Broker(
             settings.redis_url.get_secret_value(),
             client,
@@ -112,20 +114,22 @@ class _Gateway:
             self._keys.run(),
             self._checker.run(),
             self._revalidator.run_safety_rechecks(),
-            TokenWatch(self._verifier, self._connections).run(),
+            ConnectionSweep(self._verifier, self._connections).run(),
             self._fanout.run(),
             broker.run(),
             serve(
-                self._application(),
+                make_application(endpoint, readiness, routes, self._registry),
                 settings.host,
                 settings.port,
                 setting="PORT",
                 limits=_http_limits(settings, self._limiter),
                 registry=self._registry,
+                upgrades=endpoint,
             ),
         )
 
-    def _application(self) -> web.Application:
+    def _make_endpoint(self) -> tuple[WebSocketEndpoint, list[web.RouteDef]]:
+        """The WebSocket endpoint, and the routes of the HTTP APIs."""
         settings, project_type = self._settings, self._rules.project_type
         access = ProjectAccess(self._checker, self._revalidator)
         limits = SocketLimits.plan(
@@ -155,9 +159,7 @@ class _Gateway:
             self._registry,
             self._tasks,
         )
-        readiness = Readiness(self._connections, self._fanout, self._checker, self._keys)
-        routes = self._api_routes(admission)
-        return make_application(endpoint, readiness, routes, self._registry)
+        return endpoint, self._api_routes(admission)
 
     def _api_routes(self, admission: Admission) -> list[web.RouteDef]:
         settings, rules = self._settings, self._rules

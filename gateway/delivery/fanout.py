@@ -57,6 +57,7 @@ class Fanout:
         self._slow_consumers = SlowConsumers(
             self._subscriptions, self._effects.run, metrics, slow_seconds=slow_seconds
         )
+        self._on_backpressure = self._slow_consumers.add  # one bound method for all connections
         self.project_subscriptions = ProjectSubscriptions(
             self._subscriptions, self._effects.run
         )
@@ -84,7 +85,7 @@ class Fanout:
     def join(self, connection: Connection, wanted: Mapping[Channel, Since]) -> None:
         """Subscribe a new connection. It is greeted once its channels were read."""
         self._metrics.connections.inc()
-        connection.on_backpressure = self._slow_consumers.add
+        connection.on_backpressure = self._on_backpressure
         for channel in wanted:
             self.project_subscriptions.add(connection, channel)
         self._effects.run(self._subscriptions.join(connection, wanted))

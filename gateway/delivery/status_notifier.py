@@ -25,7 +25,7 @@ class StatusNotifier:
             now = loop.time()
             is_live, is_silent = self._liveness.is_live(now), self._liveness.is_missing(now)
             for connection in self._subscriptions.subscribers:
-                if connection.greeted.is_set():  # the greeting is the first frame
+                if connection.is_greeted:  # the greeting is the first frame
                     if is_silent:
                         self._suspend_projects(connection)
                     self._notify(connection, is_live=is_live)

@@ -283,6 +283,8 @@ class Subscriptions(Generic[Subscriber]):
         catch_up.since = missed.end
         if missed.is_all:
             del state.catching_up[channel]
+            if not state.catching_up:
+                state.catching_up = {}  # a dict that was filled keeps its memory
             channel_state = self._channels[channel]
             if not channel_state.live:
                 channel_state.cursor = missed.end

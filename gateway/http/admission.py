@@ -4,15 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import web
-
 from gateway.auth.tickets import Tickets
 from gateway.auth.token_rules import Identity
 from gateway.auth.token_verifier import TokenVerifier
 from gateway.delivery.fanout import Fanout
-from gateway.http.handshake import NOT_A_WEBSOCKET, HandshakeRequest, Ticket, TokenSources
+from gateway.http.handshake import (
+    INVALID_KEY,
+    NOT_A_WEBSOCKET,
+    HandshakeRequest,
+    Ticket,
+    TokenSources,
+)
 from gateway.http.project_access import ProjectAccess
 from gateway.limits.connection_limiter import ConnectionLimiter
+from shared.http.upgrades import RequestHead
 from shared.links.redis_link import RedisLost
 from shared.protocol.channels import Channel, IdType
 from shared.protocol.close_codes import Refusal, unavailable
@@ -56,6 +61,8 @@ class Admission:
         """Return who connects and to what, or why the client is refused."""
         if not handshake.is_websocket:
             return NOT_A_WEBSOCKET
+        if handshake.key is None:
+            return INVALID_KEY
         project_id = handshake.project_id(self._project_type)
         identity = await self._identify(handshake, project_id, address)
         if isinstance(identity, Refusal):
@@ -148,7 +155,7 @@ class Admission:
         return {channel: client.cursors.get(channel) or loaded for channel in channels}
 
 
-def parse_handshake(request: web.Request) -> HandshakeRequest:
+def parse_handshake(request: RequestHead) -> HandshakeRequest:
     """The parts of a request that admission looks at."""
     headers, query = request.headers, request.query
     return HandshakeRequest(
@@ -157,6 +164,7 @@ def parse_handshake(request: web.Request) -> HandshakeRequest:
         connection=headers.getall("Connection", ()),
         upgrade=headers.getall("Upgrade", ()),
         version=headers.getall("Sec-WebSocket-Version", ()),
+        keys=headers.getall("Sec-WebSocket-Key", ()),
         authorization=headers.getall("Authorization", ()),
         subprotocols=headers.getall("Sec-WebSocket-Protocol", ()),
         cookies=headers.getall("Cookie", ()),

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -10,13 +10,11 @@ from prometheus_client import CollectorRegistry
 from gateway.access.checker import AccessChecker
 from gateway.auth.key_sources import KeySource
 from gateway.delivery.fanout import Fanout
-from gateway.http.endpoint import WebSocketEndpoint
+from gateway.http.endpoint import WS_PATH, WebSocketEndpoint
 from gateway.http.open_connections import OpenConnections
 from shared.http.connection import MAX_BODY_BYTES
 from shared.http.errors import json_error
 from shared.http.server import health_routes
-
-WS_PATH: Final = "/api/v1/messages/ws"
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +58,12 @@ def make_application(
     api_routes: Iterable[web.RouteDef],
     registry: CollectorRegistry,
 ) -> web.Application:
-    """The application with the WebSocket endpoint, the HTTP APIs, health and metrics."""
+    """The application with the HTTP APIs, health and metrics.
+
+    Handshakes do not reach it, only other requests for the WebSocket's path.
+    """
     app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
-    app.add_routes([web.get(WS_PATH, endpoint.open)])
+    app.add_routes([web.get(WS_PATH, endpoint.answer_plain_request)])
     app.add_routes(health_routes(registry, readiness.check))
     app.add_routes(api_routes)
     return app

@@ -1,32 +1,39 @@
 """The WebSocket endpoint: from the handshake request to the end of the connection."""
 
 import asyncio
-from functools import partial
-from typing import Final
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 
 from gateway.delivery.fanout import Fanout
-from gateway.http.admission import NO_REDIS, Admission, Admitted, parse_handshake
+from gateway.http.admission import Admission, Admitted, parse_handshake
 from gateway.http.handshake import NOT_A_WEBSOCKET, UPGRADE_HEADERS, HandshakeRequest
 from gateway.http.message_handler import MessageHandler
 from gateway.http.open_connections import OpenConnections
 from gateway.http.project_access import ProjectAccess
-from gateway.limits.connection_limiter import ConnectionLimiter
+from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionSlot
 from gateway.limits.rates import RateLimiter, SocketLimits, TokenBucket
 from gateway.transport.clients import PlainClient, V1Client
 from gateway.transport.connection import Connection
-from shared.http.errors import refusal_response
+from shared.http.errors import encode_error, encode_refusal, refusal_response
+from shared.http.upgrades import UpgradeRequest
 from shared.protocol.close_codes import CloseCode, Refusal, unavailable
 
-GREETING_SECONDS: Final = 10.0
+WS_PATH: Final = "/api/v1/messages/ws"
 _DRAINING: Final = unavailable("the gateway is shutting down: connect again")
+_FAILED: Final = encode_error(500, "internal", "something went wrong here")
+
+log = logging.getLogger(__name__)
 
 
 class WebSocketEndpoint:
     """Admits clients, makes them subscribers, and serves them until they close."""
+
+    path: Final = WS_PATH
 
     def __init__(
         self,
@@ -53,73 +60,96 @@ class WebSocketEndpoint:
         )
         self._replayed: WeakValueDictionary[str, TokenBucket] = WeakValueDictionary()
 
-    async def open(self, request: web.Request) -> web.StreamResponse:
-        """Handle a request to the endpoint; returns when the connection is closed."""
-        handshake = parse_handshake(request)
-        address = self._limiter.address_of(request)
-        with self._limiter.acquire(address) as slot:
-            refusal = _DRAINING if self._connections.is_draining else slot.refusal
-            admitted = refusal or await self._admission.admit(handshake, address)
-            if isinstance(admitted, Admitted):
-                admitted = slot.assign_user(admitted.identity.user_id) or admitted
-            if isinstance(admitted, Admitted):
-                return await self._accept(request, handshake, admitted)
-        return await self._refuse(request, handshake, admitted)  # it holds no slot
+    def open(self, request: UpgradeRequest) -> None:
+        """Begin to answer a handshake."""
+        self.start(self._open(request))
 
-    async def _accept(
-        self, request: web.Request, handshake: HandshakeRequest, admitted: Admitted
-    ) -> web.StreamResponse:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.create_task(work)
+
+    async def handle(self, connection: Connection, text: str) -> None:
+        await self._handler.handle(connection, text)
+
+    def lost(self, connection: Connection) -> None:
+        self._fanout.leave(connection)
+        self._connections.discard(connection)
+        connection.slot.release()
+
+    async def answer_plain_request(self, _: web.Request) -> web.StreamResponse:
+        """Refuse a request that asks for no upgrade."""
+        self._refused.labels(NOT_A_WEBSOCKET.code).inc()
+        return refusal_response(NOT_A_WEBSOCKET, UPGRADE_HEADERS)
+
+    async def _open(self, request: UpgradeRequest) -> None:
+        slot = ConnectionSlot(self._limiter, self._limiter.address_of(request))
+        is_accepted = False
+        try:
+            handshake = parse_handshake(request)
+            admitted = await self._admit(handshake, slot)
+            if isinstance(admitted, Refusal):
+                self._refuse(request, handshake, admitted)
+            elif not request.is_lost:
+                is_accepted = True  # the connection releases the slot
+                self._accept(request, handshake, admitted, slot)
+        except Exception:
+            log.exception("request failed", extra={"path": WS_PATH})
+            if is_accepted:
+                request.transport.abort()
+            else:
+                request.refuse(_FAILED)
+        finally:
+            if not is_accepted:
+                slot.release()
+
+    async def _admit(
+        self, handshake: HandshakeRequest, slot: ConnectionSlot
+    ) -> Admitted | Refusal:
+        refusal = _DRAINING if self._connections.is_draining else slot.refusal
+        admitted = refusal or await self._admission.admit(handshake, slot.address)
+        if isinstance(admitted, Admitted):
+            return slot.assign_user(admitted.identity.user_id) or admitted
+        return admitted
+
+    def _accept(
+        self,
+        request: UpgradeRequest,
+        handshake: HandshakeRequest,
+        admitted: Admitted,
+        slot: ConnectionSlot,
+    ) -> None:
         kind = V1Client if handshake.is_v1 else PlainClient
-        connection = await kind.accept(
+        connection = kind.accept(
             request,
-            self._tasks,
-            max_message_bytes=self._limits.max_message_bytes,
-            identity=admitted.identity,
+            handshake.key or "",
+            self,
+            slot,
+            admitted.identity,
             rate_limiter=self._rate_limiter(admitted.identity.user_id),
+            max_message_bytes=self._limits.max_message_bytes,
         )
-        if self._connections.is_draining:  # since it was admitted
-            await connection.close(CloseCode.DRAINING, "draining")
-            return connection.response
         self._connections.add(connection)
         self._fanout.join(connection, admitted.wanted)
         for channel in admitted.wanted:
             if channel.kind == "project":
                 self._access.recheck_if_stale(channel.id, connection.user_id)
-        try:
-            await self._serve(connection)
-        finally:
-            self._fanout.leave(connection)
-            self._connections.discard(connection)
-        return connection.response
+        if self._connections.is_draining:  # since it was admitted
+            connection.end(CloseCode.DRAINING, "draining")
 
     def _rate_limiter(self, user_id: str) -> RateLimiter:
         """The limiter of one connection; all connections of a user share that of replays."""
         now = asyncio.get_running_loop().time()
-        replayed = self._replayed.setdefault(
-            user_id, TokenBucket(self._limits.replay_rate, now)
-        )
+        replayed = self._replayed.get(user_id)
+        if replayed is None:
+            replayed = self._replayed[user_id] = TokenBucket(self._limits.replay_rate, now)
         return RateLimiter(self._limits, now, replayed)
 
-    async def _serve(self, connection: Connection) -> None:
-        try:
-            async with asyncio.timeout(GREETING_SECONDS):
-                await connection.greeted.wait()
-        except TimeoutError:
-            await connection.refuse(NO_REDIS)
-        else:
-            await connection.serve(partial(self._handler.handle, connection))
-
-    async def _refuse(
-        self, request: web.Request, handshake: HandshakeRequest, refusal: Refusal
-    ) -> web.StreamResponse:
-        """Answer with an HTTP status or, for a v1 client, open the WebSocket to close it: a
-        browser can't read the status of a failed handshake.
-        """
+    def _refuse(
+        self, request: UpgradeRequest, handshake: HandshakeRequest, refusal: Refusal
+    ) -> None:
+        """Answer with an HTTP status or, for a v1 client, open the WebSocket to close it."""
         self._refused.labels(refusal.code).inc()
-        if handshake.is_websocket and handshake.is_v1:
-            connection = await V1Client.accept(
-                request, self._tasks, max_message_bytes=self._limits.max_message_bytes
-            )
-            await connection.refuse(refusal)
-            return connection.response
-        return refusal_response(refusal, UPGRADE_HEADERS if refusal is NOT_A_WEBSOCKET else {})
+        if handshake.is_websocket and handshake.is_v1 and handshake.key is not None:
+            V1Client.refuse(request, handshake.key, refusal)
+        else:
+            is_upgrade = refusal is NOT_A_WEBSOCKET
+            request.refuse(encode_refusal(refusal, UPGRADE_HEADERS if is_upgrade else {}))

@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.auth.origins import OriginRule, came_by_tls, is_origin_allowed
 from gateway.transport.client_messages import parse_age
+from gateway.transport.websocket_frames import is_handshake_key
 from shared.protocol.channels import Channel, IdType, InvalidId, parse_id
 from shared.protocol.close_codes import CloseCode, Refusal, bad_request, unauthorized
 from shared.protocol.frames import SUBPROTOCOL
@@ -16,6 +17,7 @@ _COOKIE: Final = "access_token"
 NOT_A_WEBSOCKET: Final = Refusal(
     426, CloseCode.BAD_REQUEST, "upgrade_required", "this is a WebSocket endpoint (version 13)"
 )
+INVALID_KEY: Final = bad_request("Sec-WebSocket-Key must be given once: 16 bytes in base64")
 # RFC 9110, section 15.5.22, and RFC 6455, section 4.2.2
 UPGRADE_HEADERS: Final = {
     "Upgrade": "websocket",
@@ -55,6 +57,7 @@ class HandshakeRequest:
     connection: Sequence[str]
     upgrade: Sequence[str]
     version: Sequence[str]
+    keys: Sequence[str]
     authorization: Sequence[str]
     subprotocols: Sequence[str]
     cookies: Sequence[str]
@@ -77,6 +80,12 @@ class HandshakeRequest:
             and "websocket" in _tokens(self.upgrade)
             and list(self.version) == ["13"]
         )
+
+    @property
+    def key(self) -> str | None:
+        """The key of the handshake, if it is valid."""
+        keys = self.keys
+        return keys[0] if len(keys) == 1 and is_handshake_key(keys[0]) else None
 
     @property
     def is_v1(self) -> bool:

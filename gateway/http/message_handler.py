@@ -99,7 +99,7 @@ class MessageHandler:
         if isinstance(identity, Refusal):
             return error_frame(identity.code, identity.message)
         if identity.user_id != connection.user_id:
-            await connection.refuse(_ANOTHER_USER)
+            connection.end_with(_ANOTHER_USER)
             return None
         if identity != connection.identity:
             connection.renew(identity)

@@ -21,6 +21,7 @@ class OpenConnections:
     def __init__(self, *, drain_seconds: float) -> None:
         self._connections: set[Connection] = set()
         self._drain_seconds = drain_seconds
+        self._none_left = asyncio.Event()
         self.is_draining = False
 
     def __iter__(self) -> Iterator[Connection]:
@@ -32,6 +33,8 @@ class OpenConnections:
 
     def discard(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        if self.is_draining and not self._connections:
+            self._none_left.set()
 
     def disconnect(self, user_id: str) -> None:
         """Close all connections of the user, who may connect again with a token."""
@@ -52,8 +55,9 @@ class OpenConnections:
         random.shuffle(connections)
         seconds = min(self._drain_seconds, len(connections) / MIN_CLOSES_PER_SECOND)
         log.info("draining", extra={"sockets": len(connections), "seconds": round(seconds, 1)})
-        async with asyncio.TaskGroup() as closing:
-            for connection in connections:
-                closing.create_task(connection.close(CloseCode.DRAINING, "draining"))
-                await asyncio.sleep(seconds / len(connections))
+        for connection in connections:
+            connection.end(CloseCode.DRAINING, "draining")
+            await asyncio.sleep(seconds / len(connections))
+        if self._connections:
+            await self._none_left.wait()
         drained.set()

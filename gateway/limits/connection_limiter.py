@@ -1,16 +1,15 @@
 """Limits on open sockets, on failed authentications and on tickets."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
-
-from aiohttp import web
 
 from gateway.limits.client_address import Network, find_client
 from gateway.limits.rates import Rate, TokenBuckets
 from gateway.limits.slot_counter import SlotCounter
+from shared.http.connection_limits import peer_of
+from shared.http.upgrades import RequestHead
 from shared.protocol.close_codes import Refusal, rate_limited, too_many_connections
 
 FAILURE_WINDOW_SECONDS: Final = 60.0
@@ -31,22 +30,32 @@ class ConnectionLimits:
 
 
 class ConnectionSlot:
-    """Counts one socket, from the arrival of its request until it is closed.
+    """Counts one socket, from the arrival of its request until ``release``.
 
-    *refusal* is the reason if there is no slot left.
+    *refusal* is the reason if there is no slot left, and nothing is counted.
     """
 
-    def __init__(self, users: SlotCounter[str], refusal: Refusal | None) -> None:
-        self._users = users
-        self.refusal = refusal
+    __slots__ = ("_limiter", "address", "refusal", "user_id")
+
+    def __init__(self, limiter: "ConnectionLimiter", address: str | None) -> None:
+        self._limiter = limiter
+        self.address = address
         self.user_id: str | None = None
+        self.refusal = limiter.take(address)
 
     def assign_user(self, user_id: str) -> Refusal | None:
         """Count the slot for the user too, or return the reason to refuse it."""
-        if not self._users.take(user_id):
+        if not self._limiter.users.take(user_id):
             return _FULL_USER
         self.user_id = user_id
         return None
+
+    def release(self) -> None:
+        """Count it no longer. To be called once."""
+        if self.refusal is None:
+            self._limiter.free(self.address)
+        if self.user_id is not None:
+            self._limiter.users.free(self.user_id)
 
 
 class ConnectionLimiter:
@@ -64,7 +73,7 @@ class ConnectionLimiter:
         self._clock = clock
         self._all: SlotCounter[None] = SlotCounter(limits.max_sockets)
         self._addresses: SlotCounter[str] = SlotCounter(limits.max_per_address)
-        self._users: SlotCounter[str] = SlotCounter(limits.max_per_user)
+        self.users: SlotCounter[str] = SlotCounter(limits.max_per_user)
         per_second = limits.max_failures / FAILURE_WINDOW_SECONDS
         self._failures: TokenBuckets[str] = TokenBuckets(Rate(per_second, limits.max_failures))
         self._tickets: TokenBuckets[str] = TokenBuckets(TICKET_RATE)
@@ -76,37 +85,25 @@ class ConnectionLimiter:
         """
         return find_client(peer, (), self._trusted)
 
-    def address_of(self, request: web.Request) -> str | None:
+    def address_of(self, request: RequestHead) -> str | None:
         """Return the client's address; None: it is unknown, and nothing is counted."""
-        peer = request.transport and request.transport.get_extra_info("peername")
-        return find_client(
-            peer[0] if isinstance(peer, tuple) else None,
-            request.headers.getall(self._address_header, ()),
-            self._trusted,
-        )
+        forwarded = request.headers.getall(self._address_header, ())
+        return find_client(peer_of(request.transport), forwarded, self._trusted)
 
-    @contextmanager
-    def acquire(self, address: str | None) -> Iterator[ConnectionSlot]:
-        """Occupy a slot for one socket; a slot with a refusal is not counted."""
+    def take(self, address: str | None) -> Refusal | None:
+        """Occupy a slot of an address, or return the reason if there is none left."""
         if not self._all.take(None):
-            yield ConnectionSlot(self._users, _FULL)
-            return
-        try:
-            if address is not None and not self._addresses.take(address):
-                yield ConnectionSlot(self._users, _FULL_ADDRESS)
-                return
-            try:
-                slot = ConnectionSlot(self._users, None)
-                try:
-                    yield slot
-                finally:
-                    if slot.user_id is not None:
-                        self._users.free(slot.user_id)
-            finally:
-                if address is not None:
-                    self._addresses.free(address)
-        finally:
+            return _FULL
+        if address is not None and not self._addresses.take(address):
             self._all.free(None)
+            return _FULL_ADDRESS
+        return None
+
+    def free(self, address: str | None) -> None:
+        """Free what ``take`` has occupied."""
+        self._all.free(None)
+        if address is not None:
+            self._addresses.free(address)
 
     def refuse_guessing(self, address: str | None) -> Refusal | None:
         """Return the reason not to verify a token from this address now, if there is one."""

@@ -125,7 +125,7 @@ class RateVerdict(Enum):
     FLOOD = auto()
 
 
-class RateLimiter:
+class RateLimiter(TokenBucket):
     """Limits the messages of one socket's client.
 
     A client that exceeds its burst gets an error, and is not read until its debt is paid. If
@@ -133,13 +133,13 @@ class RateLimiter:
     budget of replayed rows, which all sockets of a user may share.
     """
 
-    __slots__ = ("_bucket", "_is_reported", "_limits", "_replayed")
+    __slots__ = ("_is_reported", "_limits", "_replayed")
 
     def __init__(
         self, limits: SocketLimits, now: float, replayed: TokenBucket | None = None
     ) -> None:
+        super().__init__(limits.rate, now)
         self._limits = limits
-        self._bucket = TokenBucket(limits.rate, now)
         self._replayed = replayed or TokenBucket(limits.replay_rate, now)
         self._is_reported = False
 
@@ -148,7 +148,7 @@ class RateLimiter:
         rate = self._limits.rate
         if not rate.per_second:
             return RateVerdict.FINE
-        left = self._bucket.take(frames, now)
+        left = self.take(frames, now)
         if frames and left < -rate.per_second * PATIENCE_SECONDS:
             return RateVerdict.FLOOD
         if self.wait_seconds(now) and not self._is_reported:
@@ -160,7 +160,7 @@ class RateLimiter:
 
     def charge(self, cost: int, now: float) -> None:
         """Charge for processing a message."""
-        self._bucket.take(cost, now)
+        self.take(cost, now)
 
     def charge_replay(self, rows: int, now: float) -> None:
         """Charge for replayed rows.
@@ -175,4 +175,4 @@ class RateLimiter:
         """Return the seconds for which the client is not read; 0: it has no debt."""
         if not self._limits.rate.per_second:
             return 0.0
-        return max(self._bucket.wait_seconds(now), self._replayed.wait_seconds(now))
+        return max(super().wait_seconds(now), self._replayed.wait_seconds(now))

@@ -3,12 +3,18 @@
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import ClassVar, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Final
 
 from gateway.auth.token_rules import Identity
-from gateway.limits.rates import RateLimiter
-from gateway.transport.connection import Connection, OpenSocket
+from gateway.transport.connection import Connection
+from gateway.transport.frame_parser import ends_with_close
+from gateway.transport.websocket_frames import (
+    encode_close_frame,
+    encode_handshake,
+    encode_text_frame,
+)
+from shared.http.upgrades import UpgradeRequest
 from shared.protocol.channels import Channel
 from shared.protocol.close_codes import CloseCode, Refusal
 from shared.protocol.events import Reason
@@ -32,21 +38,15 @@ class PlainClient(Connection):
 
     __slots__ = ("_pending_reset",)
 
-    SUBPROTOCOLS: ClassVar[tuple[str, ...]] = ()
+    SUBPROTOCOL: ClassVar[str | None] = None
 
-    def __init__(
-        self,
-        socket: OpenSocket,
-        closers: asyncio.TaskGroup,
-        identity: Identity,
-        rate_limiter: RateLimiter | None = None,
-    ) -> None:
-        super().__init__(socket, closers, identity, rate_limiter)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._pending_reset: tuple[Reason, str | None] | None = None
 
     def greet(self, cursors: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
         self.send(reconnect_frame("connected"))
-        self.greeted.set()
+        self._begin()
 
     def confirm_subscription(self, cursor: Cursor, *, resumed: bool) -> None:
         """Do nothing: a plain client can't subscribe."""
@@ -85,16 +85,15 @@ class PlainClient(Connection):
         for project_id in project_ids:
             self.send(reconnect_frame("access_changed", project_id=project_id))
 
-    def warn_of_expiry(self, seconds: float) -> None:
+    def warn_of_expiry(self, seconds: float) -> float:
         """Do nothing: a plain client has no frame for it."""
+        return -math.inf
 
     def send_refusal(self, refusal: Refusal) -> None:
         """Do nothing: a plain client gets an HTTP status or a close code."""
 
-    async def serve(self, handle: Callable[[str], Awaitable[None]]) -> None:
-        """Read until either side closes, and ignore the messages."""
-        async for _ in self.messages():
-            pass
+    async def handle(self, text: str) -> None:
+        """Do nothing: a plain client's messages mean nothing."""
 
 
 class V1Client(Connection):
@@ -104,21 +103,15 @@ class V1Client(Connection):
 
     __slots__ = ("_warned_at_seconds",)
 
-    SUBPROTOCOLS: ClassVar[tuple[str, ...]] = (SUBPROTOCOL,)
+    SUBPROTOCOL: ClassVar[str | None] = SUBPROTOCOL
 
-    def __init__(
-        self,
-        socket: OpenSocket,
-        closers: asyncio.TaskGroup,
-        identity: Identity,
-        rate_limiter: RateLimiter | None = None,
-    ) -> None:
-        super().__init__(socket, closers, identity, rate_limiter)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._warned_at_seconds: float | None = None
 
     def greet(self, cursors: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
         self.send(connected_frame(cursors, resumed=resumed))
-        self.greeted.set()
+        self._begin()
 
     def confirm_subscription(self, cursor: Cursor, *, resumed: bool) -> None:
         self.send(subscribed_frame(cursor, resumed=resumed))
@@ -154,7 +147,7 @@ class V1Client(Connection):
         super().renew(identity)
         self._warned_at_seconds = None
 
-    def warn_of_expiry(self, seconds: float) -> None:
+    def warn_of_expiry(self, seconds: float) -> float:
         """Warn a minute ahead, or at half of a shorter life: else the client would have to
         renew a new token at once.
         """
@@ -163,10 +156,23 @@ class V1Client(Connection):
         if 0 <= seconds <= self._warned_at_seconds:
             self._warned_at_seconds = -math.inf
             self.send(token_expiring_frame(round(seconds)))
+        return self._warned_at_seconds
 
     def send_refusal(self, refusal: Refusal) -> None:
         self.send(error_frame(refusal.code, refusal.message))
 
-    async def serve(self, handle: Callable[[str], Awaitable[None]]) -> None:
-        async for text in self.messages():
-            await handle(text)
+    async def handle(self, text: str) -> None:
+        await self._service.handle(self, text)
+
+    @classmethod
+    def refuse(cls, request: UpgradeRequest, key: str, refusal: Refusal) -> None:
+        """Open the WebSocket and close it at once, because a browser can't read the status of a
+        failed handshake. Nothing that the client sends is read.
+        """
+        error = error_frame(refusal.code, refusal.message)
+        sent = (
+            encode_handshake(key, cls.SUBPROTOCOL),
+            encode_text_frame(error),
+            encode_close_frame(refusal.close, refusal.code),
+        )
+        request.refuse(b"".join(sent), ends_with_close)

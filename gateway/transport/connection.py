@@ -1,53 +1,76 @@
-"""One client's WebSocket: bounded writes, paced reads, and its end.
+"""One client's WebSocket after its handshake: bounded writes, paced reads, and its end.
 
-aiohttp answers the handshake and reads. Events are written past it, straight to the transport,
-as frames that are encoded once for all subscribers. That is safe because aiohttp too writes
-whole frames at once (compression is off), and because nothing is written once the close has
-begun. Only this module and ``frame_reader`` rely on aiohttp's internals for that.
+A connection is the protocol of its transport, and all that is kept for a client: it has no
+task, no timer and no queue while nothing is to be done for it. ``ConnectionSweep`` looks after
+the deadlines of all connections.
 """
 
 import asyncio
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar, Final, Self, cast
-
-from aiohttp import WSMsgType, web
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from gateway.auth.token_rules import Identity
+from gateway.limits.connection_limiter import ConnectionSlot
 from gateway.limits.rates import RateLimiter, RateVerdict
-from gateway.transport.frame_reader import CLOSE_SECONDS, accept_socket, end_socket
+from gateway.transport.frame_parser import (
+    Close,
+    FrameEvent,
+    FrameParser,
+    Ping,
+    Violation,
+    ends_with_close,
+)
 from gateway.transport.websocket_frames import (
     encode_close_frame,
+    encode_handshake,
+    encode_ping_frame,
     encode_pong_frame,
     encode_text_frame,
 )
-from shared.http.connection import LINGER_SECONDS, HttpConnection
+from shared.http.lingering import LINGER_SECONDS, LingeringConnection
+from shared.http.upgrades import UpgradeRequest
 from shared.protocol.channels import Channel
-from shared.protocol.close_codes import CloseCode, Refusal, rate_limited
+from shared.protocol.close_codes import Refusal, rate_limited
 from shared.protocol.events import Reason
+from shared.protocol.frames import PING_INTERVAL_SECONDS
 from shared.protocol.replay import Cursor
 
 HIGH_WATER_BYTES: Final = 256 * 1024
 LOW_WATER_BYTES: Final = 64 * 1024
 MAX_UNREAD_BYTES: Final = 2 * HIGH_WATER_BYTES
 DRAIN_POLL_SECONDS: Final = 0.05
-NO_IDENTITY: Final = Identity("", 0)  # of a socket that is opened only to be refused
+CLOSE_SECONDS: Final = 5.0
+GREETING_SECONDS: Final = 10.0
+PONG_SECONDS: Final = PING_INTERVAL_SECONDS / 2
+PIECE_BYTES: Final = 1024  # of frames that are judged together
+_NORMAL_CLOSURE: Final = 1000
+_PING_FRAME: Final = encode_ping_frame()
 _TOO_FAST: Final = rate_limited("too much at once: send less, or the socket is closed")
 
-
-@dataclass(frozen=True, slots=True)
-class OpenSocket:
-    """A WebSocket after its handshake; ``end`` returns when the TCP connection is gone."""
-
-    websocket: web.WebSocketResponse
-    transport: asyncio.Transport
-    end: Callable[[], Awaitable[None]]
+log = logging.getLogger(__name__)
 
 
-class Connection(ABC):
+class Service(Protocol):
+    """What serves the connections of a gateway."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run *work* in a task."""
+        ...
+
+    async def handle(self, connection: "Connection", text: str) -> None:
+        """Answer a message of a v1 client."""
+        ...
+
+    def lost(self, connection: "Connection") -> None:
+        """Forget a connection that has ended."""
+        ...
+
+
+class Connection(asyncio.Protocol, ABC):
     """A client's WebSocket; ``clients`` has the two kinds of client.
 
     Writing never waits and never raises. A client that has gone just ends; one that reads too
@@ -55,67 +78,76 @@ class Connection(ABC):
     """
 
     __slots__ = (
-        "_closers",
-        "_end_socket",
+        "_address",
         "_has_ended",
+        "_http_limiter",
+        "_inbox",
+        "_is_lost",
+        "_is_pinged",
+        "_is_serving",
+        "_parser",
         "_rate_limiter",
-        "_socket",
+        "_service",
         "_transport",
-        "greeted",
+        "due_at",
         "identity",
+        "is_greeted",
         "on_backpressure",
         "reported_live",
+        "slot",
+        "token_due_at",
     )
 
-    SUBPROTOCOLS: ClassVar[tuple[str, ...]]
+    SUBPROTOCOL: ClassVar[str | None]
 
     def __init__(
         self,
-        socket: OpenSocket,
-        closers: asyncio.TaskGroup,
+        request: UpgradeRequest,
+        service: Service,
+        slot: ConnectionSlot,
         identity: Identity,
-        rate_limiter: RateLimiter | None = None,
+        rate_limiter: RateLimiter,
+        max_message_bytes: int,
     ) -> None:
-        self._socket = socket.websocket
-        self._transport = socket.transport
-        self._end_socket = socket.end
-        self._closers = closers
+        self._transport = request.transport
+        self._http_limiter = request.limiter
+        self._address = request.address
+        self._service = service
         self._rate_limiter = rate_limiter
+        self._parser = FrameParser(max_message_bytes)
+        self._inbox: deque[FrameEvent] | None = None  # while something is being served
         self._has_ended = False
+        self._is_lost = False
+        self._is_pinged = False
+        self._is_serving = False
+        self.slot = slot
         self.identity = identity
+        self.is_greeted = False
         self.reported_live = True
-        self.greeted = asyncio.Event()
         self.on_backpressure: Callable[[Connection], None] | None = None
+        self.due_at = asyncio.get_running_loop().time() + GREETING_SECONDS
+        """When the sweep is to look at it, by the loop's clock."""
+        self.token_due_at = 0.0
+        """When the sweep is to look at its token, in Unix seconds."""
 
     @classmethod
-    async def accept(
+    def accept(
         cls,
-        request: web.Request,
-        closers: asyncio.TaskGroup,
+        request: UpgradeRequest,
+        key: str,
+        service: Service,
+        slot: ConnectionSlot,
+        identity: Identity,
         *,
+        rate_limiter: RateLimiter,
         max_message_bytes: int,
-        identity: Identity = NO_IDENTITY,
-        rate_limiter: RateLimiter | None = None,
     ) -> Self:
-        """Answer the handshake.
-
-        Without a *rate_limiter* the connection must be refused at once: nothing that its
-        client sends is read.
-
-        Raises:
-            ConnectionResetError: the client has gone meanwhile.
-        """
-        websocket, transport, reader = await accept_socket(
-            request, subprotocols=cls.SUBPROTOCOLS, max_message_bytes=max_message_bytes
-        )
-        http = cast("HttpConnection", request.protocol)  # the server makes no others
-        seconds = CLOSE_SECONDS if rate_limiter is not None else LINGER_SECONDS
-        end = partial(end_socket, websocket, http, seconds)
-        socket = OpenSocket(websocket, transport, end)
-        self = cls(socket, closers, identity, rate_limiter)
-        if rate_limiter is not None:
-            reader.start(self._judge_frames)
+        """Answer the handshake, whose ``Sec-WebSocket-Key`` is *key*."""
+        self = cls(request, service, slot, identity, rate_limiter, max_message_bytes)
+        request.switch(encode_handshake(key, cls.SUBPROTOCOL), self)
         return self
+
+    # --- what is sent
 
     @abstractmethod
     def greet(self, cursors: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
@@ -157,47 +189,24 @@ class Connection(ABC):
         self.reported_live = live
 
     @abstractmethod
-    def warn_of_expiry(self, seconds: float) -> None:
-        """Warn a v1 client once that its token expires in so many seconds."""
+    def warn_of_expiry(self, seconds: float) -> float:
+        """Warn a v1 client once that its token expires in so many seconds.
+
+        Returns how many seconds before the expiry to call again; minus infinity: never.
+        """
 
     @abstractmethod
     def send_refusal(self, refusal: Refusal) -> None:
         """Send a v1 client the reason, as an error frame."""
 
     @abstractmethod
-    async def serve(self, handle: Callable[[str], Awaitable[None]]) -> None:
-        """Read until either side closes; *handle* answers a v1 client's messages."""
+    async def handle(self, text: str) -> None:
+        """Answer a v1 client's message."""
 
     def renew(self, identity: Identity) -> None:
         """Continue with a new token of the same user."""
         self.identity = identity
-
-    def _judge_frames(self, frames: int) -> float:
-        if self._rate_limiter is None:
-            return 0.0
-        now = asyncio.get_running_loop().time()
-        verdict = self._rate_limiter.judge(frames, now)
-        if verdict is RateVerdict.FLOOD:
-            self.end(_TOO_FAST.close, _TOO_FAST.code)
-            return math.inf
-        if verdict is RateVerdict.TOO_FAST:
-            self.send_refusal(_TOO_FAST)
-        return self._rate_limiter.wait_seconds(now)
-
-    def charge(self, cost: int) -> None:
-        """Charge the client's rate for a message, in addition to its frames."""
-        if self._rate_limiter is not None:
-            self._rate_limiter.charge(cost, asyncio.get_running_loop().time())
-
-    def charge_replay(self, rows: int) -> None:
-        """Charge the client's rate for rows replayed since a cursor that it sent."""
-        if self._rate_limiter is not None:
-            self._rate_limiter.charge_replay(rows, asyncio.get_running_loop().time())
-
-    @property
-    def response(self) -> web.WebSocketResponse:
-        """What the request handler returns at the end."""
-        return self._socket
+        self.token_due_at = 0.0
 
     @property
     def user_id(self) -> str:
@@ -214,7 +223,7 @@ class Connection(ABC):
 
     @property
     def _is_over(self) -> bool:
-        return self._has_ended or self._socket.closed or self._transport.is_closing()
+        return self._has_ended or self._transport.is_closing()
 
     def send(self, payload: bytes) -> None:
         """Send one text frame."""
@@ -237,55 +246,141 @@ class Connection(ABC):
         if self.on_backpressure is not None and self.has_backpressure:
             self.on_backpressure(self)
 
+    # --- how it ends
+
     def end_with(self, refusal: Refusal) -> None:
         """Begin to close, after an error frame to a v1 client."""
-        if not self._has_ended:
-            self.send_refusal(refusal)
-            self.end(refusal.close, refusal.code)
-
-    def end(self, code: CloseCode, reason: str) -> None:
-        """Begin to close; nothing is written after the Close frame."""
-        if not self._has_ended:
-            self._closers.create_task(self.close(code, reason))
-
-    async def refuse(self, refusal: Refusal) -> None:
-        """Close, after an error frame to a v1 client: a browser can't read the status of a
-        failed handshake.
-        """
         self.send_refusal(refusal)
-        await self.close(refusal.close, refusal.code)
+        self.end(refusal.close, refusal.code)
 
-    async def close(self, code: CloseCode, reason: str) -> None:
-        """Close, and return when the connection is gone, which takes a limited time.
+    def end(self, code: int, reason: str) -> None:
+        """Begin to close; nothing is written after the Close frame.
 
         What the client sends from now on is dropped, except its Close frame, which ends the
-        connection.
+        connection. It ends after ``CLOSE_SECONDS`` in any case.
         """
-        if self._has_ended:
-            return
-        self.greeted.set()
-        self.write(encode_close_frame(code, reason))
-        self._has_ended = True
-        await self._end_socket()
-
-    async def messages(self) -> AsyncIterator[str]:
-        """Yield the client's text messages until either side closes.
-
-        Reading is no faster than the client reads its answers and than its rate allows, and
-        lets other tasks run after each message.
-        """
-        async for message in self._socket:
-            if message.type is WSMsgType.TEXT and not self._has_ended:
-                yield message.data
-            elif message.type is WSMsgType.BINARY:
-                self.end(CloseCode.UNSUPPORTED_DATA, "text frames only")
-            elif message.type is WSMsgType.PING:
-                self.write(encode_pong_frame(message.data))
-            await asyncio.sleep(0)
-            while self._must_wait() and not self._is_over:  # noqa: ASYNC110 no event
-                await asyncio.sleep(DRAIN_POLL_SECONDS)
         if not self._has_ended:
-            await self._socket.close()  # the client's Close is answered
+            self.write(encode_close_frame(code, reason))
+            self._linger(CLOSE_SECONDS, ends_with_close)
+
+    def _linger(self, seconds: float, is_answer: Callable[[bytes], bool] | None) -> None:
+        self._has_ended = True
+        self.due_at = math.inf
+        LingeringConnection(
+            self._transport,
+            self._http_limiter,
+            self._address,
+            seconds,
+            is_answer=is_answer,
+            on_lost=self.connection_lost,
+        )
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._http_limiter.closed(self._transport)
+        self._has_ended = self._is_lost = True
+        if not self._is_serving:  # else afterwards: what is being served may still subscribe
+            self._service.lost(self)
+
+    def check(self, now: float) -> None:
+        """Ping a greeted client that was silent, abort the connection if it does not answer.
+
+        This frees what a client keeps that has gone without closing.
+        """
+        if self._is_pinged:
+            self._transport.abort()
+        else:
+            self._is_pinged = True
+            self.due_at = now + PONG_SECONDS
+            self.write(_PING_FRAME)
+
+    # --- what is received
+
+    def data_received(self, data: bytes) -> None:
+        self._note_sign_of_life()
+        for start in range(0, len(data), PIECE_BYTES):
+            frames = self._parser.frames
+            events = self._parser.feed(data[start : start + PIECE_BYTES])
+            if self._judge_frames(self._parser.frames - frames) == math.inf:
+                return  # it has ended
+            if events:
+                self._inbox = self._inbox or deque()
+                self._inbox += events
+        if self._inbox or self._must_wait():
+            self._transport.pause_reading()
+            self._serve_inbox()
+
+    def _note_sign_of_life(self) -> None:
+        self._is_pinged = False
+        if self.is_greeted:
+            self.due_at = asyncio.get_running_loop().time() + PING_INTERVAL_SECONDS
+
+    def _begin(self) -> None:
+        """Serve the client: it has been greeted."""
+        self.is_greeted = True
+        self._note_sign_of_life()
+        if self._inbox:
+            self._serve_inbox()
+
+    def _serve_inbox(self) -> None:
+        if self.is_greeted and not self._is_serving:
+            self._is_serving = True
+            self._service.start(self._serve())
+
+    async def _serve(self) -> None:
+        """Do what the client asks for, no faster than it reads its answers and than its rate
+        allows, and let other tasks run after each message. Then read on.
+        """
+        try:
+            while True:
+                while self._must_wait() and not self._is_over:  # noqa: ASYNC110 no event
+                    await asyncio.sleep(DRAIN_POLL_SECONDS)
+                if self._is_over or not self._inbox:
+                    break
+                await self._take(self._inbox.popleft())
+                await asyncio.sleep(0)
+        except Exception:
+            log.exception("request failed")
+            self._transport.abort()
+        finally:
+            self._is_serving = False
+            self._inbox = None
+            if self._is_lost:
+                self._service.lost(self)
+            elif not self._is_over:
+                self._transport.resume_reading()
+
+    async def _take(self, event: FrameEvent) -> None:
+        match event:
+            case str():
+                await self.handle(event)
+            case Ping():
+                self.write(encode_pong_frame(event.payload))
+            case Close():
+                self.write(encode_close_frame(_NORMAL_CLOSURE, ""))
+                self._linger(LINGER_SECONDS, None)
+            case Violation():
+                self.end(event.code, event.message)
 
     def _must_wait(self) -> bool:
-        return self.has_backpressure or (not self._has_ended and self._judge_frames(0) > 0)
+        return self.has_backpressure or self._judge_frames(0) > 0
+
+    def _judge_frames(self, frames: int) -> float:
+        """Charge for frames. Return for how long to stop reading; infinity: for the rest of the
+        connection.
+        """
+        now = asyncio.get_running_loop().time()
+        verdict = self._rate_limiter.judge(frames, now)
+        if verdict is RateVerdict.FLOOD:
+            self.end(_TOO_FAST.close, _TOO_FAST.code)
+            return math.inf
+        if verdict is RateVerdict.TOO_FAST:
+            self.send_refusal(_TOO_FAST)
+        return self._rate_limiter.wait_seconds(now)
+
+    def charge(self, cost: int) -> None:
+        """Charge the client's rate for a message, in addition to its frames."""
+        self._rate_limiter.charge(cost, asyncio.get_running_loop().time())
+
+    def charge_replay(self, rows: int) -> None:
+        """Charge the client's rate for rows replayed since a cursor that it sent."""
+        self._rate_limiter.charge_replay(rows, asyncio.get_running_loop().time())

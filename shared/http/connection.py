@@ -9,7 +9,6 @@ here rely on internals of its ``RequestHandler``, which parses requests and writ
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
@@ -19,20 +18,17 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from shared.http.body_rules import BodyHeaders, refuse_body
 from shared.http.connection_limits import HttpConnectionLimiter
-from shared.http.errors import json_error
-from shared.protocol.frames import error_body
+from shared.http.errors import encode_error, json_error
+from shared.http.lingering import LINGER_SECONDS, LingeringConnection
+from shared.http.upgrades import MAX_HEADER_BYTES, UpgradeHandler, UpgradeRequest
 
 # A load balancer that reuses a connection while the server closes it loses a request, so the
 # load balancer must be the first to close (Google's keeps idle connections for 600 s).
 PROXY_KEEPALIVE_SECONDS: Final = 620.0
 CLIENT_KEEPALIVE_SECONDS: Final = 15.0
-MAX_HEADER_BYTES: Final = 32 * 1024  # room for the error that explains a token that is too long
 MAX_BODY_BYTES: Final = 16 * 1024
 # As sent: a chunk of one byte takes six, and a chunk extension has no limit of its own.
 MAX_RAW_BODY_BYTES: Final = 8 * MAX_BODY_BYTES
-LINGER_SECONDS: Final = 1.0
-LINGER_BYTES: Final = 64 * 1024
-ANSWER_BYTES: Final = 131  # the longest control frame of a WebSocket client
 
 _OPTIONS: Final[dict[str, Any]] = {
     "access_log": None,
@@ -52,7 +48,9 @@ async def expectation_met(_: web.Request) -> None:
 
 
 class HttpConnection(RequestHandler):
-    """Reads one request after the other; becomes a WebSocket, or lingers and ends.
+    """Reads one request after the other, then lingers and ends.
+
+    It hands an upgrade request for the path of *upgrades* to that.
 
     Pipelining is not supported: the connection is closed after the response to the first
     request (RFC 9112, section 9.3.2: the client sends the others again).
@@ -62,13 +60,11 @@ class HttpConnection(RequestHandler):
         "_address",
         "_answer",
         "_deadline",
-        "_ended",
-        "_is_answer",
-        "_last_bytes",
         "_limiter",
-        "_lost",
         "_raw_bytes",
         "_served",
+        "_tcp",
+        "_upgrades",
     )
 
     def __init__(
@@ -76,9 +72,11 @@ class HttpConnection(RequestHandler):
         server: web.Server,
         limiter: HttpConnectionLimiter,
         loop: asyncio.AbstractEventLoop,
+        upgrades: UpgradeHandler | None = None,
     ) -> None:
         super().__init__(server, loop=loop, logger=log, **_OPTIONS)
         self._limiter = limiter
+        self._upgrades = upgrades
         self._answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
         self._answer = server.request_handler
         self._request_handler = self._serve
@@ -86,30 +84,22 @@ class HttpConnection(RequestHandler):
         self._deadline: asyncio.TimerHandle | None = None
         self._raw_bytes = 0  # received of the current headers or body
         self._served = 0  # requests whose response has begun
-        self._ended: asyncio.Transport | None = None  # while it lingers
-        self._is_answer: Callable[[bytes], bool] | None = None
-        self._last_bytes = b""
-        self._lost = asyncio.Event()
+        self._tcp: asyncio.Transport  # also when aiohttp takes the client for gone
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        limits = self._limiter.limits
-        self._address = limits.address_of(peer[0] if isinstance(peer, tuple) else None)
-        self._limiter.opened()
-        self._wait(limits.request_seconds)
+        assert self.transport is not None  # noqa: S101 just set
+        self._tcp = self.transport
+        self._address = self._limiter.opened(self._tcp)
+        self._wait(self._limiter.limits.request_seconds)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._set_deadline(0)
-        self._limiter.closed(self)
-        self._ended = None
+        self._limiter.closed(self._tcp, self)
         super().connection_lost(exc)
-        self._lost.set()
 
     def data_received(self, data: bytes) -> None:
-        if self._ended is not None:
-            self._discard(self._ended, data)
-        elif self._payload_parser is not None or self._upgraded:
+        if self._payload_parser is not None or self._upgraded:
             super().data_received(data)
         elif self._request_count > self._served:
             self._read_body(data)
@@ -143,15 +133,12 @@ class HttpConnection(RequestHandler):
             self.transport.pause_reading()
 
     def _refuse_head(self) -> None:
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        body = error_body("bad_request", f"headers must have at most {MAX_HEADER_BYTES} bytes")
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(head.encode() + body)
-        self.linger(LINGER_SECONDS)
+            message = f"headers must have at most {MAX_HEADER_BYTES} bytes"
+            self.transport.write(encode_error(431, "bad_request", message))
+        if self._task_handler is not None:
+            self._task_handler.cancel()  # it waits for a request, or has not even begun to
+        self.linger()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request whose headers were read."""
@@ -182,12 +169,34 @@ class HttpConnection(RequestHandler):
                 return json_error(400, "bad_request", "the body is malformed")
             except ConnectionError:
                 return web.Response(status=499)  # the client has gone, and does not read this
+        upgrades = self._upgrades
+        target = (request.method, request.path)
+        if self._upgraded and upgrades is not None and target == ("GET", upgrades.path):
+            self._hand_over(request, upgrades)
+            return web.Response()  # not written: aiohttp takes the client for gone
         self._set_deadline(0)
-        if self._upgraded:  # a WebSocket handshake, which the gateway counts as a socket
-            self._limiter.slots.leave(self)
-        else:
-            self._limiter.slots.work(self)
+        self._limiter.slots.work(self)
         return await self._answer(request)
+
+    def _hand_over(self, request: web.BaseRequest, upgrades: UpgradeHandler) -> None:
+        early = self._message_tail
+        if self._detach():
+            upgrades.open(
+                UpgradeRequest(self._tcp, self._limiter, self._address, request, early)
+            )
+
+    def _detach(self) -> bool:
+        """Give up the connection: aiohttp takes the client for gone.
+
+        Returns false if it is gone.
+        """
+        if self.transport is None or self.transport.is_closing():
+            return False
+        self.transport = None  # so that aiohttp does not close it
+        self._set_deadline(0)
+        self._limiter.slots.leave(self)
+        super().connection_lost(None)
+        return True
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -210,7 +219,7 @@ class HttpConnection(RequestHandler):
         self._wait(PROXY_KEEPALIVE_SECONDS if is_proxy else CLIENT_KEEPALIVE_SECONDS)
         sent, has_gone = await super().finish_response(request, resp, start_time)
         if self._close or not sent.keep_alive:
-            self.linger(LINGER_SECONDS)
+            self.linger()
         return sent, has_gone
 
     def handle_error(
@@ -228,58 +237,13 @@ class HttpConnection(RequestHandler):
         response.force_close()
         return response
 
-    def linger(self, seconds: float, is_answer: Callable[[bytes], bool] | None = None) -> None:
-        """End the connection: send what was written, and drop what is received.
-
-        The connection is aborted when the client has closed its side, or after *seconds*. A
-        close with unread bytes would reset the connection, and the client could lose what it
-        was sent last (RFC 9112, section 9.6). Our side is closed at once or, if *is_answer* is
-        given, when that finds the client's answer in the last ``ANSWER_BYTES`` received.
-        """
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            return
-        self._ended, self.transport = (
-            transport,
-            None,
-        )  # so that aiohttp takes the client for gone
-        self._raw_bytes = 0
-        self._is_answer = is_answer
-        try:
-            transport.resume_reading()
-            if is_answer is None:
-                transport.write_eof()
-        except (OSError, RuntimeError):
-            transport.abort()  # the client has gone
-        self._wait(seconds)
-
-    async def hang_up(self, seconds: float, is_answer: Callable[[bytes], bool]) -> None:
-        """Linger, and return when the connection is gone."""
-        self.linger(seconds, is_answer)
-        await self._lost.wait()
+    def linger(self) -> None:
+        """End the connection, as ``LingeringConnection`` does."""
+        if self._detach():
+            LingeringConnection(self._tcp, self._limiter, self._address, LINGER_SECONDS)
 
     def abort(self) -> None:
-        transport = self.transport or self._ended
-        if transport is not None:
-            transport.abort()
-
-    def force_close(self) -> None:
-        super().force_close()
-        if self._ended is not None:
-            self._ended.abort()
-
-    def _discard(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Drop up to ``LINGER_BYTES``, so that they do not reset the connection. More stays in
-        the kernel, and makes the client wait.
-        """
-        self._raw_bytes += len(data)
-        if self._is_answer is not None:
-            self._last_bytes = (self._last_bytes + data)[-ANSWER_BYTES:]
-            if self._is_answer(self._last_bytes):
-                transport.close()
-                return
-        if self._raw_bytes > LINGER_BYTES:
-            transport.pause_reading()
+        self._tcp.abort()
 
     def _wait(self, seconds: float) -> None:
         self._set_deadline(seconds)
@@ -293,7 +257,7 @@ class HttpConnection(RequestHandler):
 
     def _expire(self) -> None:
         is_idle = self._served and not self._raw_bytes and self._request_count <= self._served
-        if self._ended is not None or is_idle:
+        if is_idle:
             self.abort()
         else:
             self._limiter.cut(self, "slow")

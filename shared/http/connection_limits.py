@@ -1,5 +1,6 @@
 """Limits of the HTTP server's connections, and their enforcement."""
 
+import asyncio
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -15,6 +16,12 @@ class Connection(Hashable, Protocol):
     """A connection that can be aborted."""
 
     def abort(self) -> None: ...
+
+
+def peer_of(transport: asyncio.BaseTransport | None) -> str | None:
+    """Return the address at the other end of a TCP connection, if it is known."""
+    peer = transport and transport.get_extra_info("peername")
+    return peer[0] if isinstance(peer, tuple) else None
 
 
 def _unknown(_: str | None) -> str | None:
@@ -49,7 +56,7 @@ class HttpConnectionLimiter:
             limits.max_connections, limits.max_per_address
         )
         self._max_open = max_open
-        self._open = 0
+        self._open: set[asyncio.Transport] = set()
         self._cut = Counter(
             "neverstale_http_cut_total",
             "Connections aborted before or between requests",
@@ -64,16 +71,31 @@ class HttpConnectionLimiter:
             registry=registry,
         ).set_function(lambda: len(self.slots))
 
-    def opened(self) -> None:
-        self._open += 1
+    def opened(self, transport: asyncio.Transport) -> str | None:
+        """Count a TCP connection, whatever protocol it will have, until it is ``closed``.
 
-    def closed(self, connection: Connection) -> None:
-        self._open -= 1
-        self.slots.leave(connection)
+        Returns the address to count it under.
+        """
+        self._open.add(transport)
+        return self.limits.address_of(peer_of(transport))
+
+    def closed(
+        self, transport: asyncio.Transport, connection: Connection | None = None
+    ) -> None:
+        """Forget a TCP connection, and its last protocol, if ``wait`` may have counted it."""
+        self._open.discard(transport)
+        if connection is not None:
+            self.slots.leave(connection)
+
+    async def abort_all(self) -> None:
+        """Abort all connections, and return when their protocols know it."""
+        for transport in list(self._open):
+            transport.abort()
+        await asyncio.sleep(0)  # transports call ``connection_lost`` in the loop's next turn
 
     def wait(self, connection: Connection, address: str | None) -> None:
         """Note that it waits for its client, and abort one connection if there are too many."""
-        is_full = self._max_open is not None and self._open > self._max_open
+        is_full = self._max_open is not None and len(self._open) > self._max_open
         victim = self.slots.wait(connection, address, is_full=is_full)
         if victim is not None:
             self.cut(victim, "full")

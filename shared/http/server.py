@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,11 +13,16 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.http.connection import HttpConnection
 from shared.http.connection_limits import HttpConnectionLimiter, HttpLimits
+from shared.http.upgrades import NewConnection, UpgradeHandler
 from shared.runtime.descriptors import raise_descriptor_limit
 from shared.runtime.lifecycle import FatalError
 
 # Many clients may connect at once. A connection over the backlog is retried after a second.
 BACKLOG: Final = 4096
+# By default the kernel lets its buffers grow to several MB for a client that does not read, or
+# that is not read. It doubles these numbers. Accepted sockets inherit them.
+KERNEL_SEND_BYTES: Final = 128 * 1024
+KERNEL_RECEIVE_BYTES: Final = 32 * 1024
 METRICS_SECONDS: Final = 0.25  # rendering takes milliseconds, and any client may ask for it
 # A process that fails must not keep its connections for aiohttp's 60 s: they get no events.
 # At a regular shutdown they were closed before.
@@ -33,8 +39,9 @@ async def serve(
     setting: str,
     limits: HttpLimits | None = None,
     registry: CollectorRegistry | None = None,
+    upgrades: UpgradeHandler | None = None,
 ) -> None:
-    """Serve until cancelled.
+    """Serve until cancelled; *upgrades* answers the upgrade requests for its path.
 
     Raises:
         FatalError: the port is not available; the text names the *setting*.
@@ -47,11 +54,23 @@ async def serve(
     max_open = raise_descriptor_limit(limits.max_connections + limits.max_sockets)
     limiter = HttpConnectionLimiter(limits, max_open, registry)
     loop = asyncio.get_running_loop()
+
+    def make_http() -> asyncio.Protocol:
+        return HttpConnection(server, limiter, loop, upgrades)
+
+    def accept() -> asyncio.Protocol:
+        return make_http() if upgrades is None else NewConnection(limiter, upgrades, make_http)
+
     try:
         listening = await loop.create_server(
-            lambda: HttpConnection(server, limiter, loop), host, port, backlog=BACKLOG
+            accept, host, port, backlog=BACKLOG, start_serving=False
         )
+        for each in listening.sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BYTES)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_RECEIVE_BYTES)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         try:
+            await listening.start_serving()
             await asyncio.Event().wait()
         finally:
             listening.close()
@@ -61,6 +80,7 @@ async def serve(
         ) from exc
     finally:
         await runner.cleanup()
+        await limiter.abort_all()
 
 
 def health_routes(

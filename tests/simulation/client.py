@@ -110,6 +110,7 @@ class Browser:
         else:
             self.page.stale |= set(self.page.cache)  # nothing says what it missed
         request = Request(self.user, query, is_v1=self.is_v1)
+        request.socket = Socket(request, gateway.loop)
         for project in open_to[:1]:
             self.phase[project] = "joining"
         self.socket, self.gateway = request.socket, gateway
@@ -157,7 +158,10 @@ class Browser:
             if opcode == 8:
                 self._closed(int.from_bytes(payload[:2], "big"), now)
                 break
-            self._hear(orjson.loads(payload), now)
+            if opcode == 9:
+                self.socket.pong()
+            else:
+                self._hear(orjson.loads(payload), now)
         return True
 
     def _closed(self, code: int, now: float) -> None:

@@ -7,11 +7,9 @@ mirrored here; what is replaced is what they meet: the database, Redis, and sock
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from aiohttp import WSMsgType, web
 from aiohttp.http import HttpVersion11
 from prometheus_client import CollectorRegistry
 
@@ -24,6 +22,7 @@ from gateway.delivery.broker import Broker
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.fanout import Fanout
 from gateway.http.admission import Admission
+from gateway.http.connection_sweep import ConnectionSweep
 from gateway.http.endpoint import WebSocketEndpoint
 from gateway.http.handshake import TokenSources
 from gateway.http.message_handler import MessageHandler
@@ -32,8 +31,7 @@ from gateway.http.project_access import ProjectAccess
 from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import Rate, SocketLimits
 from gateway.metrics import FanoutMetrics
-from gateway.transport.connection import NO_IDENTITY, Connection, OpenSocket
-from gateway.transport.websocket_frames import encode_close_frame, encode_text_frame
+from gateway.transport.websocket_frames import encode_text_frame
 from listener.leader.leader import Leader
 from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
@@ -41,11 +39,15 @@ from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher
 from listener.links.pg_link import PgLost
 from shared.config.access_rules import AccessRules
+from shared.http.connection_limits import HttpConnectionLimiter, HttpLimits
+from shared.http.upgrades import UpgradeRequest
 from shared.links.database_id import DATABASE_ID_SQL
 from shared.protocol.channels import Channel, RedisNames
+from shared.protocol.close_codes import Refusal
 from shared.protocol.control_messages import Recheck, parse_recheck, parse_tick
 from tests.simulation import database, redis_server
 from tests.simulation.clockwork import Calls, Loop
+from tests.support.frames import frame
 
 RULES: Final = AccessRules("text", "text", "query", "members")
 NAMES: Final = RedisNames()
@@ -160,27 +162,40 @@ class Listener:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    data: str
-    type: WSMsgType = WSMsgType.TEXT
-
-
 class Socket:
-    """A socket; plays its transport for ``Connection``."""
+    """A socket; plays its transport for the gateway."""
 
-    def __init__(self, request: "Request") -> None:
+    def __init__(self, request: "Request", loop: Loop) -> None:
         self.request = request
         self.frames: list[bytes] = []  # written, not read yet
         self.status: int | None = None  # of a refusal before the upgrade
         self.is_slow = False
         self.has_left = False
         self.watch: Callable[[bytes], None] = lambda _: None
-        self.said: asyncio.Queue[_Text | None] = asyncio.Queue()
+        self._loop = loop
+        self._said: list[bytes] = []
+        self._is_paused = False
+        self._protocol: asyncio.Protocol
+
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
+
+    def get_extra_info(self, _name: str) -> None:
+        """Its address is not known: nothing is counted by it."""
 
     def write(self, data: bytes) -> None:
-        self.frames.append(data)
-        self.watch(data)
+        if data.startswith(b"HTTP/1.1 "):
+            head, _, data = data.partition(b"\r\n\r\n")
+            status = int(head.split()[1])
+            if status != 101:
+                self.status = status
+                return
+        if data:
+            self.frames.append(data)
+            self.watch(data)
+
+    def write_eof(self) -> None:
+        pass
 
     def get_write_buffer_size(self) -> int:
         return 10**6 if self.is_slow and self.frames else 0
@@ -194,33 +209,38 @@ class Socket:
     def close(self) -> None:
         self.hang_up()
 
+    def pause_reading(self) -> None:
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        self._is_paused = False
+        self._loop.call_soon(self._read)
+
     def say(self, text: str) -> None:
-        self.said.put_nowait(_Text(text))
+        self._send(frame(1, text.encode()))
+
+    def pong(self) -> None:
+        self._send(frame(10, b""))
 
     def hang_up(self) -> None:
-        self.has_left = True
-        self.said.put_nowait(None)
+        if not self.has_left:
+            self.has_left = True
+            self._loop.call_soon(self._lose)
 
+    def _send(self, data: bytes) -> None:
+        self._said.append(data)
+        self._loop.call_soon(self._read)
 
-class _WebSocket:
-    """Plays aiohttp's side of it."""
+    def _read(self) -> None:
+        while self._said and not self._is_paused and not self.has_left:
+            self._protocol.data_received(self._said.pop(0))
 
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
-        self.closed = False
-
-    async def close(self, *, code: int = 1000, message: bytes = b"") -> None:
-        if not self.closed:
-            self.closed = True
-            self._socket.frames.append(encode_close_frame(code, message.decode()))
-
-    async def __aiter__(self) -> AsyncIterator[_Text]:
-        while (text := await self._socket.said.get()) is not None:
-            yield text
+    def _lose(self) -> None:
+        self._protocol.connection_lost(None)
 
 
 class Request:
-    """What the endpoint looks at of a request; the socket is opened on it."""
+    """The head of a handshake request, and the socket that it came on."""
 
     def __init__(self, user: str, query: list[tuple[str, str]], *, is_v1: bool) -> None:
         self.user = user
@@ -231,9 +251,8 @@ class Request:
         self.version = HttpVersion11
         self.headers = self
         self.query = self
-        self.socket = Socket(self)
-        self.shake_hands: Callable[[], Awaitable[None]]
-        self.transport = None  # its address is not known: nothing is counted by it
+        self.transport = None
+        self.socket: Socket
 
     def getall(self, name: str, _default: object) -> list[str]:
         headers = {
@@ -241,36 +260,46 @@ class Request:
             "Upgrade": ["websocket"],
             "Version": ["13"],
             "Sec-WebSocket-Version": ["13"],
+            "Sec-WebSocket-Key": ["dGhlIHNhbXBsZSBub25jZQ=="],
             "Authorization": [f"Bearer {self.user}"],
             "Sec-WebSocket-Protocol": ["neverstale.v1"] if self.is_v1 else [],
         }
         return headers.get(name, []) + [value for key, value in self._query if key == name]
 
 
-async def accept(
-    kind: type[Connection],
-    /,
-    request: Request,
-    closers: asyncio.TaskGroup,
-    *,
-    identity: Identity = NO_IDENTITY,
-    **_limits: object,
-) -> Connection:
-    """Stand for ``Connection.accept``, during which other tasks run, too."""
-    await request.shake_hands()
-    transport: Any = request.socket
-    websocket: Any = _WebSocket(request.socket)
+class _SlowAccess(ProjectAccess):
+    """Lets other tasks run between a positive answer and the subscription."""
 
-    async def end_socket() -> None:
-        request.socket.hang_up()
+    def __init__(
+        self,
+        checker: AccessChecker,
+        revalidator: Revalidator,
+        wait: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(checker, revalidator)
+        self._wait = wait
 
-    return kind(OpenSocket(websocket, transport, end_socket), closers, identity)
+    async def refuse(self, project_id: str, user_id: str) -> Refusal | None:
+        refusal = await super().refuse(project_id, user_id)
+        if refusal is None:
+            await self._wait()
+        return refusal
 
 
 class _Verifier:
     """Every token is its user's name."""
 
     leeway_seconds = 0
+    key_changes = 0
+
+    def now(self) -> float:
+        return 0.0
+
+    def seconds_left(self, identity: Identity) -> float:
+        return identity.expires_at
+
+    def is_withdrawn(self, _: Identity) -> bool:
+        return False
 
     async def verify(self, token: str) -> Identity:
         return Identity(token, 2**53)
@@ -319,6 +348,7 @@ class Gateway:
     def __init__(self, servers: Servers, name: str) -> None:
         self.name = name
         self._servers = servers
+        self.loop = servers.loop
         self._endpoint: WebSocketEndpoint
         self.rechecked: dict[Recheck, int] = {}  # at which commit
         self.task: asyncio.Task[None] = servers.loop.create_task(self._run())
@@ -343,10 +373,19 @@ class Gateway:
             )
             access = ProjectAccess(checker, revalidator)
             tickets = Tickets(client, NAMES)
-            admission = Admission(
-                verifier, TokenSources(), tickets, access, fanout, limiter, "text"
+            wait = partial(
+                self._servers.calls.make, self.name, "client", "shake hands", lambda: None
             )
-            limits = SocketLimits(0, 0, Rate(0, 0))
+            admission = Admission(
+                verifier,
+                TokenSources(),
+                tickets,
+                _SlowAccess(checker, revalidator, wait),
+                fanout,
+                limiter,
+                "text",
+            )
+            limits = SocketLimits(65_536, 0, Rate(0, 0))
             connections = OpenConnections(drain_seconds=1)
             self._endpoint = WebSocketEndpoint(
                 admission,
@@ -363,6 +402,7 @@ class Gateway:
             tasks.create_task(checker.run())
             tasks.create_task(revalidator.run_safety_rechecks())
             tasks.create_task(fanout.run())
+            tasks.create_task(ConnectionSweep(verifier, connections).run())
             tasks.create_task(
                 Broker(url, client, NAMES, fanout, revalidator, connections.disconnect).run()
             )
@@ -386,17 +426,11 @@ class Gateway:
 
     def open(self, request: Request) -> None:
         request.socket.watch = partial(self._check_leak, request.user)
-        request.shake_hands = partial(
-            self._servers.calls.make, self.name, "client", "shake hands", lambda: None
+        transport: Any = request.socket
+        limiter = HttpConnectionLimiter(HttpLimits(), None, CollectorRegistry())
+        self._servers.loop.do(
+            lambda: self._endpoint.open(UpgradeRequest(transport, limiter, None, request, b""))
         )
-
-        async def serve() -> None:
-            given: Any = request
-            answer: Any = await self._endpoint.open(given)
-            if isinstance(answer, web.Response):
-                request.socket.status = answer.status
-
-        _ = self._servers.loop.do(lambda: self._tasks.create_task(serve()))
 
     def _check_leak(self, user: str, data: bytes) -> None:
         """Nobody is told of what was committed after they lost the project, once that was

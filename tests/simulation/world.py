@@ -10,11 +10,10 @@ from itertools import count
 from typing import Final
 from unittest import mock
 
-from gateway.transport.connection import Connection
 from shared.runtime.backoff import Backoff
 from tests.simulation.client import Browser
 from tests.simulation.database import MAX_ROWS_PER_PRUNE, Change
-from tests.simulation.parts import Gateway, Listener, Servers, Violation, accept
+from tests.simulation.parts import Gateway, Listener, Servers, Violation
 
 LISTENERS: Final = ("listener0", "listener1")
 GATEWAYS: Final = ("gateway0", "gateway1")
@@ -63,7 +62,7 @@ _ROUNDS: Final = 60
 
 @contextmanager
 def small_and_predictable() -> Iterator[None]:
-    """Bounds that are met, chance that repeats, sockets without aiohttp, silence."""
+    """Bounds that are met, chance that repeats, silence."""
     numbers = (f"{number:x}" for number in count())
     chance = partial(Backoff, rng=random.Random(0))
     with ExitStack() as stack:
@@ -72,7 +71,6 @@ def small_and_predictable() -> Iterator[None]:
         stack.enter_context(mock.patch("secrets.token_hex", side_effect=numbers))
         stack.enter_context(mock.patch("gateway.delivery.broker.Backoff", chance))
         stack.enter_context(mock.patch("listener.leader.leader.Backoff", chance))
-        stack.enter_context(mock.patch.object(Connection, "accept", classmethod(accept)))
         logging.disable(logging.CRITICAL)
         stack.callback(logging.disable, logging.NOTSET)
         yield

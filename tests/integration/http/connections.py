@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler
 from deploy.dev.servers import free_port
 from shared.http.connection_limits import HttpLimits
 from shared.http.server import serve
+from shared.http.upgrades import UpgradeHandler
 from tests.support.demo_data import APOLLO
 from tests.support.handshakes import UPGRADE
 from tests.support.processes import HANG_SECONDS, WS_PATH, Part
@@ -137,12 +138,14 @@ async def echo(request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def plain_server(limits: HttpLimits, answer: Handler = echo) -> AsyncIterator[int]:
+async def plain_server(
+    limits: HttpLimits, answer: Handler = echo, *, upgrades: UpgradeHandler | None = None
+) -> AsyncIterator[int]:
     """Our server in this process, with one endpoint."""
     app, port = web.Application(), free_port()
     app.add_routes([web.route("*", "/{path:.*}", answer)])
     running = asyncio.ensure_future(
-        serve(app, "127.0.0.1", port, setting="PORT", limits=limits)
+        serve(app, "127.0.0.1", port, setting="PORT", limits=limits, upgrades=upgrades)
     )
     async with asyncio.timeout(HANG_SECONDS):
         while True:

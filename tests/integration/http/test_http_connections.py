@@ -10,8 +10,8 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.http.ticket_api import TICKET_PATH
 from shared.http import connection as http_connection
-from shared.http.connection import MAX_HEADER_BYTES
 from shared.http.connection_limits import HttpLimits
+from shared.http.upgrades import MAX_HEADER_BYTES
 from tests.integration.http.connections import (
     CHUNKED,
     QUERY,

@@ -4,12 +4,12 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from aiohttp import web
 
 from gateway.http.admin_api import DISCONNECT_PATH
-from gateway.transport import connection
 from gateway.transport.clients import V1Client
+from shared.http import upgrades
 from shared.http.connection_limits import HttpLimits
+from shared.http.upgrades import UpgradeRequest
 from shared.protocol.close_codes import FORBIDDEN
 from tests.integration.http.connections import (
     CLOSE,
@@ -26,9 +26,9 @@ from tests.integration.http.connections import (
 )
 from tests.support.changes import assert_flows
 from tests.support.frames import frame
-from tests.support.handshakes import handshake
+from tests.support.handshakes import UPGRADE, handshake
 from tests.support.inspection import open_files
-from tests.support.processes import HANG_SECONDS
+from tests.support.processes import HANG_SECONDS, WS_PATH
 from tests.support.server_frames import read_frame
 from tests.support.world import World
 
@@ -52,28 +52,28 @@ async def test_a_refused_socket_is_not_read_and_holds_no_slot(world: World) -> N
 async def test_a_refused_socket_ends_as_soon_as_its_client_has_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "LINGER_SECONDS", 1000.0)
-    async with asyncio.TaskGroup() as tasks:
+    monkeypatch.setattr(upgrades, "LINGER_SECONDS", 1000.0)
 
-        async def answer(request: web.Request) -> web.StreamResponse:
-            refused = await V1Client.accept(request, tasks, max_message_bytes=99)
-            await refused.refuse(FORBIDDEN)
-            return refused.response
+    class Refusing:
+        path = WS_PATH
 
-        async with plain_server(HttpLimits(), answer) as port:
-            for end in ("answer", "end of file"):
-                async with connected(port) as (reader, writer):
-                    writer.write(refused_handshake() + frame(TEXT, b"x" * 99))
-                    await reader.readuntil(b"\r\n\r\n")
-                    assert (await read_frame(reader)).opcode == TEXT
-                    assert (await read_frame(reader)).code == 4403
-                    writer.write(frame(PING, b"x"))
-                    if end == "answer":
-                        writer.write(frame(CLOSE, (4403).to_bytes(2, "big") + b"why"))
-                    else:
-                        writer.write_eof()
-                    async with asyncio.timeout(HANG_SECONDS):
-                        assert await reader.read() == b"", end
+        def open(self, request: UpgradeRequest) -> None:
+            V1Client.refuse(request, UPGRADE["Sec-WebSocket-Key"], FORBIDDEN)
+
+    async with plain_server(HttpLimits(), upgrades=Refusing()) as port:
+        for end in ("answer", "end of file"):
+            async with connected(port) as (reader, writer):
+                writer.write(refused_handshake() + frame(TEXT, b"x" * 99))
+                await reader.readuntil(b"\r\n\r\n")
+                assert (await read_frame(reader)).opcode == TEXT
+                assert (await read_frame(reader)).code == 4403
+                writer.write(frame(PING, b"x"))
+                if end == "answer":
+                    writer.write(frame(CLOSE, (4403).to_bytes(2, "big") + b"why"))
+                else:
+                    writer.write_eof()
+                async with asyncio.timeout(HANG_SECONDS):
+                    assert await reader.read() == b"", end
 
 
 async def test_sockets_that_the_gateway_ends_are_not_read(world: World) -> None:

@@ -8,6 +8,8 @@ from shared.protocol.channels import Channel
 from shared.protocol.close_codes import Refusal
 from shared.protocol.replay import Cursor
 
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+
 
 def offer(**given: Any) -> HandshakeRequest:
     fields: dict[str, Any] = {
@@ -16,6 +18,7 @@ def offer(**given: Any) -> HandshakeRequest:
         "connection": ["keep-alive, Upgrade"],
         "upgrade": ["WebSocket"],
         "version": ["13"],
+        "keys": [KEY],
         "authorization": [],
         "subprotocols": [],
         "cookies": [],
@@ -40,6 +43,12 @@ def test_a_websocket_request_is_known_by_its_headers() -> None:
     assert not offer(method="HEAD").is_websocket
     assert not offer(http_version=(1, 0)).is_websocket
     assert not offer(http_version=(2, 0)).is_websocket
+
+
+def test_a_handshake_has_one_valid_key() -> None:
+    assert offer().key == KEY
+    for keys in ([], [KEY, KEY], ["x"]):
+        assert offer(keys=keys).key is None
 
 
 def test_a_v1_client_offers_the_subprotocol() -> None:

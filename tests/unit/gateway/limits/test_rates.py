@@ -3,7 +3,11 @@
 import pytest
 
 from gateway.limits.client_address import find_client, parse_networks
-from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
+from gateway.limits.connection_limiter import (
+    ConnectionLimiter,
+    ConnectionLimits,
+    ConnectionSlot,
+)
 from gateway.limits.rates import (
     AUTH_COST,
     PATIENCE_SECONDS,
@@ -260,16 +264,18 @@ def test_a_slot_is_occupied_until_its_socket_is_closed(
     limiter, _ = make_limiter(**limits)
 
     def connect(address: str | None, user: str) -> str | None:
-        with limiter.acquire(address) as slot:
-            refusal = slot.refusal or slot.assign_user(user)
-            return None if refusal is None else refusal.message
+        slot = ConnectionSlot(limiter, address)
+        refusal = slot.refusal or slot.assign_user(user)
+        slot.release()
+        return None if refusal is None else refusal.message
 
-    with limiter.acquire("a") as first:
-        assert (first.refusal or first.assign_user("u")) is None
-        refusal = connect("a", "u")
-        assert refusal == same if same is None else same in (refusal or "")
-        refusal = connect("b", "v")
-        assert refusal == other if other is None else other in (refusal or "")
+    first = ConnectionSlot(limiter, "a")
+    assert (first.refusal or first.assign_user("u")) is None
+    refusal = connect("a", "u")
+    assert refusal == same if same is None else same in (refusal or "")
+    refusal = connect("b", "v")
+    assert refusal == other if other is None else other in (refusal or "")
+    first.release()
     assert connect("a", "u") is connect(None, "u") is None
 
 

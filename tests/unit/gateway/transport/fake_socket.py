@@ -1,13 +1,19 @@
 """A client's side of a connection that reads only when a test lets it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from gateway.auth.token_rules import Identity
-from gateway.limits.rates import RateLimiter
+from gateway.limits.rates import Rate, RateLimiter, SocketLimits
 from gateway.transport.clients import V1Client
-from gateway.transport.connection import Connection, OpenSocket
+from gateway.transport.connection import Connection
+from shared.http.connection_limits import HttpConnectionLimiter, HttpLimits
+
+UNLIMITED = SocketLimits(65_536, 0, Rate(0, 0))
 
 
 class FakeTransport:
@@ -19,12 +25,23 @@ class FakeTransport:
         self.most_unread = 0
         self.reads = True
         self.is_cut = False
+        self.is_paused = False
+        self.pauses = 0
+        self.has_ended = False
+        self.protocol: Any = None
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes) -> None:
+        assert not self.has_ended
         self.told += data
         if not self.reads:
             self.unread += len(data)
             self.most_unread = max(self.most_unread, self.unread)
+
+    def write_eof(self) -> None:
+        self.has_ended = True
 
     def read_all(self) -> None:
         self.reads, self.unread = True, 0
@@ -32,26 +49,44 @@ class FakeTransport:
     def get_write_buffer_size(self) -> int:
         return self.unread
 
+    def pause_reading(self) -> None:
+        self.is_paused = True
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
+
     def is_closing(self) -> bool:
         return self.is_cut
 
     def abort(self) -> None:
+        if not self.is_cut and self.protocol is not None:
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
         self.is_cut = True
 
+    close = abort
 
-class FakeWebSocket:
-    """Plays aiohttp's side."""
 
-    def __init__(self, messages: AsyncIterator[Any] | None = None) -> None:
-        self.closed = False
-        self.messages = messages
+class FakeService:
+    """Keeps what it is given of each connection."""
 
-    async def close(self, **_: object) -> None:
-        self.closed = True
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self.messages: list[str] = []
+        self.lost_connections: list[Connection] = []
+        self.do: Callable[[Connection, str], Any] = lambda _, text: None
 
-    def __aiter__(self) -> AsyncIterator[Any]:
-        assert self.messages is not None
-        return self.messages
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.create_task(work)
+
+    async def handle(self, connection: Connection, text: str) -> None:
+        self.messages.append(text)
+        doing = self.do(connection, text)
+        if doing is not None:
+            await doing
+
+    def lost(self, connection: Connection) -> None:
+        self.lost_connections.append(connection)
 
 
 def connection(
@@ -59,16 +94,26 @@ def connection(
     transport: FakeTransport,
     *,
     kind: type[Connection] = V1Client,
-    websocket: FakeWebSocket | None = None,
     rate_limiter: RateLimiter | None = None,
+    service: FakeService | None = None,
 ) -> Connection:
     """A connection of the user ``u``."""
-    given_transport: Any = transport
-    given_socket: Any = websocket or FakeWebSocket()
-    identity = Identity("u", 2**53)
+    limiter = HttpConnectionLimiter(HttpLimits(), None, CollectorRegistry())
+    request: Any = SimpleNamespace(transport=transport, limiter=limiter, address=None)
+    slot: Any = None
+    made = kind(
+        request,
+        service or FakeService(tasks),
+        slot,
+        Identity("u", 2**53),
+        rate_limiter or RateLimiter(UNLIMITED, asyncio.get_running_loop().time()),
+        UNLIMITED.max_message_bytes,
+    )
+    transport.protocol = made
+    return made
 
-    async def end_socket() -> None:
-        transport.abort()
 
-    socket = OpenSocket(given_socket, given_transport, end_socket)
-    return kind(socket, tasks, identity, rate_limiter)
+async def until_greeted(made: Connection) -> None:
+    async with asyncio.timeout(10):
+        while not made.is_greeted:
+            await asyncio.sleep(0)

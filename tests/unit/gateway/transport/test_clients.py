@@ -1,21 +1,19 @@
 """What a plain and a v1 client are sent for the same occasion."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import orjson
 import pytest
-from aiohttp import WSMsgType
-from aiohttp.http_websocket import WSMessage
 
 from gateway.transport.clients import PlainClient, V1Client
 from gateway.transport.connection import Connection
 from shared.protocol.channels import Channel
 from shared.protocol.close_codes import FORBIDDEN
 from shared.protocol.replay import Cursor
-from tests.unit.gateway.transport.fake_socket import FakeTransport, FakeWebSocket, connection
+from tests.unit.gateway.transport.fake_socket import FakeTransport, connection
 
 Frame: TypeAlias = dict[str, Any] | int
 PROJECT, USER = Channel("project", "p"), Channel("user", "u")
@@ -164,24 +162,3 @@ async def test_a_new_token_is_warned_of_again_and_a_short_one_at_half_its_life()
             {"type": "token_expiring", "in": seconds} for seconds in (10, 50)
         ]
         assert sent(transport) == frames
-
-
-@pytest.mark.parametrize(("kind", "handled"), [(PlainClient, []), (V1Client, ["a", "b"])])
-async def test_only_messages_of_v1_clients_are_handled(
-    kind: type[Connection], handled: list[str]
-) -> None:
-    async def messages() -> AsyncIterator[WSMessage]:
-        for text in ("a", "b"):
-            yield WSMessage(WSMsgType.TEXT, text, "")
-
-    taken: list[str] = []
-
-    async def handle(text: str) -> None:
-        taken.append(text)
-
-    async with asyncio.TaskGroup() as tasks:
-        websocket = FakeWebSocket(messages())
-        client = connection(tasks, FakeTransport(), kind=kind, websocket=websocket)
-        await client.serve(handle)
-    assert taken == handled
-    assert websocket.closed

@@ -1,34 +1,30 @@
 """The internals of aiohttp that we rely on exist. No release notes announce their change."""
 
 import ast
-import asyncio
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import pytest
 from aiohttp import web
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.transport import frame_reader
 from shared.http import connection
 from shared.http.connection import HttpConnection
+from shared.http.upgrades import _parse_upgrade
 
 WHAT_TO_DO: Final = (
-    "aiohttp has changed: adapt shared/http/connection.py and "
-    "gateway/transport/frame_reader.py, then raise its upper bound in pyproject.toml"
+    "aiohttp has changed: adapt shared/http/connection.py and shared/http/upgrades.py, "
+    "then raise its upper bound in pyproject.toml"
 )
 # of aiohttp's connection, which parses requests and writes responses
 HANDLER: Final = {
     "_close": "the connection closes after the response",
     "_loop": "its event loop",
     "_message_tail": "bytes that follow an upgrade request",
-    "_pause_reading_for_buffer": "stop reading from the socket",
     "_payload_parser": "what the bytes of an upgraded connection are fed to",
     "_request_count": "requests whose headers were parsed",
     "_request_handler": "what answers a request",
-    "_resume_reading_for_buffer": "read from the socket again",
+    "_task_handler": "the task that waits for requests",
     "_upgraded": "the request asked for an upgrade",
 }
 # methods that ours override, so aiohttp must still call them
@@ -40,11 +36,6 @@ OVERRIDDEN: Final = (
     "force_close",
     "handle_error",
 )
-WEBSOCKET: Final = {
-    "_reader": "the queue of received messages",
-    "_set_closed": "stop the heartbeat",
-}
-QUEUE: Final = {"_buffer": "messages that were not read yet"}
 
 
 @pytest.mark.parametrize("name", [*HANDLER, *OVERRIDDEN, "transport"])
@@ -52,18 +43,16 @@ def test_the_request_handler_has(name: str) -> None:
     assert hasattr(RequestHandler, name), f"RequestHandler.{name}: {WHAT_TO_DO}"
 
 
-@pytest.mark.parametrize("name", WEBSOCKET)
-def test_the_websocket_has(name: str) -> None:
-    assert hasattr(web.WebSocketResponse, name), f"WebSocketResponse.{name}: {WHAT_TO_DO}"
-
-
-@pytest.mark.parametrize("name", [*QUEUE, "feed_eof", "set_exception"])
-async def test_the_queue_of_messages_has(name: str) -> None:
-    loop = asyncio.get_running_loop()
-    queue = import_module("aiohttp.web_ws").WebSocketDataQueue(
-        BaseProtocol(loop), 2**16, loop=loop
+async def test_the_parser_takes_a_whole_handshake_at_once() -> None:
+    head = (
+        b"GET /ws?a=1&a=2 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     )
-    assert hasattr(queue, name), f"WebSocketDataQueue.{name}: {WHAT_TO_DO}"
+    found = _parse_upgrade(head + b"A: b\r\na: c\r\n\r\nearly", b"/ws")
+    assert found is not None, WHAT_TO_DO
+    request, early = found
+    assert (request.method, tuple(request.version), early) == ("GET", (1, 1), b"early")
+    assert request.headers.getall("A", ()) == ["b", "c"]
+    assert request.query.getall("a", ()) == ["1", "2"]
 
 
 async def test_the_server_has_a_request_handler() -> None:
@@ -86,10 +75,8 @@ def private_attributes(path: str, *, of_self: bool) -> set[str]:
 
 
 def test_all_internals_that_are_used_are_named_here() -> None:
-    of_others = private_attributes(frame_reader.__file__, of_self=False)
-    assert of_others <= {*HANDLER, *WEBSOCKET, *QUEUE}
     inherited = (
         private_attributes(connection.__file__, of_self=True) - vars(HttpConnection).keys()
     )
-    assert inherited <= set(HANDLER)
-    assert of_others | inherited == {*HANDLER, *WEBSOCKET, *QUEUE}, "one is not used any more"
+    assert inherited == set(HANDLER), "one is not named, or not used any more"
+    assert not private_attributes(connection.__file__, of_self=False)
