@@ -24,6 +24,8 @@ from shared.runtime.log_throttle import LogThrottle
 QUERY_SECONDS: Final = 2.0  # for a query of all requested pairs
 PIECE_SECONDS: Final = 0.5  # for a query of some of them, after that one failed
 SLOW_SECONDS: Final = 10.0
+REST_SECONDS: Final = 0.01
+REST_SECONDS_PER_PAIR: Final = 0.0005
 _PIECES: Final = 8
 _ENDED: Final = "the gateway is shutting down"
 _OVERTAKEN: Final = "access changes faster than it can be checked"
@@ -39,7 +41,8 @@ class AccessUnavailable(Exception):
 class AccessChecker:
     """Answers whether a user has access to a project, from the cache or the database.
 
-    One query runs at a time: pairs that are requested meanwhile are in the next.
+    One query runs at a time: pairs that are requested meanwhile, or shortly after a query of
+    many pairs, are in the next.
     """
 
     def __init__(
@@ -118,7 +121,10 @@ class AccessChecker:
             while True:
                 await self._requested.wait()
                 while self._cache.has_requests:
+                    pair_count = len(self._waiting)
                     await self._query()
+                    # so that more of many clients that connect at once share the next query
+                    await asyncio.sleep(min(REST_SECONDS, pair_count * REST_SECONDS_PER_PAIR))
                 self._requested.clear()
         finally:
             self.has_ended = True

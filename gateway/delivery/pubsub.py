@@ -27,6 +27,7 @@ class PubSub(asyncio.Protocol):
         self._pending: dict[bytes, int] = {}
         self._on_acknowledged: Callable[[Sequence[bytes]], None] = lambda _: None
         self._info: list[bytes] = []
+        self._commands: list[bytes] = []  # not written yet
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.pongs = 0
@@ -153,8 +154,15 @@ class PubSub(asyncio.Protocol):
                 pass  # the answers to AUTH and UNSUBSCRIBE
 
     def _send(self, *words: str) -> None:
+        """Send a command, in one write with those of the same turn of the event loop."""
+        if not self._commands:
+            asyncio.get_running_loop().call_soon(self._write_commands)
+        self._commands.append(hiredis.pack_command(words))  # type: ignore[arg-type]
+
+    def _write_commands(self) -> None:
+        commands, self._commands = self._commands, []
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]
+            self._transport.write(b"".join(commands))
 
     def fail(self, reason: str) -> None:
         """Abort the connection, and report it as lost for *reason*."""

@@ -46,6 +46,7 @@ FAULTS: Final = (
 _BOUNDS: Final = {
     # never reached: nothing at all may be delivered while a check is running
     "gateway.access.access_cache.STARVING_SECONDS": math.inf,
+    "gateway.access.checker.REST_SECONDS": 0.0,
     "gateway.access.revalidation_rules.STARVING_SECONDS": math.inf,
     "gateway.delivery.channel_logs.MAX_ROWS_PER_READ": 1,
     "gateway.delivery.channel_logs.MIN_ROWS_PER_READ": 1,

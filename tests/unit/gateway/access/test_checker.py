@@ -292,3 +292,22 @@ def test_the_search_path_begins_with_pg_catalog_and_ends_with_pg_temp() -> None:
 def test_a_query_is_bounded_with_any_ending(query: str, inner: str) -> None:
     assert f"from (\n{inner}\n) as found" in bounded_sql(query, 7)
     assert bounded_sql(query, 7).endswith("limit 7")
+
+
+async def test_clients_that_come_while_many_were_asked_for_share_the_next_query(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(access_module, "REST_SECONDS", 0.05)
+    pool = _Pool(lambda pairs: pairs)
+    access = _access(pool)
+    running = asyncio.ensure_future(access.run())
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(access.check(("p", f"u{n}")) for n in range(200)))
+        late = []
+        for number in range(5):
+            late.append(asyncio.ensure_future(access.check(("p", f"late {number}"))))
+            for _ in range(20):  # more turns of the loop than a query takes
+                await asyncio.sleep(0)
+        await asyncio.gather(*late)
+    running.cancel()
+    assert [len(pairs) for pairs in pool.asked] == [200, 5]
