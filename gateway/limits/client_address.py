@@ -1,6 +1,7 @@
 """The address of a client that may connect through proxies."""
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -54,6 +55,7 @@ def _is_in(address: Address, networks: Collection[Network]) -> bool:
     return any(address in network for network in networks)
 
 
+@lru_cache(maxsize=1024)  # most clients come through a few proxies
 def _parse(text: str) -> Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -3,7 +3,7 @@
 import re
 import uuid
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Literal, NamedTuple, TypeAlias, cast, get_args
 from urllib.parse import quote, unquote
 
 ChannelKind: TypeAlias = Literal["project", "user"]
@@ -18,9 +18,11 @@ class InvalidId(ValueError):
     """The text is no id of the required type; the message says what is expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """What a subscriber subscribes to: the events of one project, or of one user alone."""
+class Channel(NamedTuple):
+    """What a subscriber subscribes to: the events of one project, or of one user alone.
+
+    A tuple, because channels are the keys of most dictionaries of a gateway.
+    """
 
     kind: ChannelKind
     id: str
