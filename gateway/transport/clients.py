@@ -39,6 +39,7 @@ class PlainClient(Connection):
     __slots__ = ("_pending_reset",)
 
     SUBPROTOCOL: ClassVar[str | None] = None
+    RESUMES: ClassVar[bool] = False
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -104,6 +105,7 @@ class V1Client(Connection):
     __slots__ = ("_warned_at_seconds",)
 
     SUBPROTOCOL: ClassVar[str | None] = SUBPROTOCOL
+    RESUMES: ClassVar[bool] = True
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

@@ -99,6 +99,7 @@ class Connection(asyncio.Protocol, ABC):
     )
 
     SUBPROTOCOL: ClassVar[str | None]
+    RESUMES: ClassVar[bool]  # whether the client keeps the cursor of each channel
 
     def __init__(
         self,

@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 
 import uvloop
 
-# A collection visits 5,000 new objects, every fourth one 20,000: a few milliseconds. All objects
-# are visited once a million more exist. That blocks the loop for tens of milliseconds while ten
-# thousand clients are connected and frees little: what a client leaves has no cycles.
+# A collection visits 5,000 new objects, every fourth one 20,000: a few milliseconds. All
+# objects are visited once a million more exist. That blocks the loop for tens of milliseconds
+# while thousands of clients are connected, and frees little: what they leave has no cycles.
 GC_THRESHOLDS: Final = (5_000, 4, 50)
 
 EXIT_FINE: Final = 0
