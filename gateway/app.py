@@ -1,6 +1,8 @@
 """Build the gateway from its parts, and run it."""
 
 import asyncio
+from contextlib import suppress
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -29,19 +31,29 @@ from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimit
 from gateway.limits.rates import SocketLimits
 from gateway.metrics import FanoutMetrics
 from gateway.settings import GatewaySettings
+from gateway.workers.health import WorkerHealth
+from gateway.workers.supervisor import Worker
 from shared.config.access_rules import AccessRules
 from shared.http.connection_limits import HttpLimits
-from shared.http.server import serve
+from shared.http.server import health_routes, serve
 from shared.links import redis_link
 from shared.links.database_url import parse_database_url
 from shared.protocol.channels import IdType, RedisNames
 from shared.runtime.lifecycle import run_until
 
+WORKER_READY_SECONDS: Final = 5.0
+
 
 async def run_gateway(
-    settings: GatewaySettings, keys: KeySource, rules: AccessRules, stop: asyncio.Event
+    settings: GatewaySettings,
+    keys: KeySource,
+    rules: AccessRules,
+    stop: asyncio.Event,
+    worker: Worker | None = None,
 ) -> None:
     """Serve until *stop* is set and all connections are closed.
+
+    A *worker* is one of several processes that serve one port.
 
     Raises:
         FatalError: the gateway can't go on (in an exception group).
@@ -52,7 +64,7 @@ async def run_gateway(
             open_pool(settings.database_url.get_secret_value()) as pool,
             asyncio.TaskGroup() as tasks,
         ):
-            await _Gateway(settings, keys, rules, pool, client, tasks).run(stop)
+            await _Gateway(settings, keys, rules, pool, client, tasks, worker).run(stop)
     finally:
         await client.aclose()
 
@@ -68,6 +80,7 @@ class _Gateway:
         pool: Pool,
         client: redis_link.Client,
         tasks: asyncio.TaskGroup,
+        worker: Worker | None,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -92,6 +105,11 @@ class _Gateway:
         self._verifier = TokenVerifier(keys, _token_rules(settings, rules.user_type))
         self._limiter = _connection_limiter(settings)
         self._connections = OpenConnections(drain_seconds=settings.drain_seconds)
+        self._worker = worker
+        self._readiness = Readiness(self._connections, self._fanout, self._checker, keys)
+        self._worker_health = (
+            WorkerHealth(worker, self._registry, self._readiness.check) if worker else None
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until *stop* is set and all connections are closed."""
@@ -115,15 +133,34 @@ class _Gateway:
             TokenWatch(self._verifier, self._connections).run(),
             self._fanout.run(),
             broker.run(),
-            serve(
-                self._application(),
-                settings.host,
-                settings.port,
-                setting="PORT",
-                limits=_http_limits(settings, self._limiter),
-                registry=self._registry,
-            ),
+            self._serve(),
+            *([self._worker_health.run()] if self._worker_health else []),
         )
+
+    async def _serve(self) -> None:
+        settings = self._settings
+        if self._worker is not None:
+            await self._until_ready()
+        await serve(
+            self._application(),
+            settings.host,
+            settings.port,
+            setting="PORT",
+            limits=_http_limits(settings, self._limiter),
+            registry=self._registry,
+            sockets=self._worker.sockets if self._worker else (),
+        )
+
+    async def _until_ready(self) -> None:
+        """Wait, but not for long, until this process may take traffic.
+
+        The kernel sends a new worker its share of the connections at once, whatever ``/readyz``
+        says. They wait in the socket's queue meanwhile.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WORKER_READY_SECONDS):
+                while not self._readiness.check()[0]:  # noqa: ASYNC110 no event
+                    await asyncio.sleep(WORKER_READY_SECONDS / 100)
 
     def _application(self) -> web.Application:
         settings, project_type = self._settings, self._rules.project_type
@@ -155,9 +192,12 @@ class _Gateway:
             self._registry,
             self._tasks,
         )
-        readiness = Readiness(self._connections, self._fanout, self._checker, self._keys)
-        routes = self._api_routes(admission)
-        return make_application(endpoint, readiness, routes, self._registry)
+        health = (
+            self._worker_health.routes()
+            if self._worker_health
+            else health_routes(self._registry, self._readiness.check)
+        )
+        return make_application(endpoint, health + self._api_routes(admission))
 
     def _api_routes(self, admission: Admission) -> list[web.RouteDef]:
         settings, rules = self._settings, self._rules

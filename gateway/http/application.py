@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
 from gateway.access.checker import AccessChecker
 from gateway.auth.key_sources import KeySource
@@ -14,7 +13,6 @@ from gateway.http.endpoint import WebSocketEndpoint
 from gateway.http.open_connections import OpenConnections
 from shared.http.connection import MAX_BODY_BYTES
 from shared.http.errors import json_error
-from shared.http.server import health_routes
 
 WS_PATH: Final = "/api/v1/messages/ws"
 
@@ -56,15 +54,12 @@ class Readiness:
 
 def make_application(
     endpoint: WebSocketEndpoint,
-    readiness: Readiness,
-    api_routes: Iterable[web.RouteDef],
-    registry: CollectorRegistry,
+    routes: Iterable[web.RouteDef],
 ) -> web.Application:
-    """The application with the WebSocket endpoint, the HTTP APIs, health and metrics."""
+    """The application with the WebSocket endpoint and further *routes*."""
     app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
     app.add_routes([web.get(WS_PATH, endpoint.open)])
-    app.add_routes(health_routes(registry, readiness.check))
-    app.add_routes(api_routes)
+    app.add_routes(routes)
     return app
 
 
