@@ -1,7 +1,6 @@
 """The metrics of the delivery of frames."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily
@@ -13,22 +12,25 @@ class FrameCounts(Collector):
     some microseconds each time.
     """
 
-    HELP: Final = {
-        "received": "Frames from Redis",
-        "delivered": "Live frames written, counted for each connection",
-        "foreign": "Messages without a cursor of their channel, which are dropped",
-    }
-
     def __init__(self) -> None:
         self.received = 0
         self.delivered = 0
         self.foreign = 0
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        for name, text in self.HELP.items():
-            yield CounterMetricFamily(
-                f"neverstale_frames_{name}", text, value=getattr(self, name)
-            )
+        yield CounterMetricFamily(
+            "neverstale_frames_received_total", "Frames from Redis", value=self.received
+        )
+        yield CounterMetricFamily(
+            "neverstale_frames_delivered_total",
+            "Live frames written, counted for each connection",
+            value=self.delivered,
+        )
+        yield CounterMetricFamily(
+            "neverstale_frames_foreign_total",
+            "Messages without a cursor of their channel, which are dropped",
+            value=self.foreign,
+        )
 
 
 class FanoutMetrics:
