@@ -262,14 +262,13 @@ def as_html(results: dict[str, Any]) -> str:
 
     head, *rows = table(results)
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    about = html.escape(
-        json.dumps({k: results[k] for k in ("machine", "size", "versions")}, indent=1)
-    )
+    about = {key: results[key] for key in ("machine", "size", "versions", "skipped")}
     return (
         "<!doctype html><meta charset=utf-8><title>Neverstale and its peers</title>"
-        "<style>body{font:14px/1.5 system-ui;margin:2em}td,th{padding:.3em .8em;text-align:right}"
-        "td:first-child{text-align:left}</style>"
-        f"<table><tr>{cells(head, 'th')}</tr>{body}</table><pre>{html.escape(json.dumps(about, indent=1))}</pre>"
+        "<style>body{font:14px/1.5 system-ui;margin:2em}"
+        "td,th{padding:.3em .8em;text-align:right}td:first-child{text-align:left}</style>"
+        f"<table><tr>{cells(head, 'th')}</tr>{body}</table>"
+        f"<pre>{html.escape(json.dumps(about, indent=1))}</pre>"
     )
 
 
