@@ -179,8 +179,13 @@ class CLoop(ControlledServer):
         return version_of("gcc", "--version")
 
 
-def first_child(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+async def first_child(pid: int) -> int:
+    """The process that a process has started, once it has."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    async with asyncio.timeout(READY_SECONDS):
+        while not (found := children.read_text().split()):  # noqa: ASYNC240 a file of the kernel's
+            await asyncio.sleep(0.05)
+    return int(found[0])
 
 
 class Nchan(Server):
@@ -222,7 +227,7 @@ http {{
             process = start("nginx", "-p", folder, "-c", str(config))
             try:
                 await until_listening(process, self.port)
-                self.pid = first_child(process.pid)
+                self.pid = await first_child(process.pid)
                 self._reader, self._writer = await asyncio.open_connection(
                     "127.0.0.1", self.port
                 )
