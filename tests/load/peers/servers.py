@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from deploy.dev.servers import die_with_parent, free_port
-from tests.load.bench import fresh_world, make_projects
+from tests.load.bench import fresh_world, make_projects, unlimited_gateway
 from tests.support.processes import ROOT, WS_PATH, token
 from tests.support.world import World
 
@@ -380,9 +380,7 @@ class Neverstale(Server):
         async with fresh_world() as world:
             self = cls(world)
             await world.listener()
-            gateway = await world.gateway(
-                MAX_SOCKETS="0", MAX_SOCKETS_PER_USER="0", MAX_SOCKETS_PER_ADDRESS="0"
-            )
+            gateway = await unlimited_gateway(world)
             assert gateway.process is not None
             self.port, self.pid = gateway.port, gateway.process.pid
             os.sched_setaffinity(self.pid, {SERVER_CORE})
