@@ -10,7 +10,7 @@ CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install dev demo-page demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections load chaos corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections load chaos corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -83,6 +83,12 @@ simulate: install ## New schedules of everything that can happen, SECONDS=600 of
 
 mutants: install ## Plant faults in copies of the code: each must be caught
 	@$(BIN)/python -m tests.simulation.mutants $(MUTANTS)
+
+bench: install ## The gateway beside other servers that do its job, as ratios of one run (BENCH="--rounds 1")
+	@command -v node >/dev/null && $(MAKE) -s $(NODE_INSTALLED); ulimit -n hard 2>/dev/null; $(BIN)/python -m tests.load.compare $(BENCH)
+
+growth: install ## What a gateway costs with more connections and projects (BENCH="--most")
+	@$(BIN)/python -m tests.load.growth $(BENCH)
 
 bench-capture: install ## What our triggers cost a writer, beside no triggers and the usual row-level NOTIFY
 	@$(BIN)/python -m tests.load.capture

@@ -12,6 +12,7 @@ from jwt.warnings import InsecureKeyLengthWarning
 from gateway.app import run_gateway
 from gateway.configured_keys import open_key_source
 from gateway.settings import GatewaySettings
+from gateway.workers.supervisor import Worker, supervise
 from shared.config.access_rules import ConfigError, parse_access
 from shared.config.config_file import read_config
 from shared.config.settings import (
@@ -20,7 +21,14 @@ from shared.config.settings import (
     load_settings,
     warn_of_ignored,
 )
-from shared.runtime.lifecycle import DESCRIBED_EXIT_CODES, EXIT_WRONG_USAGE, run_until_signalled
+from shared.runtime.lifecycle import (
+    DESCRIBED_EXIT_CODES,
+    EXIT_FAILED,
+    EXIT_WRONG_USAGE,
+    FatalError,
+    log_fatal,
+    run_until_signalled,
+)
 from shared.runtime.logs import configure_logging
 from shared.runtime.printable import escaped
 
@@ -53,10 +61,21 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m gateway") 
             print(f"neverstale gateway: {escaped(problem)}", file=sys.stderr)
         return EXIT_WRONG_USAGE
 
-    async def service(stop: asyncio.Event) -> None:
-        await run_gateway(settings, keys, rules, stop)
+    def work(worker: Worker | None = None) -> int:
+        async def service(stop: asyncio.Event) -> None:
+            if worker is not None:
+                worker.stop_with_supervisor(stop)
+            await run_gateway(settings, keys, rules, stop, worker)
 
-    return run_until_signalled(service)
+        return run_until_signalled(service)
+
+    if settings.workers == 1:
+        return work()
+    try:
+        return supervise(settings.workers, settings.host, settings.port, work)
+    except FatalError as exc:
+        log_fatal(exc)
+        return EXIT_FAILED
 
 
 if __name__ == "__main__":

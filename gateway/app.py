@@ -1,6 +1,8 @@
 """Build the gateway from its parts, and run it."""
 
 import asyncio
+from contextlib import suppress
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -29,19 +31,29 @@ from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimit
 from gateway.limits.rates import SocketLimits
 from gateway.metrics import FanoutMetrics
 from gateway.settings import GatewaySettings
+from gateway.workers.health import WorkerHealth
+from gateway.workers.supervisor import Worker
 from shared.config.access_rules import AccessRules
 from shared.http.connection_limits import HttpLimits
-from shared.http.server import serve
+from shared.http.server import health_routes, serve
 from shared.links import redis_link
 from shared.links.database_url import parse_database_url
 from shared.protocol.channels import IdType, RedisNames
 from shared.runtime.lifecycle import run_until
 
+WORKER_READY_SECONDS: Final = 5.0
+
 
 async def run_gateway(
-    settings: GatewaySettings, keys: KeySource, rules: AccessRules, stop: asyncio.Event
+    settings: GatewaySettings,
+    keys: KeySource,
+    rules: AccessRules,
+    stop: asyncio.Event,
+    worker: Worker | None = None,
 ) -> None:
     """Serve until *stop* is set and all connections are closed.
+
+    A *worker* is one of several processes that serve one port.
 
     Raises:
         FatalError: the gateway can't go on (in an exception group).
@@ -52,7 +64,7 @@ async def run_gateway(
             open_pool(settings.database_url.get_secret_value()) as pool,
             asyncio.TaskGroup() as tasks,
         ):
-            await _Gateway(settings, keys, rules, pool, client, tasks).run(stop)
+            await _Gateway(settings, keys, rules, pool, client, tasks, worker).run(stop)
     finally:
         await client.aclose()
 
@@ -68,6 +80,7 @@ class _Gateway:
         pool: Pool,
         client: redis_link.Client,
         tasks: asyncio.TaskGroup,
+        worker: Worker | None,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -92,6 +105,11 @@ class _Gateway:
         self._verifier = TokenVerifier(keys, _token_rules(settings, rules.user_type))
         self._limiter = _connection_limiter(settings)
         self._connections = OpenConnections(drain_seconds=settings.drain_seconds)
+        self._worker = worker
+        self._readiness = Readiness(self._connections, self._fanout, self._checker, keys)
+        self._worker_health = (
+            WorkerHealth(worker, self._registry, self._readiness.check) if worker else None
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until *stop* is set and all connections are closed."""
@@ -99,8 +117,6 @@ class _Gateway:
         drained = asyncio.Event()
         self._tasks.create_task(self._checker.verify())
         self._tasks.create_task(self._connections.drain_when(stop, drained))
-        endpoint, routes = self._make_endpoint()
-        readiness = Readiness(self._connections, self._fanout, self._checker, self._keys)
         broker = Broker(
             settings.redis_url.get_secret_value(),
             client,
@@ -117,16 +133,41 @@ class _Gateway:
             ConnectionSweep(self._verifier, self._connections).run(),
             self._fanout.run(),
             broker.run(),
-            serve(
-                make_application(endpoint, readiness, routes, self._registry),
-                settings.host,
-                settings.port,
-                setting="PORT",
-                limits=_http_limits(settings, self._limiter),
-                registry=self._registry,
-                upgrades=endpoint,
-            ),
+            self._serve(),
+            *([self._worker_health.run()] if self._worker_health else []),
         )
+
+    async def _serve(self) -> None:
+        settings = self._settings
+        endpoint, routes = self._make_endpoint()
+        health = (
+            self._worker_health.routes()
+            if self._worker_health
+            else health_routes(self._registry, self._readiness.check)
+        )
+        if self._worker is not None:
+            await self._until_ready()
+        await serve(
+            make_application(endpoint, health + routes),
+            settings.host,
+            settings.port,
+            setting="PORT",
+            limits=_http_limits(settings, self._limiter),
+            registry=self._registry,
+            sockets=self._worker.sockets if self._worker else (),
+            upgrades=endpoint,
+        )
+
+    async def _until_ready(self) -> None:
+        """Wait, but not for long, until this process may take traffic.
+
+        The kernel sends a new worker its share of the connections at once, whatever ``/readyz``
+        says. They wait in the socket's queue meanwhile.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WORKER_READY_SECONDS):
+                while not self._readiness.check()[0]:  # noqa: ASYNC110 no event
+                    await asyncio.sleep(WORKER_READY_SECONDS / 100)
 
     def _make_endpoint(self) -> tuple[WebSocketEndpoint, list[web.RouteDef]]:
         """The WebSocket endpoint, and the routes of the HTTP APIs."""

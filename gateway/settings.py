@@ -1,5 +1,6 @@
 """The settings of the gateway."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from shared.config.settings import Port, Settings
 
 _KEYS: Final = ("jwt_secret", "jwt_public_key", "jwt_keys_file", "jwt_jwks_url")
 MIN_ADMIN_KEY_BYTES: Final = 32
+MAX_WORKERS: Final = 64
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -36,6 +38,13 @@ def _networks(words: Any) -> Any:
     return parse_networks(_split(words)) if isinstance(words, str) else words
 
 
+def _usable_cores(count: Any) -> Any:
+    """The number of cores that this process may use, for ``auto``."""
+    if count != "auto":
+        return count
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def _usable_public_key(pem: str) -> str:
     parse_public_key(pem)
     return pem
@@ -46,6 +55,12 @@ class GatewaySettings(Settings):
 
     host: str = Field("0.0.0.0", description="address to serve on")  # noqa: S104 it serves the world
     port: Port = Field(8080, description="port to serve on")
+    workers: Annotated[int, BeforeValidator(_usable_cores)] = Field(
+        1,
+        ge=1,
+        le=MAX_WORKERS,
+        description="processes that share the port and its sockets; auto: one for each core",
+    )
     jwt_public_key: Annotated[str, AfterValidator(_usable_public_key)] | None = Field(
         None, description="public key in PEM, of tokens signed by RS256, ES256 or EdDSA"
     )

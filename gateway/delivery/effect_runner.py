@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from gateway.delivery.channel_logs import ChannelLogs
+from gateway.delivery.cursor_reader import CursorReader
 from gateway.delivery.effects import (
     ConfirmSubscription,
     Effect,
@@ -20,7 +21,7 @@ from gateway.delivery.writes import join_frames
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import Connection
 from shared.links.redis_link import RedisLost
-from shared.protocol.channels import Channel, RedisNames
+from shared.protocol.channels import RedisNames
 from shared.protocol.events import access_change_of
 
 MAX_SPREAD_SECONDS: Final = 30.0
@@ -40,7 +41,7 @@ class EffectRunner:
     """Carries out what ``Subscriptions`` wants done, in order and without waiting.
 
     ``link`` is None while Redis is away; ``channels`` are those subscribed to, by their names
-    in Redis.
+    in Redis, each with the reader of its cursors.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class EffectRunner:
         self._metrics = metrics
         self._tasks = tasks
         self._spread_seconds = spread_seconds
-        self._channels: dict[bytes, Channel] = {}
-        self.channels: Mapping[bytes, Channel] = self._channels
+        self._channels: dict[bytes, CursorReader] = {}
+        self.channels: Mapping[bytes, CursorReader] = self._channels
         self.link: Link | None = None
+        metrics.channels.set_function(lambda: subscriptions.channel_count)
 
     def run(self, effects: Iterable[Effect[Connection]]) -> None:
         """Carry them out; channels are subscribed to in one command."""
@@ -73,7 +75,7 @@ class EffectRunner:
                     self._tasks.create_task(self._read(effect))
                 case SubscribeChannel(channel):
                     name = self._names.channel(channel)
-                    self._channels[name.encode()] = channel
+                    self._channels[name.encode()] = CursorReader(channel)
                     subscribes.append(name)
                 case UnsubscribeChannel(channel):
                     name = self._names.channel(channel)
@@ -87,7 +89,6 @@ class EffectRunner:
                     self._announce(effect)
         if subscribes and self.link is not None:
             self.link.subscribe(subscribes)
-        self._metrics.channels.set(self._subscriptions.channel_count)
 
     async def _read(self, read: ReadLogs) -> None:
         """Read the logs of a batch. If that fails the link is lost, and all channels are read

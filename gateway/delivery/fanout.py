@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 
 from gateway.delivery.channel_logs import ChannelLogs
@@ -18,11 +17,10 @@ from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import Connection
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.control_messages import Recheck, Tick
-from shared.protocol.events import Reason, access_change_of, cursor_of, row_of
+from shared.protocol.events import Reason, access_change_of, row_of
 from shared.protocol.replay import Loaded, Since
 
 
-@dataclass
 class _Delivery:
     """What some messages hold for the live subscribers of one channel.
 
@@ -30,10 +28,11 @@ class _Delivery:
     projects to which the recipients may have gained or lost access.
     """
 
-    recipients: Collection[Connection] = ()
-    payloads: list[bytes] = field(default_factory=list)
-    projects: list[tuple[str, bytes]] = field(default_factory=list)
-    access_changes: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.recipients: Collection[Connection] = ()
+        self.payloads: list[bytes] = []
+        self.projects: list[tuple[str, bytes]] = []
+        self.access_changes: list[str] = []
 
     @cached_property
     def rows(self) -> Collection[bytes]:
@@ -133,7 +132,7 @@ class Fanout:
     def acknowledge(self, names: Sequence[bytes]) -> None:
         """Redis has acknowledged the subscriptions to these channels."""
         known = self._effects.channels
-        channels = [known[name] for name in names if name in known]
+        channels = [known[name].channel for name in names if name in known]
         self._effects.run(self._subscriptions.acknowledge(*channels))
 
     def receive_tick(self, tick: Tick) -> bool:
@@ -165,18 +164,18 @@ class Fanout:
     def _deliver_chunk(
         self, messages: Sequence[tuple[bytes, bytes]], rechecks: dict[Recheck, None]
     ) -> None:
-        channels = self._effects.channels
+        channels, counts = self._effects.channels, self._metrics.frames
         effects: list[Effect[Connection]] = []
         deliveries: dict[bytes, _Delivery] = {}
         for name, payload in messages:
-            channel, change = channels.get(name), None
-            if channel is not None and channel.kind == "user":
+            reader, change = channels.get(name), None
+            if reader is not None and reader.channel.kind == "user":
                 change = access_change_of(payload)
                 if change is not None:
-                    rechecks[Recheck(change[0], channel.id)] = None
-            cursor = cursor_of(payload)
-            if cursor is None or channel != cursor.channel:
-                self._metrics.foreign.inc()
+                    rechecks[Recheck(change[0], reader.channel.id)] = None
+            cursor = reader.read(payload) if reader is not None else None
+            if cursor is None:
+                counts.foreign += 1
                 continue
             recipients, more = self._subscriptions.receive(cursor, payload)
             effects += more
@@ -190,9 +189,10 @@ class Fanout:
                     delivery.projects.append((change[0], payload))
                     if change[1]:
                         delivery.access_changes.append(change[0])
-        self._metrics.received.inc(len(messages))
+        counts.received += len(messages)
         self._write(deliveries)
-        self._effects.run(effects)
+        if effects:
+            self._effects.run(effects)
 
     def _write(self, deliveries: Mapping[bytes, _Delivery]) -> None:
         # Snapshot the recipients of all channels: a connection whose buffer fills on the way
@@ -201,7 +201,7 @@ class Fanout:
             delivery.recipients = dict.fromkeys(delivery.recipients)
         for delivery in deliveries.values():
             frames = join_frames(delivery.payloads)
-            repeated = self._repeated(delivery, deliveries)
+            repeated = self._repeated(delivery, deliveries) if delivery.projects else {}
             for connection in delivery.recipients:
                 if repeated and not connection.RESUMES:
                     self._write_once(connection, delivery, repeated)
@@ -209,7 +209,7 @@ class Fanout:
                     connection.write(frames)
                 if delivery.access_changes:
                     connection.send_access_changes(delivery.access_changes)
-            self._metrics.delivered.inc(len(delivery.payloads) * len(delivery.recipients))
+            self._metrics.frames.delivered += len(delivery.payloads) * len(delivery.recipients)
 
     def _repeated(
         self, delivery: _Delivery, deliveries: Mapping[bytes, _Delivery]

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
 from gateway.access.checker import AccessChecker
 from gateway.auth.key_sources import KeySource
@@ -14,7 +13,6 @@ from gateway.http.endpoint import WS_PATH, WebSocketEndpoint
 from gateway.http.open_connections import OpenConnections
 from shared.http.connection import MAX_BODY_BYTES
 from shared.http.errors import json_error
-from shared.http.server import health_routes
 
 log = logging.getLogger(__name__)
 
@@ -54,18 +52,15 @@ class Readiness:
 
 def make_application(
     endpoint: WebSocketEndpoint,
-    readiness: Readiness,
-    api_routes: Iterable[web.RouteDef],
-    registry: CollectorRegistry,
+    routes: Iterable[web.RouteDef],
 ) -> web.Application:
-    """The application with the HTTP APIs, health and metrics.
+    """The application with further *routes*: the HTTP APIs, health and metrics.
 
     Handshakes do not reach it, only other requests for the WebSocket's path.
     """
     app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
     app.add_routes([web.get(WS_PATH, endpoint.answer_plain_request)])
-    app.add_routes(health_routes(registry, readiness.check))
-    app.add_routes(api_routes)
+    app.add_routes(routes)
     return app
 
 

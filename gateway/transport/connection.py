@@ -85,6 +85,7 @@ class Connection(asyncio.Protocol, ABC):
         "_is_lost",
         "_is_pinged",
         "_is_serving",
+        "_may_be_full",
         "_parser",
         "_rate_limiter",
         "_service",
@@ -121,6 +122,7 @@ class Connection(asyncio.Protocol, ABC):
         self._is_lost = False
         self._is_pinged = False
         self._is_serving = False
+        self._may_be_full = False  # the buffer was, after the last write
         self.slot = slot
         self.identity = identity
         self.is_greeted = False
@@ -237,14 +239,17 @@ class Connection(asyncio.Protocol, ABC):
         ``HIGH_WATER_BYTES``, ``on_backpressure`` is called, and only what was already decided
         on is still written; over ``MAX_UNREAD_BYTES`` the connection is aborted.
         """
-        if self._is_over:
+        transport = self._transport
+        if self._has_ended or transport.is_closing():
             return
-        unread = self._transport.get_write_buffer_size()
-        if unread > HIGH_WATER_BYTES and unread + len(frames) > MAX_UNREAD_BYTES:
-            self._transport.abort()
-            return
-        self._transport.write(frames)
-        if self.on_backpressure is not None and self.has_backpressure:
+        if self._may_be_full:
+            unread = transport.get_write_buffer_size()
+            if unread > HIGH_WATER_BYTES and unread + len(frames) > MAX_UNREAD_BYTES:
+                transport.abort()
+                return
+        transport.write(frames)
+        self._may_be_full = transport.get_write_buffer_size() > HIGH_WATER_BYTES
+        if self._may_be_full and self.on_backpressure is not None:
             self.on_backpressure(self)
 
     # --- how it ends

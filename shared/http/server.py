@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, Final, TypeAlias
 
 import orjson
 from aiohttp import web
@@ -28,6 +29,9 @@ METRICS_SECONDS: Final = 0.25  # rendering takes milliseconds, and any client ma
 # At a regular shutdown they were closed before.
 SHUTDOWN_SECONDS: Final = 1.0
 
+# Whether a process may take traffic, and further fields of ``/readyz``.
+Readiness: TypeAlias = tuple[bool, dict[str, Any]]
+
 log = logging.getLogger(__name__)
 
 
@@ -39,9 +43,11 @@ async def serve(
     setting: str,
     limits: HttpLimits | None = None,
     registry: CollectorRegistry | None = None,
+    sockets: Sequence[socket.socket] = (),
     upgrades: UpgradeHandler | None = None,
 ) -> None:
-    """Serve until cancelled; *upgrades* answers the upgrade requests for its path.
+    """Serve until cancelled, on *sockets* that are bound already if there are any; *upgrades*
+    answers the upgrade requests for its path.
 
     Raises:
         FatalError: the port is not available; the text names the *setting*.
@@ -61,19 +67,20 @@ async def serve(
     def accept() -> asyncio.Protocol:
         return make_http() if upgrades is None else NewConnection(limiter, upgrades, make_http)
 
+    where: list[dict[str, Any]] = [{"sock": bound} for bound in sockets]
     try:
-        listening = await loop.create_server(
-            accept, host, port, backlog=BACKLOG, start_serving=False
-        )
-        for each in listening.sockets:
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BYTES)
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_RECEIVE_BYTES)
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        try:
-            await listening.start_serving()
+        with ExitStack() as listening:
+            for one in where or [{"host": host, "port": port}]:
+                started = await loop.create_server(
+                    accept, **one, backlog=BACKLOG, start_serving=False
+                )
+                listening.callback(started.close)
+                for each in started.sockets:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BYTES)
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_RECEIVE_BYTES)
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                await started.start_serving()
             await asyncio.Event().wait()
-        finally:
-            listening.close()
     except OSError as exc:
         raise FatalError(
             f"can't listen on port {port} ({exc.strerror}): set {setting} to another"
@@ -84,11 +91,24 @@ async def serve(
 
 
 def health_routes(
-    registry: CollectorRegistry, ready: Callable[[], tuple[bool, dict[str, Any]]]
+    registry: CollectorRegistry, ready: Callable[[], Readiness]
 ) -> list[web.RouteDef]:
-    """Routes of ``/healthz``, ``/readyz`` and ``/metrics``.
+    """Routes of ``/healthz``, ``/readyz`` and ``/metrics`` for this process alone."""
 
-    *ready* returns whether the process may take traffic, and further fields of ``/readyz``.
+    async def render() -> bytes:
+        return generate_latest(registry)
+
+    async def answer() -> Readiness:
+        return ready()
+
+    return joint_health_routes(render, answer)
+
+
+def joint_health_routes(
+    render: Callable[[], Awaitable[bytes]], ready: Callable[[], Awaitable[Readiness]]
+) -> list[web.RouteDef]:
+    """The same routes, for processes that have to be asked.
+
     Metrics are up to ``METRICS_SECONDS`` old.
     """
 
@@ -96,7 +116,7 @@ def health_routes(
         return web.json_response({"status": "ok"})
 
     async def readyz(_: web.Request) -> web.Response:
-        is_ready, details = ready()
+        is_ready, details = await ready()
         body = {"status": "ready" if is_ready else "not ready", **details}
         return web.json_response(body, status=200 if is_ready else 503, dumps=_dumps)
 
@@ -106,7 +126,7 @@ def health_routes(
         nonlocal rendered, rendered_at
         now = asyncio.get_running_loop().time()
         if now - rendered_at >= METRICS_SECONDS:
-            rendered, rendered_at = generate_latest(registry), now
+            rendered, rendered_at = await render(), now
         return web.Response(body=rendered, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [

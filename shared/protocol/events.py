@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 import orjson
 
 from shared.protocol.channels import Channel
-from shared.protocol.replay import Cursor, cursor_head, parse_cursor
+from shared.protocol.replay import Cursor, cursor_head
 
 RECONNECT_MEMBER: Final = b"*"  # of a channel log: all of the channel is stale
 _EPOCH_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -125,16 +125,14 @@ def _parse_member(member: bytes, at: datetime) -> Event | None:
             return None
 
 
-def cursor_of(frame: bytes) -> Cursor | None:
-    """The cursor of a frame that came from a channel, or None.
+def cursor_text(frame: bytes) -> bytes:
+    """The cursor of a frame that came from a channel; empty, or no cursor, if it has none.
 
     It is the last string of such a frame, so the frame need not be parsed.
     """
     end = frame.rfind(b'"')
     start = frame.rfind(b'"', 0, max(end, 0))
-    if start < 0:
-        return None
-    return parse_cursor(frame[start + 1 : end].decode(errors="replace"))
+    return frame[start + 1 : end] if start >= 0 else b""
 
 
 def row_of(frame: bytes) -> bytes:

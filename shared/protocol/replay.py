@@ -91,10 +91,15 @@ def parse_cursor(text: str) -> Cursor | None:
     token, generation, random, digits = parts
     channel = parse_channel_token(token)
     epoch = f"{generation}.{random}"
-    if channel is None or not _EPOCH.fullmatch(epoch):
+    if channel is None or not _EPOCH.fullmatch(epoch) or not digits.isascii():
         return None
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
+    offset = parse_offset(digits.encode())
+    return None if offset is None else Cursor(channel, epoch, offset)
+
+
+def parse_offset(digits: bytes) -> int | None:
+    """The offset in the last part of a cursor, or None."""
+    if not digits.isdigit() or len(digits) > _MAX_DIGITS:
         return None
-    if not 0 < int(digits) <= _MAX_OFFSET:
-        return None
-    return Cursor(channel, epoch, int(digits))
+    offset = int(digits)
+    return offset if 0 < offset <= _MAX_OFFSET else None

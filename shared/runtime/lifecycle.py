@@ -58,8 +58,13 @@ def run_until_signalled(service: Callable[[asyncio.Event], Awaitable[None]]) -> 
     except* FatalError as group:
         fatal = leaf_exceptions(group)
     for exc in fatal:
-        log.error("cannot continue", extra={"reason": str(exc)})
+        log_fatal(exc)
     return EXIT_FAILED if fatal else EXIT_FINE
+
+
+def log_fatal(exc: FatalError) -> None:
+    """Log why the process exits."""
+    log.error("cannot continue", extra={"reason": str(exc)})
 
 
 def leaf_exceptions(group: BaseExceptionGroup[AnyException]) -> list[AnyException]:

@@ -120,3 +120,16 @@ async def fresh_world() -> AsyncIterator[World]:
             world.http = http
             world.more["LOG_LEVEL"] = "error"
             yield world
+
+
+async def unlimited_gateway(world: World, module: str = "gateway", **more: str) -> Part:
+    """Start a gateway without limits on sockets, in a process whose memory is all its own."""
+    gateway = await world.gateway(ready=False)
+    await gateway.end()
+    gateway.module = module
+    names = ("MAX_SOCKETS", "MAX_SOCKETS_PER_ADDRESS", "MAX_SOCKETS_PER_USER")
+    gateway.environment |= dict.fromkeys(names, "0") | more
+    gateway.before = lambda: None  # so it is not forked
+    await gateway.start()
+    await gateway.ready(world.http)
+    return gateway

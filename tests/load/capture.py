@@ -54,6 +54,11 @@ create table bare (id int primary key, project_id uuid not null, title text);
 insert into bare
 select n, (array(select id from projects))[1 + n % {PROJECTS}], ''
   from generate_series(1, {ROWS}) as n;
+create table accounts (id int primary key, seen_at timestamptz);
+insert into accounts select n from generate_series(1, {ROWS}) as n;
+create table audit (
+    id bigint generated always as identity primary key, account_id int, what text
+);
 create table empty (like bare including all);
 create table usual (like bare including all);
 create table ours (like bare including all);
@@ -92,7 +97,18 @@ TEN: Final = (
     )
     + "commit;\n"
 )
+# What a request of an app does: five statements, of which one changes a watched table.
+REQUEST: Final = (
+    f"\\set id random(1, {ROWS})\n\\set account random(1, {ROWS})\nbegin;\n"
+    "select * from accounts where id = :account;\n"
+    "select * from %s where id = :id;\n"
+    "update %s set title = 'x' || :id where id = :id;\n"
+    "insert into audit (account_id, what) values (:account, 'task ' || :id);\n"
+    "update accounts set seen_at = now() where id = :account;\n"
+    "commit;\n"
+)
 SCENARIOS: Final = {
+    "16 writers, a request of five statements": (16, REQUEST),
     "1 writer, single rows": (1, SINGLE),
     "16 writers, single rows": (16, SINGLE),
     "32 writers, single rows": (32, SINGLE),

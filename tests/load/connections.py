@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import uvloop
 
-from tests.load.bench import fresh_world
+from tests.load.bench import fresh_world, unlimited_gateway
 from tests.support.frames import frame
 from tests.support.handshakes import UPGRADE
 from tests.support.inspection import connections, rss_mib
@@ -222,19 +222,9 @@ async def measure(count: int, per_project: int) -> Findings:
 
 
 async def _start_gateway(world: World, pauses: Path) -> Part:
-    gateway = await world.gateway(ready=False)
-    await gateway.end()
-    gateway.module = "tests.load.observed_gateway"
-    gateway.environment |= {
-        "GC_PAUSES": str(pauses),
-        "MAX_SOCKETS": "0",
-        "MAX_SOCKETS_PER_ADDRESS": "0",
-        "DRAIN_SECONDS": "0",
-    }
-    gateway.before = lambda: None  # a process that is not forked: its memory is its own
-    await gateway.start()
-    await gateway.ready(world.http)
-    return gateway
+    return await unlimited_gateway(
+        world, "tests.load.observed_gateway", GC_PAUSES=str(pauses), DRAIN_SECONDS="0"
+    )
 
 
 def main() -> int:

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import orjson
 
 from shared.protocol.channels import Channel
-from shared.protocol.events import cursor_of
 from shared.protocol.replay import Cursor
 from tests.simulation.database import BEGINNING
+from tests.support.published_frames import cursor_of
 
 
 class Published:

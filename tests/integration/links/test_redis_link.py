@@ -15,9 +15,10 @@ from listener.leader.publisher import Publisher
 from shared.config.access_rules import AccessRules
 from shared.links.redis_link import Client, RedisLost, Script, connect, translated_errors
 from shared.protocol.channels import Channel, RedisNames
-from shared.protocol.events import Event, cursor_of, publishable_event, publishable_reconnect
+from shared.protocol.events import Event, publishable_event, publishable_reconnect
 from shared.protocol.replay import Cursor, LogHead
 from tests.support.processes import ROOT
+from tests.support.published_frames import cursor_of
 from tests.support.servers import Servers
 
 _REPLAY: Final = ROOT / "gateway/delivery/lua/replay.lua"

@@ -79,7 +79,7 @@ def metrics_in_code() -> set[str]:
 
 
 def _metric(kind: str, arguments: list[ast.expr]) -> set[str]:
-    if kind not in ("Counter", "Gauge", "Histogram", "Summary"):
+    if kind not in ("Counter", "CounterMetricFamily", "Gauge", "Histogram", "Summary"):
         return set()
     if not isinstance(arguments[0], ast.Constant):  # collections.Counter
         return set()

@@ -13,7 +13,6 @@ from shared.protocol.events import (
     Event,
     Publishable,
     as_reason,
-    cursor_of,
     format_timestamp,
     publishable_event,
     publishable_reconnect,
@@ -21,6 +20,7 @@ from shared.protocol.events import (
     row_of,
 )
 from shared.protocol.replay import Cursor
+from tests.support.published_frames import cursor_of
 
 AT = datetime(2026, 11, 24, 10, 0, 0, 123456, UTC)
 APOLLO = Channel("project", "a9011000-0000-4000-8000-000000000001")
