@@ -29,5 +29,6 @@ export function connectQueryClient(
 
 export type { BindingOptions } from './binding.js';
 export type { FallbackOptions } from './fallback.js';
+export type { DeferralOptions, PendingMutation } from './mutations.js';
 export { defaultMapping, type Mapping, type Targets } from './mapping.js';
 export { readCursors } from './stored-cursors.js';

@@ -54,6 +54,7 @@ interface PageOptions {
   mapping?: Mapping;
   /** At most so long an answer takes once the database was read. Default: 0. */
   latencyMs?: number;
+  maxDeferMs?: number;
 }
 
 /** A page of an app: a real query cache, fed by the stack's API and kept fresh by its gateway. */
@@ -98,7 +99,7 @@ export class Page {
   }
 
   connect(): void {
-    const { url, projects = [], connection, random = () => 0.1, mapping } = this.options;
+    const { url, projects = [], connection, random = () => 0.1, mapping, maxDeferMs } = this.options;
     const browser = browserEnvironment();
     this.connection = createConnection({
       url: url + this.stack.wsPath,
@@ -126,6 +127,7 @@ export class Page {
     });
     for (const projectId of projects) this.enter(projectId);
     this.stopBinding = connectQueryClient(this.connection, this.client, {
+      ...(maxDeferMs !== undefined && { maxDeferMs }),
       mapping: {
         ...mapping,
         marker: ({ id }) => {
