@@ -1,9 +1,15 @@
 import type { Effect, Input, NeverstaleEvent, Status, TimerName } from './core/events.js';
 import { SUBPROTOCOL, type Cursors } from './core/protocol.js';
 import { Session } from './core/session.js';
+import { makeDebugLog } from './debug-log.js';
 import { browserEnvironment, type Environment, type Socket } from './environment.js';
 import { makeListeners } from './listeners.js';
 import { countProjectRefs } from './project-refs.js';
+
+/** For `getToken` to throw when nobody is signed in; the same as returning null. */
+export class UnauthorizedError extends Error {
+  override name = 'UnauthorizedError';
+}
 
 export interface ConnectionOptions {
   /**
@@ -14,21 +20,42 @@ export interface ConnectionOptions {
   /**
    * Returns the user's JWT. Called before each connection attempt and before the token expires.
    *
+   * If nobody is signed in, it returns null or throws `UnauthorizedError`: the status becomes
+   * `unauthorized`, and nothing is tried until `reconnect()`. After another error it is called again
+   * with backoff.
+   *
    * @param how - `refresh`: the last token was rejected or expires soon, so do not return a cached
    *   one
    */
-  getToken: (how: { refresh: boolean }) => string | Promise<string>;
+  getToken: (how: { refresh: boolean }) => Token | Promise<Token>;
   /** A project to open immediately; its id is written as the server writes it. Default: none. */
-  projectId?: string;
+  projectId?: string | undefined;
   /** Cursors up to which all cached data is known to be fresh. Default: none. */
-  cursors?: Cursors;
+  cursors?: Cursors | undefined;
   /**
    * After this many failed attempts in a row, retry only when the network returns, the page becomes
    * visible or the open projects change. Default: no limit; attempts are at most 30 s apart.
    */
-  maxTries?: number;
+  maxTries?: number | undefined;
   /** For tests and for runtimes other than a browser. Default: `browserEnvironment()`. */
-  environment?: Environment;
+  environment?: Environment | undefined;
+  /**
+   * Log everything that the connection receives and does, without tokens, by `console.debug`.
+   * Default: false.
+   */
+  debug?: boolean | undefined;
+}
+
+type Token = string | null | undefined;
+
+/** What a status does not say. Times are in milliseconds since the epoch. */
+export interface ConnectionInfo {
+  /** When the status of the connection last changed. */
+  readonly since: number;
+  /** Why the last attempt or socket failed; undefined once connected. */
+  readonly lastError: string | undefined;
+  /** When the next attempt is due; undefined if none is. */
+  readonly nextAttemptAt: number | undefined;
 }
 
 /** One WebSocket to the gateway, shared by any number of projects. */
@@ -43,12 +70,26 @@ export interface Connection {
    * added in the tick that created the connection misses no event.
    */
   readonly subscribe: (listener: (event: NeverstaleEvent) => void) => () => void;
-  /** The status of a project, or of the connection as a whole. */
+  /** The open projects, as they were given. */
+  readonly projects: () => readonly string[];
+  /** The status of a project, or of the connection as a whole, which no single project changes. */
   readonly status: (projectId?: string) => Status;
   /** Calls the listener when any status may have changed; returns a function that removes it. */
   readonly onStatus: (listener: () => void) => () => void;
   /** The newest cursor of each channel. */
   readonly cursors: () => Cursors;
+  readonly info: () => ConnectionInfo;
+  /**
+   * Starts again after `disconnect()` or the last of `maxTries`. A new connection starts by itself.
+   */
+  readonly connect: () => void;
+  /** Closes the socket until `connect()`; projects, cursors and listeners are kept. */
+  readonly disconnect: () => void;
+  /**
+   * Drops the socket and connects at once with a new token, whatever the status. Refused projects
+   * are asked for again.
+   */
+  readonly reconnect: () => void;
   /** Closes the connection permanently. */
   readonly close: () => void;
   readonly environment: Environment;
@@ -62,13 +103,16 @@ export interface Connection {
 export function createConnection(options: ConnectionOptions): Connection {
   const environment = options.environment ?? browserEnvironment();
   const session = new Session(options.cursors ?? {}, options.maxTries ?? Infinity);
-  const events = makeListeners<NeverstaleEvent>();
-  const statuses = makeListeners<undefined>();
+  const log = makeDebugLog(options.debug);
+  const events = makeListeners<NeverstaleEvent>(warn);
+  const statuses = makeListeners<undefined>(warn);
   const projects = countProjectRefs(updateProjects);
   const timers = new Map<TimerName, () => void>();
   let socket: Socket | undefined;
   let isClosed = false;
   let lastProjects: string | undefined;
+  let lastWarning: string | undefined;
+  let since = environment.now();
 
   function updateProjects(): void {
     const projectIds = projects.wanted();
@@ -78,16 +122,27 @@ export function createConnection(options: ConnectionOptions): Connection {
   }
 
   function handle(input: Input): void {
-    for (const effect of session.handle(input, environment.now(), environment.random())) {
-      perform(effect);
+    log?.(input);
+    const before = session.status();
+    const now = environment.now();
+    for (const effect of session.handle(input, now, environment.random())) {
+      log?.(effect);
+      try {
+        perform(effect);
+      } catch (error) {
+        const text = `cannot ${effect.do} ${options.url}: ${String(error)}`;
+        warn(text);
+        if (effect.do === 'open' || effect.do === 'send') handle({ is: 'failed', error: text });
+      }
     }
+    if (session.status() !== before) since = now;
     statuses.notify(undefined);
   }
 
   function perform(effect: Effect): void {
     switch (effect.do) {
       case 'ask_token':
-        askToken(effect.ask, effect.refresh);
+        void askToken(effect.ask, effect.refresh);
         break;
       case 'open':
         openSocket(effect.token, effect.query);
@@ -105,36 +160,42 @@ export function createConnection(options: ConnectionOptions): Connection {
         setTimer(effect.name, effect.ms);
         break;
       case 'warn':
-        environment.warn(effect.text);
+        warn(effect.text);
     }
   }
 
-  function askToken(ask: number, refresh: boolean): void {
-    Promise.resolve()
-      .then(() => options.getToken({ refresh }))
-      .then(
-        (token) => {
-          handle({ is: 'token', ask, token });
-        },
-        (error: unknown) => {
-          environment.warn(`no token: ${String(error)}`);
-          handle({ is: 'no_token', ask });
-        },
-      );
+  /** Warn of what repeats, such as failed attempts for the same reason, once. */
+  function warn(text: string, ...error: unknown[]): void {
+    if (text !== lastWarning) environment.warn(text, ...error);
+    lastWarning = text;
+  }
+
+  async function askToken(ask: number, refresh: boolean): Promise<void> {
+    let input: Input;
+    try {
+      input = { is: 'token', ask, token: parseToken(await options.getToken({ refresh })) };
+    } catch (thrown) {
+      const error = `no token: ${String(thrown)}`;
+      const isFinal = thrown instanceof UnauthorizedError;
+      input = isFinal ? { is: 'token', ask, token: null } : { is: 'no_token', ask, error };
+      if (!isFinal) warn(error);
+    }
+    handle(input);
   }
 
   function openSocket(token: string, query: string): void {
-    const url = new URL(options.url, environment.baseUrl);
-    url.protocol = url.protocol.replace('http', 'ws');
-    url.search = query;
-    const opened = environment.openSocket(url.href, [SUBPROTOCOL, `bearer.${token}`], {
+    const { baseUrl } = environment;
+    // Without setters, and without `URL` where there is no page: React Native's is incomplete.
+    const href = baseUrl === undefined ? options.url : new URL(options.url, baseUrl).href;
+    const url = `${href.replace(/^http/, 'ws').replace(/[?#].*/, '')}?${query}`;
+    const opened = environment.openSocket(url, [SUBPROTOCOL, `bearer.${token}`], {
       text: (text) => {
         if (socket === opened) handle({ is: 'text', text });
       },
-      closed: (code) => {
+      closed: (code, reason = '') => {
         if (socket !== opened) return;
         socket = undefined;
-        handle({ is: 'closed', code });
+        handle({ is: 'closed', code, reason });
       },
     });
     socket = opened;
@@ -157,6 +218,12 @@ export function createConnection(options: ConnectionOptions): Connection {
     timers.set(name, stop);
   }
 
+  function control(is: 'connect' | 'disconnect' | 'reconnect'): () => void {
+    return () => {
+      if (!isClosed) handle({ is });
+    };
+  }
+
   const stopSignals = environment.onSignal((signal) => {
     if (signal === 'visible') handle({ is: 'visible' });
     if (signal === 'online' || signal === 'offline') {
@@ -170,16 +237,28 @@ export function createConnection(options: ConnectionOptions): Connection {
   return {
     open: projects.open,
     subscribe: events.add,
+    projects: projects.wanted,
     status: (projectId) => session.status(projectId),
     onStatus: statuses.add,
     cursors: () => session.cursors,
+    info: () => ({ since, lastError: session.lastError, nextAttemptAt: session.nextAttemptAt }),
+    connect: control('connect'),
+    disconnect: control('disconnect'),
+    reconnect: control('reconnect'),
     close() {
       if (isClosed) return;
       isClosed = true;
       stopSignals();
-      handle({ is: 'stop' });
+      handle({ is: 'disconnect' });
       events.clear();
     },
     environment,
   };
+}
+
+/** Return the JWT alone, or null if there is none. Throws if a subprotocol cannot hold it. */
+function parseToken(token: Token): string | null {
+  const jwt = token?.replace(/^bearer /i, '') ?? null;
+  if (jwt !== null && !/^[\w.-]+$/.test(jwt)) throw new Error('getToken must return a JWT or null');
+  return jwt;
 }

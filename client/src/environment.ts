@@ -7,7 +7,8 @@ export interface Socket {
 /** Socket callbacks; `closed` is the last one. */
 export interface SocketListener {
   text(text: string): void;
-  closed(code: number): void;
+  /** `reason`: that of the Close frame. */
+  closed(code: number, reason?: string): void;
 }
 
 export type EnvironmentSignal = 'online' | 'offline' | 'visible' | 'focus';
@@ -29,7 +30,8 @@ export interface Environment {
   isVisible(): boolean;
   /** Calls the listener on each signal; returns a function that cancels it. */
   onSignal(listener: (signal: EnvironmentSignal) => void): () => void;
-  warn(text: string): void;
+  /** `error`: what was thrown, if anything was. */
+  warn(text: string, error?: unknown): void;
 }
 
 /** The browser's environment; without `window` (Node, workers), always online and visible. */
@@ -52,7 +54,12 @@ export function browserEnvironment(): Environment {
         listener.text(String(event.data));
       };
       socket.onclose = (event) => {
-        listener.closed(event.code);
+        listener.closed(event.code, event.reason);
+      };
+      // The sockets of `ws` throw what they have no listener for. The close event follows.
+      socket.onerror = () => undefined;
+      const close = (): void => {
+        socket.close();
       };
       return {
         // A closing socket drops messages, and browsers report each one as an error in the console.
@@ -60,7 +67,9 @@ export function browserEnvironment(): Environment {
           if (socket.readyState === WebSocket.OPEN) socket.send(text);
         },
         close: () => {
-          socket.close();
+          // Browsers report it as an error in the console if a socket is closed before it is open.
+          if (inBrowser && socket.readyState === WebSocket.CONNECTING) socket.onopen = close;
+          else close();
         },
       };
     },
@@ -91,8 +100,8 @@ export function browserEnvironment(): Environment {
         controller.abort();
       };
     },
-    warn: (text) => {
-      console.warn(`neverstale: ${text}`);
+    warn: (text, ...error) => {
+      console.warn(`neverstale: ${text}`, ...error);
     },
   };
 }

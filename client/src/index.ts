@@ -1,4 +1,10 @@
-export { createConnection, type Connection, type ConnectionOptions } from './connection.js';
+export {
+  createConnection,
+  UnauthorizedError,
+  type Connection,
+  type ConnectionInfo,
+  type ConnectionOptions,
+} from './connection.js';
 export type { Change, NeverstaleEvent, Stale, Status } from './core/events.js';
 export type { Action, Cursors } from './core/protocol.js';
 export { browserEnvironment } from './environment.js';

@@ -4,8 +4,12 @@ export interface Listeners<T> {
   readonly clear: () => void;
 }
 
-/** A set of listeners; an exception in one is rethrown later and does not stop the others. */
-export function makeListeners<T>(): Listeners<T> {
+/**
+ * A set of listeners; an exception in one does not stop the others.
+ *
+ * @param warn - called with each exception
+ */
+export function makeListeners<T>(warn: (text: string, error: unknown) => void): Listeners<T> {
   const listeners = new Set<(value: T) => void>();
   return {
     add(listener) {
@@ -19,9 +23,7 @@ export function makeListeners<T>(): Listeners<T> {
         try {
           listener(value);
         } catch (error) {
-          queueMicrotask(() => {
-            throw error;
-          });
+          warn('a listener failed', error);
         }
       }
     },

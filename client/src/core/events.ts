@@ -32,24 +32,33 @@ export interface Stale {
 
 export type NeverstaleEvent = Change | Stale;
 
-export type TimerName = 'session' | 'subscribe';
+export type TimerName = 'session' | 'subscribe' | 'token';
 
 /**
  * `connecting`: not connected yet. `live`: every change arrives. `degraded`: online, but changes
- * may be missed. `offline`: no network, closed, or no attempts left. `forbidden`: access denied.
+ * may be missed. `offline`: no network, disconnected, or no attempts left. `forbidden`: access
+ * denied. `unauthorized`: nobody is signed in; terminal until `reconnect()`.
  */
-export type Status = 'connecting' | 'live' | 'degraded' | 'offline' | 'forbidden';
+export type Status =
+  | 'connecting'
+  | 'live'
+  | 'degraded'
+  | 'offline'
+  | 'forbidden'
+  | 'unauthorized';
 
 export type Input =
   | { readonly is: 'want'; readonly projectIds: readonly string[] }
-  | { readonly is: 'token'; readonly ask: number; readonly token: string }
-  | { readonly is: 'no_token'; readonly ask: number }
+  /** `null`: nobody is signed in. */
+  | { readonly is: 'token'; readonly ask: number; readonly token: string | null }
+  | { readonly is: 'no_token'; readonly ask: number; readonly error: string }
   | { readonly is: 'text'; readonly text: string }
-  | { readonly is: 'closed'; readonly code: number }
+  | { readonly is: 'closed'; readonly code: number; readonly reason: string }
+  /** The socket cannot be opened or written to. */
+  | { readonly is: 'failed'; readonly error: string }
   | { readonly is: 'timer'; readonly name: TimerName }
   | { readonly is: 'network'; readonly isOnline: boolean }
-  | { readonly is: 'visible' }
-  | { readonly is: 'stop' };
+  | { readonly is: 'visible' | 'connect' | 'disconnect' | 'reconnect' };
 
 /** An action that the pure core asks its adapter to perform. */
 export type Effect =

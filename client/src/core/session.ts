@@ -12,20 +12,30 @@ const STABLE_MS = 10_000;
 /** Reconnect within this time of a draining gateway's close, at random. */
 const MAX_DRAIN_DELAY_MS = 1_000;
 
-type Phase = 'new' | 'token' | 'opening' | 'connected' | 'pinged' | 'waiting' | 'closed';
+/** `closed`: other projects are a reason to try again. `stopped`: only the app is. */
+type Phase =
+  'new' | 'token' | 'opening' | 'connected' | 'pinged' | 'waiting' | 'closed' | 'stopped';
 
 /** The connection's state machine: inputs in, effects out; time and randomness are arguments. */
 export class Session {
+  /** Why the last attempt or socket failed; undefined once connected. */
+  lastError: string | undefined;
   private phase: Phase = 'new';
   private closeStatus: Status = 'offline';
+  private now = 0;
+  private random = 0;
   private ask = 0;
   private tries = 0;
+  private tokenTries = 0;
   private subscribeTries = 0;
+  private attemptAt: number | undefined;
   private connectedAt = 0;
   private heartbeatMs = 0;
   private needsNewToken = false;
   private isOnline = true;
   private isServerLive = true;
+  /** Whether the socket was lost, or could not be opened, for no reason that is known. */
+  private isDegraded = false;
   private effects: Effect[] = [];
   private readonly subscriptions: Subscriptions;
 
@@ -41,53 +51,70 @@ export class Session {
     return this.subscriptions.cursors;
   }
 
+  /** When the next attempt is due, if one is; in the caller's time. */
+  get nextAttemptAt(): number | undefined {
+    return this.phase === 'waiting' ? this.attemptAt : undefined;
+  }
+
   /** Return the status of one project, or of the connection as a whole. */
   status(projectId?: string): Status {
-    const phase = this.subscriptions.phase(projectId);
+    const phase = projectId === undefined ? 'subscribed' : this.subscriptions.phase(projectId);
     if (phase === 'refused') return 'forbidden';
-    if (this.phase === 'closed') return this.closeStatus;
+    if (this.phase === 'closed' || this.phase === 'stopped') return this.closeStatus;
     if (!this.isOnline || this.hasGivenUp) return 'offline';
-    if (!this.isConnected) return this.tries > 0 ? 'degraded' : 'connecting';
+    if (!this.isConnected) return this.isDegraded ? 'degraded' : 'connecting';
     if (!this.isServerLive) return 'degraded';
     return phase === 'subscribed' ? 'live' : 'connecting';
   }
 
   handle(input: Input, now: number, random: number): readonly Effect[] {
     this.effects = [];
+    this.now = now;
+    this.random = random;
     switch (input.is) {
       case 'want':
         this.subscriptions.want(input.projectIds, this.isConnected, now);
-        if (this.phase === 'new' || this.phase === 'closed' || this.hasGivenUp) {
-          this.tries = 0;
-          this.connect();
-        }
+        if (this.isIdle && this.phase !== 'stopped') this.start();
         break;
       case 'token':
-        if (input.ask === this.ask) this.useToken(input.token, now);
+        if (input.ask === this.ask) this.useToken(input.token);
         break;
       case 'no_token':
-        if (input.ask === this.ask && this.phase === 'token') this.fail(random);
+        if (input.ask === this.ask) this.missToken(input.error);
         break;
       case 'text':
-        this.receive(input.text, now, random);
+        this.receive(input.text);
         break;
       case 'closed':
-        this.disconnected(input.code, now, random);
+        this.disconnected(input.code, `closed with ${input.code}${input.reason && `: ${input.reason}`}`);
+        break;
+      case 'failed':
+        this.drop(input.error);
         break;
       case 'timer':
-        if (input.name === 'subscribe') this.subscriptions.subscribe(now);
-        else this.timeout(now, random);
+        this.timeout(input.name);
         break;
       case 'network':
         this.isOnline = input.isOnline;
         if (input.isOnline) this.wake();
+        else if (this.phase === 'waiting' || this.phase === 'token') this.wait(undefined);
         break;
       case 'visible':
         this.wake();
         break;
-      case 'stop':
+      case 'connect':
+        if (this.isIdle && this.closeStatus !== 'unauthorized') this.start();
+        break;
+      case 'disconnect':
         this.close('offline');
         break;
+      case 'reconnect':
+        this.close('offline');
+        this.subscriptions.disconnected(true);
+        this.needsNewToken = true;
+        // The platform may wrongly report that there is no network.
+        this.isOnline = true;
+        this.start();
     }
     return this.effects;
   }
@@ -100,10 +127,24 @@ export class Session {
     return this.phase === 'waiting' && this.tries >= this.maxTries;
   }
 
+  /** Whether nothing is done to connect, even with a network. */
+  private get isIdle(): boolean {
+    return ['new', 'closed', 'stopped'].includes(this.phase) || this.hasGivenUp;
+  }
+
+  private start(): void {
+    this.closeStatus = 'offline';
+    this.tries = 0;
+    this.isDegraded = false;
+    this.connect();
+  }
+
   private connect(): void {
-    this.phase = 'token';
-    this.setTimer(undefined);
-    this.askToken();
+    if (this.isOnline) {
+      this.phase = 'token';
+      this.setTimer(undefined);
+      this.askToken();
+    } else this.wait(undefined);
   }
 
   private askToken(): void {
@@ -111,29 +152,48 @@ export class Session {
     this.effects.push({ do: 'ask_token', ask: this.ask, refresh: this.needsNewToken });
   }
 
-  private useToken(token: string, now: number): void {
+  private useToken(token: string | null): void {
+    if (token === null) {
+      this.lastError = 'getToken returned no token';
+      this.close('unauthorized');
+      return;
+    }
     this.needsNewToken = false;
     if (this.isConnected) {
       this.effects.push({ do: 'send', message: { type: 'auth', token } });
     } else if (this.phase === 'token') {
       this.phase = 'opening';
-      // Set the timer first: if `open` throws on a bad URL or token, the attempt fails by timeout.
       this.setTimer(CONNECT_MS);
-      this.effects.push({ do: 'open', token, query: this.subscriptions.query(now) });
+      this.effects.push({ do: 'open', token, query: this.subscriptions.query(this.now) });
     }
   }
 
-  private receive(text: string, now: number, random: number): void {
+  private missToken(error: string): void {
+    this.lastError = error;
+    if (this.phase === 'token') this.fail();
+    else if (this.isConnected) this.renewLater();
+  }
+
+  /** Ask for a token again before the one in use expires. */
+  private renewLater(): void {
+    this.needsNewToken = true;
+    this.setTimer(backoffMs(this.tokenTries, this.random), 'token');
+    this.tokenTries += 1;
+  }
+
+  private receive(text: string): void {
     const frame = parseFrame(text);
     if (frame === undefined) {
       // The cursors predate this frame, so reconnecting replays whatever it contained.
-      this.drop(now, random);
+      this.drop('malformed frame');
       return;
     }
     if (frame.type === 'connected') {
       this.phase = 'connected';
-      this.connectedAt = now;
-      this.isServerLive = true;
+      this.connectedAt = this.now;
+      this.isOnline = this.isServerLive = true;
+      this.isDegraded = false;
+      this.lastError = undefined;
       this.subscribeTries = 0;
       this.heartbeatMs = frame.heartbeat * 1_000;
     }
@@ -141,32 +201,44 @@ export class Session {
       this.phase = 'connected';
       this.setTimer(this.heartbeatMs);
     }
-    this.subscriptions.receive(frame, now);
-    this.update(frame, random);
+    this.subscriptions.receive(frame, this.now);
+    this.update(frame);
   }
 
-  private update(frame: ServerFrame, random: number): void {
+  private update(frame: ServerFrame): void {
     if (frame.type === 'status') this.isServerLive = frame.live;
     if (frame.type === 'subscribed') this.subscribeTries = 0;
+    if (frame.type === 'auth_ok') this.lastError = undefined;
     if (frame.type === 'token_expiring') {
       this.needsNewToken = true;
+      this.tokenTries = 0;
       this.askToken();
     }
-    const projectId = frame.type === 'error' ? frame.project_id : undefined;
-    if (projectId !== undefined && this.subscriptions.phase(projectId) === 'idle') {
-      const ms = backoffMs(this.subscribeTries, random);
+    if (frame.type !== 'error') return;
+    const { code, message, project_id: projectId } = frame;
+    if (projectId === undefined) {
+      // A refused `auth` leaves the token in use as it is.
+      if (code === 'unauthorized' || code === 'token_expired') {
+        this.missToken(`${code}: ${message}`);
+      }
+    } else if (this.subscriptions.phase(projectId) === 'idle') {
+      this.setTimer(backoffMs(this.subscribeTries, this.random), 'subscribe');
       this.subscribeTries += 1;
-      this.setTimer(ms, 'subscribe');
     }
   }
 
-  private timeout(now: number, random: number): void {
-    if (this.phase === 'waiting') {
+  private timeout(name: TimerName): void {
+    if (name === 'subscribe') {
+      this.subscriptions.subscribe(this.now);
+    } else if (name === 'token') {
+      if (this.isOnline) this.askToken();
+      else this.renewLater();
+    } else if (this.phase === 'waiting') {
       this.connect();
     } else if (this.phase === 'connected') {
       this.ping();
     } else if (this.phase === 'opening' || this.phase === 'pinged') {
-      this.drop(now, random);
+      this.drop('no answer');
     }
   }
 
@@ -178,70 +250,77 @@ export class Session {
 
   /** The network is back or the page is visible: skip the backoff, or check an open socket. */
   private wake(): void {
-    if (this.phase === 'waiting') {
-      this.tries = 0;
-      this.connect();
-    } else if (this.phase === 'connected') {
-      this.ping();
-    }
+    if (this.phase === 'waiting') this.start();
+    else if (this.phase === 'connected') this.ping();
   }
 
-  private drop(now: number, random: number): void {
+  private drop(error: string): void {
     this.effects.push({ do: 'close' });
-    this.disconnected(0, now, random);
+    this.disconnected(0, error);
   }
 
-  private disconnected(code: number, now: number, random: number): void {
+  private disconnected(code: number, error: string): void {
     const wasConnected = this.isConnected;
-    if (wasConnected && now - this.connectedAt >= STABLE_MS) this.tries = 0;
-    this.subscriptions.disconnected();
-    this.setTimer(undefined, 'subscribe');
+    if (wasConnected && this.now - this.connectedAt >= STABLE_MS) this.tries = 0;
+    this.lastError = error;
+    this.leave();
     if (code === CloseCode.badRequest) {
       if (!wasConnected && this.subscriptions.refuseInUrl('bad_request')) this.connect();
       else {
         // No project caused the refusal, so clear the projects refused while looking for the cause.
-        this.subscriptions.want([], false, now);
-        this.close('offline');
+        this.subscriptions.disconnected(true);
+        this.close('offline', 'closed');
       }
     } else if (code === CloseCode.forbidden && wasConnected) {
       // The code does not name the project. If it is still wanted, the next handshake refuses it.
       this.subscriptions.accessLost();
-      this.fail(random);
+      this.fail(false);
     } else if (code === CloseCode.forbidden) {
       if (this.subscriptions.refuseInUrl('forbidden')) this.connect();
-      else this.close('forbidden');
+      else this.close('forbidden', 'closed');
     } else if (code === CloseCode.draining) {
-      this.wait(random * MAX_DRAIN_DELAY_MS);
+      this.wait(this.random * MAX_DRAIN_DELAY_MS);
     } else if (code === CloseCode.unauthorized) {
       this.needsNewToken = true;
-      if (this.tries > 0) this.fail(random);
+      if (this.tries > 0) this.fail();
       else {
         this.tries = 1;
         this.connect();
       }
     } else {
-      this.fail(random);
+      this.fail();
     }
   }
 
-  private fail(random: number): void {
-    const ms = backoffMs(this.tries, random);
+  /** @param isDegraded - false: the server said why, and another attempt will do */
+  private fail(isDegraded = true): void {
+    const ms = backoffMs(this.tries, this.random);
     this.tries += 1;
+    this.isDegraded ||= isDegraded;
     this.wait(this.tries < this.maxTries ? ms : undefined);
   }
 
+  /** Wait for the next attempt; without a network, until there is one. */
   private wait(ms: number | undefined): void {
+    const delay = this.isOnline ? ms : undefined;
     this.phase = 'waiting';
-    this.setTimer(ms);
+    this.attemptAt = delay === undefined ? undefined : this.now + delay;
+    this.setTimer(delay);
   }
 
-  private close(status: Status): void {
-    this.phase = 'closed';
+  private close(status: Status, phase: Phase = 'stopped'): void {
+    this.phase = phase;
     this.closeStatus = status;
     this.ask += 1;
     this.effects.push({ do: 'close' });
-    this.setTimer(undefined, 'subscribe');
+    this.leave();
     this.setTimer(undefined);
+  }
+
+  private leave(): void {
+    this.subscriptions.disconnected();
+    this.setTimer(undefined, 'subscribe');
+    this.setTimer(undefined, 'token');
   }
 
   private setTimer(ms: number | undefined, name: TimerName = 'session'): void {

@@ -30,11 +30,8 @@ export class Subscriptions {
     private readonly emit: (effect: Effect) => void,
   ) {}
 
-  /** Return a project's phase, or that of the connection: refused if every project is. */
-  phase(projectId?: string): Phase | undefined {
-    if (projectId !== undefined) return this.projects.get(projectId)?.phase;
-    const all = [...this.projects.values()];
-    return all.length > 0 && all.every((one) => one.phase === 'refused') ? 'refused' : 'subscribed';
+  phase(projectId: string): Phase | undefined {
+    return this.projects.get(projectId)?.phase;
   }
 
   /** Set the wanted projects and, if connected, subscribe and unsubscribe accordingly. */
@@ -69,18 +66,18 @@ export class Subscriptions {
     const query = new URLSearchParams();
     const since = [Object.entries(this.cursors).find(([name]) => isUserChannel(name))?.[1]];
     if (this.inUrl !== undefined) {
-      query.set('project_id', this.inUrl);
+      query.append('project_id', this.inUrl);
       since.push(this.cursors[projectChannel(this.inUrl)]);
     }
     for (const cursor of since) if (cursor !== undefined) query.append('since', cursor);
-    if (since.includes(undefined)) query.set('age', String(AGE_MS));
+    if (since.includes(undefined)) query.append('age', String(AGE_MS));
     return query.toString();
   }
 
-  /** The socket closed, which ended its subscriptions. */
-  disconnected(): void {
+  /** The socket closed, which ended its subscriptions; `alsoRefused`: ask for those again, too. */
+  disconnected(alsoRefused = false): void {
     for (const subscription of this.projects.values()) {
-      if (subscription.phase !== 'refused') subscription.phase = 'idle';
+      if (alsoRefused || subscription.phase !== 'refused') subscription.phase = 'idle';
     }
   }
 

@@ -47,8 +47,11 @@ export function browserTabs(): TabsEnvironment | undefined {
       };
       // Web Locks rejects a request that combines `signal` and `steal`.
       const options = steal ? { steal } : { signal: pending.signal };
-      navigator.locks.request(name, options, hold).catch(() => {
-        if (!isOver) lost();
+      navigator.locks.request(name, options, hold).catch((error: unknown) => {
+        if (isOver) return;
+        if ((error as Error).name === 'AbortError') lost();
+        // Where locks are refused (SecurityError), each tab has its own socket.
+        else void hold();
       });
       return () => {
         isOver = true;

@@ -1,7 +1,7 @@
 import type { Connection } from '../connection.js';
 import type { NeverstaleEvent } from '../core/events.js';
 import { History } from './history.js';
-import type { Message, Statuses } from './messages.js';
+import type { Message, State } from './messages.js';
 
 /** The tab that holds the socket: opens the projects that any tab wants, and forwards events. */
 export class Leader {
@@ -9,7 +9,7 @@ export class Leader {
   private readonly opened = new Map<string, Map<string, () => void>>();
   private readonly stops: (() => void)[];
   private next = 0;
-  private lastStatuses = '';
+  private lastState = '';
 
   constructor(
     private readonly id: string,
@@ -17,7 +17,7 @@ export class Leader {
     private readonly send: {
       others: (message: Message) => void;
       self: (event: NeverstaleEvent) => void;
-      status: (statuses: Statuses) => void;
+      state: (state: State) => void;
     },
   ) {
     this.history = new History(connection.environment.now());
@@ -26,7 +26,7 @@ export class Leader {
         this.forward(event);
       }),
       connection.onStatus(() => {
-        this.sendStatus();
+        this.sendState();
       }),
     ];
     send.others({ is: 'lead' });
@@ -47,7 +47,7 @@ export class Leader {
       next: this.next,
       missed: this.history.missed(message.cursors, message.loadedAt, cursors),
       cursors,
-      statuses: this.statuses(),
+      ...this.state(),
     });
     this.want(message.tab, message.projectIds);
   }
@@ -67,18 +67,19 @@ export class Leader {
     this.send.self(event);
   }
 
-  private sendStatus(): void {
-    const statuses = this.statuses();
-    const serialized = JSON.stringify(statuses);
-    if (serialized === this.lastStatuses) return;
-    this.lastStatuses = serialized;
-    this.send.others({ is: 'status', leader: this.id, statuses });
-    this.send.status(statuses);
+  private sendState(): void {
+    const state = this.state();
+    const serialized = JSON.stringify(state);
+    if (serialized === this.lastState) return;
+    this.lastState = serialized;
+    this.send.others({ is: 'status', leader: this.id, ...state });
+    this.send.state(state);
   }
 
-  private statuses(): Statuses {
+  private state(): State {
     const ids = [...this.opened.values()].flatMap((projects) => [...projects.keys()]);
     const each = ids.map((id) => [id, this.connection.status(id)] as const);
-    return { ...Object.fromEntries(each), '': this.connection.status() };
+    const statuses = { ...Object.fromEntries(each), '': this.connection.status() };
+    return { statuses, info: this.connection.info() };
   }
 }

@@ -28,8 +28,8 @@ export class Script {
     return this.feed({ is: 'text', text: JSON.stringify(frame) });
   }
 
-  closed(code: number): Effect[] {
-    return this.feed({ is: 'closed', code });
+  closed(code: number, reason = ''): Effect[] {
+    return this.feed({ is: 'closed', code, reason });
   }
 
   /** Answers the question for a token that is open; gives the URL's query. */

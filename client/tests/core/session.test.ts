@@ -288,9 +288,9 @@ describe('tokens', () => {
   it('that come for an earlier question are not used', () => {
     const script = new Script();
     script.want('P');
-    script.feed({ is: 'stop' });
+    script.feed({ is: 'disconnect' });
     expect(script.feed({ is: 'token', ask: 1, token: 'late' })).toEqual([]);
-    expect(script.feed({ is: 'no_token', ask: 1 })).toEqual([]);
+    expect(script.feed({ is: 'no_token', ask: 1, error: 'no token' })).toEqual([]);
   });
 
   it('that were asked for before a 4401 are not used', () => {
@@ -298,14 +298,14 @@ describe('tokens', () => {
     script.frame({ type: 'token_expiring', in: 60 });
     script.closed(4401);
     expect(script.feed({ is: 'token', ask: 2, token: 'refused' })).toEqual([]);
-    expect(script.feed({ is: 'no_token', ask: 2 })).toEqual([]);
+    expect(script.feed({ is: 'no_token', ask: 2, error: 'no token' })).toEqual([]);
     expect(script.feed({ is: 'token', ask: 3, token: 'new' })).toMatchObject([{}, { do: 'open' }]);
   });
 
   it('that can not be had are a failed try', () => {
     const script = new Script();
     script.want('P');
-    script.feed({ is: 'no_token', ask: 1 });
+    script.feed({ is: 'no_token', ask: 1, error: 'no token' });
     expect(script.timerMs).toBe(500);
     expect(script.status).toBe('degraded');
   });
@@ -313,7 +313,7 @@ describe('tokens', () => {
   it('that can not be renewed leave the socket as it is', () => {
     const script = new Script().connect(['P']);
     script.frame({ type: 'token_expiring', in: 60 });
-    expect(script.feed({ is: 'no_token', ask: 2 })).toEqual([]);
+    expect(script.feed({ is: 'no_token', ask: 2, error: 'no token' })).toEqual([]);
     expect(script.status).toBe('live');
   });
 });
