@@ -99,7 +99,14 @@ export class Page {
   }
 
   connect(): void {
-    const { url, projects = [], connection, random = () => 0.1, mapping, maxDeferMs } = this.options;
+    const {
+      url,
+      projects = [],
+      connection,
+      random = () => 0.1,
+      mapping,
+      maxDeferMs,
+    } = this.options;
     const browser = browserEnvironment();
     this.connection = createConnection({
       url: url + this.stack.wsPath,

@@ -46,7 +46,7 @@ interface Edit {
   fail: () => Promise<void>;
 }
 
-type Options = MutationObserverOptions<string, Error, void, unknown>;
+type Options = MutationObserverOptions<string, Error, void>;
 
 /** An optimistic edit of the task as in TanStack's guide: rolled back if it fails. */
 function edit(board: Board, value: string, options: Partial<Options> = {}): Edit {
@@ -66,17 +66,19 @@ function edit(board: Board, value: string, options: Partial<Options> = {}): Edit
 function start(board: Board, options: Partial<Options> = {}): Edit {
   let resolve: (response: string) => void = () => undefined;
   let reject: (error: Error) => void = () => undefined;
-  const mutation = new MutationObserver<string, Error, void, unknown>(board.client, {
+  const mutation = new MutationObserver<string, Error, void>(board.client, {
     mutationFn: () => new Promise((...outcomes) => ([resolve, reject] = outcomes)),
     ...options,
   });
   mutation.mutate().catch(() => undefined);
   return {
     respond: async (response = '') => {
+      await pass();
       resolve(response);
       await pass(1);
     },
     fail: async () => {
+      await pass();
       reject(new Error('no'));
       await pass(1);
     },
@@ -205,7 +207,7 @@ describe('an optimistic value stays on the screen', () => {
     await board.change(8);
     await two.respond();
     expect(await requests(board, 'one two, saved')).toEqual(['tasks/detail/T']);
-    expect(values).toEqual(['first', 'one two', 'one two, saved']);
+    expect(values).toEqual(['first', 'one', 'one two', 'one two, saved']);
   });
 
   it('if the query client is connected while the mutation is in flight', async () => {
@@ -276,6 +278,23 @@ describe('a refetch that is in flight when the mutation begins', () => {
     await board.answer('saved');
     expect(await requests(board, 'never')).toEqual([]);
     expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('is cancelled by the app without a write, and follows at once, too', async () => {
+    const board = await Board.open();
+    await watch(board, LIST);
+    for (let place = 7; place < 12; place += 1) {
+      await board.change(place);
+      expect(board.asked).toEqual(['tasks/list/P']);
+      const mine = start(board, {
+        onMutate: () => board.client.cancelQueries({ queryKey: ['tasks'] }),
+      });
+      await pass();
+      await board.answer('older');
+      await mine.respond();
+      await pass(10);
+      expect(board.asked).toEqual(['tasks/list/P']);
+    }
   });
 
   it("of the app's own is replaced by one afterwards, too", async () => {
@@ -466,7 +485,7 @@ describe('refetches do not wait', () => {
     const board = await Board.open({
       mayAffect: ({ mutationKey, meta, variables }, queryKey) =>
         mutationKey?.[0] !== 'upload' ||
-        meta?.['of'] !== 'task' ||
+        meta?.of !== 'task' ||
         variables !== undefined ||
         queryKey[1] === 'list',
     });
@@ -562,7 +581,8 @@ class SharedRow {
     const newest = Math.floor(Math.max(0, ...this.shown));
     if (value < newest) this.problems.push(`${value} after ${newest}`);
     const isHidden = [...this.edits].some(({ version = Infinity }) => value < version);
-    if ((isHidden || value < this.saved) && Number.isInteger(value)) this.problems.push(`${value} hides an edit`);
+    if ((isHidden || value < this.saved) && Number.isInteger(value))
+      this.problems.push(`${value} hides an edit`);
     this.shown.push(value);
   }
 
@@ -591,7 +611,17 @@ class SharedRow {
     void mutation.mutate();
   }
 
+  /** Let the edits succeed. */
+  private respond(): void {
+    for (const edit of this.edits) {
+      edit.version ??= this.version += 1;
+      edit.respond();
+    }
+  }
+
   step(): void {
+    // Refetches wait for 5 s.
+    if (Date.now() - this.chainBegan > 4_000) this.respond();
     const [edit] = [...this.edits].sort(() => this.random() - 0.5);
     const choices = [
       () => (this.version += 1),
@@ -627,10 +657,9 @@ class SharedRow {
   }
 
   async settle(): Promise<void> {
-    for (const edit of this.edits) edit.version ??= this.version += 1;
+    this.respond();
     while (this.heard < this.version) this.board.socket.change('P', (this.heard += 1));
     for (let round = 0; round < 60; round += 1) {
-      for (const edit of this.edits) edit.respond();
       if (this.board.requests.length > 0) await this.answer(this.version);
       await pass(1_000);
     }
@@ -639,10 +668,11 @@ class SharedRow {
 }
 
 it('no older value follows a newer one, and none hides an edit', { timeout: 60_000 }, async () => {
-  for (let seed = 1; seed <= 200; seed += 1) {
+  for (let seed = 1; seed <= 40; seed += 1) {
     const random = seeded(seed);
     const board = await Board.open();
     const row = new SharedRow(board, random);
+    await board.answer(1);
     for (let step = 0; step < 300; step += 1) {
       row.step();
       await pass(Math.floor(random() * 60));

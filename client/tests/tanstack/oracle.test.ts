@@ -116,7 +116,7 @@ class Page {
     const isOptimistic = this.random() < 0.5;
     const isFailing = this.random() < 0.3;
     const isCommitted = !isFailing || this.random() < 0.5;
-    const mutation = new MutationObserver<number | undefined, Error, void, unknown>(this.client, {
+    const mutation = new MutationObserver<number | undefined, Error, void>(this.client, {
       mutationFn: () => {
         const written = isCommitted ? this.server.write(row) : undefined;
         return new Promise((resolve, reject) =>
@@ -129,7 +129,9 @@ class Page {
       onMutate: () => {
         const previous = this.client.getQueryData(queryKey);
         if (isOptimistic) {
-          this.client.setQueryData<number>(queryKey, (old) => old === undefined ? old : old + 0.5);
+          this.client.setQueryData<number>(queryKey, (old) =>
+            old === undefined ? old : old + 0.5,
+          );
         }
         return previous;
       },
