@@ -7,7 +7,7 @@ import type { Cursors } from '../core/protocol.js';
 import { Freshness } from './freshness.js';
 import type { StaleMark } from './in-flight.js';
 import { defaultMapping, mayBeOf, startsWith, type Mapping, type Targets } from './mapping.js';
-import { MutationDeferral, type DeferralOptions } from './mutations.js';
+import { MAX_DEFER_MS, MutationDeferral, type DeferralOptions } from './mutations.js';
 import { writeCursors } from './stored-cursors.js';
 
 export interface BindingOptions extends DeferralOptions {
@@ -58,7 +58,7 @@ export class Binding {
     private readonly options: BindingOptions,
   ) {
     this.mapping = { ...defaultMapping, ...options.mapping };
-    const { mayAffect = () => true, maxDeferMs = 5_000, batchMs = 10 } = options;
+    const { mayAffect = () => true, maxDeferMs = MAX_DEFER_MS, batchMs = 10 } = options;
     this.deferral = new MutationDeferral(client, this.setTimer.bind(this), {
       mayAffect: (...args) => this.callApp('mayAffect', () => mayAffect(...args), true),
       maxDeferMs,

@@ -20,6 +20,8 @@ export interface DeferralOptions {
   maxDeferMs?: number;
 }
 
+/** The default of `maxDeferMs`. */
+export const MAX_DEFER_MS = 5_000;
 /** The longest delay of a JavaScript timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
