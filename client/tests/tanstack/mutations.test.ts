@@ -46,7 +46,7 @@ interface Edit {
   fail: () => Promise<void>;
 }
 
-type Options = MutationObserverOptions<string, Error, void>;
+type Options = MutationObserverOptions<string>;
 
 /** An optimistic edit of the task as in TanStack's guide: rolled back if it fails. */
 function edit(board: Board, value: string, options: Partial<Options> = {}): Edit {
