@@ -12,12 +12,12 @@ export interface DeferralOptions {
    * Whether a mutation in flight may affect a query; if so, events refetch the query only after the
    * mutation has settled. Default: yes.
    */
-  mayAffect?: (mutation: PendingMutation, queryKey: QueryKey) => boolean;
+  mayAffect?: ((mutation: PendingMutation, queryKey: QueryKey) => boolean) | undefined;
   /**
    * The longest time that one refetch waits for mutations, and that refetches wait for one
    * mutation, in milliseconds. Default: 5,000; 0: refetches do not wait.
    */
-  maxDeferMs?: number;
+  maxDeferMs?: number | undefined;
 }
 
 /** The default of `maxDeferMs`. */
@@ -28,6 +28,13 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 /** Whether a mutation is running: not one that is paused, e.g. offline or queued in its scope. */
 export function isInFlight({ state }: Pick<Mutation, 'state'>): boolean {
   return state.status === 'pending' && !state.isPaused;
+}
+
+interface Rule {
+  readonly mayAffect: (mutation: PendingMutation, queryKey: QueryKey) => boolean;
+  readonly maxDeferMs: number;
+  /** The time that a mutation's caller has to refetch by itself when it has settled. */
+  readonly batchMs: number;
 }
 
 interface Wait {
@@ -48,13 +55,12 @@ export class MutationDeferral {
   private readonly maxDeferMs: number;
   private readonly unsubscribe: () => void;
 
-  /** @param options - `batchMs`: the time that the caller of a mutation has to refetch by itself */
   constructor(
     client: QueryClient,
     private readonly setTimer: (ms: number, call: () => void) => () => void,
-    private readonly options: Required<DeferralOptions> & { readonly batchMs: number },
+    private readonly rule: Rule,
   ) {
-    this.maxDeferMs = Math.min(options.maxDeferMs, MAX_TIMER_MS);
+    this.maxDeferMs = Math.min(rule.maxDeferMs, MAX_TIMER_MS);
     const cache = client.getMutationCache();
     for (const mutation of cache.getAll()) this.update(mutation);
     this.unsubscribe = cache.subscribe((event) => {
@@ -71,7 +77,7 @@ export class MutationDeferral {
     return ![...this.inFlight].some(([{ options, state }, { isAwaited }]) => {
       const { mutationKey, meta } = options;
       const mutation = { mutationKey, meta, variables: state.variables };
-      return isAwaited && this.options.mayAffect(mutation, queryKey);
+      return isAwaited && this.rule.mayAffect(mutation, queryKey);
     });
   }
 
@@ -105,7 +111,7 @@ export class MutationDeferral {
       current.stopTimer();
       this.inFlight.delete(mutation);
       // Wait for what follows at once: a refetch by the app, or the next mutation of the scope.
-      this.setTimer(this.options.batchMs, () => {
+      this.setTimer(this.rule.batchMs, () => {
         this.endWaits();
       });
     }
