@@ -98,7 +98,7 @@ export class Page {
   }
 
   connect(): void {
-    const { url, projects = [], connection, random = () => 0.1, mapping } = this.options;
+    const { url, projects = [], connection, random = () => 0.1 } = this.options;
     const browser = browserEnvironment();
     this.connection = createConnection({
       url: url + this.stack.wsPath,
@@ -125,16 +125,31 @@ export class Page {
       ...connection,
     });
     for (const projectId of projects) this.enter(projectId);
+    this.bind();
+    this.connection.subscribe((event) => this.events.push(event));
+  }
+
+  /** The query cache hears of changes. */
+  bind(): void {
     this.stopBinding = connectQueryClient(this.connection, this.client, {
       mapping: {
-        ...mapping,
+        ...this.options.mapping,
         marker: ({ id }) => {
           this.markers.add(id);
           return {};
         },
       },
     });
-    this.connection.subscribe((event) => this.events.push(event));
+  }
+
+  /** The query cache hears of nothing; the connection stays. */
+  unbind(): void {
+    this.stopBinding();
+  }
+
+  /** A mutation of the app. */
+  async mutate(mutationFn: () => Promise<unknown>): Promise<void> {
+    await this.client.getMutationCache().build(this.client, { mutationFn }).execute(undefined);
   }
 
   enter(projectId: string): void {
