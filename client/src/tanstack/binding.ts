@@ -38,14 +38,14 @@ export interface ConnectQueryClientOptions {
    * Interval at which the queries in use that no events keep fresh are refetched while the page is
    * visible, in milliseconds, give or take a fifth; false: never. Default: 30,000.
    */
-  pollMs?: number | false;
+  pollMs?: number | false | undefined;
   /**
    * Refetch stale queries in use while the page is hidden too. Default: false, once when it becomes
    * visible.
    */
-  refetchHidden?: boolean;
+  refetchHidden?: boolean | undefined;
   /** Keep the cached data of a project that became forbidden. Default: false. */
-  keepForbidden?: boolean;
+  keepForbidden?: boolean | undefined;
 }
 
 /** Applies a connection's events to a query cache: marks queries stale and refetches them. */

@@ -9,6 +9,7 @@ import {
   createConnection,
   type Connection,
   type ConnectionOptions,
+  type EnvironmentSignal,
   type NeverstaleEvent,
 } from '../../src/index.js';
 import { neverstaleDefaults } from '../../src/persist/index.js';
@@ -80,6 +81,8 @@ export class Page {
   private readonly shown = new Map<string, () => void>();
   private readonly markers = new Set<string>();
   private readonly loadedAt = Date.now();
+  private isVisible = true;
+  private readonly onSignal = new Set<(signal: EnvironmentSignal) => void>();
   private stopBinding: () => void = () => undefined;
 
   constructor(
@@ -108,6 +111,11 @@ export class Page {
         ...browser,
         random,
         loadedAt: this.loadedAt,
+        isVisible: () => this.isVisible,
+        onSignal: (listener) => {
+          this.onSignal.add(listener);
+          return () => this.onSignal.delete(listener);
+        },
         openSocket: (address, protocols, listener) => {
           this.sockets += 1;
           return browser.openSocket(address, protocols, {
@@ -127,6 +135,12 @@ export class Page {
     for (const projectId of projects) this.enter(projectId);
     this.bind();
     this.connection.subscribe((event) => this.events.push(event));
+  }
+
+  /** The user looks at it, or at something else. */
+  setVisible(isVisible: boolean): void {
+    this.isVisible = isVisible;
+    if (isVisible) for (const listener of [...this.onSignal]) listener('visible');
   }
 
   /** The query cache hears of changes. */
