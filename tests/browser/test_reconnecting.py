@@ -19,7 +19,7 @@ STORED = """() => new Promise((resolve) => {
         };
     };
 })"""
-OFF_SECONDS = 30.0
+OFF_SECONDS = 20.0  # the first poll of a page that is not live is at least 24 s away
 
 
 async def settled(stage: Stage, page: Page) -> Counter[str]:

@@ -3,18 +3,21 @@ import type { Query, QueryClient, QueryKey } from '@tanstack/query-core';
 import type { Connection } from '../connection.js';
 import { backoffMs } from '../core/backoff.js';
 import type { Change, NeverstaleEvent, Stale } from '../core/events.js';
-import type { Cursors } from '../core/protocol.js';
+import { projectOf, type Cursors } from '../core/protocol.js';
+import { Fallback } from './fallback.js';
 import { Freshness } from './freshness.js';
 import type { StaleMark } from './in-flight.js';
 import { defaultMapping, mayBeOf, startsWith, type Mapping, type Targets } from './mapping.js';
 import { MAX_DEFER_MS, MutationDeferral, type DeferralOptions } from './mutations.js';
-import { writeCursors } from './stored-cursors.js';
+import { Projects } from './projects.js';
+import { isOurs, readCursors, writeCursors } from './stored-cursors.js';
 
-export interface BindingOptions extends DeferralOptions {
+export interface ConnectQueryClientOptions extends DeferralOptions {
   /** Entries to add to the default mapping, or that replace its entries. */
   mapping?: Mapping;
   /**
-   * Whether a query may hold data of a project; `others` are the project ids seen in events so far.
+   * Whether a query may hold data of a project; `others` are all known project ids: those that were
+   * open, have a cursor, or were named by an event. The id `''` asks for data of no known project.
    * Default: yes, unless its key contains the UUID of another project and not this one's id.
    */
   isOf?: (queryKey: QueryKey, projectId: string, others: ReadonlySet<string>) => boolean;
@@ -32,6 +35,18 @@ export interface BindingOptions extends DeferralOptions {
    * it. Not always safe: one event may stand for several changes of its row. Default: no.
    */
   isEcho?: (change: Change, queryKey: QueryKey) => boolean;
+  /**
+   * Interval at which the queries in use that no events keep fresh are refetched while the page is
+   * visible, in milliseconds, give or take a fifth; false: never. Default: 30,000.
+   */
+  pollMs?: number | false | undefined;
+  /**
+   * Refetch stale queries in use while the page is hidden too. Default: false, once when it becomes
+   * visible.
+   */
+  refetchHidden?: boolean | undefined;
+  /** Keep the cached data of a project that became forbidden. Default: false. */
+  keepForbidden?: boolean | undefined;
 }
 
 /** Applies a connection's events to a query cache: marks queries stale and refetches them. */
@@ -39,11 +54,12 @@ export class Binding {
   private readonly mapping: Mapping;
   private readonly freshness: Freshness;
   private readonly deferral: MutationDeferral;
-  private readonly projectIds = new Set<string>();
+  private readonly projects: Projects;
+  private readonly fallback: Fallback;
   private readonly warned = new Set<string>();
   private readonly tries = new WeakMap<Query, number>();
   private readonly timers = new Set<() => void>();
-  private readonly unsubscribe: () => void;
+  private readonly unsubscribe: (() => void)[];
   /** The cursors before each event whose refetches have not settled, oldest first. */
   private readonly pending = new Set<{ readonly cursors: Cursors }>();
   private due = new Set<Query>();
@@ -55,7 +71,7 @@ export class Binding {
   constructor(
     private readonly connection: Connection,
     private readonly client: QueryClient,
-    private readonly options: BindingOptions,
+    private readonly options: ConnectQueryClientOptions,
   ) {
     this.mapping = { ...defaultMapping, ...options.mapping };
     const { mayAffect = () => true, maxDeferMs = MAX_DEFER_MS, batchMs = 10 } = options;
@@ -75,14 +91,37 @@ export class Binding {
         this.tries.delete(query);
       },
     });
-    this.unsubscribe = connection.subscribe((event) => {
-      this.receive(event);
-    });
+    this.projects = new Projects(connection, (query, id) => this.isOf(query, id));
+    this.unsubscribe = [
+      connection.subscribe((event) => {
+        this.receive(event);
+      }),
+      connection.onStatus(() => {
+        this.onStatus();
+      }),
+      connection.environment.onSignal((signal) => {
+        if (signal === 'visible' && this.due.size > 0) this.refetchSoon([], this.cursors());
+      }),
+    ];
+    this.onStatus();
+    this.catchUp();
+    this.fallback = new Fallback(
+      connection,
+      client,
+      {
+        coverage: (query) => this.projects.coverage(query),
+        refetch: (queries) => {
+          this.refetchStale(queries);
+        },
+      },
+      options.pollMs,
+    );
   }
 
   stop(): void {
     this.isStopped = true;
-    this.unsubscribe();
+    for (const unsubscribe of this.unsubscribe) unsubscribe();
+    this.fallback.stop();
     this.freshness.stop();
     this.deferral.stop();
     for (const stopTimer of this.timers) stopTimer();
@@ -94,8 +133,54 @@ export class Binding {
     return oldest?.cursors ?? this.connection.cursors();
   }
 
+  /** Mark as stale what changed since the stored cursors and before this binding. */
+  private catchUp(): void {
+    const stored = readCursors(this.client);
+    this.projects.addChannels(stored);
+    const moved = Object.entries(this.connection.cursors())
+      .filter(([channel, cursor]) => stored[channel] !== cursor)
+      .map(([channel]) => projectOf(channel));
+    if (moved.length === 0) return;
+    const matches = (query: Query): boolean => moved.some((id) => this.isOf(query, id));
+    this.refetchSoon(this.freshness.mark({ matches }), stored);
+  }
+
+  private onStatus(): void {
+    const { forbidden, live } = this.projects.update();
+    if (forbidden.length > 0 && !this.options.keepForbidden) this.dropForbidden();
+    if (live.length > 0) this.refetchFailed(live);
+  }
+
+  /** Refetch the queries whose data is missing or still stale, now that their projects are live. */
+  private refetchFailed(projectIds: readonly (string | undefined)[]): void {
+    const isFailed = (query: Query): boolean =>
+      query.state.fetchStatus === 'idle' &&
+      (query.state.data === undefined || this.freshness.isStale(query)) &&
+      projectIds.some((id) => this.isOf(query, id));
+    this.refetchStale(this.client.getQueryCache().findAll({ type: 'active' }).filter(isFailed));
+  }
+
+  /** Mark queries as stale and refetch them where they are in use. */
+  private refetchStale(queries: readonly Query[]): void {
+    if (queries.length === 0) return;
+    // Without a mark, a first load that fails is not retried for ever.
+    const matches = (query: Query): boolean =>
+      query.state.data !== undefined && queries.includes(query);
+    this.freshness.mark({ matches });
+    this.refetchSoon(queries, this.cursors());
+  }
+
+  private dropForbidden(): void {
+    for (const query of this.client.getQueryCache().getAll()) {
+      if (isOurs(query) || this.projects.coverage(query) !== 'forbidden') continue;
+      // A query that was removed would stay on the screen of its observers.
+      if (query.getObserversCount() > 0) query.reset();
+      else this.client.getQueryCache().remove(query);
+    }
+  }
+
   private receive(event: NeverstaleEvent): void {
-    if (event.projectId) this.projectIds.add(event.projectId);
+    this.projects.add(event.projectId);
     if (event.type === 'stale') this.onStale(event);
     else this.onChange(event);
   }
@@ -105,7 +190,8 @@ export class Binding {
     const matches = (query: Query): boolean => this.isOf(query, projectId);
     const stale = this.freshness.mark({ matches, fetchedBefore });
     const { environment } = this.connection;
-    const delayMs = environment.isVisible() ? 0 : environment.random() * spreadMs;
+    const isHidden = !environment.isVisible() && !this.isAsleep();
+    const delayMs = isHidden ? environment.random() * spreadMs : 0;
     if (delayMs === 0) {
       this.refetchSoon(stale, before);
       return;
@@ -181,7 +267,7 @@ export class Binding {
   private isOf({ queryKey }: Query, projectId: string | null | undefined): boolean {
     if (projectId === null || projectId === undefined) return true;
     const { isOf = mayBeOf } = this.options;
-    return this.callApp('isOf', () => isOf(queryKey, projectId, this.projectIds), true);
+    return this.callApp('isOf', () => isOf(queryKey, projectId, this.projects.known), true);
   }
 
   /** Call an app's function. If it throws, return `otherwise`: the event must still be applied. */
@@ -216,12 +302,17 @@ export class Binding {
 
   private async refetch(): Promise<void> {
     const { due, dueUnused, release } = this;
-    this.due = new Set();
-    this.dueUnused = new Set();
     this.release = undefined;
+    const isAsleep = this.isAsleep();
+    if (!isAsleep) {
+      this.due = new Set();
+      this.dueUnused = new Set();
+    }
     const isWanted = (query: Query): boolean =>
+      !isAsleep &&
       due.has(query) &&
-      this.freshness.isStale(query) &&
+      (this.freshness.isStale(query) || query.state.data === undefined) &&
+      this.projects.coverage(query) !== 'forbidden' &&
       (query.isActive() || (dueUnused.has(query) && query.options.queryFn !== undefined));
     // Do not cancel an in-flight fetch, or a stream of events could prevent a slow query from ever
     // completing. Its result stays marked stale and is fetched again.
@@ -236,10 +327,14 @@ export class Binding {
       refetch((query) => isWanted(query) && !deferred.has(query)),
       ...[...deferred].map(refetchLater),
     ]);
+    // Queries that are not refetched are known to be stale, unless an older fetch completes after
+    // this binding has stopped.
+    await Promise.allSettled([...due].flatMap(({ promise }) => promise ?? []));
     release?.();
   }
 
   private retryLater(query: Query): void {
+    if (!this.mayRetry(query)) return;
     const { shouldRetry = () => true } = this.options;
     const { error } = query.state;
     if (error !== null && !this.callApp('shouldRetry', () => shouldRetry(error), true)) return;
@@ -248,6 +343,18 @@ export class Binding {
     this.setTimer(backoffMs(tries, this.connection.environment.random()), () => {
       if (this.freshness.isStale(query)) this.refetchSoon([query], this.cursors());
     });
+  }
+
+  /** Whether retrying may help: not while the user is signed out or may not see the project. */
+  private mayRetry(query: Query): boolean {
+    return (
+      this.connection.status() !== 'unauthorized' && this.projects.coverage(query) !== 'forbidden'
+    );
+  }
+
+  /** Whether stale queries wait until the page is visible. */
+  private isAsleep(): boolean {
+    return !this.options.refetchHidden && !this.connection.environment.isVisible();
   }
 
   private holdCursors(cursors: Cursors): () => void {

@@ -1,16 +1,11 @@
 import type { QueryClient } from '@tanstack/query-core';
 
 import type { Connection } from '../connection.js';
-import { Binding, type BindingOptions } from './binding.js';
-import { startFallback, type FallbackOptions } from './fallback.js';
-
-export interface ConnectQueryClientOptions extends BindingOptions {
-  /** What to do while events may be missed. Default: nothing. */
-  fallback?: FallbackOptions;
-}
+import { Binding, type ConnectQueryClientOptions } from './binding.js';
 
 /**
- * Invalidates and refetches the queries of a query client on a connection's events.
+ * Invalidates and refetches the queries of a query client on a connection's events, and while events
+ * may be missed. At the start everything that changed since the cursors stored in it is stale.
  *
  * @returns a function that stops it
  */
@@ -20,15 +15,12 @@ export function connectQueryClient(
   options: ConnectQueryClientOptions = {},
 ): () => void {
   const binding = new Binding(connection, queryClient, options);
-  const stopFallback = options.fallback && startFallback(connection, queryClient, options.fallback);
   return () => {
     binding.stop();
-    stopFallback?.();
   };
 }
 
-export type { BindingOptions } from './binding.js';
-export type { FallbackOptions } from './fallback.js';
+export type { ConnectQueryClientOptions } from './binding.js';
 export type { DeferralOptions, PendingMutation } from './mutations.js';
 export { defaultMapping, type Mapping, type Targets } from './mapping.js';
 export { readCursors } from './stored-cursors.js';

@@ -68,7 +68,8 @@ export function mayBeOf(key: QueryKey, projectId: string, others: ReadonlySet<st
   return ![...others].some((id) => UUID.test(id) && names(key, id));
 }
 
-function names(key: unknown, id: string): boolean {
+/** Whether a key contains an id. */
+export function names(key: unknown, id: string): boolean {
   if (isText(key)) return String(key) === id;
   return isRecord(key) && Object.values(key).some((part) => names(part, id));
 }

@@ -167,6 +167,13 @@ class Visitor {
           this.connectAnew();
         },
       ],
+      [
+        2,
+        () => {
+          this.page.setVisible(random() < 0.5);
+        },
+      ],
+      [1, () => this.bindAnew()],
     ])();
   }
 
@@ -249,6 +256,13 @@ class Visitor {
     this.page.disconnect();
     this.page.connect();
     for (const projectId of this.looksAt.keys()) this.page.enter(projectId);
+  }
+
+  /** For a while the query cache hears of nothing. */
+  private async bindAnew(): Promise<void> {
+    this.page.unbind();
+    await sleep(random() * 500);
+    this.page.bind();
   }
 
   /** What it takes to be true: of its own projects, and on the screen or not marked as stale. */
@@ -375,7 +389,10 @@ function isAway(error: unknown): void {
 }
 
 async function settled(visitors: readonly Visitor[]): Promise<void> {
-  for (const visitor of visitors) visitor.tryAgain();
+  for (const visitor of visitors) {
+    visitor.page.setVisible(true);
+    visitor.tryAgain();
+  }
   await eventually(
     () => visitors.every((visitor) => visitor.isSettled),
     () => visitors.filter((visitor) => !visitor.isSettled).map(({ page }) => page.stale()),

@@ -94,10 +94,10 @@ function writing(board: Board): Partial<Options> {
   };
 }
 
-/** The requests of the next minute, each answered by what the server has. */
+/** The requests of the next 10 s, each answered by what the server has. */
 async function requests(board: Board, server: string): Promise<string[]> {
   const keys: string[] = [];
-  for (let step = 0; step < 60; step += 1) {
+  for (let step = 0; step < 10; step += 1) {
     await pass(step === 0 ? 10 : 1_000);
     for (const key of board.asked) {
       keys.push(key);
@@ -233,6 +233,18 @@ describe('an optimistic value stays on the screen', () => {
     expect(board.asked).toEqual([]);
     await mine.respond();
     expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('while what no event keeps fresh is polled', async () => {
+    const board = await Board.open({ pollMs: 1_000 });
+    const values = await watch(board);
+    board.socket.frame({ type: 'status', live: false });
+    const mine = edit(board, 'mine');
+    await pass(3_000);
+    expect(board.asked).toEqual([]);
+    await mine.respond();
+    expect(await requests(board, 'saved')).toContain('tasks/detail/T');
     expect(values).toEqual(['first', 'mine', 'saved']);
   });
 
@@ -550,6 +562,7 @@ describe('while refetches wait', () => {
     await pass(60_000);
     expect(board.asked).toEqual([]);
     await board.connect();
+    board.socket.connected(['P'], { resumed: ['project:P', 'user:U'] });
     expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
     expect(values).toEqual(['first', 'mine', 'saved']);
   });

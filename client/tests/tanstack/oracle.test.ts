@@ -76,6 +76,7 @@ class Page {
   private readonly shown = new Map<number, () => void>();
   private connection!: Connection;
   private disconnect!: () => void;
+  private isBound = false;
 
   constructor(private readonly random: () => number) {
     this.connect();
@@ -87,11 +88,28 @@ class Page {
     });
   }
 
+  private setVisible(isVisible: boolean): void {
+    this.world.isOnScreen = isVisible;
+    if (isVisible) this.world.signal('visible');
+  }
+
+  /** The connection goes on without the query client, or gets it back. */
+  private unbindOrBind(): void {
+    if (this.isBound) this.disconnect();
+    else this.bind();
+    this.isBound = !this.isBound;
+  }
+
+  private bind(): void {
+    this.disconnect = connectQueryClient(this.connection, this.client);
+  }
+
   private connect(): void {
     this.world.random = this.random;
     const cursors = readCursors(this.client);
     this.connection = createConnection(optionsIn(this.world, { projectId: 'P', cursors }));
-    this.disconnect = connectQueryClient(this.connection, this.client);
+    this.bind();
+    this.isBound = true;
   }
 
   private query(row: number): { queryKey: unknown[]; queryFn: () => Promise<number> } {
@@ -265,7 +283,19 @@ class Page {
       [
         1,
         () => {
-          this.world.isOnScreen = this.random() < 0.5;
+          this.setVisible(this.random() < 0.5);
+        },
+      ],
+      [
+        1,
+        () => {
+          this.unbindOrBind();
+        },
+      ],
+      [
+        0.5,
+        () => {
+          this.world.signal('focus');
         },
       ],
       [
@@ -298,6 +328,8 @@ class Page {
 
   /** Let every in-flight activity complete. */
   async settle(): Promise<void> {
+    this.setVisible(true);
+    if (!this.isBound) this.unbindOrBind();
     for (let round = 0; round < 100; round++) {
       this.serve(Infinity);
       for (const request of this.requests.splice(0)) request.answer();
