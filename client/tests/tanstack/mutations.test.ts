@@ -370,6 +370,17 @@ describe('a mutation that fails', () => {
     expect(values.at(-1)).toBe('first');
   });
 
+  it('and was pending when the query client was connected: it may have written anything', async () => {
+    const board = Board.unconnected();
+    await watch(board);
+    const mine = edit(board, 'mine', { onError: () => undefined });
+    await board.connect();
+    board.socket.connected(['P'], { resumed: ['project:P', 'user:U'] });
+    await mine.fail();
+    expect(await requests(board, 'first')).toEqual(['tasks/detail/T']);
+    expect(board.data(TASK)).toBe('first');
+  });
+
   it('long after it was started, too', async () => {
     const board = await Board.open();
     await watch(board);
