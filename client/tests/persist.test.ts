@@ -1,6 +1,6 @@
 import 'fake-indexeddb/auto';
 
-import { QueryClient, QueryObserver } from '@tanstack/query-core';
+import { MutationObserver, QueryClient, QueryObserver } from '@tanstack/query-core';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { createConnection } from '../src/index.js';
@@ -161,6 +161,39 @@ describe('after a reload', () => {
     expect(page.client.getQueryData(TASK)).toBe('v1, patched');
     page.show(TASK);
     await pass(20);
+    expect(page.client.getQueryData(TASK)).toBe('v2');
+    page.leave();
+  });
+
+  it('a page closed during a mutation does not keep what that has written', async () => {
+    const storage = memoryStorage();
+    const first = await visit(storage);
+    const mutation = new MutationObserver(first.client, {
+      mutationFn: () => new Promise(() => undefined),
+      onMutate: () => {
+        first.client.setQueryData(TASK, 'optimistic');
+      },
+    });
+    void mutation.mutate();
+    await pass(2_000);
+    expect(first.client.getQueryData(TASK)).toBe('optimistic');
+    first.leave();
+    const page = await Page.load(storage);
+    expect(page.client.getQueryData(TASK)).toBe('v1');
+    page.leave();
+  });
+
+  it('a mutation that does not end stops no saving', async () => {
+    const storage = memoryStorage();
+    const first = await visit(storage);
+    void new MutationObserver(first.client, {
+      mutationFn: () => new Promise(() => undefined),
+    }).mutate();
+    await pass(6_000);
+    first.client.setQueryData(TASK, 'v2');
+    await pass(2_000);
+    first.leave();
+    const page = await Page.load(storage);
     expect(page.client.getQueryData(TASK)).toBe('v2');
     page.leave();
   });

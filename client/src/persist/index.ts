@@ -1,5 +1,5 @@
 import { createAsyncStoragePersister } from '@tanstack/query-async-storage-persister';
-import type { DefaultOptions, QueryClient } from '@tanstack/query-core';
+import type { DefaultOptions, Mutation, QueryClient } from '@tanstack/query-core';
 import {
   persistQueryClient as persist,
   removeOldestQuery,
@@ -7,6 +7,8 @@ import {
   type PersistedClient,
   type Persister,
 } from '@tanstack/query-persist-client-core';
+
+import { isInFlight, MAX_DEFER_MS } from '../tanstack/mutations.js';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
@@ -46,7 +48,8 @@ export interface Persistence {
 }
 
 /**
- * Restores a query cache together with its cursors, then saves both at most once a second. A cache
+ * Restores a query cache together with its cursors, then saves both at most once a second, but not
+ * while a mutation is in flight (for up to 5 s), whose optimistic values may not become true. A cache
  * that cannot be restored is discarded; a failed save is skipped.
  */
 export function persistQueryClient(options: PersistOptions): Persistence {
@@ -55,6 +58,7 @@ export function persistQueryClient(options: PersistOptions): Persistence {
     queryClient,
     persister: saveAfterRun(
       createAsyncStoragePersister({ storage, key, retry: removeOldestQuery }),
+      () => isMutating(queryClient),
     ),
     buster: JSON.stringify([userId, schemaVersion]),
     maxAge: options.maxAgeMs ?? DAY_MS,
@@ -63,11 +67,21 @@ export function persistQueryClient(options: PersistOptions): Persistence {
 }
 
 /**
+ * Whether the cache may show what a mutation in flight has written. A closed page may end the
+ * mutation, and no event would tell that it failed. Paused mutations are stored themselves.
+ */
+function isMutating(queryClient: QueryClient): boolean {
+  const predicate = (mutation: Mutation): boolean =>
+    isInFlight(mutation) && Date.now() - mutation.state.submittedAt < MAX_DEFER_MS;
+  return queryClient.isMutating({ predicate }) > 0;
+}
+
+/**
  * Wrap a persister so that it saves only the last snapshot of each synchronous run. A write over
  * stale data looks fresh until our cache listener marks it stale again, and that listener may run
  * after the persister's.
  */
-function saveAfterRun(persister: Persister): Persister {
+function saveAfterRun(persister: Persister, isMutating: () => boolean): Persister {
   let newest: PersistedClient | undefined;
 
   async function save(): Promise<void> {
@@ -79,6 +93,7 @@ function saveAfterRun(persister: Persister): Persister {
   return {
     ...persister,
     persistClient(client) {
+      if (isMutating()) return;
       if (!newest) queueMicrotask(() => void save().catch(() => undefined));
       newest = client;
     },

@@ -8,10 +8,11 @@ import { Fallback } from './fallback.js';
 import { Freshness } from './freshness.js';
 import type { StaleMark } from './in-flight.js';
 import { defaultMapping, mayBeOf, startsWith, type Mapping, type Targets } from './mapping.js';
+import { MAX_DEFER_MS, MutationDeferral, type DeferralOptions } from './mutations.js';
 import { Projects } from './projects.js';
 import { isOurs, readCursors, writeCursors } from './stored-cursors.js';
 
-export interface ConnectQueryClientOptions {
+export interface ConnectQueryClientOptions extends DeferralOptions {
   /** Entries to add to the default mapping, or that replace its entries. */
   mapping?: Mapping;
   /**
@@ -52,6 +53,7 @@ export interface ConnectQueryClientOptions {
 export class Binding {
   private readonly mapping: Mapping;
   private readonly freshness: Freshness;
+  private readonly deferral: MutationDeferral;
   private readonly projects: Projects;
   private readonly fallback: Fallback;
   private readonly warned = new Set<string>();
@@ -72,7 +74,13 @@ export class Binding {
     private readonly options: ConnectQueryClientOptions,
   ) {
     this.mapping = { ...defaultMapping, ...options.mapping };
-    this.freshness = new Freshness(client, connection.environment, {
+    const { mayAffect = () => true, maxDeferMs = MAX_DEFER_MS, batchMs = 10 } = options;
+    this.deferral = new MutationDeferral(client, this.setTimer.bind(this), {
+      mayAffect: (...args) => this.callApp('mayAffect', () => mayAffect(...args), true),
+      maxDeferMs,
+      batchMs,
+    });
+    this.freshness = new Freshness(client, connection.environment, this.deferral, {
       stale: (query) => {
         this.refetchSoon([query], this.cursors());
       },
@@ -115,6 +123,7 @@ export class Binding {
     for (const unsubscribe of this.unsubscribe) unsubscribe();
     this.fallback.stop();
     this.freshness.stop();
+    this.deferral.stop();
     for (const stopTimer of this.timers) stopTimer();
   }
 
@@ -277,6 +286,11 @@ export class Binding {
     this.connection.environment.warn(`${problem}: ${more}`);
   }
 
+  /** Whether a query may be refetched now: no mutation in flight may affect it. */
+  mayRefetch(query: Query): boolean {
+    return this.deferral.mayRefetch(query);
+  }
+
   private refetchSoon(queries: readonly Query[], before: Cursors): void {
     for (const query of queries) this.due.add(query);
     if (this.release) return;
@@ -302,7 +316,17 @@ export class Binding {
       (query.isActive() || (dueUnused.has(query) && query.options.queryFn !== undefined));
     // Do not cancel an in-flight fetch, or a stream of events could prevent a slow query from ever
     // completing. Its result stays marked stale and is fetched again.
-    await this.client.refetchQueries({ predicate: isWanted }, { cancelRefetch: false });
+    const refetch = (predicate: (query: Query) => boolean): Promise<void> =>
+      this.client.refetchQueries({ predicate }, { cancelRefetch: false });
+    const deferred = new Set([...due].filter((query) => !this.mayRefetch(query)));
+    const refetchLater = async (query: Query): Promise<void> => {
+      await this.deferral.settled(query);
+      if (isWanted(query)) await refetch((other) => other === query);
+    };
+    await Promise.all([
+      refetch((query) => isWanted(query) && !deferred.has(query)),
+      ...[...deferred].map(refetchLater),
+    ]);
     // Queries that are not refetched are known to be stale, unless an older fetch completes after
     // this binding has stopped.
     await Promise.allSettled([...due].flatMap(({ promise }) => promise ?? []));

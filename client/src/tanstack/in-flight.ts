@@ -11,11 +11,10 @@ export interface Moment {
   readonly at: number;
 }
 
-/** A fetch or a mutation. */
 export interface Activity {
+  /** `page`: the fetch of one more page of an infinite query, which keeps the others as they are. */
+  readonly kind: 'fetch' | 'page' | 'mutation';
   readonly began: Moment;
-  /** Fetches one more page of an infinite query and keeps the others as they are. */
-  readonly isPartial: boolean;
   settledAt: number | undefined;
 }
 
@@ -35,8 +34,8 @@ export class InFlight {
     this.events = [{ matches: () => true, order }];
   }
 
-  begin(began: Moment, isPartial = false): Activity {
-    const activity: Activity = { began, isPartial, settledAt: undefined };
+  begin(kind: Activity['kind'], began: Moment): Activity {
+    const activity: Activity = { kind, began, settledAt: undefined };
     this.activities.add(activity);
     return activity;
   }
@@ -53,6 +52,14 @@ export class InFlight {
     return [...this.activities].reduce(
       (oldest, { began }) => (began.order < oldest.order ? began : oldest),
       now,
+    );
+  }
+
+  /** Whether a mutation began after a fetch, whose result can then lack what it changes. */
+  isOvertaken(fetching: Activity, now: Moment): boolean {
+    this.prune(now.at);
+    return [...this.activities].some(
+      ({ kind, began }) => kind === 'mutation' && began.order > fetching.began.order,
     );
   }
 

@@ -21,5 +21,6 @@ export function connectQueryClient(
 }
 
 export type { ConnectQueryClientOptions } from './binding.js';
+export type { DeferralOptions, PendingMutation } from './mutations.js';
 export { defaultMapping, type Mapping, type Targets } from './mapping.js';
 export { readCursors } from './stored-cursors.js';

@@ -55,6 +55,7 @@ interface PageOptions {
   mapping?: Mapping;
   /** At most so long an answer takes once the database was read. Default: 0. */
   latencyMs?: number;
+  maxDeferMs?: number;
 }
 
 /** A page of an app: a real query cache, fed by the stack's API and kept fresh by its gateway. */
@@ -145,9 +146,11 @@ export class Page {
 
   /** The query cache hears of changes. */
   bind(): void {
+    const { mapping, maxDeferMs } = this.options;
     this.stopBinding = connectQueryClient(this.connection, this.client, {
+      ...(maxDeferMs !== undefined && { maxDeferMs }),
       mapping: {
-        ...this.options.mapping,
+        ...mapping,
         marker: ({ id }) => {
           this.markers.add(id);
           return {};

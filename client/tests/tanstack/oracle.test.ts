@@ -128,21 +128,39 @@ class Page {
     return { queryKey: ['tasks', 'detail', String(row)], queryFn };
   }
 
+  /** Write a row, perhaps optimistically; it may fail, before or after it is committed. */
   private mutate(row: number): void {
-    const mutation = new MutationObserver<number>(this.client, {
+    const { queryKey } = this.query(row);
+    const isOptimistic = this.random() < 0.5;
+    const isFailing = this.random() < 0.3;
+    const isCommitted = !isFailing || this.random() < 0.5;
+    const mutation = new MutationObserver<number | undefined, Error, void>(this.client, {
       mutationFn: () => {
-        const written = this.server.write(row);
-        return new Promise((resolve) =>
+        const written = isCommitted ? this.server.write(row) : undefined;
+        return new Promise((resolve, reject) =>
           this.responses.push(() => {
-            resolve(written);
+            if (isFailing) reject(new Error('no'));
+            else resolve(written);
           }),
         );
       },
+      onMutate: () => {
+        const previous = this.client.getQueryData(queryKey);
+        if (isOptimistic) {
+          this.client.setQueryData<number>(queryKey, (old) =>
+            old === undefined ? old : old + 0.5,
+          );
+        }
+        return previous;
+      },
       onSuccess: (written) => {
-        this.client.setQueryData(this.query(row).queryKey, written);
+        this.client.setQueryData(queryKey, written);
+      },
+      onError: (_error, _variables, previous) => {
+        if (isOptimistic) this.client.setQueryData(queryKey, previous);
       },
     });
-    void mutation.mutate();
+    mutation.mutate().catch(() => undefined);
   }
 
   private toggle(row: number): void {
@@ -169,7 +187,9 @@ class Page {
     this.connect();
   }
 
+  /** What a mutation in flight has written may never become true. */
   private save(): void {
+    if (this.client.isMutating() > 0) return;
     this.saved = structuredClone(dehydrate(this.client));
   }
 
