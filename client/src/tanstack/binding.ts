@@ -186,7 +186,8 @@ export class Binding {
   }
 
   private onStale(event: Stale): void {
-    const { projectId, fetchedBefore, spreadMs, before } = event;
+    const { projectId, reason, fetchedBefore, spreadMs, before } = event;
+    if (projectId !== undefined && reason === 'access_changed') this.projects.suspend(projectId);
     const matches = (query: Query): boolean => this.isOf(query, projectId);
     const stale = this.freshness.mark({ matches, fetchedBefore });
     const { environment } = this.connection;

@@ -49,6 +49,11 @@ export class Projects {
     return { forbidden: became('forbidden'), live: became('live') };
   }
 
+  /** Count a project as forbidden until it is live: its access may just have been lost. */
+  suspend(projectId: string): void {
+    this.forbidden.add(projectId);
+  }
+
   coverage(query: Query): Coverage {
     const { connection } = this;
     const isOf = (id: string): boolean => this.isOf(query, id);

@@ -146,10 +146,11 @@ export class Page {
 
   /** The query cache hears of changes. */
   bind(): void {
+    const { mapping, maxDeferMs } = this.options;
     this.stopBinding = connectQueryClient(this.connection, this.client, {
       maxDeferMs: this.options.maxDeferMs,
       mapping: {
-        ...this.options.mapping,
+        ...mapping,
         marker: ({ id }) => {
           this.markers.add(id);
           return {};

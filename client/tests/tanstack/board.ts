@@ -56,8 +56,7 @@ export class Board {
   static async open(options: ConnectQueryClientOptions = {}, projectId = 'P'): Promise<Board> {
     const board = new Board();
     await board.connect(options, projectId);
-    // So rarely that no test has to answer its pings.
-    board.socket.connected([projectId], { heartbeat: 86_400 });
+    board.goLive(projectId);
     await pass(1_000);
     return board;
   }
@@ -78,6 +77,11 @@ export class Board {
   /** Binds the query client to the connection as it is. */
   bind(options: ConnectQueryClientOptions = {}): void {
     this.disconnect = connectQueryClient(this.connection, this.client, options);
+  }
+
+  /** The gateway resumes everything; no test has to answer pings. */
+  goLive(projectId = 'P'): void {
+    this.socket.connected([projectId], { heartbeat: 86_400 });
   }
 
   /** The page can be seen again, and its socket still answers. */

@@ -99,6 +99,21 @@ describe('a project that is forbidden', () => {
     expect(board.data(LIST)).toBe('back');
   });
 
+  it.each([true, false])('that may be so is refetched only if it is not (%s)', async (isSo) => {
+    const board = await Board.open({}, LOST);
+    await board.shown(LIST);
+    await board.shown(PROJECTS);
+    board.socket.frame(onUser(LOST, 'project_members', 'DELETE', `${LOST}:U`));
+    await pass(1_000);
+    expect(board.asked).toEqual(['projects/list']);
+    await board.answer('new');
+    const error = { type: 'error', code: 'forbidden', message: '', project_id: LOST };
+    board.socket.frame(isSo ? error : subscribed(LOST));
+    await pass(10);
+    expect(board.asked).toEqual(isSo ? ['projects/list'] : [`tasks/list/${LOST}`]);
+    expect(board.data(LIST)).toBe(isSo ? undefined : 'first');
+  });
+
   it('that is refused again after an attempt fetches nothing', async () => {
     const board = await lost();
     await board.answer('without it');

@@ -451,7 +451,7 @@ describe('refetches do not wait', () => {
     hydrate(board.client, structuredClone(dehydrate(other.client)));
     expect(board.client.isMutating()).toBe(1);
     await board.connect();
-    board.socket.connected(['P']);
+    board.goLive();
     await watch(board);
     await board.change(7);
     expect(await requests(board, 'theirs')).toEqual(['tasks/detail/T']);
@@ -573,7 +573,7 @@ describe('while refetches wait', () => {
     await pass(60_000);
     expect(board.asked).toEqual([]);
     await board.connect();
-    board.socket.connected(['P'], { resumed: ['project:P', 'user:U'] });
+    board.goLive();
     expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
     expect(values).toEqual(['first', 'mine', 'saved']);
   });
