@@ -27,7 +27,9 @@ export interface ConnectionOptions {
    * @param how - `refresh`: the last token was rejected or expires soon, so do not return a cached
    *   one
    */
-  getToken: (how: { refresh: boolean }) => Token | Promise<Token>;
+  getToken: (how: {
+    refresh: boolean;
+  }) => string | null | undefined | Promise<string | null | undefined>;
   /** A project to open immediately; its id is written as the server writes it. Default: none. */
   projectId?: string | undefined;
   /** Cursors up to which all cached data is known to be fresh. Default: none. */
@@ -45,8 +47,6 @@ export interface ConnectionOptions {
    */
   debug?: boolean | undefined;
 }
-
-type Token = string | null | undefined;
 
 /** What a status does not say. Times are in milliseconds since the epoch. */
 export interface ConnectionInfo {
@@ -257,7 +257,7 @@ export function createConnection(options: ConnectionOptions): Connection {
 }
 
 /** Return the JWT alone, or null if there is none. Throws if a subprotocol cannot hold it. */
-function parseToken(token: Token): string | null {
+function parseToken(token: string | null | undefined): string | null {
   const jwt = token?.replace(/^bearer /i, '') ?? null;
   if (jwt !== null && !/^[\w.-]+$/.test(jwt)) throw new Error('getToken must return a JWT or null');
   return jwt;

@@ -67,9 +67,13 @@ export function browserEnvironment(): Environment {
           if (socket.readyState === WebSocket.OPEN) socket.send(text);
         },
         close: () => {
-          // Browsers report it as an error in the console if a socket is closed before it is open.
-          if (inBrowser && socket.readyState === WebSocket.CONNECTING) socket.onopen = close;
-          else close();
+          if (!inBrowser || socket.readyState !== WebSocket.CONNECTING) close();
+          else {
+            // Browsers report it as an error in the console if a socket is closed before it is open.
+            // They open one at a time to a server (RFC 6455, 4.1), so it must not stay for long.
+            socket.onopen = close;
+            setTimeout(close, 1_000);
+          }
         },
       };
     },

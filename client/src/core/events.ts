@@ -39,13 +39,7 @@ export type TimerName = 'session' | 'subscribe' | 'token';
  * may be missed. `offline`: no network, disconnected, or no attempts left. `forbidden`: access
  * denied. `unauthorized`: nobody is signed in; terminal until `reconnect()`.
  */
-export type Status =
-  | 'connecting'
-  | 'live'
-  | 'degraded'
-  | 'offline'
-  | 'forbidden'
-  | 'unauthorized';
+export type Status = 'connecting' | 'live' | 'degraded' | 'offline' | 'forbidden' | 'unauthorized';
 
 export type Input =
   | { readonly is: 'want'; readonly projectIds: readonly string[] }

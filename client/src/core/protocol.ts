@@ -59,14 +59,11 @@ export const CloseCode = {
   forbidden: 4403,
 } as const;
 
-/** Parse a text message; undefined if malformed, in which case an event may have been lost. */
-export function parseFrame(text: string): ServerFrame | undefined {
-  try {
-    const frame = JSON.parse(text) as Partial<ServerFrame> | null;
-    return typeof frame?.type === 'string' ? (frame as ServerFrame) : undefined;
-  } catch {
-    return undefined;
-  }
+/** Parse a text message. Throws if it is none of a server's; fields are not checked. */
+export function parseFrame(text: string): ServerFrame {
+  const frame = JSON.parse(text) as Partial<ServerFrame> | null;
+  if (typeof frame?.type !== 'string') throw new TypeError('a frame has a type');
+  return frame as ServerFrame;
 }
 
 export function projectChannel(projectId: string): string {

@@ -86,7 +86,7 @@ export class Session {
         this.receive(input.text);
         break;
       case 'closed':
-        this.disconnected(input.code, `closed with ${input.code}${input.reason && `: ${input.reason}`}`);
+        this.disconnected(input.code, `closed with ${input.code} ${input.reason}`.trim());
         break;
       case 'failed':
         this.drop(input.error);
@@ -182,12 +182,15 @@ export class Session {
   }
 
   private receive(text: string): void {
-    const frame = parseFrame(text);
-    if (frame === undefined) {
+    try {
+      this.read(parseFrame(text));
+    } catch {
       // The cursors predate this frame, so reconnecting replays whatever it contained.
       this.drop('malformed frame');
-      return;
     }
+  }
+
+  private read(frame: ServerFrame): void {
     if (frame.type === 'connected') {
       this.phase = 'connected';
       this.connectedAt = this.now;
@@ -228,10 +231,10 @@ export class Session {
   }
 
   private timeout(name: TimerName): void {
-    if (name === 'subscribe') {
-      this.subscriptions.subscribe(this.now);
-    } else if (name === 'token') {
-      if (this.isOnline) this.askToken();
+    if (name !== 'session') {
+      if (!this.isConnected) return;
+      if (name === 'subscribe') this.subscriptions.subscribe(this.now);
+      else if (this.isOnline) this.askToken();
       else this.renewLater();
     } else if (this.phase === 'waiting') {
       this.connect();
@@ -244,8 +247,8 @@ export class Session {
 
   private ping(): void {
     this.phase = 'pinged';
-    this.effects.push({ do: 'send', message: { type: 'ping' } });
     this.setTimer(PONG_MS);
+    this.effects.push({ do: 'send', message: { type: 'ping' } });
   }
 
   /** The network is back or the page is visible: skip the backoff, or check an open socket. */

@@ -165,8 +165,9 @@ export class Subscriptions {
   private changed(frame: Frame<'cache_invalidate'>, now: number): void {
     const before = this.cursors;
     const { resource, action, project_id: projectId, channel, cursor } = frame;
-    if (channel !== undefined && cursor !== undefined) this.advance(channel, cursor);
+    // Before the cursor advances: if the frame is malformed, it must be sent again.
     const { id, timestamp } = frame.data;
+    if (channel !== undefined && cursor !== undefined) this.advance(channel, cursor);
     this.emit({
       do: 'emit',
       event: { type: 'change', resource, id, action, projectId, timestamp, channel, before },

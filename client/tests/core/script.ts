@@ -1,4 +1,4 @@
-import type { Effect, Input, NeverstaleEvent, Status } from '../../src/core/events.js';
+import type { Effect, Input, NeverstaleEvent, Status, TimerName } from '../../src/core/events.js';
 import type { ClientMessage, Cursors } from '../../src/core/protocol.js';
 import { Session } from '../../src/core/session.js';
 
@@ -7,6 +7,8 @@ export class Script {
   now = 1_000_000;
   random = 0.5;
   effects: Effect[] = [];
+  /** The status of the connection, as often as it changed. */
+  readonly statuses: Status[] = [];
   readonly session: Session;
 
   constructor(cursors: Cursors = {}, maxTries = Infinity) {
@@ -17,6 +19,7 @@ export class Script {
   feed(input: Input): Effect[] {
     const effects = [...this.session.handle(input, this.now, this.random)];
     this.effects.push(...effects);
+    if (this.statuses.at(-1) !== this.status) this.statuses.push(this.status);
     return effects;
   }
 
@@ -59,7 +62,7 @@ export class Script {
     return this.session.status();
   }
 
-  expire(name: 'session' | 'subscribe' = 'session'): Effect[] {
+  expire(name: TimerName = 'session'): Effect[] {
     return this.feed({ is: 'timer', name });
   }
 
