@@ -197,7 +197,7 @@ describe('tokens', () => {
 
   it('that fail to come are asked for again, and warn once', async () => {
     const getToken = vi
-      .fn<() => Promise<string>>()
+      .fn<(how: object) => Promise<string>>()
       .mockRejectedValueOnce(new Error('no session'))
       .mockRejectedValueOnce(new Error('no session'))
       .mockResolvedValue('T');
@@ -210,6 +210,11 @@ describe('tokens', () => {
     });
     await pass(500 + 1_000);
     expect(world.warnings).toEqual(['no token: Error: no session']);
+    expect(getToken.mock.calls).toEqual([
+      [{ refresh: false }],
+      [{ refresh: false }],
+      [{ refresh: false }],
+    ]);
     expect(world.sockets).toHaveLength(1);
   });
 
@@ -324,7 +329,7 @@ describe('an app', () => {
 
   it('sees since when a status is, in debug all that happens, and never a token', async () => {
     const logged: string[] = [];
-    vi.spyOn(console, 'debug').mockImplementation((...text) => logged.push(text.join(' ')));
+    vi.spyOn(console, 'debug').mockImplementation((...what) => logged.push(JSON.stringify(what)));
     const getToken = (): string => 's3cret';
     const connection = createConnection(
       optionsIn(world, { projectId: 'P', getToken, debug: true }),
@@ -340,7 +345,7 @@ describe('an app', () => {
     expect(connection.info().since).toBe(since + 1_000);
     expect(world.socket.sent).toContainEqual({ type: 'auth', token: 's3cret' });
     const text = logged.join('\n');
-    for (const part of ['"ask_token"', '"open"', '"connected', '"emit"', '"auth"']) {
+    for (const part of ['"ask_token"', '"open"', 'connected', '"emit"', '"auth"']) {
       expect(text).toContain(part);
     }
     expect(text).not.toContain('s3cret');

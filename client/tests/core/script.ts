@@ -31,14 +31,14 @@ export class Script {
     return this.feed({ is: 'text', text: JSON.stringify(frame) });
   }
 
-  closed(code: number, reason = ''): Effect[] {
-    return this.feed({ is: 'closed', code, reason });
+  closed(code: number): Effect[] {
+    return this.feed({ is: 'closed', code, error: `closed with ${code}` });
   }
 
   /** Answers the question for a token that is open; gives the URL's query. */
-  token(token = 'T'): URLSearchParams {
+  token(): URLSearchParams {
     const ask = this.last('ask_token')?.ask ?? -1;
-    this.feed({ is: 'token', ask, token });
+    this.feed({ is: 'token', ask });
     return new URLSearchParams(this.last('open')?.query);
   }
 
@@ -54,8 +54,10 @@ export class Script {
 
   /** The timer of the session: for how long it was set last. */
   get timerMs(): number | undefined {
-    const timers = this.effects.filter((effect) => effect.do === 'timer');
-    return timers.findLast(({ name }) => name === 'session')?.ms;
+    const last = this.effects.findLast(
+      (effect) => effect.do === 'close' || (effect.do === 'timer' && effect.name === 'session'),
+    );
+    return last?.do === 'timer' ? last.ms : undefined;
   }
 
   get status(): Status {
