@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.effect_runner import EffectRunner, Link
@@ -17,20 +18,27 @@ from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import Connection
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.control_messages import Recheck, Tick
-from shared.protocol.events import Reason, access_change_of, cursor_of
+from shared.protocol.events import Reason, access_change_of, cursor_of, row_of
 from shared.protocol.replay import Loaded, Since
 
 
-@dataclass(slots=True)
+@dataclass
 class _Delivery:
     """What some messages hold for the live subscribers of one channel.
 
-    ``access_changes`` are the projects to which they may have gained or lost access.
+    ``projects`` holds those of a user's channel by their project. ``access_changes`` are the
+    projects to which the recipients may have gained or lost access.
     """
 
     recipients: Collection[Connection] = ()
     payloads: list[bytes] = field(default_factory=list)
+    projects: list[tuple[str, bytes]] = field(default_factory=list)
     access_changes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def rows(self) -> Collection[bytes]:
+        """The rows of the payloads, once these are complete."""
+        return set(map(row_of, self.payloads))
 
 
 class Fanout:
@@ -47,6 +55,7 @@ class Fanout:
         slow_seconds: float,
     ) -> None:
         self._logs = logs
+        self._names = names
         self._metrics = metrics
         self._subscriptions: Subscriptions[Connection] = Subscriptions()
         self._effects = EffectRunner(
@@ -176,21 +185,55 @@ class Fanout:
                     delivery = deliveries[name] = _Delivery()
                 delivery.recipients = recipients
                 delivery.payloads.append(payload)
-                if change is not None and change[1]:
-                    delivery.access_changes.append(change[0])
+                if change is not None:
+                    delivery.projects.append((change[0], payload))
+                    if change[1]:
+                        delivery.access_changes.append(change[0])
         self._metrics.received.inc(len(messages))
-        self._write(deliveries.values())
+        self._write(deliveries)
         self._effects.run(effects)
 
-    def _write(self, deliveries: Collection[_Delivery]) -> None:
+    def _write(self, deliveries: Mapping[bytes, _Delivery]) -> None:
         # Snapshot the recipients of all channels: a connection whose buffer fills on the way
         # is no longer live, but still gets the rest.
-        for delivery in deliveries:
-            delivery.recipients = list(delivery.recipients)
-        for delivery in deliveries:
+        for delivery in deliveries.values():
+            delivery.recipients = dict.fromkeys(delivery.recipients)
+        for delivery in deliveries.values():
             frames = join_frames(delivery.payloads)
+            repeated = self._repeated(delivery, deliveries)
             for connection in delivery.recipients:
-                connection.write(frames)
+                if repeated and not connection.RESUMES:
+                    self._write_once(connection, delivery, repeated)
+                else:
+                    connection.write(frames)
                 if delivery.access_changes:
                     connection.send_access_changes(delivery.access_changes)
             self._metrics.delivered.inc(len(delivery.payloads) * len(delivery.recipients))
+
+    def _repeated(
+        self, delivery: _Delivery, deliveries: Mapping[bytes, _Delivery]
+    ) -> Mapping[bytes, _Delivery]:
+        """The payloads of a user's channel that the same chunk holds on their project's channel
+        too, with what that channel delivers.
+        """
+        repeated = {}
+        for project_id, payload in delivery.projects:
+            name = self._names.channel(Channel("project", project_id)).encode()
+            other = deliveries.get(name)
+            if other is not None and row_of(payload) in other.rows:
+                repeated[payload] = other
+        return repeated
+
+    def _write_once(
+        self, connection: Connection, delivery: _Delivery, repeated: Mapping[bytes, _Delivery]
+    ) -> None:
+        """Write what the client does not get on the project's channel: a client that keeps no
+        cursors would fetch twice for nothing.
+        """
+        payloads = [
+            payload
+            for payload in delivery.payloads
+            if payload not in repeated or connection not in repeated[payload].recipients
+        ]
+        if payloads:
+            connection.write(join_frames(payloads))

@@ -33,6 +33,7 @@ class PlainClient(Connection):
     __slots__ = ("_pending_reset",)
 
     SUBPROTOCOLS: ClassVar[tuple[str, ...]] = ()
+    RESUMES: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -105,6 +106,7 @@ class V1Client(Connection):
     __slots__ = ("_warned_at_seconds",)
 
     SUBPROTOCOLS: ClassVar[tuple[str, ...]] = (SUBPROTOCOL,)
+    RESUMES: ClassVar[bool] = True
 
     def __init__(
         self,

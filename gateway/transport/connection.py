@@ -68,6 +68,7 @@ class Connection(ABC):
     )
 
     SUBPROTOCOLS: ClassVar[tuple[str, ...]]
+    RESUMES: ClassVar[bool]  # whether the client keeps the cursor of each channel
 
     def __init__(
         self,

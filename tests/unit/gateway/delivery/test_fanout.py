@@ -266,6 +266,26 @@ async def test_a_users_frame_is_decoded_once_for_all_connections(
         assert told == [1, 1, 0]
 
 
+async def test_a_plain_client_gets_a_change_of_its_project_once() -> None:
+    """It is on the user's channel too; only a client with cursors needs both."""
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks)
+        clients = [joined(made, tasks, kind=kind) for kind in (PlainClient, V1Client)]
+        elsewhere = FakeTransport()
+        other = connection(tasks, elsewhere, kind=PlainClient)
+        made.join(other, {Channel("project", "q"): None, U: None})
+        made.acknowledge([*NAMES, b"project:q"])
+        for client in (*(client for client, _ in clients), other):
+            await client.greeted.wait()
+        on_user = [(NAMES[1], frame(U, "one", 10)), (NAMES[1], frame(U, "two", 11))]
+        made.deliver([*on_user, (NAMES[0], frame(P, "one", 12))])
+        told = [transport.told for transport in (clients[0][1], clients[1][1], elsewhere)]
+        assert [text.count(b'"id":"one"') for text in told] == [1, 2, 1]
+        assert [text.count(b'"id":"two"') for text in told] == [1, 1, 1]
+        made.deliver([(NAMES[1], frame(U, "three", 13))])
+        assert clients[0][1].told.count(b'"id":"three"') == 1, "it is nowhere else"
+
+
 class MembershipLogs(Logs):
     """Channel logs whose only row is a change of the user's access."""
 
