@@ -103,7 +103,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   const session = new Session(options.cursors ?? {}, options.maxTries ?? Infinity);
   const log = makeDebugLog(options.debug);
   const events = makeListeners<NeverstaleEvent>(warn);
-  const statuses = makeListeners<void>(warn);
+  const statuses = makeListeners<undefined>(warn);
   const projects = countProjectRefs(updateProjects);
   const timers = new Map<TimerName, () => void>();
   let socket: Socket | undefined;
@@ -136,7 +136,7 @@ export function createConnection(options: ConnectionOptions): Connection {
       }
     }
     if (session.status() !== before) since = now;
-    statuses.notify();
+    statuses.notify(undefined);
   }
 
   function perform(effect: Effect): void {
