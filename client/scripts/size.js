@@ -5,11 +5,11 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
 const BOUNDS_BYTES = {
-  index: 4_096,
+  index: 4_500,
   'tanstack/index': 5_632,
   'persist/index': 1_024,
-  'tabs/index': 6_144,
-  'react/index': 9_216,
+  'tabs/index': 6_400,
+  'react/index': 9_728,
 };
 
 for (const [entry, bound] of Object.entries(BOUNDS_BYTES)) {

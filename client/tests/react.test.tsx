@@ -292,15 +292,20 @@ describe('status', () => {
     await happens(() => {
       world.socket.end(4403);
     });
-    expect(container.textContent).toBe('P: degradeddegraded');
+    expect(container.textContent).toBe('P: connectingconnecting');
     await act(() => pass(500));
     await happens(() => {
       world.socket.end(4403);
     });
-    expect(container.textContent).toBe('P: forbiddenforbidden');
+    expect(container.textContent).toBe('P: forbiddenconnecting');
+    await happens(() => {
+      world.socket.connected([]);
+    });
+    expect(container.textContent).toBe('P: forbiddenlive');
     await happens(() => {
       world.signal('offline');
     });
+    expect(container.textContent).toBe('P: forbiddenoffline');
   });
 
   it('is connecting on a server and without a provider', () => {
