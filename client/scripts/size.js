@@ -10,6 +10,8 @@ const BOUNDS_BYTES = {
   'persist/index': 1_024,
   'tabs/index': 6_144,
   'react/index': 9_216,
+  'devtools/index': 2_048,
+  'devtools/panel': 4_096,
 };
 
 for (const [entry, bound] of Object.entries(BOUNDS_BYTES)) {

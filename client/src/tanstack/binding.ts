@@ -6,12 +6,17 @@ import type { Change, NeverstaleEvent, Stale } from '../core/events.js';
 import type { Cursors } from '../core/protocol.js';
 import { Freshness } from './freshness.js';
 import type { StaleMark } from './in-flight.js';
-import { defaultMapping, mayBeOf, startsWith, type Mapping, type Targets } from './mapping.js';
+import {
+  defaultMapping,
+  mayBeOf,
+  startsWith,
+  type MappingEntries,
+  type MappingOption,
+  type Targets,
+} from './mapping.js';
 import { writeCursors } from './stored-cursors.js';
 
-export interface BindingOptions {
-  /** Entries to add to the default mapping, or that replace its entries. */
-  mapping?: Mapping;
+export interface BindingOptions extends MappingOption {
   /**
    * Whether a query may hold data of a project; `others` are the project ids seen in events so far.
    * Default: yes, unless its key contains the UUID of another project and not this one's id.
@@ -35,7 +40,7 @@ export interface BindingOptions {
 
 /** Applies a connection's events to a query cache: marks queries stale and refetches them. */
 export class Binding {
-  private readonly mapping: Mapping;
+  private readonly mapping: MappingEntries;
   private readonly freshness: Freshness;
   private readonly projectIds = new Set<string>();
   private readonly warned = new Set<string>();
