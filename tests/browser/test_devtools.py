@@ -118,7 +118,7 @@ async def test_the_panel_is_used_by_keyboard_alone(browser: Browser, built: Path
             break
     await expect(row).to_be_focused()
     await page.keyboard.press("Enter")
-    await expect(page.get_by_text('["tasks","detail","42"]')).to_be_visible()
+    await expect(page.locator(".events details[open] li").first).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(toggle).to_be_focused()
     await page.close()

@@ -63,7 +63,7 @@ export const PANEL_STYLES = `
   z-index: 99999;
   display: flex;
   flex-direction: column;
-  height: 45vh;
+  height: 50vh;
   min-height: 260px;
   max-height: 100vh;
   border-top: 1px solid var(--line);
@@ -80,7 +80,7 @@ header, .bar, .status, .line { display: flex; align-items: center; gap: 8px; }
 header { padding: 8px 12px; border-bottom: 1px solid var(--line); }
 .status { margin-right: auto; }
 .soft, time, dt { color: var(--soft); }
-.body { display: grid; grid-template-columns: minmax(220px, 320px) 1fr; min-height: 0; flex: 1; }
+.body { display: grid; grid-template-columns: minmax(240px, 400px) 1fr; min-height: 0; flex: 1; }
 .side, .main { overflow: auto; padding: 12px; }
 .side { border-right: 1px solid var(--line); background: var(--sunken); }
 .side h3, .side details { margin-top: 12px; }
@@ -90,27 +90,29 @@ dl { display: grid; grid-template-columns: auto 1fr; gap: 0 12px; }
 code, time { font: 12px/20px ui-monospace, monospace; }
 code, dd, .line span { overflow-wrap: anywhere; min-width: 0; }
 .rows li { display: flex; justify-content: space-between; gap: 12px; }
-.rows span { text-align: right; overflow-wrap: anywhere; }
+.rows > li > :last-child { text-align: right; }
+.rows > li > span { white-space: nowrap; }
 [data-status='live'], [data-status='refetched'] { color: var(--good); }
 [data-status='forbidden'], [data-status='failed'] { color: var(--bad); }
 summary { cursor: pointer; border-radius: 4px; }
 .events > li { border-top: 1px solid var(--line); }
 .line { padding: 4px 0; }
-.events li.line { padding-left: 16px; }
-.events summary::before { content: '▸'; width: 8px; color: var(--soft); }
-.events [open] > summary::before { content: '▾'; }
-.events summary { list-style: none; }
-.events summary::-webkit-details-marker { display: none; }
-.events details > p, .events details > ul { padding: 0 0 6px 16px; }
+.events li.line { padding-left: 20px; }
+summary::before { content: '▸'; width: 8px; margin-right: 4px; color: var(--soft); }
+[open] > summary::before { content: '▾'; }
+summary { list-style: none; }
+summary::-webkit-details-marker { display: none; }
+.events details > p, .events details > ul { padding: 0 0 6px 20px; }
 .outcome { margin-left: auto; color: var(--soft); text-align: right; }
 .reset { color: var(--wait); }
 @media (max-width: 640px) {
   .panel { height: 70vh; }
   header { flex-wrap: wrap; }
+  .status { flex: 1 0 calc(100% - 120px); }
   .body { display: block; overflow: auto; }
   .side, .main { overflow: visible; }
   .side { border-right: 0; border-bottom: 1px solid var(--line); }
   .line { flex-wrap: wrap; }
-  .outcome { margin-left: 16px; text-align: left; flex-basis: 100%; }
+  .outcome { margin-left: 20px; text-align: left; flex-basis: 100%; }
 }
 `;

@@ -34,6 +34,10 @@ const connection = createConnection({
   projectId: APOLLO,
 });
 connection.open(GEMINI);
-connectQueryClient(connection, queryClient);
+connectQueryClient(connection, queryClient, {
+  mapping: {
+    'invoice line': ({ projectId }) => ({ invalidate: [['projects', 'bundle', projectId]] }),
+  },
+});
 mountDevtools(connection, queryClient);
 Object.assign(window, { server, queryClient, APOLLO });
