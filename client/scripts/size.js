@@ -10,6 +10,7 @@ const BOUNDS_BYTES = {
   'persist/index': 1_024,
   'tabs/index': 6_144,
   'react/index': 9_216,
+  'testing/index': 3_072,
   'devtools/index': 2_048,
   'devtools/panel': 4_096,
 };

@@ -164,7 +164,9 @@ describe('events', () => {
     await pass();
     expect(texts('.events summary')[0]).toMatch(/task ?UPDATE ?1/);
     expect(outcome()).toBe('2 queries stale, 1 fetching');
+    queryClient.setQueryData(['tasks', 'detail', '1'], 'written by the app');
     await pass(30);
+    expect(outcome()).toBe('2 queries stale, 1 fetching');
     answer('new');
     await pass();
     expect(outcome()).toBe('2 queries stale, 1 refetched');
