@@ -10,6 +10,9 @@ const BOUNDS_BYTES = {
   'persist/index': 1_024,
   'tabs/index': 6_400,
   'react/index': 9_728,
+  'testing/index': 3_072,
+  'devtools/index': 2_048,
+  'devtools/panel': 4_096,
 };
 
 for (const [entry, bound] of Object.entries(BOUNDS_BYTES)) {

@@ -112,7 +112,7 @@ async def theatre(servers: Servers) -> AsyncIterator[Stage]:
         async with asyncio.TaskGroup() as starting:
             starting.create_task(world.listener())
             gateway = starting.create_task(world.gateway())
-            browser = starting.create_task(_browser(stack))
+            browser = starting.create_task(launch_browser(stack))
         proxy = Proxy(gateway.result().port)
         await proxy.start()
         stack.push_async_callback(proxy.close)
@@ -140,7 +140,8 @@ async def stage(theatre: Stage) -> AsyncIterator[Stage]:
         await theatre.contexts.popitem()[1].close()
 
 
-async def _browser(stack: AsyncExitStack) -> Browser:
+async def launch_browser(stack: AsyncExitStack) -> Browser:
+    """Start a browser, which *stack* closes."""
     playwright = await stack.enter_async_context(async_playwright())
     browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
     stack.push_async_callback(browser.close)

@@ -7,14 +7,19 @@ import { projectOf, type Cursors } from '../core/protocol.js';
 import { Fallback } from './fallback.js';
 import { Freshness } from './freshness.js';
 import type { StaleMark } from './in-flight.js';
-import { defaultMapping, mayBeOf, startsWith, type Mapping, type Targets } from './mapping.js';
+import {
+  defaultMapping,
+  mayBeOf,
+  startsWith,
+  type MappingEntries,
+  type MappingOption,
+  type Targets,
+} from './mapping.js';
 import { MAX_DEFER_MS, MutationDeferral, type DeferralOptions } from './mutations.js';
 import { Projects } from './projects.js';
 import { isOurs, readCursors, writeCursors } from './stored-cursors.js';
 
-export interface ConnectQueryClientOptions extends DeferralOptions {
-  /** Entries to add to the default mapping, or that replace its entries. */
-  mapping?: Mapping;
+export interface ConnectQueryClientOptions extends DeferralOptions, MappingOption {
   /**
    * Whether a query may hold data of a project; `others` are all known project ids: those that were
    * open, have a cursor, or were named by an event. The id `''` asks for data of no known project.
@@ -51,7 +56,7 @@ export interface ConnectQueryClientOptions extends DeferralOptions {
 
 /** Applies a connection's events to a query cache: marks queries stale and refetches them. */
 export class Binding {
-  private readonly mapping: Mapping;
+  private readonly mapping: MappingEntries;
   private readonly freshness: Freshness;
   private readonly deferral: MutationDeferral;
   private readonly projects: Projects;

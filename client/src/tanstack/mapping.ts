@@ -1,6 +1,7 @@
 import type { QueryKey } from '@tanstack/query-core';
 
 import type { Change } from '../core/events.js';
+import type { Resource } from '../resources.js';
 
 /** The queries that a change makes stale, as query key prefixes; a number matches its text. */
 export interface Targets {
@@ -10,8 +11,37 @@ export interface Targets {
   readonly refetch?: readonly QueryKey[];
 }
 
-/** Maps each resource to a function that returns the queries a change makes stale. */
-export type Mapping = Readonly<Record<string, (change: Change) => Targets>>;
+type MappingEntry = (change: Change) => Targets;
+
+/** Maps resources to functions that return the queries a change makes stale. */
+export type MappingEntries = Readonly<Record<string, MappingEntry>>;
+
+/** The declared resources that the default mapping has not. */
+type UnmappedResource = string extends Resource
+  ? never
+  : Exclude<Resource, keyof typeof defaultMapping>;
+
+type CheckedMapping<Known extends string, Needed extends string> = Readonly<
+  Record<Needed, MappingEntry> & Partial<Record<Exclude<Known, Needed>, MappingEntry>>
+>;
+
+/**
+ * An app's mapping. If resources are declared (`neverstale types`): an entry for each that the
+ * default mapping has not, and none for anything else.
+ */
+export type Mapping = string extends Resource
+  ? MappingEntries
+  : CheckedMapping<Resource, UnmappedResource>;
+
+interface OptionalMapping {
+  /** Entries to add to the default mapping, or that replace its entries. */
+  mapping?: Mapping;
+}
+
+/** Required if a declared resource needs an entry. */
+export type MappingOption = [UnmappedResource] extends [never]
+  ? OptionalMapping
+  : Required<OptionalMapping>;
 
 export const defaultMapping = {
   project: ({ id }) => ({
@@ -42,7 +72,7 @@ export const defaultMapping = {
     invalidate: [['projects', 'list']],
   }),
   message: ({ projectId }) => ({ invalidate: [['messages', 'list', ...keySuffix(projectId)]] }),
-} satisfies Mapping;
+} satisfies MappingEntries;
 
 /** The key suffix of a project; empty without one, so that the prefix matches all projects. */
 function keySuffix(projectId: string | null): string[] {
