@@ -1,12 +1,15 @@
 import { createAsyncStoragePersister } from '@tanstack/query-async-storage-persister';
-import type { DefaultOptions, QueryClient } from '@tanstack/query-core';
+import type { DefaultOptions } from '@tanstack/query-core';
 import {
   persistQueryClient as persist,
   removeOldestQuery,
   type AsyncStorage,
   type PersistedClient,
+  type PersistQueryClientOptions,
   type Persister,
 } from '@tanstack/query-persist-client-core';
+
+import type { AnyQueryClient } from '../tanstack/query-client.js';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 
@@ -25,7 +28,7 @@ export const neverstaleDefaults = {
 } satisfies DefaultOptions;
 
 export interface PersistOptions {
-  queryClient: QueryClient;
+  queryClient: AnyQueryClient;
   /** `localStorage`, `indexedDbStorage()`, or any object with the same three methods. */
   storage: AsyncStorage;
   /** The user who owns the cache; another user's cache is discarded. */
@@ -33,9 +36,9 @@ export interface PersistOptions {
   /** Version of the cached data: change it when the shape of what queries return changes. */
   schemaVersion: string | number;
   /** An older cache is discarded, in milliseconds. Default: a day, the lifetime of cursors. */
-  maxAgeMs?: number;
+  maxAgeMs?: number | undefined;
   /** Name of the entry in the storage. Default: `neverstale`. */
-  key?: string;
+  key?: string | undefined;
 }
 
 export interface Persistence {
@@ -50,9 +53,11 @@ export interface Persistence {
  * that cannot be restored is discarded; a failed save is skipped.
  */
 export function persistQueryClient(options: PersistOptions): Persistence {
-  const { queryClient, storage, userId, schemaVersion, key = 'neverstale' } = options;
+  const { storage, userId, schemaVersion, key = 'neverstale' } = options;
   const [stop, restored] = persist({
-    queryClient,
+    // It may be of another copy, whose class is the same but for its type.
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
+    queryClient: options.queryClient as PersistQueryClientOptions['queryClient'],
     persister: saveAfterRun(
       createAsyncStoragePersister({ storage, key, retry: removeOldestQuery }),
     ),

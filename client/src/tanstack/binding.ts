@@ -1,4 +1,4 @@
-import type { Query, QueryClient, QueryKey } from '@tanstack/query-core';
+import type { Query, QueryClient } from '@tanstack/query-core';
 
 import type { Connection } from '../connection.js';
 import { backoffMs } from '../core/backoff.js';
@@ -7,35 +7,12 @@ import type { Cursors } from '../core/protocol.js';
 import { Freshness } from './freshness.js';
 import type { StaleMark } from './in-flight.js';
 import { defaultMapping, mayBeOf, startsWith, type Mapping, type Targets } from './mapping.js';
+import type { BindingOptions } from './options.js';
+import type { QueryKey } from './query-client.js';
 import { writeCursors } from './stored-cursors.js';
-
-export interface BindingOptions {
-  /** Entries to add to the default mapping, or that replace its entries. */
-  mapping?: Mapping;
-  /**
-   * Whether a query may hold data of a project; `others` are the project ids seen in events so far.
-   * Default: yes, unless its key contains the UUID of another project and not this one's id.
-   */
-  isOf?: (queryKey: QueryKey, projectId: string, others: ReadonlySet<string>) => boolean;
-  /** Events within this time share one refetch, in milliseconds. Default: 10. */
-  batchMs?: number;
-  /**
-   * Refetch the queries that a change made stale once more after this time, in milliseconds, for
-   * reads from lagging replicas. Default: never.
-   */
-  settleMs?: number;
-  /** Whether to keep retrying a stale query in use whose fetch failed. Default: always. */
-  shouldRetry?: (error: unknown) => boolean;
-  /**
-   * Whether a query already contains this change, e.g. because a mutation's response was written to
-   * it. Not always safe: one event may stand for several changes of its row. Default: no.
-   */
-  isEcho?: (change: Change, queryKey: QueryKey) => boolean;
-}
 
 /** Applies a connection's events to a query cache: marks queries stale and refetches them. */
 export class Binding {
-  private readonly mapping: Mapping;
   private readonly freshness: Freshness;
   private readonly projectIds = new Set<string>();
   private readonly warned = new Set<string>();
@@ -55,7 +32,6 @@ export class Binding {
     private readonly client: QueryClient,
     private readonly options: BindingOptions,
   ) {
-    this.mapping = { ...defaultMapping, ...options.mapping };
     this.freshness = new Freshness(client, connection.environment, {
       stale: (query) => {
         this.refetchSoon([query], this.cursors());
@@ -128,15 +104,17 @@ export class Binding {
   }
 
   /** Return the query keys affected by a change; undefined if unknown. */
-  private targets(change: Change): Required<Targets> | undefined {
+  private targets(change: Change): Record<keyof Targets, QueryKey[]> | undefined {
     const { resource } = change;
-    const map = Object.hasOwn(this.mapping, resource) ? this.mapping[resource] : undefined;
+    // Read at each event: the app may change it at any time.
+    const mapping: Mapping = { ...defaultMapping, ...this.options.mapping };
+    const map = Object.hasOwn(mapping, resource) ? mapping[resource] : undefined;
     if (map === undefined) {
       const then = 'each of its changes makes its whole project stale';
       this.warnOnce(`no mapping for the resource "${resource}"`, then);
       return undefined;
     }
-    const read = (): Required<Targets> => {
+    const read = (): Record<keyof Targets, QueryKey[]> => {
       const { invalidate = [], refetch = [] } = map(change);
       return { invalidate: [...invalidate], refetch: [...refetch] };
     };

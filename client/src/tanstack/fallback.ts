@@ -1,15 +1,8 @@
 import type { QueryClient } from '@tanstack/query-core';
 
 import type { Connection } from '../connection.js';
+import type { FallbackOptions } from './options.js';
 import { isOurs } from './stored-cursors.js';
-
-/** Refetches that replace events while the connection is degraded or offline. */
-export interface FallbackOptions {
-  /** Refetch the queries in use at this interval, in milliseconds. Default: never. */
-  everyMs?: number;
-  /** Refetch the queries in use when the window gets the focus. Default: false. */
-  onFocus?: boolean;
-}
 
 /** Refetch the queries in use while events may be missed; returns a function that stops it. */
 export function startFallback(

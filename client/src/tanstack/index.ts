@@ -1,13 +1,10 @@
 import type { QueryClient } from '@tanstack/query-core';
 
 import type { Connection } from '../connection.js';
-import { Binding, type BindingOptions } from './binding.js';
-import { startFallback, type FallbackOptions } from './fallback.js';
-
-export interface ConnectQueryClientOptions extends BindingOptions {
-  /** What to do while events may be missed. Default: nothing. */
-  fallback?: FallbackOptions;
-}
+import { Binding } from './binding.js';
+import { startFallback } from './fallback.js';
+import type { ConnectQueryClientOptions } from './options.js';
+import type { AnyQueryClient } from './query-client.js';
 
 /**
  * Invalidates and refetches the queries of a query client on a connection's events.
@@ -16,18 +13,21 @@ export interface ConnectQueryClientOptions extends BindingOptions {
  */
 export function connectQueryClient(
   connection: Connection,
-  queryClient: QueryClient,
+  queryClient: AnyQueryClient,
   options: ConnectQueryClientOptions = {},
 ): () => void {
-  const binding = new Binding(connection, queryClient, options);
-  const stopFallback = options.fallback && startFallback(connection, queryClient, options.fallback);
+  // It may be of another copy, whose class is the same but for its type.
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
+  const client = queryClient as QueryClient;
+  const binding = new Binding(connection, client, options);
+  const stopFallback = options.fallback && startFallback(connection, client, options.fallback);
   return () => {
     binding.stop();
     stopFallback?.();
   };
 }
 
-export type { BindingOptions } from './binding.js';
-export type { FallbackOptions } from './fallback.js';
 export { defaultMapping, type Mapping, type Targets } from './mapping.js';
+export type { BindingOptions, ConnectQueryClientOptions, FallbackOptions } from './options.js';
+export type { AnyQueryClient } from './query-client.js';
 export { readCursors } from './stored-cursors.js';

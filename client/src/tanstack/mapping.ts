@@ -1,13 +1,12 @@
-import type { QueryKey } from '@tanstack/query-core';
-
 import type { Change } from '../core/events.js';
+import type { QueryKey } from './query-client.js';
 
 /** The queries that a change makes stale, as query key prefixes; a number matches its text. */
 export interface Targets {
   /** Mark as stale, and refetch the queries in use. */
-  readonly invalidate?: readonly QueryKey[];
+  readonly invalidate?: readonly QueryKey[] | undefined;
   /** Refetch immediately, in use or not. */
-  readonly refetch?: readonly QueryKey[];
+  readonly refetch?: readonly QueryKey[] | undefined;
 }
 
 /** Maps each resource to a function that returns the queries a change makes stale. */
