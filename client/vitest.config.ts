@@ -1,8 +1,19 @@
 import { fileURLToPath } from 'node:url';
 
+import { compile, compileModule } from 'svelte/compiler';
 import { defineConfig } from 'vitest/config';
 
 const REACT_18 = fileURLToPath(new URL('tests/react18/node_modules', import.meta.url));
+
+/** Compiles components and the modules that use runes, as the plugin of an app's bundler does. */
+const svelte = {
+  name: 'svelte',
+  transform(code: string, id: string): { code: string } | undefined {
+    const options = { filename: id, generate: 'client' } as const;
+    if (id.endsWith('.svelte')) return compile(code, options).js;
+    return id.endsWith('.svelte.ts') ? compileModule(code, options).js : undefined;
+  },
+};
 
 export default defineConfig({
   test: {
@@ -11,7 +22,19 @@ export default defineConfig({
         test: {
           name: 'node',
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/integration/**'],
+          exclude: ['tests/integration/**', 'tests/svelte/**'],
+        },
+      },
+      {
+        plugins: [svelte],
+        // Else Node's conditions choose the build of Svelte for servers.
+        resolve: { conditions: ['browser'] },
+        test: {
+          name: 'svelte',
+          include: ['tests/svelte/*.test.ts'],
+          environment: 'happy-dom',
+          // What is not inlined is neither compiled nor resolved by the conditions.
+          server: { deps: { inline: [/svelte/] } },
         },
       },
       {

@@ -159,6 +159,9 @@ def exported_names(entry: Path) -> set[str]:
         ("neverstale/persist", "persist/index.ts"),
         ("neverstale/tabs", "tabs/index.ts"),
         ("neverstale/react", "react/index.tsx"),
+        ("neverstale/vue", "vue/index.ts"),
+        ("neverstale/svelte", "svelte/index.ts"),
+        ("neverstale/react-native", "react-native/index.ts"),
     ],
 )
 def test_the_client_reference_names_all_exports(entry: str, file: str) -> None:
