@@ -84,6 +84,18 @@ function install(folder, packages) {
   }
 }
 
+/** Checks that debuggers and error trackers can show the sources of each entry. */
+function checkSourceMaps() {
+  const { exports } = JSON.parse(readFileSync(fromPackage('package.json'), 'utf8'));
+  for (const { import: esm, require: common, ...direct } of Object.values(exports)) {
+    for (const file of [esm, common, direct].map((conditions) => conditions?.default)) {
+      if (file === undefined) continue;
+      const { sourcesContent } = JSON.parse(readFileSync(fromPackage(`${file}.map`), 'utf8'));
+      if (!sourcesContent?.[0]) throw new Error(`${file} has no source map with its source`);
+    }
+  }
+}
+
 /** Returns the blocks of code in a section of the guide; of components, only the script. */
 function codeOf(section) {
   const text = section ? GUIDE.split(`\n## ${section}\n`)[1].split('\n## ')[0] : '';
@@ -123,6 +135,7 @@ function write(list, app, name, lines) {
 }
 
 try {
+  checkSourceMaps();
   cpSync(fromPackage('tests/consumers/app.d.ts'), join(root, 'app.d.ts'));
   for (const { file, section, packages, entries, isEsmOnly = false } of APPS) {
     install(join(root, file), packages);

@@ -89,7 +89,7 @@ function Project({
   onEvent?: (event: NeverstaleEvent) => void;
 }): ReactNode {
   const status = useNeverstale(id, onEvent);
-  return <p>{`${id ? id : 'none'}: ${status}`}</p>;
+  return <p>{`${id === '' ? 'none' : (id ?? 'none')}: ${status}`}</p>;
 }
 
 function Status(): ReactNode {
