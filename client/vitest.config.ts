@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 
+import { compile, compileModule } from 'svelte/compiler';
 import { defineConfig } from 'vitest/config';
 
 import { guideSnippets } from './tests/snippet.js';
@@ -12,6 +13,16 @@ const TESTING_LIBRARY = fileURLToPath(
   ),
 );
 
+/** Compiles components and the modules that use runes, as the plugin of an app's bundler does. */
+const svelte = {
+  name: 'svelte',
+  transform(code: string, id: string): { code: string } | undefined {
+    const options = { filename: id, generate: 'client' } as const;
+    if (id.endsWith('.svelte')) return compile(code, options).js;
+    return id.endsWith('.svelte.ts') ? compileModule(code, options).js : undefined;
+  },
+};
+
 export default defineConfig({
   test: {
     projects: [
@@ -19,7 +30,19 @@ export default defineConfig({
         test: {
           name: 'node',
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/integration/**'],
+          exclude: ['tests/integration/**', 'tests/svelte/**'],
+        },
+      },
+      {
+        plugins: [svelte],
+        // Else Node's conditions choose the build of Svelte for servers.
+        resolve: { conditions: ['browser'] },
+        test: {
+          name: 'svelte',
+          include: ['tests/svelte/*.test.ts'],
+          environment: 'happy-dom',
+          // What is not inlined is neither compiled nor resolved by the conditions.
+          server: { deps: { inline: [/svelte/] } },
         },
       },
       {

@@ -1,7 +1,8 @@
 import type { Connection } from '../connection.js';
+import type { AnyQueryClient } from '../tanstack/query-client.js';
 import { addStyles, button, element, setText } from './elements.js';
 import type { Panel } from './panel.js';
-import { Recorder, type ObservedQueryClient } from './recorder.js';
+import { Recorder } from './recorder.js';
 import { BUTTON_STYLES } from './styles.js';
 
 export interface DevtoolsOptions {
@@ -23,7 +24,7 @@ export interface DevtoolsOptions {
  */
 export function mountDevtools(
   connection: Connection,
-  queryClient: ObservedQueryClient,
+  queryClient: AnyQueryClient,
   options: DevtoolsOptions = {},
 ): () => void {
   const { initialIsOpen = false, buttonPosition = 'bottom-left', theme = 'system' } = options;

@@ -3,13 +3,9 @@ import type { Query, QueryCacheNotifyEvent } from '@tanstack/query-core';
 import type { Connection } from '../connection.js';
 import type { NeverstaleEvent, Status } from '../core/events.js';
 import { makeListeners } from '../listeners.js';
+import type { AnyQueryClient } from '../tanstack/query-client.js';
 
 const MAX_ENTRIES = 200;
-
-/** The part of a query client that the devtools observe; of any copy of TanStack Query. */
-export interface ObservedQueryClient {
-  getQueryCache(): { subscribe(listener: (event: never) => void): () => void };
-}
 
 /** A query that an event made stale, and what became of it. */
 export interface AffectedQuery {
@@ -57,7 +53,7 @@ export class Recorder {
 
   constructor(
     private readonly connection: Connection,
-    queryClient: ObservedQueryClient,
+    queryClient: AnyQueryClient,
   ) {
     this.status = connection.status();
     this.stopEvents = this.listen();

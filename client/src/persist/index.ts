@@ -1,16 +1,20 @@
 import { createAsyncStoragePersister } from '@tanstack/query-async-storage-persister';
-import type { DefaultOptions, Mutation, QueryClient } from '@tanstack/query-core';
+import type { DefaultOptions } from '@tanstack/query-core';
 import {
   persistQueryClient as persist,
   removeOldestQuery,
   type AsyncStorage,
   type PersistedClient,
+  type PersistQueryClientOptions,
   type Persister,
 } from '@tanstack/query-persist-client-core';
 
 import { isInFlight, MAX_DEFER_MS } from '../tanstack/mutations.js';
+import type { AnyQueryClient } from '../tanstack/query-client.js';
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
+
+type QueryClient = PersistQueryClientOptions['queryClient'];
 
 /**
  * Default options of a query client whose data stays fresh until an event invalidates it:
@@ -27,7 +31,7 @@ export const neverstaleDefaults = {
 } satisfies DefaultOptions;
 
 export interface PersistOptions {
-  queryClient: QueryClient;
+  queryClient: AnyQueryClient;
   /** `localStorage`, `indexedDbStorage()`, or any object with the same three methods. */
   storage: AsyncStorage;
   /** The user who owns the cache; another user's cache is discarded. */
@@ -35,9 +39,9 @@ export interface PersistOptions {
   /** Version of the cached data: change it when the shape of what queries return changes. */
   schemaVersion: string | number;
   /** An older cache is discarded, in milliseconds. Default: a day, the lifetime of cursors. */
-  maxAgeMs?: number;
+  maxAgeMs?: number | undefined;
   /** Name of the entry in the storage. Default: `neverstale`. */
-  key?: string;
+  key?: string | undefined;
 }
 
 export interface Persistence {
@@ -53,7 +57,10 @@ export interface Persistence {
  * that cannot be restored is discarded; a failed save is skipped.
  */
 export function persistQueryClient(options: PersistOptions): Persistence {
-  const { queryClient, storage, userId, schemaVersion, key = 'neverstale' } = options;
+  const { storage, userId, schemaVersion, key = 'neverstale' } = options;
+  // It may be of another copy, whose class is the same but for its type.
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
+  const queryClient = options.queryClient as QueryClient;
   const [stop, restored] = persist({
     queryClient,
     persister: saveAfterRun(
@@ -71,9 +78,10 @@ export function persistQueryClient(options: PersistOptions): Persistence {
  * mutation, and no event would tell that it failed. Paused mutations are stored themselves.
  */
 function isMutating(queryClient: QueryClient): boolean {
-  const predicate = (mutation: Mutation): boolean =>
-    isInFlight(mutation) && Date.now() - mutation.state.submittedAt < MAX_DEFER_MS;
-  return queryClient.isMutating({ predicate }) > 0;
+  const mutations = queryClient.getMutationCache().getAll();
+  return mutations.some(
+    (mutation) => isInFlight(mutation) && Date.now() - mutation.state.submittedAt < MAX_DEFER_MS,
+  );
 }
 
 /**

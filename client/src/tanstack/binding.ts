@@ -1,4 +1,4 @@
-import type { Query, QueryClient, QueryKey } from '@tanstack/query-core';
+import type { Query, QueryClient } from '@tanstack/query-core';
 
 import type { Connection } from '../connection.js';
 import { backoffMs } from '../core/backoff.js';
@@ -12,51 +12,16 @@ import {
   mayBeOf,
   startsWith,
   type MappingEntries,
-  type MappingOption,
   type Targets,
 } from './mapping.js';
-import { MAX_DEFER_MS, MutationDeferral, type DeferralOptions } from './mutations.js';
+import { MAX_DEFER_MS, MutationDeferral } from './mutations.js';
+import type { ConnectQueryClientOptions } from './options.js';
 import { Projects } from './projects.js';
+import type { QueryKey } from './query-client.js';
 import { isOurs, readCursors, writeCursors } from './stored-cursors.js';
-
-export interface ConnectQueryClientOptions extends DeferralOptions, MappingOption {
-  /**
-   * Whether a query may hold data of a project; `others` are all known project ids: those that were
-   * open, have a cursor, or were named by an event. The id `''` asks for data of no known project.
-   * Default: yes, unless its key contains the UUID of another project and not this one's id.
-   */
-  isOf?: (queryKey: QueryKey, projectId: string, others: ReadonlySet<string>) => boolean;
-  /** Events within this time share one refetch, in milliseconds. Default: 10. */
-  batchMs?: number;
-  /**
-   * Refetch the queries that a change made stale once more after this time, in milliseconds, for
-   * reads from lagging replicas. Default: never.
-   */
-  settleMs?: number;
-  /** Whether to keep retrying a stale query in use whose fetch failed. Default: always. */
-  shouldRetry?: (error: unknown) => boolean;
-  /**
-   * Whether a query already contains this change, e.g. because a mutation's response was written to
-   * it. Not always safe: one event may stand for several changes of its row. Default: no.
-   */
-  isEcho?: (change: Change, queryKey: QueryKey) => boolean;
-  /**
-   * Interval at which the queries in use that no events keep fresh are refetched while the page is
-   * visible, in milliseconds, give or take a fifth; false: never. Default: 30,000.
-   */
-  pollMs?: number | false | undefined;
-  /**
-   * Refetch stale queries in use while the page is hidden too. Default: false, once when it becomes
-   * visible.
-   */
-  refetchHidden?: boolean | undefined;
-  /** Keep the cached data of a project that became forbidden. Default: false. */
-  keepForbidden?: boolean | undefined;
-}
 
 /** Applies a connection's events to a query cache: marks queries stale and refetches them. */
 export class Binding {
-  private readonly mapping: MappingEntries;
   private readonly freshness: Freshness;
   private readonly deferral: MutationDeferral;
   private readonly projects: Projects;
@@ -78,12 +43,13 @@ export class Binding {
     private readonly client: QueryClient,
     private readonly options: ConnectQueryClientOptions,
   ) {
-    this.mapping = { ...defaultMapping, ...options.mapping };
-    const { mayAffect = () => true, maxDeferMs = MAX_DEFER_MS, batchMs = 10 } = options;
     this.deferral = new MutationDeferral(client, this.setTimer.bind(this), {
-      mayAffect: (...args) => this.callApp('mayAffect', () => mayAffect(...args), true),
-      maxDeferMs,
-      batchMs,
+      mayAffect: (mutation, queryKey) => {
+        const { mayAffect = () => true } = options;
+        return this.callApp('mayAffect', () => mayAffect(mutation, queryKey), true);
+      },
+      maxDeferMs: () => options.maxDeferMs ?? MAX_DEFER_MS,
+      batchMs: () => this.batchMs(),
     });
     this.freshness = new Freshness(client, connection.environment, this.deferral, {
       stale: (query) => {
@@ -119,7 +85,7 @@ export class Binding {
           this.refetchStale(queries);
         },
       },
-      options.pollMs,
+      () => options.pollMs,
     );
   }
 
@@ -229,15 +195,17 @@ export class Binding {
   }
 
   /** Return the query keys affected by a change; undefined if unknown. */
-  private targets(change: Change): Required<Targets> | undefined {
+  private targets(change: Change): Record<keyof Targets, QueryKey[]> | undefined {
     const { resource } = change;
-    const map = Object.hasOwn(this.mapping, resource) ? this.mapping[resource] : undefined;
+    // Read at each event: the app may change it at any time.
+    const mapping: MappingEntries = { ...defaultMapping, ...this.options.mapping };
+    const map = Object.hasOwn(mapping, resource) ? mapping[resource] : undefined;
     if (map === undefined) {
       const then = 'each of its changes makes its whole project stale';
       this.warnOnce(`no mapping for the resource "${resource}"`, then);
       return undefined;
     }
-    const read = (): Required<Targets> => {
+    const read = (): Record<keyof Targets, QueryKey[]> => {
       const { invalidate = [], refetch = [] } = map(change);
       return { invalidate: [...invalidate], refetch: [...refetch] };
     };
@@ -301,9 +269,13 @@ export class Binding {
     for (const query of queries) this.due.add(query);
     if (this.release) return;
     this.release = this.holdCursors(before);
-    this.setTimer(this.options.batchMs ?? 10, () => {
+    this.setTimer(this.batchMs(), () => {
       void this.refetch();
     });
+  }
+
+  private batchMs(): number {
+    return this.options.batchMs ?? 10;
   }
 
   private async refetch(): Promise<void> {

@@ -34,12 +34,15 @@ export class Fallback {
   private stopPolling: (() => void) | undefined;
   private isLive = false;
 
-  /** @param pollMs - interval of refetches while the page is visible; false: none */
+  /**
+   * @param pollMs - returns the interval of refetches while the page is visible; false: none. Read
+   *   before each, because the app may change its options at any time
+   */
   constructor(
     private readonly connection: Connection,
     private readonly client: QueryClient,
     private readonly on: FallbackListener,
-    private readonly pollMs: number | false = POLL_MS,
+    private readonly pollMs: () => number | false | undefined,
   ) {
     this.stops = [
       client.getQueryCache().subscribe((event) => {
@@ -133,14 +136,15 @@ export class Fallback {
   }
 
   private poll(): void {
-    if (this.pollMs === false || this.stopPolling) return;
+    const pollMs = this.pollMs() ?? POLL_MS;
+    if (pollMs === false || this.stopPolling) return;
     const { environment } = this.connection;
     const jitter = 1 + JITTER * (2 * environment.random() - 1);
     this.stopPolling = environment.setTimer(() => {
       this.stopPolling = undefined;
       // Without a valid token most requests would be refused.
       if (environment.isVisible() && this.connection.status() !== 'unauthorized') this.useActive();
-    }, this.pollMs * jitter);
+    }, pollMs * jitter);
   }
 }
 

@@ -65,9 +65,9 @@ export class InFlight {
 
   /** Return the order of the newest matching event that data fetched from `began` on may miss. */
   missed(query: Query, began: Moment): number | undefined {
-    return this.events.findLast(
-      (event) => began.at < (event.fetchedBefore ?? Infinity) && event.matches(query),
-    )?.order;
+    return this.events
+      .filter((event) => began.at < (event.fetchedBefore ?? Infinity) && event.matches(query))
+      .at(-1)?.order;
   }
 
   /** Drop settled activities and events older than every activity. */

@@ -1,14 +1,13 @@
-import type { QueryKey } from '@tanstack/query-core';
-
 import type { Change } from '../core/events.js';
 import type { Resource } from '../resources.js';
+import type { QueryKey } from './query-client.js';
 
 /** The queries that a change makes stale, as query key prefixes; a number matches its text. */
 export interface Targets {
   /** Mark as stale, and refetch the queries in use. */
-  readonly invalidate?: readonly QueryKey[];
+  readonly invalidate?: readonly QueryKey[] | undefined;
   /** Refetch immediately, in use or not. */
-  readonly refetch?: readonly QueryKey[];
+  readonly refetch?: readonly QueryKey[] | undefined;
 }
 
 type MappingEntry = (change: Change) => Targets;
@@ -35,7 +34,7 @@ export type Mapping = string extends Resource
 
 interface OptionalMapping {
   /** Entries to add to the default mapping, or that replace its entries. */
-  mapping?: Mapping;
+  mapping?: Mapping | undefined;
 }
 
 /** Required if a declared resource needs an entry. */

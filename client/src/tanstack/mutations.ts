@@ -1,24 +1,7 @@
-import type { Mutation, Query, QueryClient, QueryKey } from '@tanstack/query-core';
+import type { Mutation, Query, QueryClient } from '@tanstack/query-core';
 
-/** A mutation in flight. */
-export interface PendingMutation {
-  readonly mutationKey: readonly unknown[] | undefined;
-  readonly meta: Readonly<Record<string, unknown>> | undefined;
-  readonly variables: unknown;
-}
-
-export interface DeferralOptions {
-  /**
-   * Whether a mutation in flight may affect a query; if so, events refetch the query only after the
-   * mutation has settled. Default: yes.
-   */
-  mayAffect?: ((mutation: PendingMutation, queryKey: QueryKey) => boolean) | undefined;
-  /**
-   * The longest time that one refetch waits for mutations, and that refetches wait for one
-   * mutation, in milliseconds. Default: 5,000; 0: refetches do not wait.
-   */
-  maxDeferMs?: number | undefined;
-}
+import type { PendingMutation } from './options.js';
+import type { QueryKey } from './query-client.js';
 
 /** The default of `maxDeferMs`. */
 export const MAX_DEFER_MS = 5_000;
@@ -30,11 +13,12 @@ export function isInFlight({ state }: Pick<Mutation, 'state'>): boolean {
   return state.status === 'pending' && !state.isPaused;
 }
 
+/** How to defer; asked at each use, because the app may change its options at any time. */
 interface Rule {
   readonly mayAffect: (mutation: PendingMutation, queryKey: QueryKey) => boolean;
-  readonly maxDeferMs: number;
+  readonly maxDeferMs: () => number;
   /** The time that a mutation's caller has to refetch by itself when it has settled. */
-  readonly batchMs: number;
+  readonly batchMs: () => number;
 }
 
 interface Wait {
@@ -52,7 +36,6 @@ export class MutationDeferral {
   /** The mutations in flight, and whether refetches still wait for them. */
   private readonly inFlight = new Map<Mutation, { isAwaited: boolean; stopTimer: () => void }>();
   private readonly waits = new Map<Query, Wait>();
-  private readonly maxDeferMs: number;
   private readonly unsubscribe: () => void;
 
   constructor(
@@ -60,7 +43,6 @@ export class MutationDeferral {
     private readonly setTimer: (ms: number, call: () => void) => () => void,
     private readonly rule: Rule,
   ) {
-    this.maxDeferMs = Math.min(rule.maxDeferMs, MAX_TIMER_MS);
     const cache = client.getMutationCache();
     for (const mutation of cache.getAll()) this.update(mutation);
     this.unsubscribe = cache.subscribe((event) => {
@@ -96,7 +78,7 @@ export class MutationDeferral {
         resolve();
       };
       // Mutations that overlap must not defer a refetch again and again.
-      const stopTimer = this.setTimer(this.maxDeferMs, end);
+      const stopTimer = this.setTimer(this.maxDeferMs(), end);
     });
     const wait = { promise, end };
     this.waits.set(query, wait);
@@ -106,24 +88,28 @@ export class MutationDeferral {
   private update(mutation: Mutation): void {
     const current = this.inFlight.get(mutation);
     if (isInFlight(mutation)) {
-      if (!current && this.maxDeferMs > 0) this.begin(mutation);
+      if (!current && this.maxDeferMs() > 0) this.begin(mutation);
     } else if (current) {
       current.stopTimer();
       this.inFlight.delete(mutation);
       // Wait for what follows at once: a refetch by the app, or the next mutation of the scope.
-      this.setTimer(this.rule.batchMs, () => {
+      this.setTimer(this.rule.batchMs(), () => {
         this.endWaits();
       });
     }
   }
 
   private begin(mutation: Mutation): void {
-    const stopTimer = this.setTimer(this.maxDeferMs, () => {
+    const stopTimer = this.setTimer(this.maxDeferMs(), () => {
       entry.isAwaited = false;
       this.endWaits();
     });
     const entry = { isAwaited: true, stopTimer };
     this.inFlight.set(mutation, entry);
+  }
+
+  private maxDeferMs(): number {
+    return Math.min(this.rule.maxDeferMs(), MAX_TIMER_MS);
   }
 
   private endWaits(): void {

@@ -1,6 +1,5 @@
-import type { Query, QueryClient } from '@tanstack/query-core';
-
 import type { Cursors } from '../core/protocol.js';
+import type { AnyQueryClient, QueryKey } from './query-client.js';
 
 /**
  * The cursors are stored in the query cache as a separate query, so that persisting or clearing the
@@ -8,16 +7,16 @@ import type { Cursors } from '../core/protocol.js';
  */
 const KEY = ['neverstale'] as const;
 
-export function isOurs(query: Query): boolean {
+export function isOurs(query: { readonly queryKey: QueryKey }): boolean {
   return query.queryKey[0] === KEY[0];
 }
 
 /** Returns the cursors stored in a query cache; pass them to `createConnection`. */
-export function readCursors(queryClient: QueryClient): Cursors {
-  return queryClient.getQueryData<Cursors>(KEY) ?? {};
+export function readCursors(queryClient: AnyQueryClient): Cursors {
+  return (queryClient.getQueryData(KEY) as Cursors | undefined) ?? {};
 }
 
-export function writeCursors(queryClient: QueryClient, cursors: Cursors): void {
+export function writeCursors(queryClient: AnyQueryClient, cursors: Cursors): void {
   queryClient.setQueryDefaults(KEY, {
     gcTime: Infinity,
     staleTime: Infinity,

@@ -148,7 +148,7 @@ export class Page {
   bind(): void {
     const { mapping, maxDeferMs } = this.options;
     this.stopBinding = connectQueryClient(this.connection, this.client, {
-      maxDeferMs: this.options.maxDeferMs,
+      maxDeferMs,
       mapping: {
         ...mapping,
         marker: ({ id }) => {
