@@ -7,7 +7,8 @@ import { build } from 'vite';
 const BOUNDS_BYTES = {
   index: 4_096,
   'tanstack/index': 4_096,
-  'persist/index': 1_024,
+  'persist/index': 2_048,
+  'server/index': 2_048,
   'tabs/index': 6_144,
   'react/index': 9_216,
 };

@@ -73,6 +73,11 @@ export function projectChannel(projectId: string): string {
   return `project:${projectId}`;
 }
 
+/** Return the project of a channel; undefined if it is a user's. */
+export function projectOf(channel: string): string | undefined {
+  return isUserChannel(channel) ? undefined : channel.slice(projectChannel('').length);
+}
+
 export function isUserChannel(channel: string): boolean {
   return channel.startsWith('user:');
 }

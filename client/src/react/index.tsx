@@ -20,6 +20,7 @@ import {
   readCursors,
   type ConnectQueryClientOptions,
 } from '../tanstack/index.js';
+import { startAfter, type RestoringCache } from './start-after.js';
 
 const ConnectionContext = createContext<Connection | undefined>(undefined);
 
@@ -37,6 +38,11 @@ export interface NeverstaleProviderProps extends Pick<
   tabs?: TabsEnvironment;
   /** Options of `connectQueryClient`. Read when it connects. */
   options?: ConnectQueryClientOptions;
+  /**
+   * Restores and saves the cache: `() => persistQueryClient({ ... })`. Called in the browser only,
+   * when the provider is mounted; it connects when the cache is restored. Default: no persistence.
+   */
+  persist?: (() => RestoringCache) | undefined;
   children?: ReactNode;
 }
 
@@ -51,26 +57,29 @@ export function NeverstaleProvider(props: NeverstaleProviderProps): ReactNode {
   const [connection, setConnection] = useState<Connection>();
 
   useEffect(() => {
-    const { maxTries, environment, options, shareTabsOf: userId, tabs } = latest.current;
-    const connectionOptions = {
-      url,
-      getToken: (how: { refresh: boolean }) => latest.current.getToken(how),
-      cursors: readCursors(queryClient),
-      ...(maxTries !== undefined && { maxTries }),
-      ...(environment !== undefined && { environment }),
+    const connect = (): (() => void) => {
+      const { maxTries, environment, options, shareTabsOf: userId, tabs } = latest.current;
+      const connectionOptions = {
+        url,
+        getToken: (how: { refresh: boolean }) => latest.current.getToken(how),
+        cursors: readCursors(queryClient),
+        ...(maxTries !== undefined && { maxTries }),
+        ...(environment !== undefined && { environment }),
+      };
+      const created =
+        userId === undefined
+          ? createConnection(connectionOptions)
+          : createSharedConnection({ ...connectionOptions, userId, tabs });
+      const disconnect = connectQueryClient(created, queryClient, options);
+      // Created in an effect because React may repeat or discard a render.
+
+      setConnection(created);
+      return () => {
+        disconnect();
+        created.close();
+      };
     };
-    const created =
-      userId === undefined
-        ? createConnection(connectionOptions)
-        : createSharedConnection({ ...connectionOptions, userId, tabs });
-    const disconnect = connectQueryClient(created, queryClient, options);
-    // Created in an effect because React may repeat or discard a render.
-    // eslint-disable-next-line react-hooks/set-state-in-effect
-    setConnection(created);
-    return () => {
-      disconnect();
-      created.close();
-    };
+    return startAfter(latest.current.persist?.(), connect);
   }, [url, queryClient, latest]);
 
   return <ConnectionContext.Provider value={connection}>{children}</ConnectionContext.Provider>;
@@ -118,3 +127,5 @@ function useLatest<T>(value: T): { readonly current: T } {
   });
   return latest;
 }
+
+export type { RestoringCache } from './start-after.js';

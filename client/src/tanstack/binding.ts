@@ -3,8 +3,9 @@ import type { Query, QueryClient, QueryKey } from '@tanstack/query-core';
 import type { Connection } from '../connection.js';
 import { backoffMs } from '../core/backoff.js';
 import type { Change, NeverstaleEvent, Stale } from '../core/events.js';
-import type { Cursors } from '../core/protocol.js';
+import { projectChannel, projectOf, type Cursors } from '../core/protocol.js';
 import { Freshness } from './freshness.js';
+import { serverCursors } from './hydration.js';
 import type { StaleMark } from './in-flight.js';
 import { defaultMapping, mayBeOf, startsWith, type Mapping, type Targets } from './mapping.js';
 import { writeCursors } from './stored-cursors.js';
@@ -56,17 +57,22 @@ export class Binding {
     private readonly options: BindingOptions,
   ) {
     this.mapping = { ...defaultMapping, ...options.mapping };
-    this.freshness = new Freshness(client, connection.environment, {
-      stale: (query) => {
-        this.refetchSoon([query], this.cursors());
+    this.freshness = new Freshness(
+      client,
+      connection.environment,
+      {
+        stale: (query) => {
+          this.refetchSoon([query], this.cursors());
+        },
+        failed: (query) => {
+          this.retryLater(query);
+        },
+        fresh: (query) => {
+          this.tries.delete(query);
+        },
       },
-      failed: (query) => {
-        this.retryLater(query);
-      },
-      fresh: (query) => {
-        this.tries.delete(query);
-      },
-    });
+      (query, cursors) => this.isCurrent(query, cursors),
+    );
     this.unsubscribe = connection.subscribe((event) => {
       this.receive(event);
     });
@@ -85,15 +91,39 @@ export class Binding {
     return oldest?.cursors ?? this.connection.cursors();
   }
 
+  private isRenderedSince(query: Query): boolean {
+    const cursors = serverCursors(query);
+    return cursors !== undefined && this.isCurrent(query, cursors);
+  }
+
+  /** Whether no event came since these cursors that may concern the query. */
+  private isCurrent(query: Query, cursors: Cursors): boolean {
+    for (const channel of Object.keys(cursors)) this.addProject(projectOf(channel));
+    return Object.entries(this.connection.cursors()).every(
+      ([channel, cursor]) => cursors[channel] === cursor || !this.isOf(query, projectOf(channel)),
+    );
+  }
+
   private receive(event: NeverstaleEvent): void {
-    if (event.projectId) this.projectIds.add(event.projectId);
+    this.addProject(event.projectId);
     if (event.type === 'stale') this.onStale(event);
     else this.onChange(event);
   }
 
+  private addProject(projectId: string | null | undefined): void {
+    if (projectId) this.projectIds.add(projectId);
+  }
+
   private onStale(event: Stale): void {
     const { projectId, fetchedBefore, spreadMs, before } = event;
-    const matches = (query: Query): boolean => this.isOf(query, projectId);
+    // Only a project's first cursor proves that what a server fetched after it is fresh.
+    const channel = projectId === undefined ? undefined : projectChannel(projectId);
+    const isFirst =
+      channel !== undefined &&
+      before[channel] === undefined &&
+      this.connection.cursors()[channel] !== undefined;
+    const matches = (query: Query): boolean =>
+      this.isOf(query, projectId) && !(isFirst && this.isRenderedSince(query));
     const stale = this.freshness.mark({ matches, fetchedBefore });
     const { environment } = this.connection;
     const delayMs = environment.isVisible() ? 0 : environment.random() * spreadMs;

@@ -28,6 +28,7 @@ export function connectQueryClient(
 }
 
 export type { BindingOptions } from './binding.js';
+export { neverstaleDefaults } from './defaults.js';
 export type { FallbackOptions } from './fallback.js';
 export { defaultMapping, type Mapping, type Targets } from './mapping.js';
 export { readCursors } from './stored-cursors.js';
