@@ -246,7 +246,9 @@ describe('at sign-out', () => {
   it('nothing is left, and no later write brings it back', async () => {
     const storage = memoryStorage();
     const page = await visit(storage);
-    page.client.setQueryData(TASK, 'within the same second as the last save');
+    page.client.setQueryData(TASK, 'saved at once');
+    await pass(100);
+    page.client.setQueryData(TASK, 'to be saved within the second');
     await page.persistence.clear();
     page.client.setQueryData(TASK, 'later');
     await pass(5_000);
