@@ -45,7 +45,7 @@ async def site(theatre: Stage) -> AsyncIterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        await _serving(theatre.world.http, url)
+        await _serving(theatre.world.http, url, process)
         yield url
     finally:
         if process.returncode is None:
@@ -53,9 +53,12 @@ async def site(theatre: Stage) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def _serving(http: aiohttp.ClientSession, url: str) -> None:
+async def _serving(
+    http: aiohttp.ClientSession, url: str, process: asyncio.subprocess.Process
+) -> None:
     async with asyncio.timeout(HANG_SECONDS):
         while True:
+            assert process.returncode is None, "it has ended: see its output"
             try:
                 async with http.get(url) as response:
                     assert response.status == 200
