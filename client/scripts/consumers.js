@@ -28,6 +28,7 @@ const APPS = [
     entries: [
       'neverstale/react',
       'neverstale/persist',
+      'neverstale/server',
       'neverstale/tanstack',
       'neverstale/tabs',
       'neverstale/testing',

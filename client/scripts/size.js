@@ -9,7 +9,8 @@ import { build } from 'vite';
 const BOUNDS_BYTES = {
   index: 4_500,
   tanstack: 6_144,
-  persist: 1_024,
+  persist: 2_048,
+  server: 2_048,
   tabs: 6_400,
   react: 11_264,
   vue: 11_264,

@@ -7,6 +7,7 @@ import {
   type AnyQueryClient,
   type ConnectQueryClientOptions,
 } from '../tanstack/index.js';
+import { startAfter, type RestoringCache } from './start-after.js';
 
 /** What the provider of each framework takes. */
 export interface ProviderOptions extends Pick<
@@ -21,16 +22,30 @@ export interface ProviderOptions extends Pick<
   tabs?: TabsEnvironment | undefined;
   /** Options of `connectQueryClient`; changes apply from the next event on. */
   options?: ConnectQueryClientOptions | undefined;
+  /**
+   * Restores and saves the cache: `() => persistQueryClient({ ... })`. Called in the browser only,
+   * when the provider is mounted; it connects when the cache is restored. Default: no persistence.
+   */
+  persist?: (() => RestoringCache) | undefined;
 }
 
 /**
- * Connects, and keeps the query client fresh until the returned function is called.
+ * Connects once the cache is restored, and keeps the query client fresh until the returned function
+ * is called.
  *
  * @param read - returns the current options. `getToken` and `options` are read at each use, the
  *   others once
- * @param onConnection - called with the connection when it is created, at once unless tabs share it
+ * @param onConnection - called with the connection when it is created, at once unless there is a
+ *   cache to restore or tabs share the connection
  */
 export function provide(
+  read: () => ProviderOptions,
+  onConnection: (connection: Connection) => void,
+): () => void {
+  return startAfter(read().persist?.(), () => connect(read, onConnection));
+}
+
+function connect(
   read: () => ProviderOptions,
   onConnection: (connection: Connection) => void,
 ): () => void {

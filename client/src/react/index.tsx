@@ -102,3 +102,4 @@ function useLatest<T>(value: T): { readonly current: T } {
 }
 
 export type { ProviderOptions } from '../frameworks/provide.js';
+export type { RestoringCache } from '../frameworks/start-after.js';

@@ -80,3 +80,4 @@ function providedConnection(): Readable<Connection | undefined> {
 }
 
 export type { ProviderOptions } from '../frameworks/provide.js';
+export type { RestoringCache } from '../frameworks/start-after.js';

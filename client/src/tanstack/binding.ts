@@ -3,9 +3,10 @@ import type { Query, QueryClient } from '@tanstack/query-core';
 import type { Connection } from '../connection.js';
 import { backoffMs } from '../core/backoff.js';
 import type { Change, NeverstaleEvent, Stale } from '../core/events.js';
-import { projectOf, type Cursors } from '../core/protocol.js';
+import { projectChannel, projectOf, type Cursors } from '../core/protocol.js';
 import { Fallback } from './fallback.js';
 import { Freshness } from './freshness.js';
+import { serverCursors } from './hydration.js';
 import type { StaleMark } from './in-flight.js';
 import {
   defaultMapping,
@@ -43,6 +44,7 @@ export class Binding {
     private readonly client: QueryClient,
     private readonly options: ConnectQueryClientOptions,
   ) {
+    this.projects = new Projects(connection, (query, id) => this.isOf(query, id));
     this.deferral = new MutationDeferral(client, this.setTimer.bind(this), {
       mayAffect: (mutation, queryKey) => {
         const { mayAffect = () => true } = options;
@@ -51,18 +53,23 @@ export class Binding {
       maxDeferMs: () => options.maxDeferMs ?? MAX_DEFER_MS,
       batchMs: () => this.batchMs(),
     });
-    this.freshness = new Freshness(client, connection.environment, this.deferral, {
-      stale: (query) => {
-        this.refetchSoon([query], this.cursors());
+    this.freshness = new Freshness(
+      client,
+      connection.environment,
+      this.deferral,
+      {
+        stale: (query) => {
+          this.refetchSoon([query], this.cursors());
+        },
+        failed: (query) => {
+          this.retryLater(query);
+        },
+        fresh: (query) => {
+          this.tries.delete(query);
+        },
       },
-      failed: (query) => {
-        this.retryLater(query);
-      },
-      fresh: (query) => {
-        this.tries.delete(query);
-      },
-    });
-    this.projects = new Projects(connection, (query, id) => this.isOf(query, id));
+      (query, cursors) => this.isCurrent(query, cursors),
+    );
     this.unsubscribe = [
       connection.subscribe((event) => {
         this.receive(event);
@@ -112,7 +119,8 @@ export class Binding {
       .filter(([channel, cursor]) => stored[channel] !== cursor)
       .map(([channel]) => projectOf(channel));
     if (moved.length === 0) return;
-    const matches = (query: Query): boolean => moved.some((id) => this.isOf(query, id));
+    const matches = (query: Query): boolean =>
+      moved.some((id) => this.isOf(query, id)) && !this.isRenderedSince(query);
     this.refetchSoon(this.freshness.mark({ matches }), stored);
   }
 
@@ -150,6 +158,20 @@ export class Binding {
     }
   }
 
+  /** Whether the query's data was rendered by a server, and no event came since. */
+  private isRenderedSince(query: Query): boolean {
+    const cursors = serverCursors(query);
+    return cursors !== undefined && this.isCurrent(query, cursors);
+  }
+
+  /** Whether no event came since these cursors that may concern the query. */
+  private isCurrent(query: Query, cursors: Cursors): boolean {
+    this.projects.addChannels(cursors);
+    return Object.entries(this.connection.cursors()).every(
+      ([channel, cursor]) => cursors[channel] === cursor || !this.isOf(query, projectOf(channel)),
+    );
+  }
+
   private receive(event: NeverstaleEvent): void {
     this.projects.add(event.projectId);
     if (event.type === 'stale') this.onStale(event);
@@ -159,7 +181,14 @@ export class Binding {
   private onStale(event: Stale): void {
     const { projectId, reason, fetchedBefore, spreadMs, before } = event;
     if (projectId !== undefined && reason === 'access_changed') this.projects.suspend(projectId);
-    const matches = (query: Query): boolean => this.isOf(query, projectId);
+    // Only a project's first cursor proves that what a server fetched after it is fresh.
+    const channel = projectId === undefined ? undefined : projectChannel(projectId);
+    const isFirst =
+      channel !== undefined &&
+      before[channel] === undefined &&
+      this.connection.cursors()[channel] !== undefined;
+    const matches = (query: Query): boolean =>
+      this.isOf(query, projectId) && !(isFirst && this.isRenderedSince(query));
     const stale = this.freshness.mark({ matches, fetchedBefore });
     const { environment } = this.connection;
     const isHidden = !environment.isVisible() && !this.isAsleep();

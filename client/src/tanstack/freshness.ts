@@ -6,10 +6,12 @@ import type {
   QueryClient,
 } from '@tanstack/query-core';
 
+import type { Cursors } from '../core/protocol.js';
 import type { Environment } from '../environment.js';
+import { renderedWith, serverCursors, streamed, watchStreamed } from './hydration.js';
 import { InFlight, type Activity, type Moment, type StaleMark } from './in-flight.js';
 import { isInFlight, type MutationDeferral } from './mutations.js';
-import { isOurs } from './stored-cursors.js';
+import { isOurs, readStored } from './stored-cursors.js';
 
 /**
  * Keeps queries marked as stale until a fetch that began after the event succeeds.
@@ -38,18 +40,27 @@ export class Freshness {
   /**
    * @param on - `stale`: a query is stale again, or a stale one gets an observer; `failed`: the
    *   fetch of a stale query failed; `fresh`: a query is no longer stale
+   * @param isCurrent - whether what a server fetched after it had read these cursors is fresh
    */
   constructor(
     private readonly client: QueryClient,
     private readonly environment: Environment,
     private readonly deferral: MutationDeferral,
     private readonly on: Readonly<Record<'stale' | 'failed' | 'fresh', (query: Query) => void>>,
+    private readonly isCurrent: (query: Query, cursors: Cursors) => boolean,
   ) {
     const beforeStart: Moment = { order: 0, at: environment.loadedAt };
     const queries = client.getQueryCache().getAll();
+    const older = readStored(client) === undefined ? renderedWith(client).older : [];
     for (const query of queries) {
-      const isFromStorage = query.state.dataUpdatedAt < beforeStart.at;
-      this.dataBegan.set(query, isFromStorage ? -Infinity : beforeStart.at);
+      watchStreamed(query);
+      const { dataUpdatedAt } = query.state;
+      // What a server fetched may be of a clock that is ahead.
+      const isOfThisPage = dataUpdatedAt >= beforeStart.at && dataUpdatedAt <= environment.now();
+      this.dataBegan.set(query, isOfThisPage ? beforeStart.at : -Infinity);
+      const cursors = serverCursors(query);
+      if (cursors ? !this.isCurrent(query, cursors) : older.includes(query))
+        this.markAndNotify(query, beforeStart.order);
       if (query.state.fetchStatus !== 'idle')
         this.fetches.set(query, this.inFlight.begin('fetch', beforeStart));
       if (query.state.isInvalidated && !isOurs(query)) this.markAndNotify(query, beforeStart.order);
@@ -129,6 +140,7 @@ export class Freshness {
     } else if (event.type === 'observerAdded' && this.isStale(query)) {
       this.on.stale(query);
     } else if (event.type === 'added') {
+      watchStreamed(query);
       this.onExternalData(query);
     } else if (event.type === 'updated') {
       this.onUpdate(query, event.action);
@@ -144,7 +156,7 @@ export class Freshness {
         this.settle(query);
         this.fetches.set(
           query,
-          this.inFlight.begin(action.meta?.fetchMore ? 'page' : 'fetch', this.now()),
+          this.inFlight.begin(action.meta?.fetchMore ? 'page' : 'fetch', this.fetchBegan(query)),
         );
         break;
       case 'success':
@@ -234,11 +246,26 @@ export class Freshness {
     }
   }
 
-  /** Restored or initial data has an unknown age and may predate events that are no longer kept. */
+  /**
+   * Restored or initial data has an unknown age and may predate events that are no longer kept,
+   * unless a server fetched it and read the cursors before.
+   */
   private onExternalData(query: Query): void {
     if (query.state.data === undefined) return;
     this.dataBegan.set(query, -Infinity);
+    const cursors = serverCursors(query);
+    if (cursors && this.isCurrent(query, cursors)) return;
     this.markAndNotify(query, this.order);
+  }
+
+  /** Return when a fetch that is beginning began: earlier if a server streams its answer. */
+  private fetchBegan(query: Query): Moment {
+    const server = streamed(query);
+    const now = this.now();
+    if (!server) return now;
+    if (server.cursors && this.isCurrent(query, server.cursors)) return { ...now, at: -Infinity };
+    this.markAt(query, now.order);
+    return { order: 0, at: -Infinity };
   }
 
   private markAndNotify(query: Query, order: number): void {

@@ -24,6 +24,7 @@ export function connectQueryClient(
   };
 }
 
+export { neverstaleDefaults } from './defaults.js';
 export { defaultMapping, type Mapping, type Targets } from './mapping.js';
 export type { ConnectQueryClientOptions, DeferralOptions, PendingMutation } from './options.js';
 export type { AnyQueryClient } from './query-client.js';

@@ -1,4 +1,5 @@
 import type { Cursors } from '../core/protocol.js';
+import { renderedWith } from './hydration.js';
 import type { AnyQueryClient, QueryKey } from './query-client.js';
 
 /**
@@ -11,9 +12,17 @@ export function isOurs(query: { readonly queryKey: QueryKey }): boolean {
   return query.queryKey[0] === KEY[0];
 }
 
-/** Returns the cursors stored in a query cache; pass them to `createConnection`. */
+/**
+ * Returns the cursors stored in a query cache, or else those of data that a server rendered; pass
+ * them to `createConnection`.
+ */
 export function readCursors(queryClient: AnyQueryClient): Cursors {
-  return (queryClient.getQueryData(KEY) as Cursors | undefined) ?? {};
+  return readStored(queryClient) ?? renderedWith(queryClient).cursors ?? {};
+}
+
+/** Returns the cursors up to which everything that is not server-rendered is fresh. */
+export function readStored(queryClient: AnyQueryClient): Cursors | undefined {
+  return queryClient.getQueryData(KEY) as Cursors | undefined;
 }
 
 export function writeCursors(queryClient: AnyQueryClient, cursors: Cursors): void {
@@ -21,7 +30,7 @@ export function writeCursors(queryClient: AnyQueryClient, cursors: Cursors): voi
     gcTime: Infinity,
     staleTime: Infinity,
     structuralSharing: false,
-    queryFn: () => readCursors(queryClient),
+    queryFn: () => readStored(queryClient) ?? {},
   });
   queryClient.setQueryData(KEY, cursors);
 }

@@ -7,9 +7,9 @@ export interface TestChange {
   /** Null if the row belongs to the user and to no project. */
   readonly projectId: string | null;
   /** Default: `UPDATE`. */
-  readonly action?: Action;
+  readonly action?: Action | undefined;
   /** Whether it may have given the user access to the project. Default: false. */
-  readonly access?: true;
+  readonly access?: true | undefined;
 }
 
 /** An event or a reset of a channel, as a frame without its cursor. */

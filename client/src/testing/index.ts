@@ -7,7 +7,7 @@ export type { TestChange } from './change-log.js';
 
 export interface TestServerOptions {
   /** The user of its clients. Default: `user`. */
-  userId?: string;
+  userId?: string | undefined;
 }
 
 export interface TestClient {

@@ -101,3 +101,4 @@ export function useConnectionStatus(): Readonly<ShallowRef<Status>> {
 }
 
 export type { ProviderOptions } from '../frameworks/provide.js';
+export type { RestoringCache } from '../frameworks/start-after.js';

@@ -3,19 +3,21 @@ import { createConnection } from 'neverstale';
 import { mountDevtools } from 'neverstale/devtools';
 import { persistQueryClient } from 'neverstale/persist';
 import { NeverstaleProvider, useConnection, useNeverstale } from 'neverstale/react';
+import { prefetchCursors } from 'neverstale/server';
 import { createSharedConnection } from 'neverstale/tabs';
 import { connectQueryClient, readCursors } from 'neverstale/tanstack';
 import { createTestServer } from 'neverstale/testing';
 
 const queryClient = new QueryClient();
 
-persistQueryClient({
+const persistence = persistQueryClient({
   queryClient,
   storage: localStorage,
   userId: user.id,
   schemaVersion: 1,
   maxAgeMs: undefined,
   key: undefined,
+  restoreMs: undefined,
 });
 
 const options = {
@@ -49,6 +51,7 @@ connectQueryClient(connection, queryClient, {
 // @ts-expect-error: not a query client
 connectQueryClient(connection, new Map());
 mountDevtools(connection, queryClient, { theme: undefined });
+void prefetchCursors(queryClient, { url, token: '', projectIds: undefined, environment: undefined });
 const { environment } = createTestServer({ userId: undefined });
 
 function Project({ id }: { id: string | undefined }): string {
@@ -66,6 +69,7 @@ export const page = (
     shareTabsOf={undefined}
     tabs={undefined}
     options={undefined}
+    persist={() => persistence}
   >
     <Project id={undefined} />
   </NeverstaleProvider>

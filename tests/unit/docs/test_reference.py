@@ -157,6 +157,7 @@ def exported_names(entry: Path) -> set[str]:
         ("neverstale", "index.ts"),
         ("neverstale/tanstack", "tanstack/index.ts"),
         ("neverstale/persist", "persist/index.ts"),
+        ("neverstale/server", "server/index.ts"),
         ("neverstale/tabs", "tabs/index.ts"),
         ("neverstale/react", "react/index.tsx"),
         ("neverstale/vue", "vue/index.ts"),
