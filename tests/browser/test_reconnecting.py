@@ -10,7 +10,7 @@ from tests.browser.conftest import STORED, Stage, card
 from tests.support.demo_data import TASK
 from tests.support.processes import HANG_SECONDS, eventually
 
-OFF_SECONDS = 30.0
+OFF_SECONDS = 20.0  # the first poll of a page that is not live is at least 24 s away
 
 
 async def settled(stage: Stage, page: Page) -> Counter[str]:
