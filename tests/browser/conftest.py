@@ -32,6 +32,20 @@ __all__ = ["servers"]
 PAGE: Final = ROOT / "demo/web/dist"
 CHROMIUM: Final = shutil.which("chromium")
 _ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+# Resolves two frames later: what was decided before is on the screen.
+NEXT_FRAMES: Final = (
+    "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+)
+# The entries of the page's cache in IndexedDB, as text.
+STORED: Final = """() => new Promise((resolve) => {
+    indexedDB.open('neverstale').onsuccess = ({ target: { result: database } }) => {
+        const reading = database.transaction('entries').objectStore('entries').getAll();
+        reading.onsuccess = () => {
+            database.close();
+            resolve(reading.result.join());
+        };
+    };
+})"""
 
 expect.set_options(timeout=HANG_SECONDS * 1000)
 

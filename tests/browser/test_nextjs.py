@@ -12,8 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Page, Route, expect
 
 from deploy.dev.servers import free_port
-from tests.browser.conftest import Stage
-from tests.browser.test_reconnecting import STORED
+from tests.browser.conftest import STORED, Stage
 from tests.support.demo_data import ADA, GEMINI, TASK
 from tests.support.processes import HANG_SECONDS, ROOT, WS_PATH
 

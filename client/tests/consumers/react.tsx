@@ -51,7 +51,12 @@ connectQueryClient(connection, queryClient, {
 // @ts-expect-error: not a query client
 connectQueryClient(connection, new Map());
 mountDevtools(connection, queryClient, { theme: undefined });
-void prefetchCursors(queryClient, { url, token: '', projectIds: undefined, environment: undefined });
+void prefetchCursors(queryClient, {
+  url,
+  token: '',
+  projectIds: undefined,
+  environment: undefined,
+});
 const { environment } = createTestServer({ userId: undefined });
 
 function Project({ id }: { id: string | undefined }): string {
