@@ -8,9 +8,11 @@ SECONDS ?= 600
 WEB_INSTALLED := demo/web/node_modules/.installed
 CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
+NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
+NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections load chaos corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections load chaos corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +45,20 @@ $(PAGE_BUILT): $(CLIENT_BUILT) $(WEB_INSTALLED) $(shell find demo/web -type f -n
 	@cd demo/web && npm run build --silent
 	@touch $@
 
+# It installs a copy of the package as built, as an app would.
+$(NEXTJS_INSTALLED): examples/nextjs/package.json examples/nextjs/package-lock.json $(CLIENT_BUILT)
+	@echo "Installing into examples/nextjs/node_modules ..."
+	@cd examples/nextjs && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+# Brackets in the names of its files are no wildcards.
+$(NEXTJS_BUILT): $(NEXTJS_INSTALLED) $(shell git ls-files examples/nextjs 2>/dev/null | sed 's/[][]/\\&/g')
+	@echo "Building the Next.js example ..."
+	@cd examples/nextjs && NEXT_TELEMETRY_DISABLED=1 npm run build --silent
+
+example-nextjs: ## Build the Next.js example (where there is Node)
+	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NEXTJS_BUILT)
+
 demo-page: ## Build the demo's page (where there is Node)
 	@command -v node >/dev/null || { echo "Node is not installed: the demo runs without its page"; exit 0; }; $(MAKE) -s $(PAGE_BUILT)
 
@@ -73,7 +89,7 @@ test-client: ## The browser side's tests (where there is Node)
 test-browser: install ## The demo in a real browser, on the real stack (where there are Node and Chromium)
 	@command -v node >/dev/null || { echo "Node is not installed: the demo is not tested in a browser"; exit 0; }; \
 	command -v chromium >/dev/null || { echo "Chromium is not installed: the demo is not tested in a browser"; exit 0; }; \
-	$(MAKE) -s $(PAGE_BUILT) && $(BIN)/python -m pytest tests/browser -q
+	$(MAKE) -s $(PAGE_BUILT) $(NEXTJS_BUILT) && $(BIN)/python -m pytest tests/browser -q
 
 demo-record: install demo-page ## Take the README's screenshots anew
 	$(BIN)/python -m pytest tests/browser -q -k fits --record
@@ -150,6 +166,6 @@ lock: install ## Update the locked dependencies (commit the result)
 
 clean: ## Remove the development data (.dev), .venv, node_modules, build and caches
 	@test ! -L .dev/postgres || rm -rf "$$(readlink -f .dev/postgres)"
-	rm -rf client/node_modules client/tests/react18/node_modules client/dist demo/web/node_modules demo/web/dist
+	rm -rf client/node_modules client/tests/react18/node_modules client/dist demo/web/node_modules demo/web/dist examples/nextjs/node_modules examples/nextjs/.next
 	rm -rf .dev .venv build dist *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ const OUTER_WORLD =
   'core/ is pure: it takes time, randomness and what comes from outside as arguments';
 
 export default defineConfig(
-  globalIgnores(['dist', 'node_modules']),
+  globalIgnores(['dist', 'node_modules', 'tests/consumers']),
   js.configs.recommended,
   tseslint.configs.strictTypeChecked,
   tseslint.configs.stylisticTypeChecked,
@@ -24,7 +24,7 @@ export default defineConfig(
   },
   // JavaScript cannot declare return types.
   { files: ['**/*.js'], rules: { '@typescript-eslint/explicit-function-return-type': 'off' } },
-  { files: ['src/**', 'tests/**'], ...reactHooks.configs.flat.recommended },
+  { files: ['src/react/**', 'tests/**/*.tsx'], ...reactHooks.configs.flat.recommended },
   {
     files: ['src/core/**'],
     rules: {

@@ -7,7 +7,6 @@ from typing import Final
 
 import asyncpg
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 
 from demo.answers import api_rules
@@ -24,6 +23,7 @@ _POLICY: Final = (
     "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+_IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _NO_PAGE: Final = (
     "The page is not built: install Node and run `make demo-page`. The API is here."
 )
@@ -49,7 +49,9 @@ async def run_demo(settings: DemoSettings, stop: asyncio.Event) -> None:
                 gateway_port=settings.gateway_port,
             )
             crowd = Crowd(pool, tasks)
-            app = web.Application(middlewares=[api_rules, _page_headers])
+            await crowd.notify_all()
+            app = web.Application(middlewares=[api_rules])
+            app.on_response_prepare.append(_set_page_headers)
             app.add_routes(health_routes(CollectorRegistry(), lambda: (True, {})))
             app.add_routes([*people.routes(), *Board(pool, people, crowd).routes()])
             app.add_routes(_page_routes(settings.page_folder))
@@ -57,7 +59,7 @@ async def run_demo(settings: DemoSettings, stop: asyncio.Event) -> None:
             await run_until(
                 stop, serve(app, settings.host, settings.port, setting="PORT", limits=limits)
             )
-            crowd.stop_all()
+            crowd.stop()
     finally:
         pool.terminate()
 
@@ -81,11 +83,10 @@ async def _answer_without_page(_: web.Request) -> web.Response:
     return web.Response(text=_NO_PAGE, status=404)
 
 
-@web.middleware
-async def _page_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    response = await handler(request)
+async def _set_page_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
-    # revalidated each time, so that a new build shows at once
-    response.headers.setdefault("Cache-Control", "no-cache")
-    return response
+    # The name of an asset contains a hash of its content, so it never changes. Pages are
+    # revalidated each time, so that a new build shows at once.
+    is_asset = request.path.startswith("/assets/") and response.status < 400
+    response.headers.setdefault("Cache-Control", _IMMUTABLE if is_asset else "no-cache")

@@ -198,7 +198,7 @@ class Board:
         per_second = (await read_body(request)).get("per_second")
         if type(per_second) is not int or not 0 <= per_second <= MAX_PER_SECOND:
             raise Refused(400, "bad_request", f"per_second must be 0 to {MAX_PER_SECOND}")
-        self._crowd.set_rate(project, per_second)
+        await self._crowd.set_rate(project, per_second)
         return answer(self._crowd.state(project))
 
 

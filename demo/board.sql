@@ -36,3 +36,14 @@ insert into messages (id, project_id, user_id, body) values
     ('3e550000-0000-4000-8000-000000000002', 'a9011000-0000-4000-8000-000000000001',
      '0000ada0-0000-4000-8000-000000000001', 'Then check the seventh, please.')
 on conflict do nothing;
+
+-- Everybody's name shows in every project, and a user belongs to no project that a watch could name.
+create or replace function notify_of_user() returns trigger language plpgsql as $$
+begin
+    perform neverstale.notify('user', tg_op, projects.id::text, coalesce(new.id, old.id)::text)
+    from projects;
+    return null;
+end
+$$;
+create or replace trigger notify_of_user after insert or update or delete on users
+for each row execute function notify_of_user();

@@ -15,12 +15,17 @@ from listener.bootstrap.discovery import UndecidedError, discover
 from listener.bootstrap.first_access import describe_access
 from listener.bootstrap.first_config import describe_discovery, render_config
 from listener.bootstrap.init import NotWritten, describe_tables, write_new
-from listener.capture.watches import project_resources, resources_without_access
+from listener.capture.watches import (
+    parse_watches,
+    project_resources,
+    resources_without_access,
+)
 from listener.commands import COMMANDS
 from listener.leader.publication import PublicationRules
 from listener.links.pg_link import PgLost, connect, rolled_back_transaction, translated_errors
 from listener.settings import CommandSettings, ListenerSettings
 from listener.setup.check import check
+from listener.setup.client_types import render_client_types
 from listener.setup.install import (
     Config,
     InstallError,
@@ -33,6 +38,7 @@ from listener.setup.install import (
 from shared.config.access_rules import AccessRules, ConfigError
 from shared.config.config_file import read_config
 from shared.config.settings import (
+    ConfigFileSettings,
     DatabaseSettings,
     InvalidSettings,
     describe_settings,
@@ -77,9 +83,10 @@ def run_command(command: str, words: Sequence[str], *, prog: str) -> int:
 
 
 def _described(command: str) -> dict[str, Any]:
-    kinds: dict[str, type[DatabaseSettings]] = {
+    kinds: dict[str, type[ConfigFileSettings]] = {
         "init": DatabaseSettings,
         "run": ListenerSettings,
+        "types": ConfigFileSettings,
     }
     kind = kinds.get(command, CommandSettings)
     text = COMMANDS.get(command, _RUN_TEXT)
@@ -92,6 +99,17 @@ def _described(command: str) -> dict[str, Any]:
 
 def _add_options(parser: argparse.ArgumentParser, command: str) -> None:
     parser.set_defaults(command=command, owner=None, clear_raw_notify=False)
+    if command == "types":
+        parser.add_argument(
+            "--output",
+            metavar="PATH",
+            help="the declaration file, which is replaced; - is standard output (the default)",
+        )
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="write nothing; exit with 1 if the file is not what would be written",
+        )
     if command == "init":
         parser.add_argument("--projects", metavar="TABLE", help="the table of the projects")
         parser.add_argument(
@@ -120,6 +138,8 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         if command == "init":
             return asyncio.run(_init(arguments.projects, arguments.output))
+        if command == "types":
+            return _types(arguments.output, checks=arguments.check)
         settings = load_settings(
             ListenerSettings if command == "run" else CommandSettings, os.environ
         )
@@ -180,6 +200,31 @@ async def _init(projects: str | None, output: str | None) -> int:
         _say(f"written      {path}: review it, then run neverstale install")
     if not found.grants:
         _complain(describe_access(found))
+    return EXIT_FINE
+
+
+def _types(output: str | None, *, checks: bool) -> int:
+    settings = load_settings(ConfigFileSettings, os.environ)
+    text = render_client_types(parse_watches(read_config(settings.neverstale_config)))
+    if output is None or output == "-":
+        if checks:
+            _complain("--check needs the file to check: write --output PATH")
+            return EXIT_WRONG_USAGE
+        print(text, end="")
+        return EXIT_FINE
+    path = Path(output)
+    try:
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace") == text:
+            _say(f"{path} is up to date")
+        elif checks:
+            _complain(f"{path} is out of date: run neverstale types --output {path}")
+            return EXIT_FAILED
+        else:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            _say(f"{path} is written")
+    except OSError as exc:
+        _complain(f"{path}: {exc.strerror}: name another file with --output PATH")
+        return EXIT_FAILED
     return EXIT_FINE
 
 

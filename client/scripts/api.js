@@ -8,9 +8,9 @@ import ts from 'typescript';
 const fromPackage = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const { exports } = JSON.parse(readFileSync(fromPackage('package.json'), 'utf8'));
 const isWriting = process.argv.includes('--write');
-const entries = Object.entries(exports).map(([name, { types }]) => ({
+const entries = Object.entries(exports).map(([name, conditions]) => ({
   name: name === '.' ? 'index' : name.slice(2),
-  file: fromPackage(types),
+  file: fromPackage((conditions.import ?? conditions).types),
 }));
 const program = ts.createProgram(
   entries.map(({ file }) => file),

@@ -7,9 +7,7 @@ import { makeListeners } from './listeners.js';
 import { countProjectRefs } from './project-refs.js';
 
 /** For `getToken` to throw when nobody is signed in; the same as returning null. */
-export class UnauthorizedError extends Error {
-  override name = 'UnauthorizedError';
-}
+export class UnauthorizedError extends Error {}
 
 export interface ConnectionOptions {
   /**
@@ -27,7 +25,9 @@ export interface ConnectionOptions {
    * @param how - `refresh`: the last token was rejected or expires soon, so do not return a cached
    *   one
    */
-  getToken: (how: { refresh: boolean }) => Token | Promise<Token>;
+  getToken: (how: {
+    refresh: boolean;
+  }) => string | null | undefined | Promise<string | null | undefined>;
   /** A project to open immediately; its id is written as the server writes it. Default: none. */
   projectId?: string | undefined;
   /** Cursors up to which all cached data is known to be fresh. Default: none. */
@@ -45,8 +45,6 @@ export interface ConnectionOptions {
    */
   debug?: boolean | undefined;
 }
-
-type Token = string | null | undefined;
 
 /** What a status does not say. Times are in milliseconds since the epoch. */
 export interface ConnectionInfo {
@@ -109,6 +107,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   const projects = countProjectRefs(updateProjects);
   const timers = new Map<TimerName, () => void>();
   let socket: Socket | undefined;
+  let token = '';
   let isClosed = false;
   let lastProjects: string | undefined;
   let lastWarning: string | undefined;
@@ -116,8 +115,9 @@ export function createConnection(options: ConnectionOptions): Connection {
 
   function updateProjects(): void {
     const projectIds = projects.wanted();
-    if (isClosed || lastProjects === JSON.stringify(projectIds)) return;
-    lastProjects = JSON.stringify(projectIds);
+    const text = JSON.stringify(projectIds);
+    if (isClosed || lastProjects === text) return;
+    lastProjects = text;
     handle({ is: 'want', projectIds });
   }
 
@@ -132,7 +132,7 @@ export function createConnection(options: ConnectionOptions): Connection {
       } catch (error) {
         const text = `cannot ${effect.do} ${options.url}: ${String(error)}`;
         warn(text);
-        if (effect.do === 'open' || effect.do === 'send') handle({ is: 'failed', error: text });
+        if (effect.do === 'open' || effect.do === 'send') handle({ is: 'closed', error: text });
       }
     }
     if (session.status() !== before) since = now;
@@ -145,16 +145,23 @@ export function createConnection(options: ConnectionOptions): Connection {
         void askToken(effect.ask, effect.refresh);
         break;
       case 'open':
-        openSocket(effect.token, effect.query);
+        openSocket(effect.query);
         break;
-      case 'close':
-        closeSocket();
+      case 'close': {
+        for (const name of timers.keys()) setTimer(name, undefined);
+        // Ignore the socket from now on: its close handshake may take seconds.
+        const closing = socket;
+        socket = undefined;
+        closing?.close();
         break;
-      case 'send':
-        socket?.send(JSON.stringify(effect.message));
+      }
+      case 'send': {
+        const { message } = effect;
+        socket?.send(JSON.stringify(message.type === 'auth' ? { ...message, token } : message));
         break;
+      }
       case 'emit':
-        events.notify(effect.event);
+        if (!isClosed) events.notify(effect.event);
         break;
       case 'timer':
         setTimer(effect.name, effect.ms);
@@ -171,19 +178,21 @@ export function createConnection(options: ConnectionOptions): Connection {
   }
 
   async function askToken(ask: number, refresh: boolean): Promise<void> {
-    let input: Input;
+    let newest: string | undefined;
+    let error: string | undefined;
     try {
-      input = { is: 'token', ask, token: parseToken(await options.getToken({ refresh })) };
+      newest = parseToken(await options.getToken({ refresh }));
     } catch (thrown) {
-      const error = `no token: ${String(thrown)}`;
-      const isFinal = thrown instanceof UnauthorizedError;
-      input = isFinal ? { is: 'token', ask, token: null } : { is: 'no_token', ask, error };
-      if (!isFinal) warn(error);
+      if (!(thrown instanceof UnauthorizedError)) warn((error = `no token: ${String(thrown)}`));
     }
-    handle(input);
+    if (newest === undefined) handle({ is: 'no_token', ask, error });
+    else {
+      token = newest;
+      handle({ is: 'token', ask });
+    }
   }
 
-  function openSocket(token: string, query: string): void {
+  function openSocket(query: string): void {
     const { baseUrl } = environment;
     // Without setters, and without `URL` where there is no page: React Native's is incomplete.
     const href = baseUrl === undefined ? options.url : new URL(options.url, baseUrl).href;
@@ -195,17 +204,10 @@ export function createConnection(options: ConnectionOptions): Connection {
       closed: (code, reason = '') => {
         if (socket !== opened) return;
         socket = undefined;
-        handle({ is: 'closed', code, reason });
+        handle({ is: 'closed', code, error: `closed with ${code} ${reason}`.trim() });
       },
     });
     socket = opened;
-  }
-
-  /** Ignore the socket from now on: its close handshake may take seconds. */
-  function closeSocket(): void {
-    const closing = socket;
-    socket = undefined;
-    closing?.close();
   }
 
   function setTimer(name: TimerName, ms: number | undefined): void {
@@ -225,12 +227,9 @@ export function createConnection(options: ConnectionOptions): Connection {
   }
 
   const stopSignals = environment.onSignal((signal) => {
-    if (signal === 'visible') handle({ is: 'visible' });
-    if (signal === 'online' || signal === 'offline') {
-      handle({ is: 'network', isOnline: signal === 'online' });
-    }
+    if (signal !== 'focus') handle({ is: signal });
   });
-  if (!environment.isOnline()) handle({ is: 'network', isOnline: false });
+  if (!environment.isOnline()) handle({ is: 'offline' });
   if (options.projectId !== undefined) projects.open(options.projectId);
   queueMicrotask(updateProjects);
 
@@ -246,19 +245,18 @@ export function createConnection(options: ConnectionOptions): Connection {
     disconnect: control('disconnect'),
     reconnect: control('reconnect'),
     close() {
-      if (isClosed) return;
       isClosed = true;
       stopSignals();
       handle({ is: 'disconnect' });
-      events.clear();
     },
     environment,
   };
 }
 
-/** Return the JWT alone, or null if there is none. Throws if a subprotocol cannot hold it. */
-function parseToken(token: Token): string | null {
-  const jwt = token?.replace(/^bearer /i, '') ?? null;
-  if (jwt !== null && !/^[\w.-]+$/.test(jwt)) throw new Error('getToken must return a JWT or null');
+/** Return the JWT alone, or undefined if there is none. Throws if a subprotocol cannot hold it. */
+function parseToken(token: string | null | undefined): string | undefined {
+  if (token === null || token === undefined) return undefined;
+  const jwt = /^(?:bearer )?([\w.-]+)$/i.exec(token)?.[1];
+  if (jwt === undefined) throw new Error('getToken must return a JWT or null');
   return jwt;
 }

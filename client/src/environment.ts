@@ -34,6 +34,10 @@ export interface Environment {
   warn(text: string, error?: unknown): void;
 }
 
+// Numbers, because a replacement of WebSocket need not have the names.
+const CONNECTING = 0;
+const OPEN = 1;
+
 /** The browser's environment; without `window` (Node, workers), always online and visible. */
 export function browserEnvironment(): Environment {
   const inBrowser = typeof window !== 'undefined' && typeof document !== 'undefined';
@@ -64,12 +68,16 @@ export function browserEnvironment(): Environment {
       return {
         // A closing socket drops messages, and browsers report each one as an error in the console.
         send: (text) => {
-          if (socket.readyState === WebSocket.OPEN) socket.send(text);
+          if (socket.readyState === OPEN) socket.send(text);
         },
         close: () => {
-          // Browsers report it as an error in the console if a socket is closed before it is open.
-          if (inBrowser && socket.readyState === WebSocket.CONNECTING) socket.onopen = close;
-          else close();
+          if (!inBrowser || socket.readyState !== CONNECTING) close();
+          else {
+            // Browsers report it as an error in the console if a socket is closed before it is open.
+            // They open one at a time to a server (RFC 6455, 4.1), so it must not stay for long.
+            socket.onopen = close;
+            setTimeout(close, 1_000);
+          }
         },
       };
     },
@@ -80,22 +88,16 @@ export function browserEnvironment(): Environment {
       if (!inBrowser) return () => undefined;
       const controller = new AbortController();
       const { signal } = controller;
-      for (const event of ['online', 'offline', 'focus'] as const) {
-        window.addEventListener(
-          event,
-          () => {
-            listener(event);
-          },
-          { signal },
-        );
+      const hear = ({ type }: Event): void => {
+        listener(type as EnvironmentSignal);
+      };
+      const see = (): void => {
+        if (isVisible()) listener('visible');
+      };
+      for (const type of ['online', 'offline', 'focus']) {
+        window.addEventListener(type, hear, { signal });
       }
-      document.addEventListener(
-        'visibilitychange',
-        () => {
-          if (isVisible()) listener('visible');
-        },
-        { signal },
-      );
+      document.addEventListener('visibilitychange', see, { signal });
       return () => {
         controller.abort();
       };

@@ -1,7 +1,6 @@
 export interface Listeners<T> {
   readonly add: (listener: (value: T) => void) => () => void;
   readonly notify: (value: T) => void;
-  readonly clear: () => void;
 }
 
 /**
@@ -26,9 +25,6 @@ export function makeListeners<T>(warn: (text: string, error: unknown) => void): 
           warn('a listener failed', error);
         }
       }
-    },
-    clear() {
-      listeners.clear();
     },
   };
 }

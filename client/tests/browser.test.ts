@@ -5,12 +5,14 @@ import { browserEnvironment } from '../src/index.js';
 import { browserTabs } from '../src/tabs/environment.js';
 
 class FakeWebSocket {
+  static readonly CONNECTING = 0;
   static readonly OPEN = 1;
   static newest: FakeWebSocket;
   readyState = 0;
   readonly sent: string[] = [];
   onmessage: (event: { data: unknown }) => void = () => undefined;
-  onclose: (event: { code: number }) => void = () => undefined;
+  onopen: () => void = () => undefined;
+  onclose: (event: { code: number; reason: string }) => void = () => undefined;
   close = vi.fn();
 
   constructor(
@@ -67,11 +69,26 @@ describe("the browser's environment", () => {
     socket.send('now');
     expect(newest.sent).toEqual(['now']);
     newest.onmessage({ data: 'frame' });
-    newest.onclose({ code: 1012 });
+    newest.onclose({ code: 1012, reason: 'draining' });
     expect(listener.text).toHaveBeenCalledWith('frame');
-    expect(listener.closed).toHaveBeenCalledWith(1012);
+    expect(listener.closed).toHaveBeenCalledWith(1012, 'draining');
     socket.close();
     expect(newest.close).toHaveBeenCalledOnce();
+  });
+
+  it('closes a socket that is not open yet once it is, or soon', () => {
+    vi.useFakeTimers();
+    const listener = { text: vi.fn(), closed: vi.fn() };
+    const environment = browserEnvironment();
+    environment.openSocket('wss://h/ws', [], listener).close();
+    const { newest } = FakeWebSocket;
+    expect(newest.close).not.toHaveBeenCalled();
+    newest.onopen();
+    expect(newest.close).toHaveBeenCalledOnce();
+    environment.openSocket('wss://h/ws', [], listener).close();
+    vi.advanceTimersByTime(1_000);
+    expect(FakeWebSocket.newest.close).toHaveBeenCalledOnce();
+    vi.useRealTimers();
   });
 
   it('knows the page, the network and the time of its load', () => {
@@ -140,10 +157,19 @@ describe("the browser's tabs", () => {
   it('learn that a lock was stolen', async () => {
     const { asked, on } = ask(false);
     void asked.hold();
-    asked.lose(new Error('stolen'));
+    asked.lose(new DOMException('stolen', 'AbortError'));
     await Promise.resolve();
     await Promise.resolve();
     expect(on.lost).toHaveBeenCalledOnce();
+  });
+
+  it('hold what is refused to all of them: each has its own socket', async () => {
+    const { asked, on } = ask(false);
+    asked.lose(new DOMException('not in this frame', 'SecurityError'));
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(on.held).toHaveBeenCalledOnce();
+    expect(on.lost).not.toHaveBeenCalled();
   });
 
   it('talk over a channel of that name', async () => {

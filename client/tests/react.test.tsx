@@ -5,7 +5,14 @@ import { renderToString } from 'react-dom/server';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { NeverstaleEvent } from '../src/index.js';
-import { NeverstaleProvider, useConnectionStatus, useNeverstale } from '../src/react/index.js';
+import {
+  NeverstaleProvider,
+  useConnection,
+  useConnectionStatus,
+  useNeverstale,
+} from '../src/react/index.js';
+import type { ConnectQueryClientOptions } from '../src/tanstack/index.js';
+import { subscribed } from './core/script.js';
 import { Hub } from './tabs/hub.js';
 import { pass, World } from './world.js';
 
@@ -36,9 +43,11 @@ afterEach(async () => {
 function App({
   children,
   url = 'wss://live.example.com/ws',
+  options,
 }: {
   children?: ReactNode;
   url?: string;
+  options?: ConnectQueryClientOptions;
 }): ReactNode {
   return (
     <StrictMode>
@@ -48,6 +57,7 @@ function App({
           getToken={() => 'T'}
           queryClient={queryClient}
           environment={world}
+          options={options}
         >
           {children}
         </NeverstaleProvider>
@@ -75,11 +85,11 @@ function Project({
   id,
   onEvent,
 }: {
-  id: string | null;
+  id: string | null | undefined;
   onEvent?: (event: NeverstaleEvent) => void;
 }): ReactNode {
   const status = useNeverstale(id, onEvent);
-  return <p>{`${id ?? 'none'}: ${status}`}</p>;
+  return <p>{`${id === '' ? 'none' : (id ?? 'none')}: ${status}`}</p>;
 }
 
 function Status(): ReactNode {
@@ -169,10 +179,10 @@ describe('one socket', () => {
     expect(world.socket.url.searchParams.get('project_id')).toBe('P');
   });
 
-  it('needs no project', async () => {
+  it.each([null, undefined, ''])('needs no project', async (none) => {
     await render(
       <App>
-        <Project id={null} />
+        <Project id={none} />
         <Status />
       </App>,
     );
@@ -204,8 +214,14 @@ it('is shared by the tabs of a user, if they shall', async () => {
       {provider(other, 'two')}
     </StrictMode>,
   );
+  // The code for it is loaded on demand.
+  await act(async () => {
+    await vi.dynamicImportSettled();
+    await pass();
+  });
   await happens(() => {
-    world.socket.connected(['P']);
+    world.socket.connected([]);
+    world.socket.frame(subscribed('P'));
   });
   expect(container.textContent).toBe('P: liveP: live');
   expect([world.sockets.length, other.sockets.length]).toEqual([1, 0]);
@@ -272,6 +288,37 @@ describe('events', () => {
   });
 });
 
+describe('options', () => {
+  const invoices: ConnectQueryClientOptions = {
+    mapping: { invoice: () => ({ invalidate: [['invoices']] }) },
+  };
+
+  it('apply from the next event on, over the same socket', async () => {
+    queryClient.setQueryData(['invoices'], 'v1');
+    const page = (options?: ConnectQueryClientOptions): ReactNode => (
+      <App {...(options && { options })}>
+        <Project id="P" />
+      </App>
+    );
+    await render(page());
+    await happens(() => {
+      world.socket.connected(['P']);
+    });
+    await render(page(invoices));
+    await happens(() => {
+      world.socket.change('P', 7, 'invoice');
+    });
+    expect(queryClient.getQueryState(['invoices'])?.isInvalidated).toBe(true);
+    expect(world.warnings).toEqual([]);
+    await render(page());
+    await happens(() => {
+      world.socket.change('P', 8, 'invoice');
+    });
+    expect(world.warnings.join()).toContain('no mapping for the resource "invoice"');
+    expect(world.sockets).toHaveLength(1);
+  });
+});
+
 describe('status', () => {
   it('follows the connection and each project', async () => {
     await render(
@@ -292,18 +339,23 @@ describe('status', () => {
     await happens(() => {
       world.socket.end(4403);
     });
-    expect(container.textContent).toBe('P: degradeddegraded');
+    expect(container.textContent).toBe('P: connectingconnecting');
     await act(() => pass(500));
     await happens(() => {
       world.socket.end(4403);
     });
-    expect(container.textContent).toBe('P: forbiddenforbidden');
+    expect(container.textContent).toBe('P: forbiddenconnecting');
+    await happens(() => {
+      world.socket.connected([]);
+    });
+    expect(container.textContent).toBe('P: forbiddenlive');
     await happens(() => {
       world.signal('offline');
     });
+    expect(container.textContent).toBe('P: forbiddenoffline');
   });
 
-  it('is connecting on a server and without a provider', () => {
+  it('is connecting on a server, which opens no socket', () => {
     expect(
       renderToString(
         <App>
@@ -311,7 +363,43 @@ describe('status', () => {
         </App>,
       ),
     ).toContain('connecting');
-    expect(renderToString(<Project id="P" />)).toContain('P: connecting');
     expect(world.sockets).toEqual([]);
+  });
+
+  it('is unauthorized when nobody is signed in, until the app connects again', async () => {
+    let token: string | null = null;
+    function SignIn(): ReactNode {
+      const connection = useConnection();
+      return <button onClick={() => connection?.reconnect()}>{useConnectionStatus()}</button>;
+    }
+    await render(
+      <NeverstaleProvider
+        url="wss://live.example.com/ws"
+        getToken={() => token}
+        queryClient={queryClient}
+        environment={world}
+      >
+        <SignIn />
+      </NeverstaleProvider>,
+    );
+    expect(container.textContent).toBe('unauthorized');
+    expect(world.sockets).toEqual([]);
+    token = 'T';
+    await happens(() => {
+      container.querySelector('button')?.click();
+    });
+    expect(world.sockets).toHaveLength(1);
+  });
+});
+
+describe('hooks without a provider', () => {
+  function Connection(): ReactNode {
+    useConnection();
+    return null;
+  }
+
+  it.each([<Project id="P" />, <Status />, <Connection />])('say what is missing', (element) => {
+    vi.spyOn(console, 'error').mockReturnValue();
+    expect(() => renderToString(element)).toThrow(/<NeverstaleProvider>/);
   });
 });

@@ -37,9 +37,9 @@ export class FakeSocket implements Socket {
     this.frame(change(projectId, place, { resource, action, data }));
   }
 
-  end(code: number): void {
+  end(code: number, reason = ''): void {
     this.isClosed = true;
-    this.listener.closed(code);
+    this.listener.closed(code, reason);
   }
 }
 
@@ -124,4 +124,15 @@ export function optionsIn(world: World, more: Partial<ConnectionOptions> = {}): 
 /** Lets what is due happen, within so many milliseconds. */
 export async function pass(ms = 0): Promise<void> {
   await vi.advanceTimersByTimeAsync(ms);
+}
+
+/** Hears what nobody catches; gives it, once. */
+export function hearUncaught(): () => unknown[] {
+  const failures: unknown[] = [];
+  const keep = (error: unknown): void => void failures.push(error);
+  process.on('uncaughtException', keep).on('unhandledRejection', keep);
+  return () => {
+    process.off('uncaughtException', keep).off('unhandledRejection', keep);
+    return failures;
+  };
 }

@@ -27,6 +27,7 @@ export default defineConfig(
     languageOptions: {
       globals: {
         URL: false,
+        addEventListener: false,
         URLSearchParams: false,
         WebSocket: false,
         clearTimeout: false,

@@ -38,22 +38,13 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(validate)
 
 
-class DatabaseSettings(BaseSettings):
-    """Settings of a command that uses the database alone."""
+class ConfigFileSettings(BaseSettings):
+    """Settings of a command that reads ``invalidation.toml`` alone."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
-    database_url: Annotated[SecretStr, _checked(check_database_url)] = Field(
-        description="PostgreSQL (the listener refuses a transaction-mode pooler)"
-    )
     neverstale_config: Path = Field(
         Path("invalidation.toml"), description="the watched tables and the access query"
-    )
-    log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="json or console; auto: console on a terminal"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severity logged"
     )
 
     @classmethod
@@ -67,6 +58,20 @@ class DatabaseSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read only what ``load_settings`` passes: the environment is for ``__main__``."""
         return (init_settings,)
+
+
+class DatabaseSettings(ConfigFileSettings):
+    """Settings of a command that uses the database alone."""
+
+    database_url: Annotated[SecretStr, _checked(check_database_url)] = Field(
+        description="PostgreSQL (the listener refuses a transaction-mode pooler)"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="json or console; auto: console on a terminal"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity logged"
+    )
 
 
 class Settings(DatabaseSettings):
@@ -87,7 +92,7 @@ class Settings(DatabaseSettings):
     )
 
 
-AnySettings = TypeVar("AnySettings", bound=DatabaseSettings)
+AnySettings = TypeVar("AnySettings", bound=ConfigFileSettings)
 
 _HINTS: Final = {
     "missing": "is required",
@@ -136,7 +141,7 @@ def warn_of_ignored(settings: DatabaseSettings) -> None:
             )
 
 
-def describe_settings(kind: type[DatabaseSettings]) -> str:
+def describe_settings(kind: type[ConfigFileSettings]) -> str:
     """Return the settings as text for ``--help``, one on each line, with its default."""
     lines = ["settings, from the environment:"]
     for name, field in kind.model_fields.items():

@@ -21,7 +21,7 @@ EXIT_WRONG_USAGE: Final = 2
 DESCRIBED_EXIT_CODES: Final = """\
 exit codes:
   0  success, or a signal stopped the service
-  1  failure, or `check` found differences
+  1  failure, or `check` or `types --check` found differences
   2  wrong usage, settings or invalidation.toml
 """
 

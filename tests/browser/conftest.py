@@ -32,6 +32,20 @@ __all__ = ["servers"]
 PAGE: Final = ROOT / "demo/web/dist"
 CHROMIUM: Final = shutil.which("chromium")
 _ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+# Resolves two frames later: what was decided before is on the screen.
+NEXT_FRAMES: Final = (
+    "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+)
+# The entries of the page's cache in IndexedDB, as text.
+STORED: Final = """() => new Promise((resolve) => {
+    indexedDB.open('neverstale').onsuccess = ({ target: { result: database } }) => {
+        const reading = database.transaction('entries').objectStore('entries').getAll();
+        reading.onsuccess = () => {
+            database.close();
+            resolve(reading.result.join());
+        };
+    };
+})"""
 
 expect.set_options(timeout=HANG_SECONDS * 1000)
 
@@ -112,7 +126,7 @@ async def theatre(servers: Servers) -> AsyncIterator[Stage]:
         async with asyncio.TaskGroup() as starting:
             starting.create_task(world.listener())
             gateway = starting.create_task(world.gateway())
-            browser = starting.create_task(_browser(stack))
+            browser = starting.create_task(launch_browser(stack))
         proxy = Proxy(gateway.result().port)
         await proxy.start()
         stack.push_async_callback(proxy.close)
@@ -140,7 +154,8 @@ async def stage(theatre: Stage) -> AsyncIterator[Stage]:
         await theatre.contexts.popitem()[1].close()
 
 
-async def _browser(stack: AsyncExitStack) -> Browser:
+async def launch_browser(stack: AsyncExitStack) -> Browser:
+    """Start a browser, which *stack* closes."""
     playwright = await stack.enter_async_context(async_playwright())
     browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
     stack.push_async_callback(browser.close)

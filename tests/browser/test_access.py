@@ -6,6 +6,7 @@ from playwright.async_api import expect
 
 from deploy.dev.servers import free_port
 from tests.browser.conftest import PAGE, Stage, card, live
+from tests.support.demo_data import KATHERINE
 from tests.support.processes import Part
 
 
@@ -40,18 +41,33 @@ async def test_a_new_project_appears_in_the_lists_of_its_members(stage: Stage) -
     ).to_be_visible()
 
 
-async def test_a_page_stays_live_after_its_token_has_expired(stage: Stage) -> None:
+async def demo_with_short_tokens(stage: Stage, seconds: int) -> Part:
     port = free_port()
     settings = stage.world.environment(
         PORT=str(port),
         GATEWAY_PORT=str(stage.proxy.port),
         PAGE_FOLDER=str(PAGE),
-        TOKEN_SECONDS="12",
+        TOKEN_SECONDS=str(seconds),
     )
     demo = Part("demo", settings, port)
     stage.world.parts.append(demo)
     await demo.start()
     await demo.ready(stage.world.http)
+    return demo
+
+
+async def test_a_user_whose_sign_in_cannot_be_renewed_signs_in_again(stage: Stage) -> None:
+    demo = await demo_with_short_tokens(stage, 6)
+    page = await (await stage.context(KATHERINE)).new_page()
+    await page.goto(f"{demo.url}/?as={KATHERINE}#/{stage.world.apollo}")
+    await live(page)
+    await stage.sql("delete from users where id = $1", KATHERINE)
+    await expect(page.get_by_role("button", name="Continue as Ada")).to_be_visible()
+    await expect(page.get_by_role("button", name="Continue as Katherine")).to_have_count(0)
+
+
+async def test_a_page_stays_live_after_its_token_has_expired(stage: Stage) -> None:
+    demo = await demo_with_short_tokens(stage, 12)
     page = await (await stage.context(stage.world.ada)).new_page()
     loop = asyncio.get_running_loop()
     signed_in = loop.time()

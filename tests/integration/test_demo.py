@@ -179,6 +179,20 @@ async def test_a_crowd_is_one_a_project_and_goes_home_when_it_is_sent(
     assert (await ada("PUT", crowd, {"per_second": 0}))[1] == {"per_second": 0}
 
 
+async def test_a_crowd_that_starts_or_stops_is_a_change_of_its_project(
+    world: World, ada: Caller
+) -> None:
+    async def changed() -> list[str]:
+        sql = "select project_id from neverstale.change_log where resource = 'crowd'"
+        return sorted([row["project_id"] for row in await world.database.fetch(sql)])
+
+    at_start = sorted([world.apollo, world.gemini])  # an earlier crowd ended with the demo
+    assert await changed() == at_start
+    for rate in (1, 0):
+        await ada("PUT", f"/projects/{world.apollo}/crowd", {"per_second": rate})
+    assert await changed() == sorted([*at_start, world.apollo, world.apollo])
+
+
 async def test_wrong_settings_are_told(world: World) -> None:
     code, _, told = await world.command("demo", DATABASE_URL="mysql://x", JWT_SECRET="")
     assert code == 2

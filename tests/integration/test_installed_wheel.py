@@ -136,7 +136,7 @@ async def test_the_command_line_is_documented(installed: Installation) -> None:
 
     code, output = await neverstale("--help")
     assert code == 0
-    commands = ("init", "install", "check", "sql", "disable", "uninstall")
+    commands = ("init", "install", "check", "sql", "types", "disable", "uninstall")
     for command in (*commands, "dev", "listener", "gateway"):
         assert f"\n    {command} " in output
     code, output = await neverstale("--version")

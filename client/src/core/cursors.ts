@@ -8,9 +8,8 @@ export function withCursor(cursors: Cursors, channel: string, cursor: string): C
   const others = withoutCursor(cursors, channel);
   const names = Object.keys(others);
   const oldest = names.find((name) => !isUserChannel(name));
-  const kept =
-    names.length >= MAX_CURSORS && oldest !== undefined ? withoutCursor(others, oldest) : others;
-  return { ...kept, [channel]: cursor };
+  const isFull = names.length >= MAX_CURSORS && oldest !== undefined;
+  return { ...(isFull ? withoutCursor(others, oldest) : others), [channel]: cursor };
 }
 
 export function withoutCursor(cursors: Cursors, channel: string): Cursors {

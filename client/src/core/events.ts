@@ -39,31 +39,26 @@ export type TimerName = 'session' | 'subscribe' | 'token';
  * may be missed. `offline`: no network, disconnected, or no attempts left. `forbidden`: access
  * denied. `unauthorized`: nobody is signed in; terminal until `reconnect()`.
  */
-export type Status =
-  | 'connecting'
-  | 'live'
-  | 'degraded'
-  | 'offline'
-  | 'forbidden'
-  | 'unauthorized';
+export type Status = 'connecting' | 'live' | 'degraded' | 'offline' | 'forbidden' | 'unauthorized';
 
 export type Input =
   | { readonly is: 'want'; readonly projectIds: readonly string[] }
-  /** `null`: nobody is signed in. */
-  | { readonly is: 'token'; readonly ask: number; readonly token: string | null }
-  | { readonly is: 'no_token'; readonly ask: number; readonly error: string }
+  /** The adapter has the newest token; it stays there. */
+  | { readonly is: 'token'; readonly ask: number }
+  /** Without an error: nobody is signed in. */
+  | { readonly is: 'no_token'; readonly ask: number; readonly error: string | undefined }
   | { readonly is: 'text'; readonly text: string }
-  | { readonly is: 'closed'; readonly code: number; readonly reason: string }
-  /** The socket cannot be opened or written to. */
-  | { readonly is: 'failed'; readonly error: string }
+  /** The socket closed or failed; `code`: of a Close frame, `error`: for the developer. */
+  | { readonly is: 'closed'; readonly code?: number; readonly error: string }
   | { readonly is: 'timer'; readonly name: TimerName }
-  | { readonly is: 'network'; readonly isOnline: boolean }
-  | { readonly is: 'visible' | 'connect' | 'disconnect' | 'reconnect' };
+  | { readonly is: 'online' | 'offline' | 'visible' | 'connect' | 'disconnect' | 'reconnect' };
 
 /** An action that the pure core asks its adapter to perform. */
 export type Effect =
   | { readonly do: 'ask_token'; readonly ask: number; readonly refresh: boolean }
-  | { readonly do: 'open'; readonly token: string; readonly query: string }
+  /** Open a socket with the newest token. */
+  | { readonly do: 'open'; readonly query: string }
+  /** Close the socket, if there is one, and cancel all timers. */
   | { readonly do: 'close' }
   | { readonly do: 'send'; readonly message: ClientMessage }
   | { readonly do: 'emit'; readonly event: NeverstaleEvent }

@@ -49,28 +49,30 @@ export type ServerFrame =
 export type ClientMessage =
   | { type: 'subscribe'; project_id: string; since?: string; age?: number }
   | { type: 'unsubscribe'; project_id: string }
-  | { type: 'auth'; token: string }
+  /** The adapter adds the newest `token`. */
+  | { type: 'auth' }
   | { type: 'ping' };
 
-export const CloseCode = {
-  draining: 1012,
-  badRequest: 4400,
-  unauthorized: 4401,
-  forbidden: 4403,
-} as const;
+/** Codes of a Close frame. */
+export const DRAINING = 1012;
+export const BAD_REQUEST = 4400;
+export const UNAUTHORIZED = 4401;
+export const FORBIDDEN = 4403;
 
-/** Parse a text message; undefined if malformed, in which case an event may have been lost. */
-export function parseFrame(text: string): ServerFrame | undefined {
-  try {
-    const frame = JSON.parse(text) as Partial<ServerFrame> | null;
-    return typeof frame?.type === 'string' ? (frame as ServerFrame) : undefined;
-  } catch {
-    return undefined;
-  }
+/** Parse a text message. Throws if it is none of a server's; fields are not checked. */
+export function parseFrame(text: string): ServerFrame {
+  const frame = JSON.parse(text) as Partial<ServerFrame> | null;
+  if (typeof frame?.type !== 'string') throw new TypeError('malformed frame');
+  return frame as ServerFrame;
 }
 
 export function projectChannel(projectId: string): string {
   return `project:${projectId}`;
+}
+
+/** Return the project of a channel; undefined for a user's. */
+export function projectOf(channel: string): string | undefined {
+  return isUserChannel(channel) ? undefined : channel.slice(projectChannel('').length);
 }
 
 export function isUserChannel(channel: string): boolean {

@@ -1,6 +1,14 @@
 import { backoffMs } from './backoff.js';
 import type { Effect, Input, Status, TimerName } from './events.js';
-import { CloseCode, parseFrame, type Cursors, type ServerFrame } from './protocol.js';
+import {
+  BAD_REQUEST,
+  DRAINING,
+  FORBIDDEN,
+  parseFrame,
+  UNAUTHORIZED,
+  type Cursors,
+  type ServerFrame,
+} from './protocol.js';
 import { Subscriptions } from './subscriptions.js';
 
 /** Limit from opening the socket to `connected`; after it the attempt has failed. */
@@ -12,318 +20,294 @@ const STABLE_MS = 10_000;
 /** Reconnect within this time of a draining gateway's close, at random. */
 const MAX_DRAIN_DELAY_MS = 1_000;
 
-/** `closed`: other projects are a reason to try again. `stopped`: only the app is. */
-type Phase =
-  'new' | 'token' | 'opening' | 'connected' | 'pinged' | 'waiting' | 'closed' | 'stopped';
+type Phase = 'token' | 'opening' | 'connected' | 'pinged' | 'waiting' | 'closed';
 
-/** The connection's state machine: inputs in, effects out; time and randomness are arguments. */
+/**
+ * The connection's state machine: inputs in, effects out; time and randomness are arguments.
+ *
+ * Members are `#private` here because minifiers shorten their names.
+ */
 export class Session {
   /** Why the last attempt or socket failed; undefined once connected. */
   lastError: string | undefined;
-  private phase: Phase = 'new';
-  private closeStatus: Status = 'offline';
-  private now = 0;
-  private random = 0;
-  private ask = 0;
-  private tries = 0;
-  private tokenTries = 0;
-  private subscribeTries = 0;
-  private attemptAt: number | undefined;
-  private connectedAt = 0;
-  private heartbeatMs = 0;
-  private needsNewToken = false;
-  private isOnline = true;
-  private isServerLive = true;
+  /** When the next attempt is due, if one is; in the caller's time. */
+  nextAttemptAt: number | undefined;
+  #phase: Phase = 'closed';
+  /** The status while closed; at first it is not closed for a reason. */
+  #closeStatus: Status = 'connecting';
+  /** Whether only the app ends `closed`; other projects do, too, if those before were refused. */
+  #isHeld = false;
+  #now = 0;
+  #random = 0;
+  #ask = 0;
+  #tries = 0;
+  /** Failures in a row of what is repeated on an open socket: renewals and subscriptions. */
+  #retries = 0;
+  #connectedAt = 0;
+  #heartbeatMs = 0;
+  #needsNewToken = false;
+  #isOnline = true;
+  #isServerLive = true;
   /** Whether the socket was lost, or could not be opened, for no reason that is known. */
-  private isDegraded = false;
-  private effects: Effect[] = [];
-  private readonly subscriptions: Subscriptions;
+  #isDegraded = false;
+  #effects: Effect[] = [];
+  readonly #maxTries: number;
+  readonly #subscriptions: Subscriptions;
 
   /** @param maxTries - give up after this many failed attempts in a row */
-  constructor(
-    cursors: Cursors,
-    private readonly maxTries: number,
-  ) {
-    this.subscriptions = new Subscriptions(cursors, (effect) => this.effects.push(effect));
+  constructor(cursors: Cursors, maxTries: number) {
+    this.#maxTries = maxTries;
+    this.#subscriptions = new Subscriptions(cursors, (effect) => this.#effects.push(effect));
   }
 
   get cursors(): Cursors {
-    return this.subscriptions.cursors;
-  }
-
-  /** When the next attempt is due, if one is; in the caller's time. */
-  get nextAttemptAt(): number | undefined {
-    return this.phase === 'waiting' ? this.attemptAt : undefined;
+    return this.#subscriptions.cursors;
   }
 
   /** Return the status of one project, or of the connection as a whole. */
   status(projectId?: string): Status {
-    const phase = projectId === undefined ? 'subscribed' : this.subscriptions.phase(projectId);
+    const phase = projectId === undefined ? 'subscribed' : this.#subscriptions.phase(projectId);
     if (phase === 'refused') return 'forbidden';
-    if (this.phase === 'closed' || this.phase === 'stopped') return this.closeStatus;
-    if (!this.isOnline || this.hasGivenUp) return 'offline';
-    if (!this.isConnected) return this.isDegraded ? 'degraded' : 'connecting';
-    if (!this.isServerLive) return 'degraded';
+    if (this.#phase === 'closed') return this.#closeStatus;
+    if (!this.#isOnline || this.#isParked) return 'offline';
+    if (!this.#isConnected) return this.#isDegraded ? 'degraded' : 'connecting';
+    if (!this.#isServerLive) return 'degraded';
     return phase === 'subscribed' ? 'live' : 'connecting';
   }
 
   handle(input: Input, now: number, random: number): readonly Effect[] {
-    this.effects = [];
-    this.now = now;
-    this.random = random;
+    this.#effects = [];
+    this.#now = now;
+    this.#random = random;
     switch (input.is) {
       case 'want':
-        this.subscriptions.want(input.projectIds, this.isConnected, now);
-        if (this.isIdle && this.phase !== 'stopped') this.start();
+        this.#subscriptions.want(input.projectIds, this.#isConnected, now);
+        if (this.#phase === 'closed' ? !this.#isHeld : this.#isParked) this.#start();
         break;
       case 'token':
-        if (input.ask === this.ask) this.useToken(input.token);
+        if (input.ask === this.#ask) this.#useToken();
         break;
       case 'no_token':
-        if (input.ask === this.ask) this.missToken(input.error);
+        if (input.ask === this.#ask) this.#missToken(input.error);
         break;
       case 'text':
-        this.receive(input.text);
+        try {
+          this.#receive(parseFrame(input.text));
+        } catch {
+          // The cursors predate this frame, so reconnecting replays whatever it contained.
+          this.#disconnected('malformed frame');
+        }
         break;
       case 'closed':
-        this.disconnected(input.code, `closed with ${input.code}${input.reason && `: ${input.reason}`}`);
-        break;
-      case 'failed':
-        this.drop(input.error);
+        this.#disconnected(input.error, input.code);
         break;
       case 'timer':
-        this.timeout(input.name);
+        this.#timeout(input.name);
         break;
-      case 'network':
-        this.isOnline = input.isOnline;
-        if (input.isOnline) this.wake();
-        else if (this.phase === 'waiting' || this.phase === 'token') this.wait(undefined);
+      case 'online':
+        this.#isOnline = true;
+        this.#wake();
+        break;
+      case 'offline':
+        this.#isOnline = false;
+        if (this.#phase === 'waiting' || this.#phase === 'token') this.#wait(undefined);
         break;
       case 'visible':
-        this.wake();
+        this.#wake();
         break;
       case 'connect':
-        if (this.isIdle && this.closeStatus !== 'unauthorized') this.start();
+        if (this.#phase === 'closed' ? this.#closeStatus !== 'unauthorized' : this.#isParked) {
+          this.#start();
+        }
         break;
       case 'disconnect':
-        this.close('offline');
+        this.#close('offline');
         break;
       case 'reconnect':
-        this.close('offline');
-        this.subscriptions.disconnected(true);
-        this.needsNewToken = true;
+        this.#close('offline');
+        this.#subscriptions.disconnected(true);
+        this.#needsNewToken = true;
         // The platform may wrongly report that there is no network.
-        this.isOnline = true;
-        this.start();
+        this.#isOnline = true;
+        this.#start();
     }
-    return this.effects;
+    return this.#effects;
   }
 
-  private get isConnected(): boolean {
-    return this.phase === 'connected' || this.phase === 'pinged';
+  get #isConnected(): boolean {
+    return this.#phase === 'connected' || this.#phase === 'pinged';
   }
 
-  private get hasGivenUp(): boolean {
-    return this.phase === 'waiting' && this.tries >= this.maxTries;
+  /** Whether it waits for something other than time: it has given up, or there is no network. */
+  get #isParked(): boolean {
+    return this.#phase === 'waiting' && this.nextAttemptAt === undefined;
   }
 
-  /** Whether nothing is done to connect, even with a network. */
-  private get isIdle(): boolean {
-    return ['new', 'closed', 'stopped'].includes(this.phase) || this.hasGivenUp;
+  #start(): void {
+    this.#tries = 0;
+    this.#isDegraded = false;
+    this.#connect();
   }
 
-  private start(): void {
-    this.closeStatus = 'offline';
-    this.tries = 0;
-    this.isDegraded = false;
-    this.connect();
+  #connect(): void {
+    if (this.#isOnline) {
+      this.#phase = 'token';
+      this.nextAttemptAt = undefined;
+      this.#askToken();
+    } else this.#wait(undefined);
   }
 
-  private connect(): void {
-    if (this.isOnline) {
-      this.phase = 'token';
-      this.setTimer(undefined);
-      this.askToken();
-    } else this.wait(undefined);
+  #askToken(): void {
+    this.#ask += 1;
+    this.#effects.push({ do: 'ask_token', ask: this.#ask, refresh: this.#needsNewToken });
   }
 
-  private askToken(): void {
-    this.ask += 1;
-    this.effects.push({ do: 'ask_token', ask: this.ask, refresh: this.needsNewToken });
-  }
-
-  private useToken(token: string | null): void {
-    if (token === null) {
-      this.lastError = 'getToken returned no token';
-      this.close('unauthorized');
-      return;
-    }
-    this.needsNewToken = false;
-    if (this.isConnected) {
-      this.effects.push({ do: 'send', message: { type: 'auth', token } });
-    } else if (this.phase === 'token') {
-      this.phase = 'opening';
-      this.setTimer(CONNECT_MS);
-      this.effects.push({ do: 'open', token, query: this.subscriptions.query(this.now) });
-    }
-  }
-
-  private missToken(error: string): void {
-    this.lastError = error;
-    if (this.phase === 'token') this.fail();
-    else if (this.isConnected) this.renewLater();
-  }
-
-  /** Ask for a token again before the one in use expires. */
-  private renewLater(): void {
-    this.needsNewToken = true;
-    this.setTimer(backoffMs(this.tokenTries, this.random), 'token');
-    this.tokenTries += 1;
-  }
-
-  private receive(text: string): void {
-    const frame = parseFrame(text);
-    if (frame === undefined) {
-      // The cursors predate this frame, so reconnecting replays whatever it contained.
-      this.drop('malformed frame');
-      return;
-    }
-    if (frame.type === 'connected') {
-      this.phase = 'connected';
-      this.connectedAt = this.now;
-      this.isOnline = this.isServerLive = true;
-      this.isDegraded = false;
+  #useToken(): void {
+    this.#needsNewToken = false;
+    if (this.#isConnected) {
       this.lastError = undefined;
-      this.subscribeTries = 0;
-      this.heartbeatMs = frame.heartbeat * 1_000;
+      this.#effects.push({ do: 'send', message: { type: 'auth' } });
+    } else if (this.#phase === 'token') {
+      this.#phase = 'opening';
+      this.#setTimer(CONNECT_MS);
+      this.#effects.push({ do: 'open', query: this.#subscriptions.query(this.#now) });
     }
-    if (this.isConnected) {
-      this.phase = 'connected';
-      this.setTimer(this.heartbeatMs);
-    }
-    this.subscriptions.receive(frame, this.now);
-    this.update(frame);
   }
 
-  private update(frame: ServerFrame): void {
-    if (frame.type === 'status') this.isServerLive = frame.live;
-    if (frame.type === 'subscribed') this.subscribeTries = 0;
-    if (frame.type === 'auth_ok') this.lastError = undefined;
+  #missToken(error: string | undefined): void {
+    this.lastError = error ?? 'no token';
+    if (error === undefined) this.#close('unauthorized');
+    else if (this.#phase === 'token') this.#fail();
+    // The token in use stays so: another one is wanted before it expires.
+    else if (this.#isConnected) this.#retryLater('token');
+  }
+
+  #retryLater(name: TimerName): void {
+    this.#setTimer(backoffMs(this.#retries, this.#random), name);
+    this.#retries += 1;
+  }
+
+  #receive(frame: ServerFrame): void {
+    if (frame.type === 'connected') {
+      this.#phase = 'connected';
+      this.#connectedAt = this.#now;
+      this.#isOnline = this.#isServerLive = true;
+      this.#isDegraded = false;
+      this.lastError = undefined;
+      this.#retries = 0;
+      this.#heartbeatMs = frame.heartbeat * 1_000;
+    }
+    if (this.#isConnected) {
+      this.#phase = 'connected';
+      this.#setTimer(this.#heartbeatMs);
+    }
+    this.#subscriptions.receive(frame, this.#now);
+    if (frame.type === 'status') this.#isServerLive = frame.live;
+    if (frame.type === 'subscribed') this.#retries = 0;
     if (frame.type === 'token_expiring') {
-      this.needsNewToken = true;
-      this.tokenTries = 0;
-      this.askToken();
+      this.#needsNewToken = true;
+      this.#askToken();
     }
     if (frame.type !== 'error') return;
     const { code, message, project_id: projectId } = frame;
-    if (projectId === undefined) {
-      // A refused `auth` leaves the token in use as it is.
-      if (code === 'unauthorized' || code === 'token_expired') {
-        this.missToken(`${code}: ${message}`);
-      }
-    } else if (this.subscriptions.phase(projectId) === 'idle') {
-      this.setTimer(backoffMs(this.subscribeTries, this.random), 'subscribe');
-      this.subscribeTries += 1;
+    if (projectId !== undefined) {
+      if (this.#subscriptions.phase(projectId) === 'idle') this.#retryLater('subscribe');
+    } else if (code === 'unauthorized' || code === 'token_expired') {
+      this.#needsNewToken = true;
+      this.#missToken(`${code}: ${message}`);
     }
   }
 
-  private timeout(name: TimerName): void {
-    if (name === 'subscribe') {
-      this.subscriptions.subscribe(this.now);
-    } else if (name === 'token') {
-      if (this.isOnline) this.askToken();
-      else this.renewLater();
-    } else if (this.phase === 'waiting') {
-      this.connect();
-    } else if (this.phase === 'connected') {
-      this.ping();
-    } else if (this.phase === 'opening' || this.phase === 'pinged') {
-      this.drop('no answer');
+  #timeout(name: TimerName): void {
+    if (name !== 'session') {
+      if (!this.#isConnected) return;
+      if (name === 'subscribe') this.#subscriptions.subscribe(this.#now);
+      else if (this.#isOnline) this.#askToken();
+      else this.#retryLater(name);
+    } else if (this.#phase === 'waiting') {
+      this.#connect();
+    } else if (this.#phase === 'connected') {
+      this.#ping();
+    } else if (this.#phase === 'opening' || this.#phase === 'pinged') {
+      this.#disconnected('no answer');
     }
   }
 
-  private ping(): void {
-    this.phase = 'pinged';
-    this.effects.push({ do: 'send', message: { type: 'ping' } });
-    this.setTimer(PONG_MS);
+  #ping(): void {
+    this.#phase = 'pinged';
+    this.#setTimer(PONG_MS);
+    this.#effects.push({ do: 'send', message: { type: 'ping' } });
   }
 
   /** The network is back or the page is visible: skip the backoff, or check an open socket. */
-  private wake(): void {
-    if (this.phase === 'waiting') this.start();
-    else if (this.phase === 'connected') this.ping();
+  #wake(): void {
+    if (this.#phase === 'waiting') this.#start();
+    else if (this.#phase === 'connected') this.#ping();
   }
 
-  private drop(error: string): void {
-    this.effects.push({ do: 'close' });
-    this.disconnected(0, error);
-  }
-
-  private disconnected(code: number, error: string): void {
-    const wasConnected = this.isConnected;
-    if (wasConnected && this.now - this.connectedAt >= STABLE_MS) this.tries = 0;
+  #disconnected(error: string, code?: number): void {
+    const wasConnected = this.#isConnected;
+    if (wasConnected && this.#now - this.#connectedAt >= STABLE_MS) this.#tries = 0;
     this.lastError = error;
-    this.leave();
-    if (code === CloseCode.badRequest) {
-      if (!wasConnected && this.subscriptions.refuseInUrl('bad_request')) this.connect();
+    this.#leave();
+    const isForbidden = code === FORBIDDEN;
+    if (isForbidden && wasConnected) {
+      // The code does not name the project. If it is still wanted, the next handshake refuses it.
+      this.#subscriptions.accessLost();
+      this.#fail();
+      this.#isDegraded = false;
+    } else if (isForbidden || code === BAD_REQUEST) {
+      const reason = isForbidden ? 'forbidden' : 'bad_request';
+      if (!wasConnected && this.#subscriptions.refuseInUrl(reason)) this.#connect();
       else {
         // No project caused the refusal, so clear the projects refused while looking for the cause.
-        this.subscriptions.disconnected(true);
-        this.close('offline', 'closed');
+        this.#subscriptions.disconnected(true);
+        this.#close(isForbidden ? 'forbidden' : 'offline', false);
       }
-    } else if (code === CloseCode.forbidden && wasConnected) {
-      // The code does not name the project. If it is still wanted, the next handshake refuses it.
-      this.subscriptions.accessLost();
-      this.fail(false);
-    } else if (code === CloseCode.forbidden) {
-      if (this.subscriptions.refuseInUrl('forbidden')) this.connect();
-      else this.close('forbidden', 'closed');
-    } else if (code === CloseCode.draining) {
-      this.wait(this.random * MAX_DRAIN_DELAY_MS);
-    } else if (code === CloseCode.unauthorized) {
-      this.needsNewToken = true;
-      if (this.tries > 0) this.fail();
+    } else if (code === DRAINING) {
+      this.#wait(this.#random * MAX_DRAIN_DELAY_MS);
+    } else if (code === UNAUTHORIZED) {
+      this.#needsNewToken = true;
+      if (this.#tries > 0) this.#fail();
       else {
-        this.tries = 1;
-        this.connect();
+        this.#tries = 1;
+        this.#connect();
       }
     } else {
-      this.fail();
+      this.#fail();
     }
   }
 
-  /** @param isDegraded - false: the server said why, and another attempt will do */
-  private fail(isDegraded = true): void {
-    const ms = backoffMs(this.tries, this.random);
-    this.tries += 1;
-    this.isDegraded ||= isDegraded;
-    this.wait(this.tries < this.maxTries ? ms : undefined);
+  #fail(): void {
+    const ms = backoffMs(this.#tries, this.#random);
+    this.#tries += 1;
+    this.#isDegraded = true;
+    this.#wait(this.#tries < this.#maxTries ? ms : undefined);
   }
 
   /** Wait for the next attempt; without a network, until there is one. */
-  private wait(ms: number | undefined): void {
-    const delay = this.isOnline ? ms : undefined;
-    this.phase = 'waiting';
-    this.attemptAt = delay === undefined ? undefined : this.now + delay;
-    this.setTimer(delay);
+  #wait(ms: number | undefined): void {
+    const delay = this.#isOnline ? ms : undefined;
+    this.#phase = 'waiting';
+    this.nextAttemptAt = delay === undefined ? undefined : this.#now + delay;
+    this.#setTimer(delay);
   }
 
-  private close(status: Status, phase: Phase = 'stopped'): void {
-    this.phase = phase;
-    this.closeStatus = status;
-    this.ask += 1;
-    this.effects.push({ do: 'close' });
-    this.leave();
-    this.setTimer(undefined);
+  #close(status: Status, isHeld = true): void {
+    this.#leave();
+    this.#phase = 'closed';
+    this.#closeStatus = status;
+    this.#isHeld = isHeld;
+    this.#ask += 1;
+    this.nextAttemptAt = undefined;
   }
 
-  private leave(): void {
-    this.subscriptions.disconnected();
-    this.setTimer(undefined, 'subscribe');
-    this.setTimer(undefined, 'token');
+  #leave(): void {
+    this.#effects.push({ do: 'close' });
+    this.#subscriptions.disconnected();
   }
 
-  private setTimer(ms: number | undefined, name: TimerName = 'session'): void {
-    this.effects.push({ do: 'timer', name, ms });
+  #setTimer(ms: number | undefined, name: TimerName = 'session'): void {
+    this.#effects.push({ do: 'timer', name, ms });
   }
 }

@@ -1,6 +1,5 @@
 'use client';
 
-import type { QueryClient } from '@tanstack/query-core';
 import {
   createContext,
   useCallback,
@@ -12,31 +11,14 @@ import {
   type ReactNode,
 } from 'react';
 
-import { createConnection, type Connection, type ConnectionOptions } from '../connection.js';
+import type { Connection } from '../connection.js';
 import type { NeverstaleEvent, Status } from '../core/events.js';
-import { createSharedConnection, type TabsEnvironment } from '../tabs/index.js';
-import {
-  connectQueryClient,
-  readCursors,
-  type ConnectQueryClientOptions,
-} from '../tanstack/index.js';
+import { provide, toProjectId, type ProviderOptions } from '../frameworks/provide.js';
 
-const ConnectionContext = createContext<Connection | undefined>(undefined);
+/** Null without a provider; undefined until the provider has connected. */
+const ConnectionContext = createContext<Connection | null | undefined>(null);
 
-export interface NeverstaleProviderProps extends Pick<
-  ConnectionOptions,
-  'url' | 'getToken' | 'maxTries' | 'environment'
-> {
-  /** The query client to keep fresh. */
-  queryClient: QueryClient;
-  /**
-   * Id of the user whose tabs share one socket. Read when it connects. Default: one socket per tab.
-   */
-  shareTabsOf?: string;
-  /** For tests. Default: Web Locks and BroadcastChannel. */
-  tabs?: TabsEnvironment;
-  /** Options of `connectQueryClient`. Read when it connects. */
-  options?: ConnectQueryClientOptions;
+export interface NeverstaleProviderProps extends ProviderOptions {
   children?: ReactNode;
 }
 
@@ -44,36 +26,35 @@ export interface NeverstaleProviderProps extends Pick<
  * Provides the app's connection and keeps the query client fresh with its events.
  *
  * Mount it where a user is signed in, with `key={userId}` so that each user gets a new connection.
+ * Another `url`, `queryClient` or `shareTabsOf` makes a new connection, too.
  */
 export function NeverstaleProvider(props: NeverstaleProviderProps): ReactNode {
-  const { url, queryClient, children } = props;
+  const { url, queryClient, shareTabsOf, children } = props;
   const latest = useLatest(props);
   const [connection, setConnection] = useState<Connection>();
 
   useEffect(() => {
-    const { maxTries, environment, options, shareTabsOf: userId, tabs } = latest.current;
-    const connectionOptions = {
-      url,
-      getToken: (how: { refresh: boolean }) => latest.current.getToken(how),
-      cursors: readCursors(queryClient),
-      ...(maxTries !== undefined && { maxTries }),
-      ...(environment !== undefined && { environment }),
-    };
-    const created =
-      userId === undefined
-        ? createConnection(connectionOptions)
-        : createSharedConnection({ ...connectionOptions, userId, tabs });
-    const disconnect = connectQueryClient(created, queryClient, options);
     // Created in an effect because React may repeat or discard a render.
-    // eslint-disable-next-line react-hooks/set-state-in-effect
-    setConnection(created);
+    const stop = provide(() => latest.current, setConnection);
     return () => {
-      disconnect();
-      created.close();
+      stop();
+      setConnection(undefined);
     };
-  }, [url, queryClient, latest]);
+  }, [url, queryClient, shareTabsOf, latest]);
 
   return <ConnectionContext.Provider value={connection}>{children}</ConnectionContext.Provider>;
+}
+
+/**
+ * Returns the connection of the provider above, e.g. for `reconnect()`; undefined until it exists:
+ * in the first render and on a server.
+ */
+export function useConnection(): Connection | undefined {
+  const connection = useContext(ConnectionContext);
+  if (connection === null) {
+    throw new Error('neverstale: render <NeverstaleProvider> above the component of this hook');
+  }
+  return connection;
 }
 
 /**
@@ -87,16 +68,17 @@ export function useNeverstale(
   projectId: string | null | undefined,
   onEvent?: (event: NeverstaleEvent) => void,
 ): Status {
-  const connection = useContext(ConnectionContext);
+  const connection = useConnection();
   const latest = useLatest(onEvent);
-  useEffect(() => (projectId ? connection?.open(projectId) : undefined), [connection, projectId]);
+  const id = toProjectId(projectId);
+  useEffect(() => (id === undefined ? undefined : connection?.open(id)), [connection, id]);
   useEffect(() => connection?.subscribe((event) => latest.current?.(event)), [connection, latest]);
-  return useStatus(connection, projectId ?? undefined);
+  return useStatus(connection, id);
 }
 
 /** Returns the status of the connection as a whole. */
 export function useConnectionStatus(): Status {
-  return useStatus(useContext(ConnectionContext), undefined);
+  return useStatus(useConnection(), undefined);
 }
 
 function useStatus(connection: Connection | undefined, projectId: string | undefined): Status {
@@ -118,3 +100,6 @@ function useLatest<T>(value: T): { readonly current: T } {
   });
   return latest;
 }
+
+export type { ProviderOptions } from '../frameworks/provide.js';
+export type { RestoringCache } from '../frameworks/start-after.js';

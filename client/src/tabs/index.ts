@@ -179,8 +179,8 @@ function shareConnection(
     clearAnswerTimer();
     followed = { id: message.leader, next: message.next };
     lastCursors = message.cursors;
-    for (const event of message.missed) events.notify(event);
-    setState(message);
+    for (const event of message.missed) if (!isOut) events.notify(event);
+    if (!isOut) setState(message);
   }
 
   function onEvent(
@@ -234,7 +234,6 @@ function shareConnection(
       stopSignals();
       disconnect();
       channel.close();
-      events.clear();
     },
     environment,
   };

@@ -11,11 +11,10 @@ export interface Moment {
   readonly at: number;
 }
 
-/** A fetch or a mutation. */
 export interface Activity {
+  /** `page`: the fetch of one more page of an infinite query, which keeps the others as they are. */
+  readonly kind: 'fetch' | 'page' | 'mutation';
   readonly began: Moment;
-  /** Fetches one more page of an infinite query and keeps the others as they are. */
-  readonly isPartial: boolean;
   settledAt: number | undefined;
 }
 
@@ -35,8 +34,8 @@ export class InFlight {
     this.events = [{ matches: () => true, order }];
   }
 
-  begin(began: Moment, isPartial = false): Activity {
-    const activity: Activity = { began, isPartial, settledAt: undefined };
+  begin(kind: Activity['kind'], began: Moment): Activity {
+    const activity: Activity = { kind, began, settledAt: undefined };
     this.activities.add(activity);
     return activity;
   }
@@ -56,11 +55,19 @@ export class InFlight {
     );
   }
 
+  /** Whether a mutation began after a fetch, whose result can then lack what it changes. */
+  isOvertaken(fetching: Activity, now: Moment): boolean {
+    this.prune(now.at);
+    return [...this.activities].some(
+      ({ kind, began }) => kind === 'mutation' && began.order > fetching.began.order,
+    );
+  }
+
   /** Return the order of the newest matching event that data fetched from `began` on may miss. */
   missed(query: Query, began: Moment): number | undefined {
-    return this.events.findLast(
-      (event) => began.at < (event.fetchedBefore ?? Infinity) && event.matches(query),
-    )?.order;
+    return this.events
+      .filter((event) => began.at < (event.fetchedBefore ?? Infinity) && event.matches(query))
+      .at(-1)?.order;
   }
 
   /** Drop settled activities and events older than every activity. */

@@ -1,33 +1,31 @@
 import type { QueryClient } from '@tanstack/query-core';
 
 import type { Connection } from '../connection.js';
-import { Binding, type BindingOptions } from './binding.js';
-import { startFallback, type FallbackOptions } from './fallback.js';
-
-export interface ConnectQueryClientOptions extends BindingOptions {
-  /** What to do while events may be missed. Default: nothing. */
-  fallback?: FallbackOptions;
-}
+import { Binding } from './binding.js';
+import type { ConnectQueryClientOptions } from './options.js';
+import type { AnyQueryClient } from './query-client.js';
 
 /**
- * Invalidates and refetches the queries of a query client on a connection's events.
+ * Invalidates and refetches the queries of a query client on a connection's events, and while events
+ * may be missed. At the start everything that changed since the cursors stored in it is stale.
  *
  * @returns a function that stops it
  */
 export function connectQueryClient(
   connection: Connection,
-  queryClient: QueryClient,
+  queryClient: AnyQueryClient,
   options: ConnectQueryClientOptions = {},
 ): () => void {
-  const binding = new Binding(connection, queryClient, options);
-  const stopFallback = options.fallback && startFallback(connection, queryClient, options.fallback);
+  // It may be of another copy, whose class is the same but for its type.
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
+  const binding = new Binding(connection, queryClient as QueryClient, options);
   return () => {
     binding.stop();
-    stopFallback?.();
   };
 }
 
-export type { BindingOptions } from './binding.js';
-export type { FallbackOptions } from './fallback.js';
+export { neverstaleDefaults } from './defaults.js';
 export { defaultMapping, type Mapping, type Targets } from './mapping.js';
+export type { ConnectQueryClientOptions, DeferralOptions, PendingMutation } from './options.js';
+export type { AnyQueryClient } from './query-client.js';
 export { readCursors } from './stored-cursors.js';

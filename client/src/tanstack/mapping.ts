@@ -1,17 +1,46 @@
-import type { QueryKey } from '@tanstack/query-core';
-
 import type { Change } from '../core/events.js';
+import type { Resource } from '../resources.js';
+import type { QueryKey } from './query-client.js';
 
 /** The queries that a change makes stale, as query key prefixes; a number matches its text. */
 export interface Targets {
   /** Mark as stale, and refetch the queries in use. */
-  readonly invalidate?: readonly QueryKey[];
+  readonly invalidate?: readonly QueryKey[] | undefined;
   /** Refetch immediately, in use or not. */
-  readonly refetch?: readonly QueryKey[];
+  readonly refetch?: readonly QueryKey[] | undefined;
 }
 
-/** Maps each resource to a function that returns the queries a change makes stale. */
-export type Mapping = Readonly<Record<string, (change: Change) => Targets>>;
+type MappingEntry = (change: Change) => Targets;
+
+/** Maps resources to functions that return the queries a change makes stale. */
+export type MappingEntries = Readonly<Record<string, MappingEntry>>;
+
+/** The declared resources that the default mapping has not. */
+type UnmappedResource = string extends Resource
+  ? never
+  : Exclude<Resource, keyof typeof defaultMapping>;
+
+type CheckedMapping<Known extends string, Needed extends string> = Readonly<
+  Record<Needed, MappingEntry> & Partial<Record<Exclude<Known, Needed>, MappingEntry>>
+>;
+
+/**
+ * An app's mapping. If resources are declared (`neverstale types`): an entry for each that the
+ * default mapping has not, and none for anything else.
+ */
+export type Mapping = string extends Resource
+  ? MappingEntries
+  : CheckedMapping<Resource, UnmappedResource>;
+
+interface OptionalMapping {
+  /** Entries to add to the default mapping, or that replace its entries. */
+  mapping?: Mapping | undefined;
+}
+
+/** Required if a declared resource needs an entry. */
+export type MappingOption = [UnmappedResource] extends [never]
+  ? OptionalMapping
+  : Required<OptionalMapping>;
 
 export const defaultMapping = {
   project: ({ id }) => ({
@@ -42,7 +71,7 @@ export const defaultMapping = {
     invalidate: [['projects', 'list']],
   }),
   message: ({ projectId }) => ({ invalidate: [['messages', 'list', ...keySuffix(projectId)]] }),
-} satisfies Mapping;
+} satisfies MappingEntries;
 
 /** The key suffix of a project; empty without one, so that the prefix matches all projects. */
 function keySuffix(projectId: string | null): string[] {
@@ -68,7 +97,8 @@ export function mayBeOf(key: QueryKey, projectId: string, others: ReadonlySet<st
   return ![...others].some((id) => UUID.test(id) && names(key, id));
 }
 
-function names(key: unknown, id: string): boolean {
+/** Whether a key contains an id. */
+export function names(key: unknown, id: string): boolean {
   if (isText(key)) return String(key) === id;
   return isRecord(key) && Object.values(key).some((part) => names(part, id));
 }

@@ -1,6 +1,6 @@
-import type { Query, QueryClient } from '@tanstack/query-core';
-
 import type { Cursors } from '../core/protocol.js';
+import { renderedWith } from './hydration.js';
+import type { AnyQueryClient, QueryKey } from './query-client.js';
 
 /**
  * The cursors are stored in the query cache as a separate query, so that persisting or clearing the
@@ -8,21 +8,29 @@ import type { Cursors } from '../core/protocol.js';
  */
 const KEY = ['neverstale'] as const;
 
-export function isOurs(query: Query): boolean {
+export function isOurs(query: { readonly queryKey: QueryKey }): boolean {
   return query.queryKey[0] === KEY[0];
 }
 
-/** Returns the cursors stored in a query cache; pass them to `createConnection`. */
-export function readCursors(queryClient: QueryClient): Cursors {
-  return queryClient.getQueryData<Cursors>(KEY) ?? {};
+/**
+ * Returns the cursors stored in a query cache, or else those of data that a server rendered; pass
+ * them to `createConnection`.
+ */
+export function readCursors(queryClient: AnyQueryClient): Cursors {
+  return readStored(queryClient) ?? renderedWith(queryClient).cursors ?? {};
 }
 
-export function writeCursors(queryClient: QueryClient, cursors: Cursors): void {
+/** Returns the cursors up to which everything that is not server-rendered is fresh. */
+export function readStored(queryClient: AnyQueryClient): Cursors | undefined {
+  return queryClient.getQueryData(KEY) as Cursors | undefined;
+}
+
+export function writeCursors(queryClient: AnyQueryClient, cursors: Cursors): void {
   queryClient.setQueryDefaults(KEY, {
     gcTime: Infinity,
     staleTime: Infinity,
     structuralSharing: false,
-    queryFn: () => readCursors(queryClient),
+    queryFn: () => readStored(queryClient) ?? {},
   });
   queryClient.setQueryData(KEY, cursors);
 }

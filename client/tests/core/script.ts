@@ -1,4 +1,4 @@
-import type { Effect, Input, NeverstaleEvent, Status } from '../../src/core/events.js';
+import type { Effect, Input, NeverstaleEvent, Status, TimerName } from '../../src/core/events.js';
 import type { ClientMessage, Cursors } from '../../src/core/protocol.js';
 import { Session } from '../../src/core/session.js';
 
@@ -7,6 +7,8 @@ export class Script {
   now = 1_000_000;
   random = 0.5;
   effects: Effect[] = [];
+  /** The status of the connection, as often as it changed. */
+  readonly statuses: Status[] = [];
   readonly session: Session;
 
   constructor(cursors: Cursors = {}, maxTries = Infinity) {
@@ -17,6 +19,7 @@ export class Script {
   feed(input: Input): Effect[] {
     const effects = [...this.session.handle(input, this.now, this.random)];
     this.effects.push(...effects);
+    if (this.statuses.at(-1) !== this.status) this.statuses.push(this.status);
     return effects;
   }
 
@@ -28,14 +31,14 @@ export class Script {
     return this.feed({ is: 'text', text: JSON.stringify(frame) });
   }
 
-  closed(code: number, reason = ''): Effect[] {
-    return this.feed({ is: 'closed', code, reason });
+  closed(code: number): Effect[] {
+    return this.feed({ is: 'closed', code, error: `closed with ${code}` });
   }
 
   /** Answers the question for a token that is open; gives the URL's query. */
-  token(token = 'T'): URLSearchParams {
+  token(): URLSearchParams {
     const ask = this.last('ask_token')?.ask ?? -1;
-    this.feed({ is: 'token', ask, token });
+    this.feed({ is: 'token', ask });
     return new URLSearchParams(this.last('open')?.query);
   }
 
@@ -51,15 +54,17 @@ export class Script {
 
   /** The timer of the session: for how long it was set last. */
   get timerMs(): number | undefined {
-    const timers = this.effects.filter((effect) => effect.do === 'timer');
-    return timers.findLast(({ name }) => name === 'session')?.ms;
+    const last = this.effects.findLast(
+      (effect) => effect.do === 'close' || (effect.do === 'timer' && effect.name === 'session'),
+    );
+    return last?.do === 'timer' ? last.ms : undefined;
   }
 
   get status(): Status {
     return this.session.status();
   }
 
-  expire(name: 'session' | 'subscribe' = 'session'): Effect[] {
+  expire(name: TimerName = 'session'): Effect[] {
     return this.feed({ is: 'timer', name });
   }
 

@@ -45,9 +45,7 @@ describe('back-off', () => {
     };
     script.want('P');
     giveUp();
-    expect(script.feed({ is: 'network', isOnline: true })).toContainEqual(
-      expect.objectContaining(ASK),
-    );
+    expect(script.feed({ is: 'online' })).toContainEqual(expect.objectContaining(ASK));
     giveUp();
     expect(script.feed({ is: 'visible' })).toContainEqual(expect.objectContaining(ASK));
     giveUp();
@@ -73,7 +71,7 @@ describe('back-off', () => {
   });
 
   it('is left at once when the network or the user is back', () => {
-    for (const input of [{ is: 'network', isOnline: true }, { is: 'visible' }] as const) {
+    for (const input of [{ is: 'online' }, { is: 'visible' }] as const) {
       const script = new Script();
       script.want('P');
       script.token();
@@ -135,7 +133,8 @@ describe('closes', () => {
     script.closed(4400);
     expect(script.token().get('project_id')).toBeNull();
     script.frame(connected([]));
-    expect(script.status).toBe('forbidden');
+    expect(script.session.status('folly')).toBe('forbidden');
+    expect(script.status).toBe('live');
     expect(script.timerMs).toBe(30_000);
   });
 
@@ -194,7 +193,7 @@ describe('closes', () => {
     expect(stale(script.closed(4403))).toEqual(['P']);
     expect(script.token().get('project_id')).toBeNull();
     script.frame(connected([]));
-    expect(script.status).toBe('forbidden');
+    expect(script.session.status('P')).toBe('forbidden');
     const effects = script.frame(onUser('P', 'project_members', 'INSERT', 'P:U'));
     expect(messages(effects)).toMatchObject([{ type: 'subscribe', project_id: 'P' }]);
   });
@@ -203,7 +202,7 @@ describe('closes', () => {
     const script = new Script().connect(['P']);
     script.want('Q');
     script.closed(4403);
-    expect(script.session.status('Q')).toBe('degraded');
+    expect(script.session.status('Q')).toBe('connecting');
     script.expire();
     expect(script.token().get('project_id')).toBe('Q');
     script.frame(connected(['Q']));
@@ -254,6 +253,32 @@ describe('closes', () => {
     expect(script.token().get('project_id')).toBe('Q');
   });
 
+  it('4403 and 4401 are no failures: no status is degraded on the way back', () => {
+    const script = new Script();
+    script.connect(['P', 'Q']);
+    script.closed(4403);
+    script.expire();
+    script.token();
+    script.closed(4403);
+    script.token();
+    script.frame(connected(['Q']));
+    script.now += 10_000;
+    script.closed(4401);
+    script.token();
+    script.frame(connected(['Q']));
+    expect(script.session.status('P')).toBe('forbidden');
+    const { statuses } = script;
+    expect(statuses).toEqual(['connecting', 'live', 'connecting', 'live', 'connecting', 'live']);
+  });
+
+  it('again and again is a failure, whatever the code', () => {
+    const script = new Script().connect(['P']);
+    script.closed(4401);
+    script.token();
+    script.closed(4401);
+    expect(script.status).toBe('degraded');
+  });
+
   it('4403 without a project is the end', () => {
     const script = new Script();
     script.want();
@@ -278,9 +303,7 @@ describe('tokens', () => {
     const script = new Script().connect(['P']);
     const asked = script.frame({ type: 'token_expiring', in: 60 });
     expect(asked).toContainEqual({ do: 'ask_token', ask: 2, refresh: true });
-    expect(messages(script.feed({ is: 'token', ask: 2, token: 'new' }))).toEqual([
-      { type: 'auth', token: 'new' },
-    ]);
+    expect(messages(script.feed({ is: 'token', ask: 2 }))).toEqual([{ type: 'auth' }]);
     script.frame({ type: 'auth_ok', expires_in: 3_600 });
     expect(script.status).toBe('live');
   });
@@ -289,7 +312,7 @@ describe('tokens', () => {
     const script = new Script();
     script.want('P');
     script.feed({ is: 'disconnect' });
-    expect(script.feed({ is: 'token', ask: 1, token: 'late' })).toEqual([]);
+    expect(script.feed({ is: 'token', ask: 1 })).toEqual([]);
     expect(script.feed({ is: 'no_token', ask: 1, error: 'no token' })).toEqual([]);
   });
 
@@ -297,9 +320,9 @@ describe('tokens', () => {
     const script = new Script().connect(['P']);
     script.frame({ type: 'token_expiring', in: 60 });
     script.closed(4401);
-    expect(script.feed({ is: 'token', ask: 2, token: 'refused' })).toEqual([]);
+    expect(script.feed({ is: 'token', ask: 2 })).toEqual([]);
     expect(script.feed({ is: 'no_token', ask: 2, error: 'no token' })).toEqual([]);
-    expect(script.feed({ is: 'token', ask: 3, token: 'new' })).toMatchObject([{}, { do: 'open' }]);
+    expect(script.feed({ is: 'token', ask: 3 })).toMatchObject([{}, { do: 'open' }]);
   });
 
   it('that can not be had are a failed try', () => {
@@ -310,11 +333,154 @@ describe('tokens', () => {
     expect(script.status).toBe('degraded');
   });
 
-  it('that can not be renewed leave the socket as it is', () => {
+  it('that can not be renewed are asked for again, with back-off, before they expire', () => {
     const script = new Script().connect(['P']);
     script.frame({ type: 'token_expiring', in: 60 });
-    expect(script.feed({ is: 'no_token', ask: 2, error: 'no token' })).toEqual([]);
+    const waits = [2, 3, 4, 5, 6].map((ask) => {
+      const [timer] = script.feed({ is: 'no_token', ask, error: 'no token' });
+      expect(script.status).toBe('live');
+      expect(script.session.lastError).toBe('no token');
+      const [asked] = script.expire('token');
+      expect(asked).toEqual({ do: 'ask_token', ask: ask + 1, refresh: true });
+      return timer;
+    });
+    const timers = [500, 1_000, 2_000, 4_000, 8_000].map((ms) => ({
+      do: 'timer',
+      name: 'token',
+      ms,
+    }));
+    expect(waits).toEqual(timers);
+    expect(messages(script.feed({ is: 'token', ask: 7 }))).toEqual([{ type: 'auth' }]);
+    script.frame({ type: 'auth_ok', expires_in: 3_600 });
+    expect(script.session.lastError).toBeUndefined();
+  });
+
+  it.each(['unauthorized', 'token_expired'])('%s on the socket: another is asked for', (code) => {
+    const script = new Script().connect(['P']);
+    script.frame({ type: 'token_expiring', in: 60 });
+    script.feed({ is: 'token', ask: 2 });
+    script.frame({ type: 'error', code, message: 'why' });
     expect(script.status).toBe('live');
+    expect(script.session.lastError).toBe(`${code}: why`);
+    expect(script.expire('token')).toEqual([{ do: 'ask_token', ask: 3, refresh: true }]);
+  });
+
+  it('are not asked for again once the socket is lost, nor without a network', () => {
+    const script = new Script().connect(['P']);
+    script.frame({ type: 'token_expiring', in: 60 });
+    script.feed({ is: 'no_token', ask: 2, error: 'no token' });
+    script.feed({ is: 'offline' });
+    expect(script.expire('token')).toEqual([{ do: 'timer', name: 'token', ms: 1_000 }]);
+    expect(script.closed(1006)).toContainEqual({ do: 'close' });
+  });
+});
+
+describe('without a user', () => {
+  const INPUTS = [
+    { is: 'visible' },
+    { is: 'online' },
+    { is: 'want', projectIds: ['Q'] },
+    { is: 'connect' },
+  ] as const;
+
+  it('it is unauthorized, and nothing but reconnect tries again', () => {
+    const script = new Script();
+    script.want('P');
+    script.feed({ is: 'no_token', ask: 1, error: undefined });
+    expect(script.status).toBe('unauthorized');
+    expect(script.session.status('P')).toBe('unauthorized');
+    for (const input of INPUTS) expect(script.feed(input)).toEqual([]);
+    expect(script.timerMs).toBeUndefined();
+    expect(script.feed({ is: 'reconnect' })).toContainEqual(
+      expect.objectContaining({ do: 'ask_token', refresh: true }),
+    );
+    script.token();
+    script.frame(connected(['Q']));
+    expect(script.status).toBe('live');
+  });
+
+  it('a live socket is closed', () => {
+    const script = new Script().connect(['P']);
+    script.frame({ type: 'token_expiring', in: 60 });
+    expect(script.feed({ is: 'no_token', ask: 2, error: undefined })).toContainEqual({
+      do: 'close',
+    });
+    expect(script.status).toBe('unauthorized');
+    expect(script.session.cursors).toHaveProperty('project:P');
+  });
+
+  it('an answer to an earlier question changes nothing', () => {
+    const script = new Script().connect(['P']);
+    script.frame({ type: 'token_expiring', in: 60 });
+    script.closed(4401);
+    expect(script.feed({ is: 'no_token', ask: 2, error: undefined })).toEqual([]);
+  });
+});
+
+describe('the app', () => {
+  it('disconnects: nothing is tried until it connects, which resumes', () => {
+    const script = new Script().connect(['P']);
+    expect(script.feed({ is: 'disconnect' })).toContainEqual({ do: 'close' });
+    expect(script.status).toBe('offline');
+    script.want('P', 'Q');
+    script.feed({ is: 'visible' });
+    script.feed({ is: 'online' });
+    expect(script.effects.some((effect) => effect.do === 'ask_token')).toBe(false);
+    script.feed({ is: 'connect' });
+    expect(script.status).toBe('connecting');
+    expect(script.token().getAll('since')).toEqual(['user:U@1', 'project:P@1']);
+    expect(messages(script.frame(connected(['P'])))).toMatchObject([{ project_id: 'Q' }]);
+  });
+
+  it('connects after the last try; otherwise that changes nothing', () => {
+    const script = new Script({}, 1);
+    script.want('P');
+    expect(script.feed({ is: 'connect' })).toEqual([]);
+    script.token();
+    script.closed(1006);
+    expect(script.status).toBe('offline');
+    expect(script.feed({ is: 'connect' })).toContainEqual(expect.objectContaining(ASK));
+    script.token();
+    script.frame(connected(['P']));
+    expect(script.feed({ is: 'connect' })).toEqual([]);
+  });
+
+  it('reconnects at once, with a new token, and asks for refused projects again', () => {
+    const script = new Script().connect(['P', 'Q']);
+    script.frame({ type: 'error', code: 'forbidden', message: '', project_id: 'Q' });
+    const effects = script.feed({ is: 'reconnect' });
+    expect(effects).toContainEqual({ do: 'close' });
+    expect(effects).toContainEqual(expect.objectContaining({ ...ASK, refresh: true }));
+    expect(script.session.status('Q')).toBe('connecting');
+    script.token();
+    expect(messages(script.frame(connected(['P'])))).toMatchObject([{ project_id: 'Q' }]);
+  });
+
+  it('reconnects after 4400, with the projects that it had', () => {
+    const script = new Script();
+    script.want('P');
+    script.token();
+    script.closed(4400);
+    script.feed({ is: 'reconnect' });
+    expect(script.token().get('project_id')).toBe('P');
+  });
+
+  it('sees why and when it is tried again', () => {
+    const script = new Script();
+    script.want('P');
+    script.token();
+    script.closed(1006);
+    expect(script.session.lastError).toBe('closed with 1006');
+    expect(script.session.nextAttemptAt).toBe(script.now + 500);
+    script.expire();
+    expect(script.session.nextAttemptAt).toBeUndefined();
+    script.token();
+    script.expire();
+    expect(script.session.lastError).toBe('no answer');
+    script.expire();
+    script.token();
+    script.frame(connected(['P']));
+    expect(script.session.lastError).toBeUndefined();
   });
 });
 
@@ -341,7 +507,7 @@ describe('heartbeat', () => {
     const script = new Script().connect(['P']);
     expect(messages(script.feed({ is: 'visible' }))).toEqual([{ type: 'ping' }]);
     script.frame({ type: 'pong' });
-    expect(messages(script.feed({ is: 'network', isOnline: true }))).toEqual([{ type: 'ping' }]);
+    expect(messages(script.feed({ is: 'online' }))).toEqual([{ type: 'ping' }]);
   });
 
   it('a server that accepts and stays silent is not there', () => {
@@ -377,16 +543,53 @@ describe('status', () => {
     expect(script.status).toBe('live');
   });
 
-  it('is offline without a network, and still tries', () => {
+  it('is offline without a network, and nothing is tried until there is one', () => {
     const script = new Script();
-    script.feed({ is: 'network', isOnline: false });
+    script.feed({ is: 'offline' });
     script.want('P');
+    script.feed({ is: 'visible' });
     expect(script.status).toBe('offline');
+    expect(script.effects.map((effect) => effect.do)).not.toContain('ask_token');
+    expect(script.timerMs).toBeUndefined();
+    expect(script.feed({ is: 'online' })).toContainEqual(expect.objectContaining(ASK));
+    expect(script.status).toBe('connecting');
+  });
+
+  it('is offline when the network goes: a token that comes then opens no socket', () => {
+    const script = new Script();
+    script.want('P');
+    script.feed({ is: 'offline' });
     script.token();
+    script.feed({ is: 'no_token', ask: 1, error: 'no token' });
+    expect(script.effects.map((effect) => effect.do)).not.toContain('open');
+    expect(script.timerMs).toBeUndefined();
+  });
+
+  it('is offline when the network goes: a lost socket is not tried again', () => {
+    const script = new Script().connect(['P']);
+    script.feed({ is: 'offline' });
+    expect(script.status).toBe('offline');
+    script.closed(1006);
+    expect(script.timerMs).toBeUndefined();
+    expect(script.session.nextAttemptAt).toBeUndefined();
+  });
+
+  it('back-off ends when the network goes', () => {
+    const script = new Script().connect(['P']);
     script.closed(1006);
     expect(script.timerMs).toBe(500);
-    script.feed({ is: 'network', isOnline: true });
-    expect(script.status).toBe('connecting');
+    script.feed({ is: 'offline' });
+    expect(script.timerMs).toBeUndefined();
+  });
+
+  it('reconnect tries even so, as the platform may be wrong', () => {
+    const script = new Script();
+    script.feed({ is: 'offline' });
+    script.want('P');
+    expect(script.feed({ is: 'reconnect' })).toContainEqual(expect.objectContaining(ASK));
+    script.token();
+    script.frame(connected(['P']));
+    expect(script.status).toBe('live');
   });
 
   it('of a project that is not subscribed yet is connecting', () => {
@@ -397,12 +600,19 @@ describe('status', () => {
   });
 });
 
-it.each(['', 'x', '[]', '1', 'null', '{}', '{"type":7}'])(
-  'what is no frame (%j) is heard again on another socket',
-  (text) => {
-    const script = new Script().connect(['P']);
-    expect(script.feed({ is: 'text', text })).toContainEqual({ do: 'close' });
-    script.expire();
-    expect(script.token().getAll('since')).toHaveLength(2);
-  },
-);
+it.each([
+  '',
+  'x',
+  '[]',
+  '1',
+  'null',
+  '{}',
+  '{"type":7}',
+  '{"type":"connected"}',
+  '{"type":"cache_invalidate","channel":"project:P","cursor":"project:P@9"}',
+])('what is no frame (%j) is heard again on another socket', (text) => {
+  const script = new Script().connect(['P']);
+  expect(script.feed({ is: 'text', text })).toContainEqual({ do: 'close' });
+  script.expire();
+  expect(script.token().getAll('since')).toEqual(['user:U@1', 'project:P@1']);
+});

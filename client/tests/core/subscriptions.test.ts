@@ -347,14 +347,26 @@ describe('access', () => {
     expect(script.session.status('P')).toBe('live');
   });
 
+  it('is not asked for again by a timer that comes after the socket was lost', () => {
+    const script = new Script().connect(['P']);
+    script.want('P', 'Q');
+    script.frame({ type: 'error', code: 'unavailable', message: '', project_id: 'Q' });
+    script.closed(1006);
+    expect(script.expire('subscribe')).toEqual([]);
+    script.expire();
+    script.token();
+    expect(messages(script.frame(connected(['P'])))).toMatchObject([{ project_id: 'Q' }]);
+  });
+
   it('what was refused is asked for again after an invitation', () => {
     const script = new Script().connect(['P']);
     script.frame({ type: 'error', code: 'forbidden', message: '', project_id: 'P' });
-    expect(script.status).toBe('forbidden');
+    expect(script.session.status('P')).toBe('forbidden');
+    expect(script.status).toBe('live');
     const effects = script.frame(onUser('P', 'project_members', 'INSERT', 'P:U'));
     expect(messages(effects)).toEqual([{ type: 'subscribe', project_id: 'P', age: 60_000 }]);
     script.frame(subscribed('P'));
-    expect(script.status).toBe('live');
+    expect(script.session.status('P')).toBe('live');
   });
 
   it('what was refused stays so when others come and go', () => {

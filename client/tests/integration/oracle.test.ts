@@ -167,6 +167,13 @@ class Visitor {
           this.connectAnew();
         },
       ],
+      [
+        2,
+        () => {
+          this.page.setVisible(random() < 0.5);
+        },
+      ],
+      [1, () => this.bindAnew()],
     ])();
   }
 
@@ -190,23 +197,43 @@ class Visitor {
     await this.page.client.query({ queryKey: await someQuery(projectId) }).catch(isAway);
   }
 
-  /** A change of one's own, whose response is written to the cache when it comes, late. */
+  /**
+   * A change of one's own, perhaps optimistic, whose response comes late and is written to the cache.
+   * It may fail, before or after it is committed.
+   */
   private async mutate(): Promise<void> {
     const id = await someId('tasks', pick([...this.looksAt.keys()]));
     if (id === undefined) return;
     const { client, user } = this.page;
     const queryKey = ['tasks', 'detail', id];
+    const isOptimistic = random() < 0.5;
+    const failsAt = pick([0, LATENCY_MS, undefined, undefined]);
+    const fail = (): void => {
+      throw new Error('fails as it should');
+    };
     const mutation = client.getMutationCache().build(client, {
       mutationFn: async () => {
         counts.writes += 1;
+        if (failsAt === 0) fail();
         await stack.sql('update tasks set title = $2 where id = $1', id, `mine ${counts.writes}`);
         const response = await stack.read(queryKey, user);
         await sleep(Math.random() * LATENCY_MS);
+        if (failsAt !== undefined) fail();
         return response;
       },
+      onMutate: () => {
+        const previous = client.getQueryData(queryKey);
+        if (isOptimistic) client.setQueryData(queryKey, (rows) => rows && ['optimistic']);
+        return previous;
+      },
       onSuccess: (response) => client.setQueryData(queryKey, response),
+      onError: (_error, _variables, previous) => {
+        if (isOptimistic) client.setQueryData(queryKey, previous);
+      },
     });
-    void mutation.execute(undefined).catch(isAway);
+    void mutation.execute(undefined).catch((error: unknown) => {
+      if (!String(error).includes('as it should')) isAway(error);
+    });
   }
 
   private enter(): void {
@@ -229,6 +256,13 @@ class Visitor {
     this.page.disconnect();
     this.page.connect();
     for (const projectId of this.looksAt.keys()) this.page.enter(projectId);
+  }
+
+  /** For a while the query cache hears of nothing. */
+  private async bindAnew(): Promise<void> {
+    this.page.unbind();
+    await sleep(random() * 500);
+    this.page.bind();
   }
 
   /** What it takes to be true: of its own projects, and on the screen or not marked as stale. */
@@ -355,7 +389,10 @@ function isAway(error: unknown): void {
 }
 
 async function settled(visitors: readonly Visitor[]): Promise<void> {
-  for (const visitor of visitors) visitor.tryAgain();
+  for (const visitor of visitors) {
+    visitor.page.setVisible(true);
+    visitor.tryAgain();
+  }
   await eventually(
     () => visitors.every((visitor) => visitor.isSettled),
     () => visitors.filter((visitor) => !visitor.isSettled).map(({ page }) => page.stale()),

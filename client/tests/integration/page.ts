@@ -9,6 +9,7 @@ import {
   createConnection,
   type Connection,
   type ConnectionOptions,
+  type EnvironmentSignal,
   type NeverstaleEvent,
 } from '../../src/index.js';
 import { neverstaleDefaults } from '../../src/persist/index.js';
@@ -54,6 +55,7 @@ interface PageOptions {
   mapping?: Mapping;
   /** At most so long an answer takes once the database was read. Default: 0. */
   latencyMs?: number;
+  maxDeferMs?: number;
 }
 
 /** A page of an app: a real query cache, fed by the stack's API and kept fresh by its gateway. */
@@ -80,6 +82,8 @@ export class Page {
   private readonly shown = new Map<string, () => void>();
   private readonly markers = new Set<string>();
   private readonly loadedAt = Date.now();
+  private isVisible = true;
+  private readonly onSignal = new Set<(signal: EnvironmentSignal) => void>();
   private stopBinding: () => void = () => undefined;
 
   constructor(
@@ -98,7 +102,7 @@ export class Page {
   }
 
   connect(): void {
-    const { url, projects = [], connection, random = () => 0.1, mapping } = this.options;
+    const { url, projects = [], connection, random = () => 0.1 } = this.options;
     const browser = browserEnvironment();
     this.connection = createConnection({
       url: url + this.stack.wsPath,
@@ -108,6 +112,11 @@ export class Page {
         ...browser,
         random,
         loadedAt: this.loadedAt,
+        isVisible: () => this.isVisible,
+        onSignal: (listener) => {
+          this.onSignal.add(listener);
+          return () => this.onSignal.delete(listener);
+        },
         openSocket: (address, protocols, listener) => {
           this.sockets += 1;
           return browser.openSocket(address, protocols, {
@@ -125,7 +134,21 @@ export class Page {
       ...connection,
     });
     for (const projectId of projects) this.enter(projectId);
+    this.bind();
+    this.connection.subscribe((event) => this.events.push(event));
+  }
+
+  /** The user looks at it, or at something else. */
+  setVisible(isVisible: boolean): void {
+    this.isVisible = isVisible;
+    if (isVisible) for (const listener of [...this.onSignal]) listener('visible');
+  }
+
+  /** The query cache hears of changes. */
+  bind(): void {
+    const { mapping, maxDeferMs } = this.options;
     this.stopBinding = connectQueryClient(this.connection, this.client, {
+      maxDeferMs,
       mapping: {
         ...mapping,
         marker: ({ id }) => {
@@ -134,7 +157,16 @@ export class Page {
         },
       },
     });
-    this.connection.subscribe((event) => this.events.push(event));
+  }
+
+  /** The query cache hears of nothing; the connection stays. */
+  unbind(): void {
+    this.stopBinding();
+  }
+
+  /** A mutation of the app. */
+  async mutate(mutationFn: () => Promise<unknown>): Promise<void> {
+    await this.client.getMutationCache().build(this.client, { mutationFn }).execute(undefined);
   }
 
   enter(projectId: string): void {

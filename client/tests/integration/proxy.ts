@@ -36,6 +36,15 @@ export class Proxy {
     this.isCut = false;
   }
 
+  /** Everything sent waits in the proxy until `resume`. */
+  pause(): void {
+    for (const link of this.links) link.pause();
+  }
+
+  resume(): void {
+    for (const link of this.links) link.resume();
+  }
+
   /** About this share of the connections are gone at once. */
   cutSome(share: number): void {
     for (const link of this.links) if (this.random() < share) link.destroy();

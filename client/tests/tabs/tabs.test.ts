@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import type { Connection, Cursors, NeverstaleEvent } from '../../src/index.js';
+import type { Connection, ConnectionOptions, Cursors, NeverstaleEvent } from '../../src/index.js';
 import { createSharedConnection } from '../../src/tabs/index.js';
 import { optionsIn, pass, World } from '../world.js';
 import { Hub, type FakeTab } from './hub.js';
 
-const CHANNEL = 'neverstale 1 wss://live.example.com/api/v1/messages/ws U';
+const CHANNEL = 'neverstale 2 wss://live.example.com/api/v1/messages/ws U';
 
 interface OpenTab {
   readonly world: World;
@@ -28,12 +28,17 @@ afterEach(() => {
 });
 
 /** Opens a tab that holds nothing, or what belongs to these cursors. */
-async function openTab(id: string, projectId: string, cursors: Cursors = {}): Promise<OpenTab> {
+async function openTab(
+  id: string,
+  projectId: string,
+  cursors: Cursors = {},
+  more: Partial<ConnectionOptions> = {},
+): Promise<OpenTab> {
   const world = new World();
   worlds.push(world);
   const tab = hub.tab(id);
   const connection = createSharedConnection({
-    ...optionsIn(world, { projectId, cursors }),
+    ...optionsIn(world, { projectId, cursors, ...more }),
     userId: 'U',
     tabs: tab,
   });
@@ -127,6 +132,120 @@ describe('tabs of one user', () => {
     createSharedConnection({ ...optionsIn(world), userId: 'U' });
     await pass(10);
     expect(world.openSockets).toHaveLength(1);
+  });
+});
+
+describe('an app in one of the tabs', () => {
+  it('sees in each of them why there is no socket', async () => {
+    const [first, second] = await openTwo();
+    first.world.socket.end(4408, 'too slow');
+    await pass(10);
+    expect(second.connection.status()).toBe('degraded');
+    expect(second.connection.info()).toEqual(first.connection.info());
+    expect(second.connection.info()).toMatchObject({ lastError: 'closed with 4408 too slow' });
+    expect(second.connection.info().nextAttemptAt).toBeGreaterThan(Date.now());
+    expect(second.connection.projects()).toEqual(['P']);
+  });
+
+  it('sees in each of them that nobody is signed in, and reconnects from any', async () => {
+    const getToken = vi.fn<() => string | null>(() => null);
+    const first = await openTab('one', 'P', {}, { getToken });
+    const second = await openTab('two', 'Q');
+    expect(first.connection.status('P')).toBe('unauthorized');
+    expect(second.connection.status('Q')).toBe('unauthorized');
+    expect(second.connection.status()).toBe('unauthorized');
+    second.connection.connect();
+    await pass(60_000);
+    expect(getToken).toHaveBeenCalledOnce();
+    getToken.mockReturnValue('T');
+    second.connection.reconnect();
+    await pass(10);
+    expect(getToken).toHaveBeenLastCalledWith({ refresh: true });
+    first.world.socket.connected(['P']);
+    await pass(10);
+    expect(second.connection.status()).toBe('live');
+    expect(openSockets()).toBe(1);
+  });
+
+  it.each([
+    ['follows', 1],
+    ['holds the socket', 0],
+  ] as const)('disconnects only that tab, even if it %s', async (_, which) => {
+    const tabs = await openTwo();
+    const out = tabs[which];
+    const other = tabs[which === 0 ? 1 : 0];
+    out.connection.open('R');
+    await pass(10);
+    out.connection.disconnect();
+    await pass(10);
+    expect(out.connection.status()).toBe('offline');
+    expect(out.connection.status('P')).toBe('offline');
+    if (which === 0) other.world.socket.connected(['P']);
+    await pass(10);
+    expect(other.connection.status('P')).toBe('live');
+    out.world.signal('visible');
+    const { socket } = other.world;
+    socket.change('P', 7);
+    await pass(10_000);
+    expect(openSockets()).toBe(1);
+    expect(out.heard.filter(({ type }) => type === 'change')).toEqual([]);
+    expect(changes(other.heard)).toEqual(['T']);
+    out.connection.connect();
+    await pass(10);
+    expect(openSockets()).toBe(1);
+    expect(changes(out.heard)).toEqual(['T']);
+    expect(stale(out.heard)).toEqual([]);
+    expect(out.connection.status('P')).toBe('live');
+    expect(socket.sent.at(-1)).toMatchObject({ type: 'subscribe', project_id: 'R' });
+  });
+
+  it('reconnects what another tab holds', async () => {
+    const [first, second] = await openTwo();
+    second.connection.reconnect();
+    await pass(10);
+    expect(first.world.sockets).toHaveLength(2);
+    expect(openSockets()).toBe(1);
+    first.connection.reconnect();
+    await pass(10);
+    expect(first.world.sockets).toHaveLength(3);
+    expect(second.world.sockets).toEqual([]);
+  });
+
+  it('closes all of them: nothing starts again', async () => {
+    const [first, second] = await openTwo();
+    second.connection.disconnect();
+    second.connection.close();
+    first.connection.close();
+    second.connection.connect();
+    first.connection.reconnect();
+    await pass(10_000);
+    expect(openSockets()).toBe(0);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  it('has a socket in each where tabs cannot talk', async () => {
+    const world = new World();
+    const tabs = hub.tab('one');
+    tabs.openChannel = () => {
+      throw new DOMException('storage is blocked', 'SecurityError');
+    };
+    createSharedConnection({ ...optionsIn(world), userId: 'U', tabs });
+    await pass(10);
+    expect(world.openSockets).toHaveLength(1);
+    expect(world.warnings).toEqual(['tabs cannot share a connection']);
+  });
+
+  it('fails in a listener: the others are called', async () => {
+    const [first, second] = await openTwo();
+    const heard: string[] = [];
+    second.connection.subscribe(() => {
+      throw new Error('mine');
+    });
+    second.connection.subscribe((event) => heard.push(event.type));
+    first.world.socket.change('P', 7);
+    await pass(10);
+    expect(heard).toEqual(['change']);
+    expect(second.world.warnings).toEqual(['a listener failed']);
   });
 });
 
@@ -302,6 +421,7 @@ describe('a tab that follows who leads no more', () => {
     const late = hub.openChannel(CHANNEL, () => undefined);
     const cursors = third.connection.cursors();
     const statuses = { '': 'live', P: 'live' };
+    const info = { since: 0 };
     late.post({
       is: 'welcome',
       tab: 'three',
@@ -310,6 +430,7 @@ describe('a tab that follows who leads no more', () => {
       missed: [],
       cursors,
       statuses,
+      info,
     });
     late.close();
     await pass(10);

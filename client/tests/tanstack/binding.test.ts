@@ -76,8 +76,8 @@ describe('resets', () => {
     expect(board.asked).toEqual(['tasks/detail/T']);
   });
 
-  it('are stale at once and fetched later where the page is hidden', async () => {
-    const board = await Board.open();
+  it('are stale at once and fetched later where hidden pages refetch', async () => {
+    const board = await Board.open({ refetchHidden: true });
     await board.shown(TASK);
     board.world.isOnScreen = false;
     board.socket.frame(spread);
@@ -90,7 +90,7 @@ describe('resets', () => {
   });
 
   it('are fetched as soon as the page is seen again', async () => {
-    const board = await Board.open();
+    const board = await Board.open({ refetchHidden: true });
     await board.shown(TASK);
     board.world.isOnScreen = false;
     board.socket.frame(spread);
@@ -193,18 +193,6 @@ describe('a page load', () => {
   });
 });
 
-describe('a change of access', () => {
-  it('fetches the project and the lists anew', async () => {
-    const board = await Board.open();
-    await board.shown(['tasks', 'list', 'P']);
-    await board.shown(['projects', 'list']);
-    board.socket.frame({ type: 'unsubscribed', project_id: 'P', reason: 'revoked' });
-    await pass(10);
-    expect(board.asked.sort()).toEqual(['projects/list', 'tasks/list/P']);
-    expect(board.connection.status('P')).toBe('forbidden');
-  });
-});
-
 describe('options', () => {
   it('settleMs fetches once more', async () => {
     const board = await Board.open({ settleMs: 2_000 });
@@ -288,35 +276,6 @@ describe("an app's function that fails", () => {
     await pass(1_000);
     expect(board.asked).toEqual(['tasks/detail/T']);
     expect(board.world.warnings).toEqual(['shouldRetry failed: Error: bug']);
-  });
-});
-
-describe('the fallback', () => {
-  it('refetches what is in use while degraded or gone, and only then', async () => {
-    const board = await Board.open({ fallback: { everyMs: 5_000, onFocus: true } });
-    await board.shown(TASK);
-    await board.cached(['tasks', 'list', 'P']);
-    board.world.signal('focus');
-    await pass(20_000);
-    expect(board.asked).toEqual([]);
-    board.socket.frame({ type: 'status', live: false });
-    await pass(5_000);
-    expect(board.asked).toEqual(['tasks/detail/T']);
-    await board.answer('polled');
-    board.world.signal('focus');
-    expect(board.asked).toEqual(['tasks/detail/T']);
-    await board.answer('polled');
-    board.socket.frame({ type: 'status', live: true });
-    await pass(20_000);
-    expect(board.asked).toEqual([]);
-    board.socket.end(4400);
-    await pass(5_000);
-    expect(board.asked).toEqual(['tasks/detail/T']);
-    await board.answer('polled');
-    board.disconnect();
-    await pass(20_000);
-    board.world.signal('focus');
-    expect(board.asked).toEqual([]);
   });
 });
 

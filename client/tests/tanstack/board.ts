@@ -1,4 +1,5 @@
 import {
+  MutationObserver,
   QueryClient,
   QueryObserver,
   type QueryKey,
@@ -24,6 +25,7 @@ export class Board {
   readonly world = new World();
   readonly client: QueryClient;
   readonly requests: Request[] = [];
+  token: string | null = 'T';
   connection!: Connection;
   disconnect!: () => void;
 
@@ -33,6 +35,8 @@ export class Board {
         queries: {
           staleTime: Infinity,
           gcTime: Infinity,
+          refetchOnWindowFocus: false,
+          refetchOnReconnect: false,
           retry: false,
           queryFn: ({ queryKey }) =>
             new Promise((answer, reject) => {
@@ -49,10 +53,10 @@ export class Board {
     });
   }
 
-  static async open(options: ConnectQueryClientOptions = {}): Promise<Board> {
+  static async open(options: ConnectQueryClientOptions = {}, projectId = 'P'): Promise<Board> {
     const board = new Board();
-    await board.connect(options);
-    board.socket.connected(['P'], { resumed: ['project:P', 'user:U'] });
+    await board.connect(options, projectId);
+    board.goLive(projectId);
     await pass(1_000);
     return board;
   }
@@ -62,11 +66,35 @@ export class Board {
     return new Board();
   }
 
-  async connect(options: ConnectQueryClientOptions = {}): Promise<void> {
+  async connect(options: ConnectQueryClientOptions = {}, projectId = 'P'): Promise<void> {
     const cursors = readCursors(this.client);
-    this.connection = createConnection(optionsIn(this.world, { projectId: 'P', cursors }));
-    this.disconnect = connectQueryClient(this.connection, this.client, options);
+    const getToken = (): string | null => this.token;
+    this.connection = createConnection(optionsIn(this.world, { projectId, cursors, getToken }));
+    this.bind(options);
     await pass();
+  }
+
+  /** Binds the query client to the connection as it is. */
+  bind(options: ConnectQueryClientOptions = {}): void {
+    this.disconnect = connectQueryClient(this.connection, this.client, options);
+  }
+
+  /** The gateway resumes everything; no test has to answer pings. */
+  goLive(projectId = 'P'): void {
+    this.socket.connected([projectId], { heartbeat: 86_400 });
+  }
+
+  /** The page can be seen again, and its socket still answers. */
+  async wake(): Promise<void> {
+    this.world.isOnScreen = true;
+    this.world.signal('visible');
+    this.socket.frame({ type: 'pong' });
+    await pass(10);
+  }
+
+  /** The gateway says whether it misses changes. */
+  setLive(live: boolean): void {
+    this.socket.frame({ type: 'status', live });
   }
 
   get socket(): FakeSocket {
@@ -105,6 +133,13 @@ export class Board {
   async fail(): Promise<void> {
     this.requests.shift()?.fail();
     await pass();
+  }
+
+  /** Runs a mutation of the app that succeeds, or fails. */
+  async mutate(mutationFn: () => Promise<unknown> = () => Promise.resolve('ok')): Promise<void> {
+    const mutation = new MutationObserver<unknown>(this.client, { mutationFn, retry: false });
+    await mutation.mutate().catch(() => undefined);
+    await pass(10);
   }
 
   /** A change of a task of P is heard, and what follows at once has happened. */

@@ -168,7 +168,7 @@ describe('an older response written by setQueryData', () => {
   }
 
   it.each(['onSuccess', 'then'] as const)('in %s is fetched anew', async (write) => {
-    const board = await Board.open();
+    const board = await Board.open({ maxDeferMs: 0 });
     await board.shown(TASK);
     const mutation = mutate(board, write);
     await pass();
@@ -231,7 +231,7 @@ describe('an older response written by setQueryData', () => {
   });
 
   it('of a mutation that outlives the connection whose events it is older than', async () => {
-    const board = await Board.open();
+    const board = await Board.open({ maxDeferMs: 0 });
     await board.shown(TASK);
     const mutation = mutate(board, 'onSuccess');
     await pass();

@@ -76,6 +76,7 @@ class Page {
   private readonly shown = new Map<number, () => void>();
   private connection!: Connection;
   private disconnect!: () => void;
+  private isBound = false;
 
   constructor(private readonly random: () => number) {
     this.connect();
@@ -87,11 +88,28 @@ class Page {
     });
   }
 
+  private setVisible(isVisible: boolean): void {
+    this.world.isOnScreen = isVisible;
+    if (isVisible) this.world.signal('visible');
+  }
+
+  /** The connection goes on without the query client, or gets it back. */
+  private unbindOrBind(): void {
+    if (this.isBound) this.disconnect();
+    else this.bind();
+    this.isBound = !this.isBound;
+  }
+
+  private bind(): void {
+    this.disconnect = connectQueryClient(this.connection, this.client);
+  }
+
   private connect(): void {
     this.world.random = this.random;
     const cursors = readCursors(this.client);
     this.connection = createConnection(optionsIn(this.world, { projectId: 'P', cursors }));
-    this.disconnect = connectQueryClient(this.connection, this.client);
+    this.bind();
+    this.isBound = true;
   }
 
   private query(row: number): { queryKey: unknown[]; queryFn: () => Promise<number> } {
@@ -110,21 +128,39 @@ class Page {
     return { queryKey: ['tasks', 'detail', String(row)], queryFn };
   }
 
+  /** Write a row, perhaps optimistically; it may fail, before or after it is committed. */
   private mutate(row: number): void {
-    const mutation = new MutationObserver<number>(this.client, {
+    const { queryKey } = this.query(row);
+    const isOptimistic = this.random() < 0.5;
+    const isFailing = this.random() < 0.3;
+    const isCommitted = !isFailing || this.random() < 0.5;
+    const mutation = new MutationObserver<number | undefined, Error, void>(this.client, {
       mutationFn: () => {
-        const written = this.server.write(row);
-        return new Promise((resolve) =>
+        const written = isCommitted ? this.server.write(row) : undefined;
+        return new Promise((resolve, reject) =>
           this.responses.push(() => {
-            resolve(written);
+            if (isFailing) reject(new Error('no'));
+            else resolve(written);
           }),
         );
       },
+      onMutate: () => {
+        const previous = this.client.getQueryData(queryKey);
+        if (isOptimistic) {
+          this.client.setQueryData<number>(queryKey, (old) =>
+            old === undefined ? old : old + 0.5,
+          );
+        }
+        return previous;
+      },
       onSuccess: (written) => {
-        this.client.setQueryData(this.query(row).queryKey, written);
+        this.client.setQueryData(queryKey, written);
+      },
+      onError: (_error, _variables, previous) => {
+        if (isOptimistic) this.client.setQueryData(queryKey, previous);
       },
     });
-    void mutation.mutate();
+    mutation.mutate().catch(() => undefined);
   }
 
   private toggle(row: number): void {
@@ -151,7 +187,9 @@ class Page {
     this.connect();
   }
 
+  /** What a mutation in flight has written may never become true. */
   private save(): void {
+    if (this.client.isMutating() > 0) return;
     this.saved = structuredClone(dehydrate(this.client));
   }
 
@@ -245,7 +283,19 @@ class Page {
       [
         1,
         () => {
-          this.world.isOnScreen = this.random() < 0.5;
+          this.setVisible(this.random() < 0.5);
+        },
+      ],
+      [
+        1,
+        () => {
+          this.unbindOrBind();
+        },
+      ],
+      [
+        0.5,
+        () => {
+          this.world.signal('focus');
         },
       ],
       [
@@ -278,6 +328,8 @@ class Page {
 
   /** Let every in-flight activity complete. */
   async settle(): Promise<void> {
+    this.setVisible(true);
+    if (!this.isBound) this.unbindOrBind();
     for (let round = 0; round < 100; round++) {
       this.serve(Infinity);
       for (const request of this.requests.splice(0)) request.answer();

@@ -25,6 +25,7 @@ const TARGETS = {
 const MOST_TRIES = 10;
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
+/** A malformed request, and no access (any more). */
 const STAY_AWAY = [4400, 4403];
 
 /**
@@ -34,7 +35,10 @@ const STAY_AWAY = [4400, 4403];
 export class PlainClient {
   /**
    * @param url - the gateway's endpoint
-   * @param invalidate - called with a list of query keys, or with nothing: everything is stale
+   * @param invalidate - called with a list of query keys, or with nothing and the reason why:
+   *   everything is stale
+   * @param onState - called with `live`, or with the close code and what follows: until it is `live`
+   *   again, changes are missed
    * @param WebSocketClass - the browser's, or that of `ws`
    */
   constructor({ url, invalidate, onState = () => undefined, WebSocketClass = WebSocket }) {
@@ -43,6 +47,7 @@ export class PlainClient {
   }
 
   connect(projectId, token) {
+    this.again = undefined;
     const url = new URL(this.url);
     url.protocol = url.protocol.replace('http', 'ws');
     url.searchParams.set('project_id', projectId);
@@ -53,17 +58,32 @@ export class PlainClient {
       this.tries = 0;
       this.receive(JSON.parse(data));
     };
-    this.socket.onclose = ({ code }) => {
-      this.onState(`closed with ${code}`);
-      if (this.isOver || STAY_AWAY.includes(code) || this.tries >= MOST_TRIES) return;
-      const pause = Math.min(FIRST_PAUSE_MS * 2 ** this.tries, LONGEST_PAUSE_MS);
-      this.tries += 1;
-      this.timer = setTimeout(
-        () => this.connect(projectId, token),
-        pause * (0.5 + Math.random() / 2),
-      );
-    };
+    this.socket.onclose = ({ code }) => this.closed(code, () => this.connect(projectId, token));
     this.socket.onerror = () => undefined; // `closed` follows; `ws` throws where nobody listens
+  }
+
+  closed(code, again) {
+    if (this.isOver || STAY_AWAY.includes(code)) {
+      this.onState(`closed with ${code}`);
+      if (!this.isOver) this.invalidate(undefined, 'access was lost');
+      return;
+    }
+    this.again = again;
+    if (this.tries >= MOST_TRIES) {
+      this.onState(`closed with ${code}: given up`);
+      return;
+    }
+    const longest = Math.min(FIRST_PAUSE_MS * 2 ** this.tries, LONGEST_PAUSE_MS);
+    const pause = longest * (0.5 + Math.random() / 2);
+    this.tries += 1;
+    this.timer = setTimeout(again, pause);
+    this.onState(`closed with ${code}: trying again in ${Math.ceil(pause / 1_000)} s`);
+  }
+
+  /** Skip the pause: the network is back, or the page is visible again. */
+  retry() {
+    clearTimeout(this.timer);
+    this.again?.();
   }
 
   close() {
@@ -75,10 +95,10 @@ export class PlainClient {
   receive(frame) {
     if (frame.type === 'reconnect') {
       this.onState('live');
-      this.invalidate();
+      this.invalidate(undefined, frame.data.reason);
     } else if (frame.type === 'cache_invalidate') {
       const keys = TARGETS[frame.resource]?.(frame.data.id, frame.project_id);
-      this.invalidate(keys);
+      this.invalidate(keys, frame.resource);
     }
   }
 }

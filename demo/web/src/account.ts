@@ -26,6 +26,11 @@ export class RequestFailed extends Error {
   }
 }
 
+/** Whether the server has refused a request: repeating it is no use. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof RequestFailed && error.status < 500;
+}
+
 /** A signed-in user, stored per tab so that two tabs can be signed in as different users. */
 export class Account {
   private constructor(private grant: Grant) {}
@@ -56,9 +61,15 @@ export class Account {
     await fetch('/api/session', { method: 'DELETE' });
   }
 
-  async token({ refresh }: { refresh: boolean }): Promise<string> {
+  /** Returns a valid token; null if the user cannot be signed in any more. */
+  async token({ refresh }: { refresh: boolean }): Promise<string | null> {
     if (refresh || Date.now() > this.grant.expiresAt - EXPIRY_MARGIN_MS) {
-      this.grant = await requestGrant(this.user.id);
+      try {
+        this.grant = await requestGrant(this.user.id);
+      } catch (error) {
+        if (isRefusal(error)) return null;
+        throw error;
+      }
       this.store();
     }
     return this.grant.token;
@@ -75,7 +86,7 @@ export class Account {
     const send = async (refresh: boolean): Promise<Response> =>
       fetch(`/api${path}`, {
         method,
-        headers: { Authorization: `Bearer ${await this.token({ refresh })}` },
+        headers: { Authorization: `Bearer ${String(await this.token({ refresh }))}` },
         ...(body !== undefined && { body: JSON.stringify(body) }),
         ...(signal && { signal }),
       });

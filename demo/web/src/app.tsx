@@ -3,22 +3,22 @@ import { indexedDbStorage, neverstaleDefaults, persistQueryClient } from 'nevers
 import { NeverstaleProvider } from 'neverstale/react';
 import { use, useState, Suspense, type ReactNode } from 'react';
 
-import { Account, AccountProvider, RequestFailed } from './account';
+import { Account, AccountProvider, isRefusal } from './account';
 import { Journal } from './journal';
-import { Link } from './link';
+import { mapping, setTaskChanges } from './queries';
 import { SignIn } from './sign-in';
 import { Workspace } from './workspace';
 
 interface Opened {
   queryClient: QueryClient;
   journal: Journal;
-  link: Link;
   restored: Promise<void>;
   close: () => void;
 }
 
 function open(account: Account): Opened {
   const queryClient = new QueryClient({ defaultOptions: neverstaleDefaults });
+  setTaskChanges(queryClient, account);
   const { restored, stop } = persistQueryClient({
     queryClient,
     storage: indexedDbStorage(),
@@ -26,10 +26,10 @@ function open(account: Account): Opened {
     schemaVersion: 1,
     key: `neverstale ${account.user.id}`, // tabs of one browser may be signed in as different users
   });
+  void restored.then(() => queryClient.resumePausedMutations()); // made offline before a reload
   return {
     queryClient,
     journal: new Journal(queryClient),
-    link: new Link(account.user.id),
     restored,
     close: () => {
       queryClient.clear();
@@ -59,7 +59,7 @@ export function App(): ReactNode {
     void account.signOut();
   };
   return (
-    <Suspense>
+    <Suspense fallback={<p className="note loading">Loading</p>}>
       <SignedIn key={account.user.id} account={account} opened={opened} onSignOut={signOut} />
     </Suspense>
   );
@@ -74,18 +74,13 @@ function SignedIn(props: { account: Account; opened: Opened; onSignOut: () => vo
         url={account.gatewayUrl}
         getToken={(how) => account.token(how)}
         queryClient={opened.queryClient}
-        environment={opened.link.environment}
         shareTabsOf={account.user.id}
-        options={{ shouldRetry: (error) => !isRefusal(error) }}
+        options={{ mapping, shouldRetry: (error) => !isRefusal(error) }}
       >
         <AccountProvider value={account}>
-          <Workspace journal={opened.journal} link={opened.link} onSignOut={onSignOut} />
+          <Workspace journal={opened.journal} onSignOut={onSignOut} />
         </AccountProvider>
       </NeverstaleProvider>
     </QueryClientProvider>
   );
-}
-
-function isRefusal(error: unknown): boolean {
-  return error instanceof RequestFailed && error.status < 500;
 }

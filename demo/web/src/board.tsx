@@ -1,21 +1,22 @@
-import { useQueryClient } from '@tanstack/react-query';
 import { useEffect, useState, type ReactNode } from 'react';
 
 import { Card } from './card';
-import { LineForm, NameDialog } from './parts';
+import { LineForm, NameDialog, QueryState } from './parts';
 import {
-  keys,
   STATUSES,
+  useChangeTask,
+  usePendingChanges,
   useProject,
   useSprints,
   useTasks,
   useWrite,
   type Task,
+  type TaskChange,
   type TaskStatus,
 } from './queries';
 import { Sightings } from './sightings';
 import { Sprints } from './sprints';
-import { COLUMNS, type TaskChange } from './task-dialog';
+import { COLUMNS, TaskDialog } from './task-dialog';
 
 interface Lifted {
   id: string;
@@ -25,28 +26,32 @@ interface Lifted {
   isHeld: boolean;
 }
 
-export function Board({ projectId }: { projectId: string }): ReactNode {
-  const queryClient = useQueryClient();
+export function Board(props: {
+  projectId: string;
+  /** Ids of rows that changed while the page was not live. */
+  caughtUp: ReadonlySet<string>;
+}): ReactNode {
+  const { projectId, caughtUp } = props;
   const tasks = useTasks(projectId);
   const sprints = useSprints(projectId);
-  const write = useWrite(keys.tasks(projectId));
+  const pending = usePendingChanges();
+  const { mutate: changeTask } = useChangeTask();
+  const write = useWrite();
   const [sightings] = useState(() => new Sightings());
   const [sprintId, setSprintId] = useState<string>();
   const [over, setOver] = useState<TaskStatus>();
   const [lifted, setLifted] = useState<Lifted>();
+  const [openId, setOpenId] = useState<string>();
   const [announcement, setAnnouncement] = useState('');
   const path = `/projects/${projectId}/tasks`;
+  const sprint = sprints.data?.find(({ id }) => id === sprintId);
 
   useEffect(() => {
     if (tasks.data) sightings.markLoaded();
   }, [sightings, tasks.data]);
 
-  const change = (id: string, what: TaskChange): void => {
-    sightings.recordOwnChange(id);
-    queryClient.setQueryData<Task[]>(keys.tasks(projectId), (now) =>
-      now?.map((task) => (task.id === id ? { ...task, ...what } : task)),
-    );
-    write.mutate({ method: 'PATCH', path: `${path}/${id}`, body: what });
+  const change = (id: string, fields: TaskChange['fields']): void => {
+    changeTask({ projectId, id, fields });
   };
 
   const release = (now: Lifted): void => {
@@ -78,14 +83,17 @@ export function Board({ projectId }: { projectId: string }): ReactNode {
     }
   };
 
-  const shown = (tasks.data ?? [])
-    .filter((task) => sprintId === undefined || task.sprint_id === sprintId)
+  const all = (tasks.data ?? []).map((task) => withChanges(task, pending));
+  const open = all.find(({ id }) => id === openId);
+  const shown = all
+    .filter((task) => sprint === undefined || task.sprint_id === sprint.id)
     .map((task) => ({ task, at: lifted?.id === task.id ? lifted.status : task.status }));
 
   return (
-    <section className="board" aria-label="Board">
+    <section className="board" aria-label="Board" aria-busy={tasks.isPending}>
       <Heading projectId={projectId} />
-      <Sprints projectId={projectId} chosen={sprintId} onChoose={setSprintId} />
+      <Sprints projectId={projectId} chosen={sprint} onChoose={setSprintId} />
+      <QueryState query={tasks} />
       <p id="how-to-move" hidden>
         Space lifts it, left and right move it, space drops it, Escape puts it back.
       </p>
@@ -104,33 +112,51 @@ export function Board({ projectId }: { projectId: string }): ReactNode {
               aria-label={COLUMNS[status]}
             >
               <h2>
-                {COLUMNS[status]} <span className="note">{here.length}</span>
+                {COLUMNS[status]} <span className="note">{tasks.data ? here.length : ''}</span>
               </h2>
               <ul>
                 {here.map(({ task }) => (
                   <Card
                     key={task.id}
                     task={task}
-                    sprints={sprints.data ?? []}
+                    sprintName={sprints.data?.find(({ id }) => id === task.sprint_id)?.name}
                     sightings={sightings}
+                    isPending={pending.some(({ id }) => id === task.id)}
+                    isCaughtUp={caughtUp.has(task.id)}
                     isLifted={lifted?.id === task.id}
                     onOver={setOver}
                     onLiftKey={(event) => {
                       onLiftKey(event, task);
                     }}
-                    onChange={(what) => {
-                      change(task.id, what);
+                    onDrop={(dropped) => {
+                      change(task.id, { status: dropped });
                     }}
-                    onDelete={() => {
-                      write.mutate({ method: 'DELETE', path: `${path}/${task.id}` });
+                    onOpen={() => {
+                      setOpenId(task.id);
                     }}
                   />
                 ))}
+                {tasks.data && here.length === 0 && <li className="note empty">No task</li>}
               </ul>
             </section>
           );
         })}
       </div>
+      {open && (
+        <TaskDialog
+          task={open}
+          sprints={sprints.data ?? []}
+          onClose={() => {
+            setOpenId(undefined);
+          }}
+          onChange={(fields) => {
+            change(open.id, fields);
+          }}
+          onDelete={() => {
+            write.mutate({ method: 'DELETE', path: `${path}/${open.id}` });
+          }}
+        />
+      )}
       <LineForm
         label="New task"
         button="Add task"
@@ -139,7 +165,7 @@ export function Board({ projectId }: { projectId: string }): ReactNode {
             { method: 'POST', path, body: { title } },
             {
               onSuccess: (created) => {
-                sightings.recordOwnChange((created as Task).id);
+                sightings.recordCreated((created as Task).id);
               },
             },
           );
@@ -149,10 +175,17 @@ export function Board({ projectId }: { projectId: string }): ReactNode {
   );
 }
 
+function withChanges(task: Task, changes: readonly TaskChange[]): Task {
+  return changes.reduce(
+    (now, { id, fields }) => (id === task.id ? { ...now, ...fields } : now),
+    task,
+  );
+}
+
 function Heading({ projectId }: { projectId: string }): ReactNode {
   const [isRenaming, setIsRenaming] = useState(false);
   const project = useProject(projectId);
-  const write = useWrite(keys.project(projectId));
+  const write = useWrite();
   const name = project.data?.name ?? '';
   return (
     <div className="heading">

@@ -1,28 +1,30 @@
-import { useEffect, useRef, useState, type ReactNode } from 'react';
+import { useEffect, useRef, type ReactNode } from 'react';
 
 import { dragCard } from './drag';
-import type { Sprint, Task, TaskStatus } from './queries';
+import type { Task, TaskStatus } from './queries';
 import { glow, type Sightings } from './sightings';
-import { TaskDialog, type TaskChange } from './task-dialog';
 
 export function Card(props: {
   task: Task;
-  sprints: readonly Sprint[];
+  sprintName: string | undefined;
   sightings: Sightings;
+  /** The server has not answered this user's change yet. */
+  isPending: boolean;
+  /** Changed while the page was not live. */
+  isCaughtUp: boolean;
   isLifted: boolean;
   onLiftKey: (event: React.KeyboardEvent) => void;
   onOver: (status: TaskStatus | undefined) => void;
-  onChange: (change: TaskChange) => void;
-  onDelete: () => void;
+  onDrop: (status: TaskStatus) => void;
+  onOpen: () => void;
 }): ReactNode {
-  const { task, sprints, sightings, isLifted } = props;
-  const [isOpen, setIsOpen] = useState(false);
+  const { task, sightings, isPending, isLifted } = props;
   const card = useRef<HTMLLIElement>(null);
   const handle = useRef<HTMLButtonElement>(null);
 
   useEffect(() => {
-    if (sightings.recordSeen(task) && card.current) glow(card.current);
-  }, [sightings, task]);
+    if (sightings.recordSeen(task, isPending) && card.current) glow(card.current);
+  }, [sightings, task, isPending]);
   useEffect(() => {
     if (isLifted) handle.current?.focus(); // the card was remounted in another column
   }, [isLifted]);
@@ -32,7 +34,7 @@ export function Card(props: {
     dragCard(event, card.current, {
       over: props.onOver,
       drop: (status) => {
-        if (status !== task.status) props.onChange({ status });
+        if (status !== task.status) props.onDrop(status);
       },
     });
   };
@@ -47,15 +49,13 @@ export function Card(props: {
         if (event.pointerType === 'mouse') startDrag(event);
       }}
     >
-      <button
-        className="title"
-        onClick={() => {
-          setIsOpen(true);
-        }}
-      >
+      <button className="title" onClick={props.onOpen}>
         {task.title}
       </button>
-      <span className="note">{sprints.find(({ id }) => id === task.sprint_id)?.name}</span>
+      <span className="note">
+        {props.sprintName}
+        {props.isCaughtUp && <span className="tag">caught up</span>}
+      </span>
       <button
         ref={handle}
         className="handle"
@@ -69,17 +69,6 @@ export function Card(props: {
       >
         <span aria-hidden="true">⠿</span>
       </button>
-      {isOpen && (
-        <TaskDialog
-          task={task}
-          sprints={sprints}
-          onClose={() => {
-            setIsOpen(false);
-          }}
-          onChange={props.onChange}
-          onDelete={props.onDelete}
-        />
-      )}
     </li>
   );
 }

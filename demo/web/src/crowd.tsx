@@ -1,36 +1,22 @@
-import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState, type ReactNode } from 'react';
 
-import { useAccount } from './account';
-
-interface CrowdState {
-  per_second: number;
-}
+import { Panel } from './parts';
+import { useCrowd, useWrite } from './queries';
 
 /** Controls simulated users that change the project on the server. */
-export function Crowd({ projectId }: { projectId: string }): ReactNode {
-  const account = useAccount();
-  const queryClient = useQueryClient();
+export function CrowdPanel({ projectId }: { projectId: string }): ReactNode {
   const [wanted, setWanted] = useState(20);
-  const path = `/projects/${projectId}/crowd`;
-  const queryKey = ['crowd', projectId];
-  const state = useQuery({
-    queryKey,
-    queryFn: ({ signal }) => account.request<CrowdState>(path, { signal }),
-    // The crowd is not a table row, so no event reports when it stops.
-    refetchInterval: ({ state: { data } }) => (data?.per_second ? 2_000 : false),
-  });
-  const isRunning = (state.data?.per_second ?? 0) > 0;
+  const crowd = useCrowd(projectId);
+  const write = useWrite();
+  const perSecond = crowd.data?.per_second ?? 0;
 
-  const send = async (per_second: number): Promise<void> => {
-    const now = await account.request<CrowdState>(path, { method: 'PUT', body: { per_second } });
-    queryClient.setQueryData(queryKey, now);
+  const send = (per_second: number): void => {
+    write.mutate({ method: 'PUT', path: `/projects/${projectId}/crowd`, body: { per_second } });
   };
 
   return (
-    <section className="panel" aria-label="A crowd">
-      <h2>A crowd</h2>
-      <label className="rate">
+    <Panel title="A crowd" query={crowd}>
+      <label>
         <span>
           {wanted} {wanted === 1 ? 'change' : 'changes'} a second
         </span>
@@ -43,19 +29,23 @@ export function Crowd({ projectId }: { projectId: string }): ReactNode {
             setWanted(event.target.valueAsNumber);
           }}
           onPointerUp={() => {
-            if (isRunning) void send(wanted);
+            if (perSecond > 0) send(wanted);
           }}
         />
       </label>
       <button
-        className={isRunning ? '' : 'primary'}
+        className={perSecond > 0 ? '' : 'primary'}
         onClick={() => {
-          void send(isRunning ? 0 : wanted);
+          send(perSecond > 0 ? 0 : wanted);
         }}
       >
-        {isRunning ? 'Send them home' : 'Let them work'}
+        {perSecond > 0 ? 'Send them home' : 'Let them work'}
       </button>
-      <p className="note">Simulated users, for a minute.</p>
-    </section>
+      <p className="note">
+        {perSecond > 0
+          ? `At work: ${perSecond} a second, for a minute.`
+          : 'Simulated users, for a minute.'}
+      </p>
+    </Panel>
   );
 }

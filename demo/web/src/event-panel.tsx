@@ -1,66 +1,64 @@
-import { useSyncExternalStore, type ReactNode } from 'react';
+import { useState, useSyncExternalStore, type ReactNode } from 'react';
 
-import { Crowd } from './crowd';
 import type { Entry, Journal } from './journal';
 
-/** A change received later than this after its commit was missed and then replayed. */
-const LATE_MS = 1_500;
-
-export function EventPanel(props: { journal: Journal; projectId: string | undefined }): ReactNode {
-  const { entries, count, medianMs } = useSyncExternalStore(
-    props.journal.subscribe,
-    props.journal.read,
-  );
+/** The newest invalidations: a panel, and where there is no space for it a strip that opens. */
+export function EventPanel({ journal }: { journal: Journal }): ReactNode {
+  const { entries, count, medianMs } = useSyncExternalStore(journal.subscribe, journal.read);
+  const [isOpen, setIsOpen] = useState(false);
+  const [newest] = entries;
   return (
-    <aside className="live" aria-label="Events">
-      {props.projectId !== undefined && <Crowd key={props.projectId} projectId={props.projectId} />}
-      <section className="panel">
-        <h2>Invalidations</h2>
-        <dl className="numbers">
-          <div>
-            <dt>received</dt>
-            <dd data-testid="count">{count}</dd>
-          </div>
-          <div>
-            <dt>median latency</dt>
-            <dd>{medianMs === undefined ? '–' : duration(medianMs)}</dd>
-          </div>
-        </dl>
-        {entries.length === 0 && (
-          <p className="note">Change something, here or in another tab: it shows up at once.</p>
-        )}
-        <ol className="events" tabIndex={0} aria-label="Newest invalidations">
-          {entries.map((entry) => (
-            <Event key={entry.number} entry={entry} />
-          ))}
-        </ol>
-      </section>
-      <p className="note">
-        The same demo without the npm package: <a href="/plain/">the plain client</a>
-      </p>
-    </aside>
+    <section className="panel invalidations" data-open={isOpen || undefined}>
+      <h2>Invalidations</h2>
+      <button
+        className="strip"
+        aria-expanded={isOpen}
+        onClick={() => {
+          setIsOpen(!isOpen);
+        }}
+      >
+        <span className={isOpen ? 'what' : 'unseen'}>Invalidations</span>
+        {!isOpen && (newest ? <What entry={newest} /> : 'No invalidation yet')}
+      </button>
+      <dl className="numbers">
+        <div>
+          <dt>received</dt>
+          <dd data-testid="count">{count}</dd>
+        </div>
+        <div>
+          <dt>median latency</dt>
+          <dd data-testid="median">{medianMs === undefined ? '–' : duration(medianMs)}</dd>
+        </div>
+      </dl>
+      {newest === undefined && (
+        <p className="note">Change something, here or in another tab: it shows up at once.</p>
+      )}
+      <ol className="events" tabIndex={0} aria-label="Newest invalidations">
+        {entries.map((entry) => (
+          <li key={entry.number}>
+            <What entry={entry} />
+            <code>{entry.detail}</code>
+          </li>
+        ))}
+      </ol>
+    </section>
   );
 }
 
-function Event({ entry }: { entry: Entry }): ReactNode {
-  const { title, detail, latencyMs, refetched } = entry;
-  const isLate = latencyMs !== undefined && latencyMs > LATE_MS;
+/** Cause and effect: what changed, and what was refetched for it. */
+function What({ entry }: { entry: Entry }): ReactNode {
+  const { title, latencyMs, isCaughtUp, refetched } = entry;
   return (
-    <li>
+    <>
       <span className="what">
         <strong>{title}</strong>
-        {latencyMs !== undefined && (
-          <span className="latency">
-            {isLate && 'caught up after '}
-            {duration(latencyMs)}
-          </span>
-        )}
+        {isCaughtUp && <span className="tag">caught up</span>}
+        {latencyMs !== undefined && <span className="latency">{duration(latencyMs)}</span>}
       </span>
-      <code>{detail}</code>
       <span className="note">
         {refetched.length > 0 ? `refetched ${refetched.join(', ')}` : 'nothing on screen'}
       </span>
-    </li>
+    </>
   );
 }
 

@@ -1,13 +1,17 @@
 import { matchQuery, type Query, type QueryClient, type QueryKey } from '@tanstack/react-query';
 import type { NeverstaleEvent } from 'neverstale';
-import { defaultMapping, type Mapping } from 'neverstale/tanstack';
+import { readCursors } from 'neverstale/tanstack';
+
+import { mapping } from './queries';
 
 export interface Entry {
   readonly number: number;
   readonly title: string;
   readonly detail: string;
-  /** From the commit to the browser; undefined for resets. */
+  /** From the commit to the browser; undefined for resets and for what was missed. */
   readonly latencyMs: number | undefined;
+  /** The change was made while the page was not live. */
+  readonly isCaughtUp: boolean;
   readonly refetched: readonly string[];
 }
 
@@ -15,6 +19,8 @@ export interface Summary {
   readonly entries: readonly Entry[];
   readonly count: number;
   readonly medianMs: number | undefined;
+  /** Ids of the rows that changed while the page was not live, for some seconds. */
+  readonly caughtUp: ReadonlySet<string>;
 }
 
 /** An event that a fetch may still be attributed to. */
@@ -30,6 +36,7 @@ const MAX_LATENCIES = 200;
 const ATTRIBUTION_MS = 1_500;
 /** Render at most ten times a second, however many events arrive. */
 const RENDER_INTERVAL_MS = 100;
+const CAUGHT_UP_MS = 10_000;
 const NAMES: Readonly<Record<string, string>> = {
   projectMembers: 'members',
   'projects list': 'project list',
@@ -38,30 +45,50 @@ const NAMES: Readonly<Record<string, string>> = {
 
 /** Records the received events, their latency, and the queries that were refetched for them. */
 export class Journal {
-  private summary: Summary = { entries: [], count: 0, medianMs: undefined };
   private entries: Entry[] = [];
   private open: OpenEvent[] = [];
   private latencies: number[] = [];
+  private caughtUp: ReadonlySet<string> = new Set();
   private count = 0;
-  private timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the shown project became live; infinite while it is not. */
+  private liveSince = Infinity;
+  /** When each project was first shown. It has missed nothing that was changed before. */
+  private readonly shownSince = new Map<string | undefined, number>();
+  private projectId: string | undefined;
+  private renderTimer: ReturnType<typeof setTimeout> | undefined;
+  private caughtUpTimer: ReturnType<typeof setTimeout> | undefined;
+  private summary = this.summarize();
   private readonly listeners = new Set<() => void>();
 
-  constructor(queryClient: QueryClient) {
+  constructor(private readonly queryClient: QueryClient) {
     queryClient.getQueryCache().subscribe((event) => {
       if (event.type === 'updated' && event.action.type === 'fetch')
         this.recordFetch(event.query as Query);
     });
   }
 
+  /** Set the project that is shown, and whether its changes arrive as they are made. */
+  setLive(projectId: string | undefined, isLive: boolean): void {
+    const isRestored = `project:${projectId ?? ''}` in readCursors(this.queryClient);
+    const shownSince = this.shownSince.get(projectId) ?? (isRestored ? 0 : Infinity);
+    this.projectId = projectId;
+    this.liveSince = isLive ? Date.now() : Infinity;
+    this.shownSince.set(projectId, Math.min(shownSince, this.liveSince));
+  }
+
   readonly record = (event: NeverstaleEvent): void => {
-    this.count += 1;
     const now = Date.now();
-    const latencyMs =
-      event.type === 'change' ? Math.max(0, now - Date.parse(event.timestamp)) : undefined;
+    const changedAt = event.type === 'change' ? Date.parse(event.timestamp) : now;
+    if (changedAt < (this.shownSince.get(this.projectId) ?? Infinity)) return;
+    this.count += 1;
+    const number = this.count;
+    const isCaughtUp = changedAt < this.liveSince;
+    const isMeasured = event.type === 'change' && !isCaughtUp;
+    const latencyMs = isMeasured ? Math.max(0, now - changedAt) : undefined;
     if (latencyMs !== undefined)
       this.latencies = [latencyMs, ...this.latencies.slice(0, MAX_LATENCIES - 1)];
-    const number = this.count;
-    const entry = { number, latencyMs, refetched: [], ...describe(event) };
+    if (isCaughtUp) this.recordCaughtUp(event.type === 'change' ? event.id : 'everything');
+    const entry = { number, latencyMs, isCaughtUp, refetched: [], ...describe(event) };
     this.entries = [entry, ...this.entries.slice(0, MAX_ENTRIES - 1)];
     this.open = this.open.filter(({ until }) => until > now);
     this.open.push({ number, until: now + ATTRIBUTION_MS, matches: targets(event) });
@@ -74,6 +101,15 @@ export class Journal {
   };
 
   readonly read = (): Summary => this.summary;
+
+  private recordCaughtUp(id: string): void {
+    this.caughtUp = new Set([...this.caughtUp, id]);
+    clearTimeout(this.caughtUpTimer);
+    this.caughtUpTimer = setTimeout(() => {
+      this.caughtUp = new Set();
+      this.scheduleRender();
+    }, CAUGHT_UP_MS);
+  }
 
   private recordFetch(query: Query): void {
     const now = Date.now();
@@ -89,16 +125,18 @@ export class Journal {
   }
 
   private scheduleRender(): void {
-    this.timer ??= setTimeout(() => {
-      this.timer = undefined;
-      const sorted = this.latencies.toSorted((a, b) => a - b);
-      this.summary = {
-        entries: this.entries,
-        count: this.count,
-        medianMs: sorted[Math.floor(sorted.length / 2)],
-      };
+    this.renderTimer ??= setTimeout(() => {
+      this.renderTimer = undefined;
+      this.summary = this.summarize();
       for (const listener of this.listeners) listener();
     }, RENDER_INTERVAL_MS);
+  }
+
+  private summarize(): Summary {
+    const { entries, count, caughtUp } = this;
+    const sorted = this.latencies.toSorted((a, b) => a - b);
+    const medianMs = sorted[Math.floor(sorted.length / 2)];
+    return { entries, count, medianMs, caughtUp };
   }
 }
 
@@ -116,8 +154,7 @@ function targets(event: NeverstaleEvent): (query: Query) => boolean {
     return ({ queryKey }) =>
       projectId === undefined || queryKey.includes(projectId) || queryKey[1] === 'list';
   }
-  const { invalidate = [], refetch = [] } =
-    (defaultMapping as Mapping)[event.resource]?.(event) ?? {};
+  const { invalidate = [], refetch = [] } = mapping[event.resource]?.(event) ?? {};
   return (query) => [...invalidate, ...refetch].some((queryKey) => matchQuery({ queryKey }, query));
 }
 

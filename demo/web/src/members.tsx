@@ -1,23 +1,21 @@
-import { useQuery } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
 
-import { listUsers, useAccount } from './account';
-import { Avatar } from './parts';
-import { keys, useMembers, useProject, useWrite } from './queries';
+import { useAccount } from './account';
+import { Avatar, Panel } from './parts';
+import { useMembers, useProject, useUsers, useWrite } from './queries';
 
 export function Members({ projectId }: { projectId: string }): ReactNode {
   const { user } = useAccount();
   const members = useMembers(projectId);
   const project = useProject(projectId);
-  const users = useQuery({ queryKey: ['users'], queryFn: listUsers });
-  const write = useWrite(keys.members(projectId));
+  const users = useUsers();
+  const write = useWrite();
   const path = (userId: string): string => `/projects/${projectId}/members/${userId}`;
   const isOwner = project.data?.is_owner ?? false;
   const absent = users.data?.filter(({ id }) => !members.data?.some((one) => one.id === id)) ?? [];
 
   return (
-    <section className="panel" aria-label="Members">
-      <h2>Members</h2>
+    <Panel title="Members" query={members}>
       <ul className="people">
         {members.data?.map(({ id, name, role }) => (
           <li key={id} className="person">
@@ -55,6 +53,6 @@ export function Members({ projectId }: { projectId: string }): ReactNode {
             </li>
           ))}
       </ul>
-    </section>
+    </Panel>
   );
 }

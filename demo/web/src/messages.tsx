@@ -1,14 +1,13 @@
 import type { ReactNode } from 'react';
 
-import { Avatar, LineForm } from './parts';
-import { keys, useMessages, useWrite } from './queries';
+import { Avatar, LineForm, Panel } from './parts';
+import { useMessages, useWrite } from './queries';
 
 export function Messages({ projectId }: { projectId: string }): ReactNode {
   const messages = useMessages(projectId);
-  const write = useWrite(keys.messages(projectId));
+  const write = useWrite();
   return (
-    <section className="panel" aria-label="Messages">
-      <h2>Messages</h2>
+    <Panel title="Messages" query={messages}>
       <LineForm
         label="Write to everybody"
         button="Send"
@@ -31,6 +30,7 @@ export function Messages({ projectId }: { projectId: string }): ReactNode {
           </li>
         ))}
       </ul>
-    </section>
+      {messages.data?.length === 0 && <p className="note">Nobody has written yet.</p>}
+    </Panel>
   );
 }

@@ -1,3 +1,4 @@
+import type { UseQueryResult } from '@tanstack/react-query';
 import { useState, type ReactNode } from 'react';
 
 export function Brand(): ReactNode {
@@ -7,7 +8,7 @@ export function Brand(): ReactNode {
         <circle cx="12" cy="12" r="9" fill="none" stroke="currentColor" strokeWidth="3" />
         <circle cx="12" cy="12" r="3" fill="currentColor" />
       </svg>
-      Neverstale
+      <span className="name">Neverstale</span>
     </span>
   );
 }
@@ -17,6 +18,35 @@ export function Avatar({ name }: { name: string }): ReactNode {
     <span className="avatar" aria-hidden="true">
       {name.slice(0, 1)}
     </span>
+  );
+}
+
+/** Says that a query is still loading, or that its newest fetch failed. */
+export function QueryState({ query }: { query: UseQueryResult }): ReactNode {
+  if (query.isPending) return <p className="note loading">Loading</p>;
+  if (!query.isError) return null;
+  const problem = query.data === undefined ? 'This cannot be loaded' : 'This may be outdated';
+  return (
+    <p className="problem" role="alert">
+      {problem}: {query.error.message}{' '}
+      <button className="quiet" onClick={() => void query.refetch()}>
+        Try again
+      </button>
+    </p>
+  );
+}
+
+export function Panel(props: {
+  title: string;
+  query: UseQueryResult;
+  children: ReactNode;
+}): ReactNode {
+  return (
+    <section className="panel" aria-label={props.title} aria-busy={props.query.isPending}>
+      <h2>{props.title}</h2>
+      <QueryState query={props.query} />
+      {props.children}
+    </section>
   );
 }
 

@@ -1,14 +1,15 @@
 import type { ReactNode } from 'react';
 
-import { LineForm } from './parts';
-import { keys, useProjects, useWrite } from './queries';
+import { LineForm, QueryState } from './parts';
+import { useProjects, useWrite } from './queries';
 
 export function ProjectList({ current }: { current: string | undefined }): ReactNode {
   const projects = useProjects();
-  const write = useWrite(keys.projects);
+  const write = useWrite();
   return (
     <nav className="projects" aria-label="Projects">
       <h2>Projects</h2>
+      <QueryState query={projects} />
       <ul>
         {projects.data?.map(({ id, name, is_owner }) => (
           <li key={id}>

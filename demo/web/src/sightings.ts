@@ -1,21 +1,24 @@
 import type { Task } from './queries';
 
-/** The event of the user's own change arrives within this time. */
-const OWN_CHANGE_MS = 3_000;
 const GLOW_MS = 1_800;
 
 /** Detects which tasks another user has just changed. */
 export class Sightings {
-  private readonly seen = new Map<string, Task>();
-  private readonly ownChanges = new Map<string, number>();
+  private readonly seen = new Map<string, string>();
+  private readonly created = new Set<string>();
   private isLoaded = false;
 
-  /** Record a rendered task; return whether another user changed it since the last render. */
-  recordSeen(task: Task): boolean {
+  /**
+   * Record a rendered task; return whether another user changed it since the last render.
+   *
+   * @param isOwnChange - the task is shown with a change of this user's own
+   */
+  recordSeen(task: Task, isOwnChange: boolean): boolean {
     const before = this.seen.get(task.id);
-    this.seen.set(task.id, task);
-    if (before === task || (this.ownChanges.get(task.id) ?? 0) > Date.now()) return false;
-    return before !== undefined || this.isLoaded;
+    const shown = JSON.stringify(task);
+    this.seen.set(task.id, shown);
+    if (before === undefined) return this.isLoaded && !this.created.has(task.id);
+    return before !== shown && !isOwnChange;
   }
 
   /** Mark the first load as complete: a task that appears later is new. */
@@ -23,8 +26,8 @@ export class Sightings {
     this.isLoaded = true;
   }
 
-  recordOwnChange(taskId: string): void {
-    this.ownChanges.set(taskId, Date.now() + OWN_CHANGE_MS);
+  recordCreated(taskId: string): void {
+    this.created.add(taskId);
   }
 }
 

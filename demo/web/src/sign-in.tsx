@@ -35,7 +35,12 @@ export function SignIn({ onSignIn }: { onSignIn: (account: Account) => void }): 
       <Brand />
       <h1>A board that is never stale</h1>
       <p>Open it in two tabs as two users, and change something in one of them.</p>
-      {problem && <p role="alert">{problem}</p>}
+      {problem && (
+        <p className="problem" role="alert">
+          {problem}
+        </p>
+      )}
+      {!users && !problem && <p className="note loading">Loading</p>}
       <ul className="people">
         {users?.map((user) => (
           <li key={user.id}>

@@ -1,20 +1,19 @@
 import { useState, type ReactNode } from 'react';
 
 import { LineForm, NameDialog } from './parts';
-import { keys, useSprints, useWrite } from './queries';
+import { useSprints, useWrite, type Sprint } from './queries';
 
 /** Filters the board by sprint, or shows all tasks. */
 export function Sprints(props: {
   projectId: string;
-  chosen: string | undefined;
+  chosen: Sprint | undefined;
   onChoose: (sprintId: string | undefined) => void;
 }): ReactNode {
-  const { projectId, chosen, onChoose } = props;
+  const { projectId, chosen: sprint, onChoose } = props;
   const [isRenaming, setIsRenaming] = useState(false);
   const sprints = useSprints(projectId);
-  const write = useWrite(keys.sprints(projectId));
+  const write = useWrite();
   const path = `/projects/${projectId}/sprints`;
-  const sprint = sprints.data?.find(({ id }) => id === chosen);
 
   return (
     <section className="sprints" aria-label="Sprints">

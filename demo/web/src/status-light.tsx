@@ -1,20 +1,20 @@
 import type { Status } from 'neverstale';
-import { useConnectionStatus } from 'neverstale/react';
-import { useSyncExternalStore, type ReactNode } from 'react';
-
-import type { Link } from './link';
+import { useConnection, useConnectionStatus } from 'neverstale/react';
+import { useState, type ReactNode } from 'react';
 
 const TEXTS: Readonly<Record<Status, string>> = {
   connecting: 'Connecting',
   live: 'Live',
-  degraded: 'Not live: trying again',
+  degraded: 'Not live',
   offline: 'Offline',
   forbidden: 'No access',
+  unauthorized: 'Signed out',
 };
 
-export function StatusLight({ link }: { link: Link }): ReactNode {
+export function StatusLight(): ReactNode {
+  const connection = useConnection();
   const status = useConnectionStatus();
-  const isCut = useSyncExternalStore(link.subscribe, link.isCut);
+  const [isCut, setIsCut] = useState(false);
   return (
     <span className="status">
       <span role="status" data-status={status} className="light">
@@ -25,7 +25,9 @@ export function StatusLight({ link }: { link: Link }): ReactNode {
         aria-checked={isCut}
         className="switch"
         onClick={() => {
-          link.cut(!isCut);
+          setIsCut(!isCut);
+          if (isCut) connection?.connect();
+          else connection?.disconnect();
         }}
       >
         Cut the socket

@@ -3,14 +3,15 @@ import { useEffect, useState, useSyncExternalStore, type ReactNode } from 'react
 
 import { useAccount } from './account';
 import { Board } from './board';
+import { CrowdPanel } from './crowd';
 import { EventPanel } from './event-panel';
 import type { Journal } from './journal';
-import type { Link } from './link';
 import { Members } from './members';
 import { Messages } from './messages';
+import { Notice } from './notice';
 import { Avatar, Brand } from './parts';
 import { ProjectList } from './project-list';
-import { useProjects } from './queries';
+import { useProjects, useUsers } from './queries';
 import { StatusLight } from './status-light';
 
 /** The project in the URL's hash, or the first one. */
@@ -28,61 +29,73 @@ function useProjectId(): string | undefined {
   return hash.slice(2) || projects.data?.[0]?.id;
 }
 
-export function Workspace(props: {
-  journal: Journal;
-  link: Link;
-  onSignOut: () => void;
-}): ReactNode {
-  const { journal, link } = props;
+export function Workspace(props: { journal: Journal; onSignOut: () => void }): ReactNode {
+  const { journal, onSignOut } = props;
   const { user } = useAccount();
+  const users = useUsers();
   const projectId = useProjectId();
-  useNeverstale(undefined, journal.record);
+  const status = useNeverstale(projectId, journal.record);
+  const caughtUp = useSyncExternalStore(journal.subscribe, () => journal.read().caughtUp);
+  const name = users.data?.find(({ id }) => id === user.id)?.name ?? user.name;
+
+  useEffect(() => {
+    journal.setLive(projectId, status === 'live');
+  }, [journal, projectId, status]);
+  useEffect(() => {
+    if (status === 'unauthorized') onSignOut();
+  }, [status, onSignOut]);
 
   return (
     <>
       <header className="top">
-        <Brand />
-        <StatusLight link={link} />
-        <span className="user">
-          <Avatar name={user.name} />
-          <span>{user.name}</span>
-          <a href="/" target="_blank" rel="noopener">
-            Second tab
-          </a>
-          <button className="quiet" onClick={props.onSignOut}>
-            Sign out
-          </button>
-        </span>
+        <div className="bar">
+          <Brand />
+          <StatusLight />
+          <span className="user">
+            <Avatar name={name} />
+            <span className="name">{name}</span>
+            <a href="/" target="_blank" rel="noopener">
+              Second tab
+            </a>
+            <button className="quiet" onClick={onSignOut}>
+              Sign out
+            </button>
+          </span>
+        </div>
+        <Notice status={status} caughtUp={caughtUp} />
       </header>
       <div className="layout">
         <ProjectList current={projectId} />
-        {projectId === undefined ? (
-          <main className="project" />
-        ) : (
-          <Project key={projectId} projectId={projectId} />
-        )}
-        <EventPanel journal={journal} projectId={projectId} />
+        <main className="project" data-status={status}>
+          {status === 'forbidden' && <NoAccess />}
+          {status !== 'forbidden' && projectId !== undefined && (
+            <Project key={projectId} projectId={projectId} caughtUp={caughtUp} />
+          )}
+        </main>
+        <aside className="live" aria-label="Events">
+          {status !== 'forbidden' && projectId !== undefined && (
+            <CrowdPanel key={projectId} projectId={projectId} />
+          )}
+          <EventPanel journal={journal} />
+          <p className="note">
+            The same demo without the npm package: <a href="/plain/">the plain client</a>
+          </p>
+        </aside>
       </div>
     </>
   );
 }
 
-function Project({ projectId }: { projectId: string }): ReactNode {
-  const status = useNeverstale(projectId);
+function Project(props: { projectId: string; caughtUp: ReadonlySet<string> }): ReactNode {
+  const { projectId, caughtUp } = props;
   return (
-    <main className="project">
-      {status === 'forbidden' ? (
-        <NoAccess />
-      ) : (
-        <>
-          <Board projectId={projectId} />
-          <div className="below">
-            <Messages projectId={projectId} />
-            <Members projectId={projectId} />
-          </div>
-        </>
-      )}
-    </main>
+    <>
+      <Board projectId={projectId} caughtUp={caughtUp} />
+      <div className="below">
+        <Messages projectId={projectId} />
+        <Members projectId={projectId} />
+      </div>
+    </>
   );
 }
 

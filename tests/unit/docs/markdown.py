@@ -7,7 +7,14 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[3]
 DOCUMENTS: Final = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "tests/**/*.md", "client/*.md", "demo/*.md")
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "tests/**/*.md",
+        "client/*.md",
+        "demo/*.md",
+        "examples/*/*.md",
+    )
     for path in ROOT.glob(pattern)
     if "node_modules" not in path.parts
 )

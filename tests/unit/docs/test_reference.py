@@ -157,8 +157,14 @@ def exported_names(entry: Path) -> set[str]:
         ("neverstale", "index.ts"),
         ("neverstale/tanstack", "tanstack/index.ts"),
         ("neverstale/persist", "persist/index.ts"),
+        ("neverstale/server", "server/index.ts"),
         ("neverstale/tabs", "tabs/index.ts"),
         ("neverstale/react", "react/index.tsx"),
+        ("neverstale/vue", "vue/index.ts"),
+        ("neverstale/svelte", "svelte/index.ts"),
+        ("neverstale/react-native", "react-native/index.ts"),
+        ("neverstale/testing", "testing/index.ts"),
+        ("neverstale/devtools", "devtools/index.ts"),
     ],
 )
 def test_the_client_reference_names_all_exports(entry: str, file: str) -> None:

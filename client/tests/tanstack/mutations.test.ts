@@ -1,0 +1,710 @@
+import {
+  dehydrate,
+  hydrate,
+  MutationObserver,
+  onlineManager,
+  QueryObserver,
+  type MutationObserverOptions,
+  type QueryKey,
+  type QueryObserverOptions,
+} from '@tanstack/query-core';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { readCursors } from '../../src/tanstack/index.js';
+import { seeded } from '../seeded.js';
+import { pass } from '../world.js';
+import { Board } from './board.js';
+
+const TASK = ['tasks', 'detail', 'T'];
+const LIST = ['tasks', 'list', 'P'];
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+
+afterEach(() => {
+  onlineManager.setOnline(true);
+  vi.useRealTimers();
+});
+
+/** A query on the screen, and every value that it showed, in order. */
+async function watch(
+  board: Board,
+  queryKey: QueryKey = TASK,
+  options: Partial<QueryObserverOptions> = {},
+): Promise<unknown[]> {
+  const values: unknown[] = [];
+  new QueryObserver(board.client, { queryKey, ...options }).subscribe(({ data }) => {
+    if (data !== values.at(-1)) values.push(data);
+  });
+  await board.answer('first');
+  return values;
+}
+
+interface Edit {
+  respond: (response?: string) => Promise<void>;
+  fail: () => Promise<void>;
+}
+
+type Options = MutationObserverOptions<string>;
+
+/** An optimistic edit of the task as in TanStack's guide: rolled back if it fails. */
+function edit(board: Board, value: string, options: Partial<Options> = {}): Edit {
+  return start(board, {
+    onMutate: () => {
+      const previous = board.data(TASK);
+      board.client.setQueryData(TASK, value);
+      return previous;
+    },
+    onError: (_error, _variables, previous) => {
+      board.client.setQueryData(TASK, previous);
+    },
+    ...options,
+  });
+}
+
+function start(board: Board, options: Partial<Options> = {}): Edit {
+  let resolve: (response: string) => void = () => undefined;
+  let reject: (error: Error) => void = () => undefined;
+  const mutation = new MutationObserver<string, Error, void>(board.client, {
+    mutationFn: () => new Promise((...outcomes) => ([resolve, reject] = outcomes)),
+    ...options,
+  });
+  mutation.mutate().catch(() => undefined);
+  return {
+    respond: async (response = '') => {
+      await pass();
+      resolve(response);
+      await pass(1);
+    },
+    fail: async () => {
+      await pass();
+      reject(new Error('no'));
+      await pass(1);
+    },
+  };
+}
+
+/** Writes the response, as in "updates from mutation responses" of TanStack's guide. */
+function writing(board: Board): Partial<Options> {
+  return {
+    onSuccess: (response) => {
+      board.client.setQueryData(TASK, response);
+    },
+  };
+}
+
+/** The requests of the next 10 s, each answered by what the server has. */
+async function requests(board: Board, server: string): Promise<string[]> {
+  const keys: string[] = [];
+  for (let step = 0; step < 10; step += 1) {
+    await pass(step === 0 ? 10 : 1_000);
+    for (const key of board.asked) {
+      keys.push(key);
+      await board.answer(server);
+    }
+  }
+  return keys;
+}
+
+describe('an optimistic value stays on the screen', () => {
+  it('if the event overtakes the response: one refetch follows', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine', writing(board));
+    await board.change();
+    await pass(1_000);
+    expect(board.asked).toEqual([]);
+    await mine.respond('saved');
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+    expect(board.isStale(TASK)).toBe(false);
+  });
+
+  it('if the response overtakes the event: one refetch follows', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine', writing(board));
+    await pass(100);
+    await mine.respond('saved');
+    expect(await requests(board, 'saved')).toEqual([]);
+    await board.change();
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it.each(['event', 'response'])('and is not refetched for an echo (%s first)', async (first) => {
+    const board = await Board.open({ isEcho: () => true });
+    const values = await watch(board);
+    const mine = edit(board, 'mine', writing(board));
+    if (first === 'event') await board.change();
+    await mine.respond('saved');
+    if (first === 'response') await board.change();
+    expect(await requests(board, 'never')).toEqual([]);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('if the response is not written: the refetch replaces it', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine');
+    await board.change();
+    await mine.respond();
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it("if a teammate's change comes in the middle", async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine', writing(board));
+    await board.change(7);
+    await pass(500);
+    await board.change(8);
+    await mine.respond('mine and theirs');
+    expect(await requests(board, 'mine and theirs')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'mine and theirs']);
+  });
+
+  it('until the last of two overlapping mutations has settled', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const one = edit(board, 'one');
+    await pass(100);
+    const two = edit(board, 'one two');
+    await board.change(7);
+    await one.respond();
+    await pass(1_000);
+    expect(board.asked).toEqual([]);
+    await board.change(8);
+    await two.respond();
+    expect(await requests(board, 'one two, saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'one', 'one two', 'one two, saved']);
+  });
+
+  it('while it is retried', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine', { retry: 1, retryDelay: 1_000 });
+    await board.change();
+    await mine.fail();
+    await pass(1_000);
+    expect(board.asked).toEqual([]);
+    await mine.respond();
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('while the next one of its scope waits for it, and then runs', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const one = edit(board, 'one', { scope: { id: 'task' } });
+    const two = edit(board, 'one two', { scope: { id: 'task' } });
+    await board.change(7);
+    await one.respond();
+    await pass(1_000);
+    expect(board.asked).toEqual([]);
+    await board.change(8);
+    await two.respond();
+    expect(await requests(board, 'one two, saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'one', 'one two', 'one two, saved']);
+  });
+
+  it('if the query client is connected while the mutation is in flight', async () => {
+    const board = Board.unconnected();
+    const values = await watch(board);
+    const mine = edit(board, 'mine');
+    await board.connect();
+    board.socket.connected(['P']);
+    await board.change();
+    expect(board.asked).toEqual([]);
+    await mine.respond();
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('if another component begins to use the query', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine');
+    await board.change();
+    board.show(TASK);
+    await pass(100);
+    expect(board.asked).toEqual([]);
+    await mine.respond();
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('while what no event keeps fresh is polled', async () => {
+    const board = await Board.open({ pollMs: 1_000 });
+    const values = await watch(board);
+    board.socket.frame({ type: 'status', live: false });
+    const mine = edit(board, 'mine');
+    await pass(3_000);
+    expect(board.asked).toEqual([]);
+    await mine.respond();
+    expect(await requests(board, 'saved')).toContain('tasks/detail/T');
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('also where it is not in the cache but in the variables of the mutation', async () => {
+    const board = await Board.open();
+    await watch(board, LIST);
+    const mine = start(board, {
+      onSettled: () => board.client.invalidateQueries({ queryKey: LIST }),
+    });
+    await board.change();
+    await pass(1_000);
+    expect(board.asked).toEqual([]);
+    await mine.respond();
+    expect(await requests(board, 'saved')).toEqual(['tasks/list/P']);
+  });
+});
+
+describe('a refetch that is in flight when the mutation begins', () => {
+  const cancelling = (board: Board): Partial<Options> => ({
+    onMutate: async () => {
+      await board.client.cancelQueries({ queryKey: TASK });
+      board.client.setQueryData(TASK, 'mine');
+    },
+  });
+
+  it.each([
+    ['is cancelled by the app', cancelling],
+    ['is cancelled by the optimistic write', () => ({})],
+  ])('%s, and follows at once when the mutation has settled', async (_, options) => {
+    const board = await Board.open();
+    const values = await watch(board);
+    for (let place = 7; place < 10; place += 1) {
+      await board.change(place);
+      const mine = edit(board, 'mine', options(board));
+      await pass();
+      await board.answer('older');
+      await pass(1_000);
+      expect(board.asked).toEqual([]);
+      await mine.respond();
+      await pass(10);
+      expect(board.asked).toEqual(['tasks/detail/T']);
+    }
+    await board.answer('saved');
+    expect(await requests(board, 'never')).toEqual([]);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('is cancelled by the app without a write, and follows at once, too', async () => {
+    const board = await Board.open();
+    await watch(board, LIST);
+    for (let place = 7; place < 12; place += 1) {
+      await board.change(place);
+      expect(board.asked).toEqual(['tasks/list/P']);
+      const mine = start(board, {
+        onMutate: () => board.client.cancelQueries({ queryKey: ['tasks'] }),
+      });
+      await pass();
+      await board.answer('older');
+      await mine.respond();
+      await pass(10);
+      expect(board.asked).toEqual(['tasks/list/P']);
+    }
+  });
+
+  it("of the app's own is replaced by one afterwards, too", async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    void board.client.refetchQueries({ queryKey: TASK });
+    const mine = edit(board, 'mine', writing(board));
+    await pass();
+    await board.answer('older');
+    await mine.respond('saved');
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('does not replace a newer response', async () => {
+    const board = await Board.open();
+    const values: unknown[] = [];
+    new QueryObserver(board.client, { queryKey: TASK }).subscribe(({ data }) => values.push(data));
+    const mine = start(board, writing(board));
+    await pass();
+    await mine.respond('saved');
+    await board.answer('older');
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values.filter((data) => data === 'older')).toEqual([]);
+    expect(board.data(TASK)).toBe('saved');
+  });
+});
+
+describe('a mutation that fails', () => {
+  it('is rolled back, and refetched once', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine');
+    await pass(100);
+    await mine.fail();
+    expect(await requests(board, 'first')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'first']);
+  });
+
+  it("shows a teammate's change afterwards", async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine');
+    await board.change();
+    await mine.fail();
+    expect(await requests(board, 'theirs')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'first', 'theirs']);
+  });
+
+  it('leaves nothing behind that another failed one had written', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const one = edit(board, 'one');
+    await pass();
+    const two = edit(board, 'one two');
+    await pass();
+    await one.fail();
+    await two.fail();
+    expect(board.data(TASK)).toBe('one');
+    expect(await requests(board, 'first')).toEqual(['tasks/detail/T']);
+    expect(values.at(-1)).toBe('first');
+  });
+
+  it('and was pending when the query client was connected: it may have written anything', async () => {
+    const board = Board.unconnected();
+    await watch(board);
+    const mine = edit(board, 'mine', { onError: () => undefined });
+    await board.connect();
+    board.socket.connected(['P'], { resumed: ['project:P', 'user:U'] });
+    await mine.fail();
+    expect(await requests(board, 'first')).toEqual(['tasks/detail/T']);
+    expect(board.data(TASK)).toBe('first');
+  });
+
+  it('long after it was started, too', async () => {
+    const board = await Board.open();
+    await watch(board);
+    const mine = edit(board, 'mine', { onError: () => undefined });
+    await pass(60_000);
+    await mine.fail();
+    expect(await requests(board, 'first')).toEqual(['tasks/detail/T']);
+    expect(board.data(TASK)).toBe('first');
+  });
+});
+
+describe('an app that invalidates by itself', () => {
+  const invalidating = (board: Board, isAwaited: boolean): Partial<Options> => ({
+    onSettled: () => {
+      const refetched = board.client.invalidateQueries({ queryKey: TASK });
+      return isAwaited ? refetched : undefined;
+    },
+  });
+
+  it.each([
+    ['and waits, after a success', true, 'respond'],
+    ['and waits, after a failure', true, 'fail'],
+    ['without waiting, after a success', false, 'respond'],
+    ['without waiting, after a failure', false, 'fail'],
+  ] as const)('%s: there is no second refetch', async (_, isAwaited, outcome) => {
+    const board = await Board.open();
+    await watch(board);
+    const mine = edit(board, 'mine', invalidating(board, isAwaited));
+    await board.change();
+    await mine[outcome]();
+    expect(await requests(board, 'new')).toEqual(['tasks/detail/T']);
+    expect(board.data(TASK)).toBe('new');
+  });
+});
+
+describe('refetches do not wait', () => {
+  const always = { networkMode: 'always' } as const;
+
+  it('for a mutation that is paused, but do once it runs', async () => {
+    const board = await Board.open();
+    const values = await watch(board, TASK, always);
+    onlineManager.setOnline(false);
+    const mine = edit(board, 'mine');
+    await board.change(7);
+    expect(await requests(board, 'theirs')).toEqual(['tasks/detail/T']);
+    onlineManager.setOnline(true);
+    void board.client.resumePausedMutations();
+    await pass();
+    await board.change(8);
+    expect(board.asked).toEqual([]);
+    await mine.respond();
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'theirs', 'saved']);
+  });
+
+  it('for a paused mutation that was restored, but do once it runs', async () => {
+    const board = Board.unconnected();
+    const other = Board.unconnected();
+    onlineManager.setOnline(false);
+    edit(other, 'mine');
+    await pass();
+    onlineManager.setOnline(true);
+    let respond: (response: string) => void = () => undefined;
+    board.client.setDefaultOptions({
+      ...board.client.getDefaultOptions(),
+      mutations: { mutationFn: () => new Promise((resolve) => (respond = resolve)) },
+    });
+    hydrate(board.client, structuredClone(dehydrate(other.client)));
+    expect(board.client.isMutating()).toBe(1);
+    await board.connect();
+    board.goLive();
+    await watch(board);
+    await board.change(7);
+    expect(await requests(board, 'theirs')).toEqual(['tasks/detail/T']);
+    void board.client.resumePausedMutations();
+    await board.change(8);
+    expect(board.asked).toEqual([]);
+    respond('');
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+  });
+
+  it('for a mutation that does not end, after 5 s', async () => {
+    const board = await Board.open();
+    await watch(board);
+    edit(board, 'mine');
+    await board.change(7);
+    await pass(4_980);
+    expect(board.asked).toEqual([]);
+    await pass(20);
+    expect(board.asked).toEqual(['tasks/detail/T']);
+    await board.answer('theirs');
+    await board.change(8);
+    expect(board.asked).toEqual(['tasks/detail/T']);
+  });
+
+  it('for a mutation that is retried without end, after 5 s', async () => {
+    const board = await Board.open();
+    await watch(board);
+    const mine = edit(board, 'mine', { retry: true, retryDelay: 1_000 });
+    for (let second = 0; second < 6; second += 1) {
+      await mine.fail();
+      await pass(1_000);
+    }
+    await board.change();
+    expect(board.asked).toEqual(['tasks/detail/T']);
+  });
+
+  it('longer than 5 s for mutations that overlap without end', async () => {
+    const board = await Board.open();
+    await watch(board);
+    let current = edit(board, 'mine');
+    await board.change();
+    for (let second = 0; second < 5; second += 1) {
+      expect(board.asked).toEqual([]);
+      await pass(1_000);
+      const next = edit(board, 'mine');
+      await pass();
+      await current.respond();
+      current = next;
+    }
+    expect(board.asked).toEqual(['tasks/detail/T']);
+  });
+
+  it('for what mayAffect says no to', async () => {
+    const board = await Board.open({
+      mayAffect: ({ mutationKey, meta, variables }, queryKey) =>
+        mutationKey?.[0] !== 'upload' ||
+        meta?.of !== 'task' ||
+        variables !== undefined ||
+        queryKey[1] === 'list',
+    });
+    await watch(board);
+    await watch(board, LIST);
+    const upload = start(board, { mutationKey: ['upload'], meta: { of: 'task' } });
+    await board.change();
+    expect(board.asked).toEqual(['tasks/detail/T']);
+    await board.answer('new');
+    await upload.respond();
+    await pass(10);
+    expect(board.asked).toEqual(['tasks/list/P']);
+  });
+
+  it('but do if mayAffect fails', async () => {
+    const board = await Board.open({
+      mayAffect: () => {
+        throw new Error('bug');
+      },
+    });
+    await watch(board);
+    const mine = edit(board, 'mine');
+    await board.change();
+    expect(board.asked).toEqual([]);
+    expect(board.world.warnings).toEqual(['mayAffect failed: Error: bug']);
+    await mine.respond();
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+  });
+
+  it('with maxDeferMs: 0', async () => {
+    const board = await Board.open({ maxDeferMs: 0 });
+    await watch(board);
+    edit(board, 'mine');
+    await board.change();
+    expect(board.asked).toEqual(['tasks/detail/T']);
+  });
+});
+
+describe('while refetches wait', () => {
+  it('the cursors wait, too, also for queries that nothing uses', async () => {
+    const board = await Board.open();
+    const hide = await board.shown(TASK);
+    hide();
+    const mine = edit(board, 'mine');
+    await board.change();
+    expect(board.isStale(TASK)).toBe(false);
+    expect(readCursors(board.client)['project:P']).toBe('project:P@1');
+    await mine.respond();
+    await pass(10);
+    expect(board.isStale(TASK)).toBe(true);
+    expect(readCursors(board.client)['project:P']).toBe('project:P@7');
+  });
+
+  it('and the query client is disconnected: they follow with the next connection', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine');
+    await board.change();
+    board.disconnect();
+    expect(board.isStale(TASK)).toBe(true);
+    await mine.respond();
+    await pass(60_000);
+    expect(board.asked).toEqual([]);
+    await board.connect();
+    board.goLive();
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+});
+
+/** One row that several people edit, under random delays; the values are its versions. */
+class SharedRow {
+  readonly shown: number[] = [];
+  readonly problems: string[] = [];
+  private version = 1;
+  private heard = 1;
+  private read: number | undefined;
+  private readonly edits = new Set<{ version?: number; isAlone: boolean; respond: () => void }>();
+  private chainBegan = 0;
+  /** The newest version of an edit that has succeeded. */
+  private saved = 0;
+
+  constructor(
+    private readonly board: Board,
+    private readonly random: () => number,
+  ) {
+    new QueryObserver<number>(board.client, { queryKey: TASK }).subscribe(({ data }) => {
+      if (data !== undefined && data !== this.shown.at(-1)) this.show(data);
+    });
+  }
+
+  /** An optimistic value has a fraction. */
+  private show(value: number): void {
+    const newest = Math.floor(Math.max(0, ...this.shown));
+    if (value < newest) this.problems.push(`${value} after ${newest}`);
+    const isHidden = [...this.edits].some(({ version = Infinity }) => value < version);
+    if ((isHidden || value < this.saved) && Number.isInteger(value))
+      this.problems.push(`${value} hides an edit`);
+    this.shown.push(value);
+  }
+
+  private edit(): void {
+    if (this.edits.size === 0) this.chainBegan = Date.now();
+    if (Date.now() - this.chainBegan > 3_000) return;
+    const { client } = this.board;
+    const isAlone = this.edits.size === 0;
+    for (const other of this.edits) other.isAlone = false;
+    const edit: typeof this.edits extends Set<infer Edit> ? Edit : never = {
+      isAlone,
+      respond: () => undefined,
+    };
+    const mutation = new MutationObserver(client, {
+      mutationFn: () => new Promise<void>((resolve) => (edit.respond = resolve)),
+      onMutate: () => {
+        client.setQueryData<number>(TASK, (old) => old && Math.floor(old) + 0.5);
+      },
+      onSuccess: () => {
+        this.edits.delete(edit);
+        this.saved = Math.max(this.saved, edit.version ?? 0);
+        if (edit.isAlone && this.random() < 0.5) client.setQueryData(TASK, edit.version);
+      },
+    });
+    this.edits.add(edit);
+    void mutation.mutate();
+  }
+
+  /** Let the edits succeed. */
+  private respond(): void {
+    for (const edit of this.edits) {
+      edit.version ??= this.version += 1;
+      edit.respond();
+    }
+  }
+
+  step(): void {
+    // Refetches wait for 5 s.
+    if (Date.now() - this.chainBegan > 4_000) this.respond();
+    const [edit] = [...this.edits].sort(() => this.random() - 0.5);
+    const choices = [
+      () => (this.version += 1),
+      () => {
+        if (this.heard < this.version) this.board.socket.change('P', (this.heard += 1));
+      },
+      () => {
+        this.edit();
+      },
+      () => {
+        if (edit) edit.version ??= this.version += 1;
+      },
+      () => {
+        if (edit?.version !== undefined) edit.respond();
+      },
+      () => {
+        if (this.board.requests.length > 0) this.read ??= this.version;
+      },
+      () => {
+        if (this.read !== undefined) void this.answer(this.read);
+      },
+      () => {
+        this.board.requests.shift()?.fail();
+        this.read = undefined;
+      },
+    ];
+    choices[Math.floor(this.random() * choices.length)]?.();
+  }
+
+  private answer(version: number): Promise<unknown> {
+    this.read = undefined;
+    return this.board.answer(version);
+  }
+
+  async settle(): Promise<void> {
+    this.respond();
+    while (this.heard < this.version) this.board.socket.change('P', (this.heard += 1));
+    for (let round = 0; round < 60; round += 1) {
+      if (this.board.requests.length > 0) await this.answer(this.version);
+      await pass(1_000);
+    }
+    if (this.board.data(TASK) !== this.version) this.problems.push('stale');
+  }
+}
+
+it('no older value follows a newer one, and none hides an edit', { timeout: 60_000 }, async () => {
+  for (let seed = 1; seed <= 40; seed += 1) {
+    const random = seeded(seed);
+    const board = await Board.open();
+    const row = new SharedRow(board, random);
+    await board.answer(1);
+    for (let step = 0; step < 300; step += 1) {
+      row.step();
+      await pass(Math.floor(random() * 60));
+    }
+    await row.settle();
+    expect(row.problems, `seed ${seed}: ${row.shown.join(' ')}`).toEqual([]);
+    board.disconnect();
+    board.connection.close();
+    board.client.clear();
+  }
+});
