@@ -24,26 +24,29 @@ class ProjectSubscriptions:
     ) -> None:
         self._subscriptions = subscriptions
         self._perform = perform
-        self._connections: PairMap[dict[Connection, None]] = PairMap()
+        # Most users have one connection to a project, which a dict would take more memory than.
+        self._connections: PairMap[Connection | dict[Connection, None]] = PairMap()
 
     def add(self, connection: Connection, channel: Channel) -> None:
         """Index the subscription. Channels of users are not indexed."""
         if channel.kind == "project":
             pair = (channel.id, connection.user_id)
-            connections = self._connections.get(pair)
-            if connections is None:
-                self._connections.put(pair, {connection: None})
-            else:
-                connections[connection] = None
+            known = self._connections.get(pair)
+            if known is None:
+                self._connections.put(pair, connection)
+            elif isinstance(known, dict):
+                known[connection] = None
+            elif known is not connection:
+                self._connections.put(pair, {known: None, connection: None})
 
     def discard(self, connection: Connection, channel: Channel) -> None:
         """Forget the subscription, if it is indexed."""
         pair = (channel.id, connection.user_id)
-        connections = self._connections.get(pair)
-        if channel.kind == "project" and connections is not None:
-            connections.pop(connection, None)
-            if not connections:
-                self._connections.pop(pair)
+        known = self._connections.get(pair) if channel.kind == "project" else None
+        if isinstance(known, dict):
+            known.pop(connection, None)
+        if known is connection or known == {}:
+            self._connections.pop(pair)
 
     def pairs(self, recheck: Recheck) -> list[Pair]:
         """The project and user of each subscription that the recheck concerns."""
@@ -78,4 +81,7 @@ class ProjectSubscriptions:
             connection.end(CloseCode.UNAVAILABLE, "unavailable")
 
     def _connections_of(self, pair: Pair) -> list[Connection]:
-        return list(self._connections.get(pair) or ())
+        known = self._connections.get(pair)
+        if known is None:
+            return []
+        return list(known) if isinstance(known, dict) else [known]

@@ -1,5 +1,6 @@
 """The state of one subscriber and of one channel, as ``Subscriptions`` keeps it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -41,11 +42,28 @@ class SubscriberState:
 
 @dataclass(slots=True)
 class ChannelState(Generic[Subscriber]):
-    """One channel. All live subscribers have received its frames up to ``cursor``, which is
-    meaningless without any.
+    """One channel, and whether each of its ``subscribers`` is live.
+
+    All live ones have received its frames up to ``cursor``, which is meaningless without any.
     """
 
-    subscribers: dict[Subscriber, None] = field(default_factory=dict)
-    live: dict[Subscriber, None] = field(default_factory=dict)
+    subscribers: dict[Subscriber, bool] = field(default_factory=dict)
+    live_count: int = 0
     acknowledged: bool = False
     cursor: Cursor | None = None
+
+    @property
+    def live(self) -> Collection[Subscriber]:
+        """The live subscribers, in a view if these are all."""
+        if self.live_count == len(self.subscribers):
+            return self.subscribers.keys()
+        return [subscriber for subscriber, is_live in self.subscribers.items() if is_live]
+
+    def set_live(self, subscriber: Subscriber, *, live: bool) -> None:
+        """Note whether the subscriber, which may be a new one, is live."""
+        self.live_count += live - self.subscribers.get(subscriber, False)
+        self.subscribers[subscriber] = live
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber."""
+        self.live_count -= self.subscribers.pop(subscriber)

@@ -115,8 +115,7 @@ class Subscriptions(Generic[Subscriber]):
         state.suspended.pop(channel, None)
         self._update_waiting(subscriber, state)
         channel_state = self._channels[channel]
-        channel_state.live.pop(subscriber, None)
-        del channel_state.subscribers[subscriber]
+        channel_state.remove(subscriber)
         effects: list[Effect[Subscriber]] = []
         if not channel_state.subscribers:
             del self._channels[channel]
@@ -185,7 +184,7 @@ class Subscriptions(Generic[Subscriber]):
         self._update_waiting(subscriber, state)
         for channel in state.channels:
             channel_state = self._channels[channel]
-            if subscriber in channel_state.live:
+            if channel_state.subscribers[subscriber]:
                 catch_up = CatchUp(channel_state.cursor, "lagged")
                 self._set_catching_up(subscriber, channel, channel_state, catch_up)
 
@@ -203,7 +202,7 @@ class Subscriptions(Generic[Subscriber]):
         if state is None or channel not in state.channels:
             return
         channel_state = self._channels[channel]
-        if subscriber in channel_state.live:
+        if channel_state.subscribers[subscriber]:
             catch_up = CatchUp(channel_state.cursor)
             self._set_catching_up(subscriber, channel, channel_state, catch_up)
         if channel in state.catching_up:
@@ -241,10 +240,10 @@ class Subscriptions(Generic[Subscriber]):
         if self._batch is not None and channel in self._batch.wanted:
             self._batch.keep(cursor, payload)
         is_new = channel_state.cursor is None or cursor.is_above(channel_state.cursor)
-        if not channel_state.live or not is_new:
+        if not channel_state.live_count or not is_new:
             return (), []
         channel_state.cursor = cursor
-        return channel_state.live.keys(), []
+        return channel_state.live, []
 
     def batch_read(
         self, number: int, pages: Mapping[Channel, LogPage]
@@ -286,9 +285,9 @@ class Subscriptions(Generic[Subscriber]):
             if not state.catching_up:
                 state.catching_up = {}  # a dict that was filled keeps its memory
             channel_state = self._channels[channel]
-            if not channel_state.live:
+            if not channel_state.live_count:
                 channel_state.cursor = missed.end
-            channel_state.live[subscriber] = None
+            channel_state.set_live(subscriber, live=True)
         if not missed.frames:
             return []
         self._waiting.pop(subscriber, None)  # if it waits for more, then behind the others
@@ -305,7 +304,6 @@ class Subscriptions(Generic[Subscriber]):
             effects = [SubscribeChannel(channel)] if self._linked else []
         if channel not in state.channels:
             state.channels[channel] = None
-            channel_state.subscribers[subscriber] = None
         self._set_catching_up(subscriber, channel, channel_state, catch_up)
         return effects
 
@@ -316,7 +314,7 @@ class Subscriptions(Generic[Subscriber]):
         channel_state: ChannelState[Subscriber],
         catch_up: CatchUp,
     ) -> None:
-        channel_state.live.pop(subscriber, None)
+        channel_state.set_live(subscriber, live=False)
         state = self._subscribers[subscriber]
         state.suspended.pop(channel, None)
         state.catching_up[channel] = catch_up

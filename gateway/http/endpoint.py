@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
@@ -16,7 +15,7 @@ from gateway.http.message_handler import MessageHandler
 from gateway.http.open_connections import OpenConnections
 from gateway.http.project_access import ProjectAccess
 from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionSlot
-from gateway.limits.rates import RateLimiter, SocketLimits, TokenBucket
+from gateway.limits.rates import RateLimiter, SocketLimits, TokenBuckets
 from gateway.transport.clients import PlainClient, V1Client
 from gateway.transport.connection import Connection
 from shared.http.errors import encode_error, encode_refusal, refusal_response
@@ -58,7 +57,7 @@ class WebSocketEndpoint:
         self._refused = Counter(
             "neverstale_refused_total", "Sockets refused", ["code"], registry=registry
         )
-        self._replayed: WeakValueDictionary[str, TokenBucket] = WeakValueDictionary()
+        self._replays: TokenBuckets[str] = TokenBuckets(limits.replay_rate)
 
     def open(self, request: UpgradeRequest) -> None:
         """Begin to answer a handshake."""
@@ -138,10 +137,7 @@ class WebSocketEndpoint:
     def _rate_limiter(self, user_id: str) -> RateLimiter:
         """The limiter of one connection; all connections of a user share that of replays."""
         now = asyncio.get_running_loop().time()
-        replayed = self._replayed.get(user_id)
-        if replayed is None:
-            replayed = self._replayed[user_id] = TokenBucket(self._limits.replay_rate, now)
-        return RateLimiter(self._limits, now, replayed)
+        return RateLimiter(self._limits, now, user_id, self._replays)
 
     def _refuse(
         self, request: UpgradeRequest, handshake: HandshakeRequest, refusal: Refusal

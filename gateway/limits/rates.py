@@ -1,5 +1,6 @@
 """Token buckets that limit the rates of clients, users and addresses. Time is an argument."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class SocketLimits:
 class TokenBucket:
     """A token bucket that may go into debt."""
 
-    __slots__ = ("__weakref__", "_at", "_left", "_rate")
+    __slots__ = ("_at", "_left", "_rate")
 
     def __init__(self, rate: Rate, now: float) -> None:
         self._rate = rate
@@ -109,11 +110,23 @@ class TokenBuckets(Generic[Key]):
             del self._buckets[key]  # a full bucket is the same as none
         return max(0.0, (1 - left) / self._rate.per_second)
 
-    def take(self, key: Key, now: float) -> None:
+    def debt_seconds(self, key: Key, now: float) -> float:
+        """Return the seconds until the debt of *key* is paid."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            return 0.0
+        if bucket.refill(now) >= self._rate.burst:
+            del self._buckets[key]
+        return bucket.wait_seconds(now)
+
+    def take(
+        self, key: Key, now: float, amount: float = 1, *, max_debt: float = math.inf
+    ) -> None:
+        """Take *amount*, but no more than leaves a debt of *max_debt*."""
         if not self._rate.per_second:
             return
         bucket = self._buckets.setdefault(key, TokenBucket(self._rate, now))
-        bucket.take(1, now)
+        bucket.take(min(amount, bucket.refill(now) + max_debt), now)
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._max_buckets:
             self._buckets.popitem(last=False)
@@ -129,18 +142,19 @@ class RateLimiter(TokenBucket):
     """Limits the messages of one socket's client.
 
     A client that exceeds its burst gets an error, and is not read until its debt is paid. If
-    its frames would take over ``PATIENCE_SECONDS`` to pay, it is a flood. *replayed* is the
-    budget of replayed rows, which all sockets of a user may share.
+    its frames would take over ``PATIENCE_SECONDS`` to pay, it is a flood. *replays* are the
+    budgets of replayed rows, which all sockets of a user share.
     """
 
-    __slots__ = ("_is_reported", "_limits", "_replayed")
+    __slots__ = ("_is_reported", "_limits", "_replays", "_user_id")
 
     def __init__(
-        self, limits: SocketLimits, now: float, replayed: TokenBucket | None = None
+        self, limits: SocketLimits, now: float, user_id: str, replays: TokenBuckets[str]
     ) -> None:
         super().__init__(limits.rate, now)
         self._limits = limits
-        self._replayed = replayed or TokenBucket(limits.replay_rate, now)
+        self._user_id = user_id
+        self._replays = replays
         self._is_reported = False
 
     def judge(self, frames: int, now: float) -> RateVerdict:
@@ -169,10 +183,10 @@ class RateLimiter(TokenBucket):
         ``PATIENCE_SECONDS``.
         """
         most = self._limits.replay_rate.per_second * PATIENCE_SECONDS
-        self._replayed.take(min(rows, self._replayed.refill(now) + most), now)
+        self._replays.take(self._user_id, now, rows, max_debt=most)
 
     def wait_seconds(self, now: float) -> float:
         """Return the seconds for which the client is not read; 0: it has no debt."""
         if not self._limits.rate.per_second:
             return 0.0
-        return max(super().wait_seconds(now), self._replayed.wait_seconds(now))
+        return max(super().wait_seconds(now), self._replays.debt_seconds(self._user_id, now))

@@ -408,7 +408,7 @@ channel_state.acknowledged = False
     Mutant(
         "a joining subscriber moves the cursor of the live ones",
         """\
-if not channel_state.live:
+if not channel_state.live_count:
     channel_state.cursor = missed.end
 """,
         """\
@@ -539,7 +539,7 @@ if state is not None and channel in state.suspended:
         """\
 if state is not None and channel in state.suspended:
     del state.suspended[channel]
-    self._channels[channel].live[subscriber] = None
+    self._channels[channel].set_live(subscriber, live=True)
     self._update_waiting(subscriber, state)
 """,
         (SIMULATION, *UNIT_REGISTRY),

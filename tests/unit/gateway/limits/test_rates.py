@@ -16,12 +16,16 @@ from gateway.limits.rates import (
     RateLimiter,
     RateVerdict,
     SocketLimits,
-    TokenBucket,
     TokenBuckets,
 )
 from gateway.limits.slot_counter import SlotCounter
 
 ONE_A_SECOND = Rate(per_second=1, burst=3)
+
+
+def rate_limiter_of(limits: SocketLimits) -> RateLimiter:
+    """The limiter of a user's only socket."""
+    return RateLimiter(limits, 0, "ada", TokenBuckets(limits.replay_rate))
 
 
 class Clock:
@@ -80,9 +84,8 @@ def test_a_rate_of_nothing_is_no_limit() -> None:
     for _ in range(1000):
         buckets.take("a", 0)
     assert buckets.wait_seconds("a", 0) == len(buckets) == 0
-    rate_limiter = RateLimiter(
-        SocketLimits.plan(65_536, max_projects=0, messages_per_second=0), 0
-    )
+    limits = SocketLimits.plan(65_536, max_projects=0, messages_per_second=0)
+    rate_limiter = rate_limiter_of(limits)
     rate_limiter.charge(10**9, 0)
     rate_limiter.charge_replay(10**9, 0)
     assert rate_limiter.judge(10**9, 0) is RateVerdict.FINE
@@ -131,12 +134,12 @@ LIMITS = SocketLimits(1024, 1, Rate(1, burst=3), Rate(10, burst=30))
 def test_a_client_over_its_rate_gets_an_error_and_is_then_disconnected(
     sent: list[tuple[int, float]], verdicts: list[RateVerdict]
 ) -> None:
-    rate_limiter = RateLimiter(LIMITS, 0)
+    rate_limiter = rate_limiter_of(LIMITS)
     assert [rate_limiter.judge(frames, now) for frames, now in sent] == verdicts
 
 
 def test_a_client_is_not_read_until_its_debt_is_paid() -> None:
-    rate_limiter = RateLimiter(LIMITS, 0)
+    rate_limiter = rate_limiter_of(LIMITS)
     assert rate_limiter.wait_seconds(0) == 0
     rate_limiter.judge(5, 0)
     assert rate_limiter.wait_seconds(0) == 2
@@ -145,7 +148,7 @@ def test_a_client_is_not_read_until_its_debt_is_paid() -> None:
 
 
 def test_the_cost_of_messages_slows_a_client_down_but_is_no_flood() -> None:
-    rate_limiter = RateLimiter(LIMITS, 0)
+    rate_limiter = rate_limiter_of(LIMITS)
     rate_limiter.charge(100, 0)
     assert rate_limiter.wait_seconds(0) == 97
     assert [rate_limiter.judge(0, 0), rate_limiter.judge(0, 0)] == [
@@ -156,15 +159,24 @@ def test_the_cost_of_messages_slows_a_client_down_but_is_no_flood() -> None:
 
 
 def test_sockets_of_one_user_share_the_budget_of_replayed_rows() -> None:
-    shared = TokenBucket(LIMITS.replay_rate, 0)
-    one, other = RateLimiter(LIMITS, 0, shared), RateLimiter(LIMITS, 0, shared)
+    replays: TokenBuckets[str] = TokenBuckets(LIMITS.replay_rate)
+    one, other = (RateLimiter(LIMITS, 0, "ada", replays) for _ in range(2))
     one.charge_replay(10**6, 0)
     assert other.wait_seconds(0) == one.wait_seconds(0) > 0
-    assert RateLimiter(LIMITS, 0).wait_seconds(0) == 0
+    assert RateLimiter(LIMITS, 0, "grace", replays).wait_seconds(0) == 0
+
+
+def test_a_user_who_has_paid_takes_no_memory() -> None:
+    replays: TokenBuckets[str] = TokenBuckets(LIMITS.replay_rate)
+    rate_limiter = RateLimiter(LIMITS, 0, "ada", replays)
+    rate_limiter.charge_replay(10, 0)
+    assert len(replays) == 1
+    assert rate_limiter.wait_seconds(10_000) == 0
+    assert len(replays) == 0
 
 
 def test_replayed_rows_have_a_separate_budget() -> None:
-    rate_limiter = RateLimiter(LIMITS, 0)
+    rate_limiter = rate_limiter_of(LIMITS)
     rate_limiter.charge_replay(30, 0)
     assert rate_limiter.wait_seconds(0) == 0
     rate_limiter.charge_replay(10, 0)
@@ -183,7 +195,7 @@ def test_replayed_rows_have_a_separate_budget() -> None:
 def test_a_page_may_resume_all_its_projects() -> None:
     """After a reconnect it subscribes to all projects at once, at old cursors."""
     limits = SocketLimits.plan(65_536, max_projects=100, messages_per_second=20)
-    rate_limiter = RateLimiter(limits, 0)
+    rate_limiter = rate_limiter_of(limits)
     for _ in range(100):
         assert rate_limiter.judge(1, 0) is RateVerdict.FINE
         rate_limiter.charge(SUBSCRIBE_COST, 0)

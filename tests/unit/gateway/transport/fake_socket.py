@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from gateway.auth.token_rules import Identity
-from gateway.limits.rates import Rate, RateLimiter, SocketLimits
+from gateway.limits.rates import Rate, RateLimiter, SocketLimits, TokenBuckets
 from gateway.transport.clients import V1Client
 from gateway.transport.connection import Connection
 from shared.http.connection_limits import HttpConnectionLimiter, HttpLimits
@@ -106,7 +106,10 @@ def connection(
         service or FakeService(tasks),
         slot,
         Identity("u", 2**53),
-        rate_limiter or RateLimiter(UNLIMITED, asyncio.get_running_loop().time()),
+        rate_limiter
+        or RateLimiter(
+            UNLIMITED, asyncio.get_running_loop().time(), "u", TokenBuckets(Rate(0, 0))
+        ),
         UNLIMITED.max_message_bytes,
     )
     transport.protocol = made

@@ -6,7 +6,7 @@ import math
 import orjson
 import pytest
 
-from gateway.limits.rates import Rate, RateLimiter, SocketLimits
+from gateway.limits.rates import Rate, RateLimiter, SocketLimits, TokenBuckets
 from gateway.transport.clients import PlainClient
 from gateway.transport.connection import (
     GREETING_SECONDS,
@@ -26,7 +26,8 @@ LIMITS = SocketLimits(65_536, 1, Rate(1000, burst=100), Rate(1000, burst=1000))
 
 
 def limited() -> RateLimiter:
-    return RateLimiter(LIMITS, asyncio.get_running_loop().time())
+    replays: TokenBuckets[str] = TokenBuckets(LIMITS.replay_rate)
+    return RateLimiter(LIMITS, asyncio.get_running_loop().time(), "u", replays)
 
 
 def greeted(made: Connection, transport: FakeTransport) -> Connection:
@@ -100,7 +101,7 @@ async def test_frames_are_judged_in_small_pieces_and_a_flood_is_read_no_further(
                 judged.append(frames)
                 return judge(frames, now)
 
-        client._rate_limiter = Noting(LIMITS, 0)
+        client._rate_limiter = Noting(LIMITS, 0, "u", TokenBuckets(LIMITS.replay_rate))
         client.data_received(PING * 40_000)
         assert sum(judged) < 20_000
         assert codes(transport)[-1] == 4429
