@@ -153,6 +153,8 @@ class Browser:
             self._closed(4403 if self.socket.status == 403 else 1013, now)
             return True
         if not self.socket.frames:
+            if self.socket.has_left:  # the gateway aborted it
+                self._closed(1006, now)
             return False
         for opcode, payload in frames_of(self.socket.frames.pop(0)):
             if opcode == 8:
