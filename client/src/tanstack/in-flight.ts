@@ -55,11 +55,11 @@ export class InFlight {
     );
   }
 
-  /** Whether a mutation began after a fetch, whose result can then lack what it changes. */
-  isOvertaken(fetching: Activity, now: Moment): boolean {
+  /** Whether a mutation had not settled before a fetch began: its result can lack the change. */
+  isOvertaken({ began }: Activity, now: Moment): boolean {
     this.prune(now.at);
     return [...this.activities].some(
-      ({ kind, began }) => kind === 'mutation' && began.order > fetching.began.order,
+      ({ kind, settledAt = Infinity }) => kind === 'mutation' && settledAt >= began.at,
     );
   }
 

@@ -56,20 +56,18 @@ interface PageOptions {
   /** At most so long an answer takes once the database was read. Default: 0. */
   latencyMs?: number;
   maxDeferMs?: number;
+  pollMs?: number | false;
+  /** That of a user who was signed in before. */
+  client?: QueryClient;
+  /** What the app makes of an answer of the API. */
+  label?: (answer: unknown) => unknown;
+  /** Called with all that is on the screen, and when it changes. */
+  onShown?: (queryKey: QueryKey, data: unknown) => void;
 }
 
 /** A page of an app: a real query cache, fed by the stack's API and kept fresh by its gateway. */
 export class Page {
-  readonly client = new QueryClient({
-    defaultOptions: {
-      ...neverstaleDefaults,
-      queries: {
-        ...neverstaleDefaults.queries,
-        retry: false,
-        queryFn: ({ queryKey }) => this.fetch(queryKey),
-      },
-    },
-  });
+  readonly client: QueryClient;
   /** The keys fetched, in order. */
   fetched: string[] = [];
   events: NeverstaleEvent[] = [];
@@ -91,6 +89,15 @@ export class Page {
     private readonly options: PageOptions,
   ) {
     this.user = options.user;
+    this.client = options.client ?? new QueryClient();
+    this.client.setDefaultOptions({
+      ...neverstaleDefaults,
+      queries: {
+        ...neverstaleDefaults.queries,
+        retry: false,
+        queryFn: ({ queryKey }) => this.fetch(queryKey),
+      },
+    });
   }
 
   /** A page that is connected and hears its projects. */
@@ -101,7 +108,8 @@ export class Page {
     return page;
   }
 
-  connect(): void {
+  /** @param isBound - whether the query cache hears of changes from the start */
+  connect(isBound = true): void {
     const { url, projects = [], connection, random = () => 0.1 } = this.options;
     const browser = browserEnvironment();
     this.connection = createConnection({
@@ -134,8 +142,14 @@ export class Page {
       ...connection,
     });
     for (const projectId of projects) this.enter(projectId);
-    this.bind();
+    if (isBound) this.bind();
     this.connection.subscribe((event) => this.events.push(event));
+  }
+
+  /** Shares the connection of another page: a second query cache of one app. */
+  join(page: Page): void {
+    this.connection = page.connection;
+    this.bind();
   }
 
   /** The user looks at it, or at something else. */
@@ -146,9 +160,11 @@ export class Page {
 
   /** The query cache hears of changes. */
   bind(): void {
-    const { mapping, maxDeferMs } = this.options;
+    const { mapping, maxDeferMs, pollMs } = this.options;
+    this.stopBinding();
     this.stopBinding = connectQueryClient(this.connection, this.client, {
       maxDeferMs,
+      pollMs,
       mapping: {
         ...mapping,
         marker: ({ id }) => {
@@ -193,11 +209,13 @@ export class Page {
     for (const queryKey of queryKeys) {
       const name = nameOf(queryKey);
       if (this.shown.has(name)) continue;
+      const { onShown = () => undefined } = this.options;
       const observer = new QueryObserver(this.client, { queryKey });
-      this.shown.set(
-        name,
-        observer.subscribe(() => undefined),
-      );
+      const stop = observer.subscribe(({ data }) => {
+        onShown(queryKey, data);
+      });
+      this.shown.set(name, stop);
+      onShown(queryKey, observer.getCurrentResult().data);
     }
   }
 
@@ -268,6 +286,11 @@ export class Page {
 
   close(): void {
     this.disconnect();
+    this.clear();
+  }
+
+  /** Nothing is on the screen or in the cache. */
+  clear(): void {
     this.hide(
       ...this.client
         .getQueryCache()
@@ -277,9 +300,16 @@ export class Page {
     this.client.clear();
   }
 
+  /** What the app's API answers. */
+  async read(queryKey: QueryKey): Promise<unknown> {
+    const { label } = this.options;
+    const answer = await this.stack.read(queryKey, this.user);
+    return label ? label(answer) : answer;
+  }
+
   private async fetch(queryKey: QueryKey): Promise<unknown> {
     this.fetched.push(nameOf(queryKey));
-    const answer = await this.stack.read(queryKey, this.user);
+    const answer = await this.read(queryKey);
     const { latencyMs = 0 } = this.options;
     if (latencyMs > 0) await sleep(Math.random() * latencyMs);
     return answer;

@@ -3,7 +3,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 /** A load balancer before the gateways, whose connections the test can cut. */
 export class Proxy {
   private readonly links = new Set<Socket>();
-  private isCut = false;
+  isCut = false;
 
   private constructor(
     private readonly server: Server,

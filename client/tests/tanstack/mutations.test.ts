@@ -335,6 +335,23 @@ describe('a refetch that is in flight when the mutation begins', () => {
   });
 });
 
+describe('a first load while a mutation is in flight', () => {
+  it('does not replace the response that is written before it ends', async () => {
+    const board = await Board.open();
+    const values: unknown[] = [];
+    const mine = start(board, writing(board));
+    await pass(100);
+    new QueryObserver(board.client, { queryKey: TASK }).subscribe(({ data }) => {
+      if (data !== values.at(-1)) values.push(data);
+    });
+    await pass(100);
+    await mine.respond('saved');
+    await board.answer('older');
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['saved']);
+  });
+});
+
 describe('a mutation that fails', () => {
   it('is rolled back, and refetched once', async () => {
     const board = await Board.open();

@@ -1,4 +1,4 @@
-import { useNeverstale } from 'neverstale/react';
+import { useConnectionStatus, useNeverstale } from 'neverstale/react';
 import { useEffect, useState, useSyncExternalStore, type ReactNode } from 'react';
 
 import { useAccount } from './account';
@@ -35,6 +35,8 @@ export function Workspace(props: { journal: Journal; onSignOut: () => void }): R
   const users = useUsers();
   const projectId = useProjectId();
   const status = useNeverstale(projectId, journal.record);
+  // A project whose access was lost before stays forbidden.
+  const connectionStatus = useConnectionStatus();
   const caughtUp = useSyncExternalStore(journal.subscribe, () => journal.read().caughtUp);
   const name = users.data?.find(({ id }) => id === user.id)?.name ?? user.name;
 
@@ -42,8 +44,8 @@ export function Workspace(props: { journal: Journal; onSignOut: () => void }): R
     journal.setLive(projectId, status === 'live');
   }, [journal, projectId, status]);
   useEffect(() => {
-    if (status === 'unauthorized') onSignOut();
-  }, [status, onSignOut]);
+    if (connectionStatus === 'unauthorized') onSignOut();
+  }, [connectionStatus, onSignOut]);
 
   return (
     <>

@@ -1,0 +1,552 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { CancelledError, type QueryClient, type QueryKey } from '@tanstack/query-core';
+
+import { persistQueryClient, type Persistence } from '../../../src/persist/index.js';
+import { nameOf, Page } from '../page.js';
+import type { Proxy } from '../proxy.js';
+import { PROJECT_LIST } from '../scene.js';
+import type { Stack } from '../stack.js';
+import { BrowserStorage } from './browser-storage.js';
+import type { Chance } from './chance.js';
+import type { Data } from './data.js';
+import { Screen, type Edit, type Mark, type Row } from './screen.js';
+
+/** Of the API, after it has read: what it answers may be stale on arrival. */
+const LATENCY_MS = 400;
+/** Longer than any mutation takes on a machine under load. */
+const MAX_DEFER_MS = 60_000;
+const POLL_MS = 1_000;
+/** At most so late a query cache is bound. */
+const LATE_MS = 2_000;
+
+export interface World extends Data {
+  readonly stack: Stack;
+  readonly chance: Chance;
+  readonly count: (what: string, by?: number) => void;
+  /** Takes down what nobody may ever see. */
+  readonly blame: (fault: string) => void;
+}
+
+export interface VisitorOptions {
+  readonly proxy: Proxy;
+  /** It hears of no changes: the oracle must catch it. */
+  readonly isDeaf?: boolean;
+  /** Its browser stores the cache, and users of it change. */
+  readonly hasStorage?: boolean;
+  readonly polls?: boolean;
+}
+
+/** A browser, with somebody who looks at this and that. */
+export class Visitor {
+  page!: Page;
+  private static visitors = 0;
+  private static edits = 0;
+  private readonly number = (Visitor.visitors += 1);
+  private readonly looksAt = new Map<string, QueryKey[]>();
+  private readonly storage: BrowserStorage | undefined;
+  /** What takes a while. */
+  private readonly pending = new Set<Promise<void>>();
+  private persistence: Persistence | undefined;
+  private screen!: Screen;
+  private isBound = false;
+  /** Its page is being loaded. */
+  isChanging = false;
+  /** A second query cache of the app. */
+  private second: Page | undefined;
+  private isVisible = true;
+
+  constructor(
+    private readonly world: World,
+    private readonly options: VisitorOptions,
+  ) {
+    if (options.hasStorage) this.storage = new BrowserStorage(world.blame);
+  }
+
+  /** Somebody signs in, perhaps without a reload of the page. */
+  async signIn(
+    user = this.world.chance.pick(this.world.users),
+    client?: QueryClient,
+  ): Promise<void> {
+    this.screen = this.newScreen(user, () => this.page);
+    this.page = this.newPage(user, this.screen, client);
+    if (this.storage) {
+      this.storage.user = user;
+      this.persistence = persistQueryClient({
+        queryClient: this.page.client,
+        storage: this.storage,
+        userId: user,
+        schemaVersion: 1,
+        // Other visitors are other browsers.
+        key: `browser ${this.number}`,
+      });
+      await this.persistence.restored;
+    }
+    this.page.setVisible(this.isVisible);
+    this.connect();
+    if (this.looksAt.size === 0) this.enter();
+  }
+
+  async step(): Promise<void> {
+    if (this.isChanging) return;
+    this.world.count('steps');
+    await this.world.chance.pickWeighted<() => unknown>([
+      [6, () => this.show()],
+      [
+        4,
+        () => {
+          this.hide();
+        },
+      ],
+      [2, () => this.prefetch()],
+      [4, () => this.edit()],
+      [
+        2,
+        () => {
+          this.leave();
+        },
+      ],
+      [
+        2,
+        () => {
+          this.enter();
+        },
+      ],
+      [
+        1,
+        () => {
+          this.connectAgain();
+        },
+      ],
+      [
+        2,
+        () => {
+          this.setVisible(this.world.chance.is(0.5));
+        },
+      ],
+      [
+        2,
+        () => {
+          this.bindAgain();
+        },
+      ],
+      [2, () => this.toggleSecond()],
+      [
+        this.storage ? 3 : 0.2,
+        () => {
+          this.change();
+        },
+      ],
+    ])();
+  }
+
+  async show(): Promise<void> {
+    const projectId = this.world.chance.pick([...this.looksAt.keys()]);
+    const queryKey = await this.someQuery(projectId);
+    const shown = this.looksAt.get(projectId);
+    if (!shown || shown.length > 3 || this.isChanging) return;
+    shown.push(queryKey);
+    this.page.show(queryKey);
+  }
+
+  setVisible(isVisible: boolean): void {
+    this.isVisible = isVisible;
+    this.page.setVisible(isVisible);
+  }
+
+  /** What it takes to be true: of its own projects, and on the screen or not marked as stale. */
+  beliefs(): { queryKey: QueryKey; data: unknown }[] {
+    return this.pages()
+      .flatMap(({ client }) => client.getQueryCache().getAll())
+      .filter((query) => query.queryKey[0] !== 'neverstale')
+      .filter((query) => {
+        const isKnown = query.isStaleByTime(Infinity);
+        // A blocked socket leaves TanStack's own rules: what is used is fetched.
+        if (this.isBlocked) return query.isActive();
+        return !isKnown || (this.isVisible && query.isActive());
+      })
+      .map(({ queryKey, state }) => ({ queryKey, data: state.data }));
+  }
+
+  /** Whether data is what the database has; a response that was written is as good as an answer. */
+  isTrue(data: unknown, rows: readonly object[]): boolean {
+    const drop = (_: string, value: unknown): unknown =>
+      (value as Mark | null)?.is === 'response' ? undefined : value;
+    const { user } = this.page;
+    return (
+      JSON.stringify(data, drop) === JSON.stringify(rows.map((row) => ({ ...row, reader: user })))
+    );
+  }
+
+  /** Whether it is promised to be fresh. */
+  isOf(queryKey: QueryKey, truth: unknown): boolean {
+    if (nameOf(queryKey) === nameOf(PROJECT_LIST)) return true;
+    const rows = truth as { project_id?: string }[];
+    const projectIds = [...queryKey, ...rows.map((row) => row.project_id)];
+    return [...this.looksAt.keys()].some((projectId) => projectIds.includes(projectId));
+  }
+
+  /** Whoever sees an error where nothing was ever shown tries again. */
+  tryAgain(): void {
+    for (const { client } of this.pages()) {
+      void client.refetchQueries({
+        type: 'active',
+        predicate: ({ state }) => state.status === 'error' && state.data === undefined,
+      });
+    }
+  }
+
+  /** A change of one's own that is sure to succeed. */
+  async save(): Promise<void> {
+    await this.page.mutate(() =>
+      this.world.stack.sql(
+        'update tasks set title = $2 where project_id = $1',
+        this.page.projects[0] ?? null,
+        'saved',
+      ),
+    );
+  }
+
+  get isBlocked(): boolean {
+    return this.options.proxy.isCut;
+  }
+
+  get polls(): boolean {
+    return this.options.polls ?? false;
+  }
+
+  get isSettled(): boolean {
+    const { connection, projects: open } = this.page;
+    const isLive = open.every((projectId) => connection.status(projectId) === 'live');
+    const isIdle = this.pages().every(
+      ({ client }) => client.isFetching() + client.isMutating() === 0,
+    );
+    const isCaughtUp = this.isBlocked || (isLive && (!this.isVisible || this.lateQueries() === 0));
+    return this.pending.size === 0 && isIdle && isCaughtUp;
+  }
+
+  /** Its tab is closed. */
+  close(): void {
+    this.endSecond();
+    this.persistence?.stop();
+    this.endConnection();
+    this.page.close();
+  }
+
+  private pages(): Page[] {
+    return this.second ? [this.page, this.second] : [this.page];
+  }
+
+  /** On the screen and known to be stale. */
+  private lateQueries(): number {
+    return this.pages()
+      .flatMap(({ client }) => client.getQueryCache().findAll({ type: 'active' }))
+      .filter((query) => query.isStaleByTime(Infinity)).length;
+  }
+
+  private newScreen(user: string, page: () => Page): Screen {
+    const isSteady = (): boolean => {
+      const { client } = page();
+      return this.isBound && client.isFetching() + client.isMutating() === 0;
+    };
+    return new Screen(user, isSteady, this.world.blame);
+  }
+
+  private newPage(user: string, screen: Screen, client?: QueryClient): Page {
+    const { chance, stack } = this.world;
+    return new Page(stack, {
+      url: this.options.proxy.url,
+      user,
+      // Pauses between tries are as in life, but shorter.
+      random: () => chance.random() * 0.3,
+      latencyMs: LATENCY_MS,
+      maxDeferMs: MAX_DEFER_MS,
+      ...(this.options.polls === undefined ? {} : { pollMs: this.options.polls && POLL_MS }),
+      ...(client && { client }),
+      label: (answer) => (answer as Row[]).map((row) => ({ ...row, reader: user })),
+      onShown: (queryKey, data) => {
+        screen.show(queryKey, data);
+      },
+    });
+  }
+
+  private connect(isBound = true): void {
+    if (this.options.isDeaf) return;
+    this.page.connect(isBound);
+    for (const projectId of this.looksAt.keys()) this.page.enter(projectId);
+    this.isBound = isBound;
+  }
+
+  /** Something that takes a while; it ends before the round is judged. */
+  private later(act: () => Promise<void>): void {
+    const done = act()
+      .catch((error: unknown) => {
+        this.world.blame(`failed: ${String(error)}`);
+      })
+      .finally(() => this.pending.delete(done));
+    this.pending.add(done);
+  }
+
+  private hide(): void {
+    const gone = this.world.chance.pick([...this.looksAt.values()]).pop();
+    const isLeft = [...this.looksAt.values()].flat().some((key) => key === gone);
+    if (gone && !isLeft) this.page.hide(gone);
+  }
+
+  private async prefetch(): Promise<void> {
+    const queryKey = await this.someQuery(this.world.chance.pick([...this.looksAt.keys()]));
+    await this.page.client.query({ queryKey }).catch((error: unknown) => {
+      // The page may be closed meanwhile.
+      if (!(error instanceof CancelledError)) this.isAway(error);
+    });
+  }
+
+  /** Changes of one's own, perhaps several of a row at once. */
+  private async edit(): Promise<void> {
+    const { chance } = this.world;
+    const shown = this.page.client
+      .getQueryCache()
+      .findAll({ type: 'active', queryKey: ['tasks'] })
+      .flatMap(({ state }) => (state.data ?? []) as Row[]);
+    const id =
+      shown.length > 0
+        ? chance.pick(shown).id
+        : await this.someId('tasks', chance.pick([...this.looksAt.keys()]));
+    if (id === undefined || this.isChanging) return;
+    for (let edits = chance.pick([1, 1, 2, 3]); edits > 0; edits -= 1) this.mutate(id);
+  }
+
+  /**
+   * Perhaps optimistic; the response comes late, and may be written to the cache. It may fail, before
+   * or after it is committed.
+   */
+  private mutate(id: string): void {
+    const { page, screen, world } = this;
+    const { chance, stack } = world;
+    const { client } = page;
+    const queryKey = ['tasks', 'detail', id];
+    const number = (Visitor.edits += 1);
+    world.count('edits');
+    const isOptimistic = chance.is(0.6);
+    const writesResponse = chance.is(0.5);
+    const failsAt = chance.pick([0, LATENCY_MS, undefined, undefined]);
+    const edit: Edit = { isPending: true, version: undefined };
+    // The callbacks of a mutation may outlive the page, or its user.
+    const isOver = (): boolean => this.page !== page || this.isChanging;
+    const fail = (): void => {
+      throw new Error('fails as it should');
+    };
+    screen.edits.set(number, edit);
+    const mutation = client.getMutationCache().build(client, {
+      mutationFn: async () => {
+        if (failsAt === 0) fail();
+        const rows = await stack.sql(
+          'update tasks set title = $2 where id = $1 returning version',
+          id,
+          `mine ${number}`,
+        );
+        const response = (await page.read(queryKey)) as Row[];
+        await sleep(chance.random() * 2 * LATENCY_MS);
+        if (failsAt !== undefined) fail();
+        return { response, version: (rows as { version: number }[])[0]?.version };
+      },
+      onMutate: () => {
+        const previous = client
+          .getQueriesData<Row[]>({ queryKey: ['tasks'] })
+          .filter(([, rows]) => rows?.some((row) => row.id === id));
+        const mark: Mark = { is: 'optimistic', edit: number };
+        for (const [key, rows] of isOptimistic && !isOver() ? previous : []) {
+          const change = (row: Row): Row => (row.id === id ? { ...row, title: '?', mark } : row);
+          client.setQueryData(key, rows?.map(change));
+        }
+        return previous;
+      },
+      onSuccess: ({ response, version }) => {
+        edit.isPending = false;
+        edit.version = version;
+        if (!writesResponse || isOver()) return;
+        // Responses may overtake each other, and only the app knows which is newer.
+        if (response.some((row) => !screen.isNewest(queryKey, row))) return;
+        const mark: Mark = { is: 'response' };
+        client.setQueryData(
+          queryKey,
+          response.map((row) => ({ ...row, mark })),
+        );
+      },
+      onError: (_error, _variables, previous) => {
+        edit.isPending = false;
+        const mark: Mark = { is: 'rolled back' };
+        for (const [key, rows] of isOptimistic && !isOver() ? (previous ?? []) : []) {
+          client.setQueryData(
+            key,
+            rows?.map((row) => ({ ...row, mark })),
+          );
+        }
+      },
+    });
+    void mutation.execute(undefined).catch((error: unknown) => {
+      if (!String(error).includes('as it should')) this.isAway(error);
+    });
+  }
+
+  private enter(): void {
+    const projectId = this.world.chance.pick(this.world.projects);
+    if (this.looksAt.has(projectId)) return;
+    this.looksAt.set(projectId, []);
+    if (!this.options.isDeaf) this.page.enter(projectId);
+  }
+
+  /** What is kept of a project that nobody looks at is not kept fresh. */
+  private leave(): void {
+    const projectId = this.world.chance.pick([...this.looksAt.keys()]);
+    if (this.looksAt.size === 1) return;
+    this.page.hide(...(this.looksAt.get(projectId) ?? []));
+    this.looksAt.delete(projectId);
+    this.page.leave(projectId);
+  }
+
+  /** A new connection, which the query cache may be bound to only when it is live. */
+  private connectAgain(): void {
+    this.endSecond();
+    this.endConnection();
+    this.page.disconnect();
+    const isBound = this.world.chance.is(0.5);
+    this.connect(isBound);
+    if (!isBound) this.bindLater();
+  }
+
+  /** For a while the query cache hears of nothing. */
+  private bindAgain(): void {
+    this.isBound = false;
+    this.screen.pause();
+    this.page.unbind();
+    this.bindLater();
+  }
+
+  private bindLater(): void {
+    const { page } = this;
+    const { connection } = page;
+    this.later(async () => {
+      await sleep(this.world.chance.random() * LATE_MS);
+      if (this.isChanging || this.page !== page || page.connection !== connection) return;
+      page.bind();
+      this.isBound = true;
+    });
+  }
+
+  /** A second query cache that has data before it hears of changes, or has gone. */
+  private async toggleSecond(): Promise<void> {
+    if (this.second) {
+      this.endSecond();
+      return;
+    }
+    const second: Page = this.newPage(
+      this.page.user,
+      this.newScreen(this.page.user, () => second),
+    );
+    const queryKey = await this.someQuery(this.world.chance.pick([...this.looksAt.keys()]));
+    second.show(queryKey);
+    this.later(async () => {
+      await sleep(this.world.chance.random() * LATE_MS);
+      if (this.isChanging || this.second) {
+        second.clear();
+        return;
+      }
+      second.join(this.page);
+      this.second = second;
+    });
+  }
+
+  private endSecond(): void {
+    this.second?.unbind();
+    this.second?.clear();
+    this.second = undefined;
+  }
+
+  /** Add what its connection did to the figures. */
+  count(): void {
+    this.world.count('sockets', this.page.sockets);
+    this.world.count('resets', this.page.resets().length);
+    this.page.sockets = 0;
+    this.page.events = [];
+  }
+
+  private endConnection(): void {
+    this.count();
+    this.isBound = false;
+    this.screen.pause();
+  }
+
+  /** The page is loaded again, or the user of the browser changes. */
+  private change(): void {
+    this.isChanging = true;
+    this.later(async () => {
+      const { chance } = this.world;
+      const { client, user } = this.page;
+      await chance.pickWeighted<() => Promise<void>>([
+        [2, () => this.open(user)],
+        [3, () => this.open()],
+        [2, () => this.signOut()],
+        [2, () => this.signOut(client)],
+      ])();
+      this.isChanging = false;
+      for (const queryKeys of this.looksAt.values()) this.page.show(...queryKeys);
+    });
+  }
+
+  /** Opens the browser, with the user who was not signed out or another one. */
+  private async open(user?: string): Promise<void> {
+    this.close();
+    await this.signIn(user);
+  }
+
+  /** @param client - what the next user's page goes on with, if it is not loaded again */
+  private async signOut(client?: QueryClient): Promise<void> {
+    this.endSecond();
+    this.endConnection();
+    this.page.hide(...[...this.looksAt.values()].flat());
+    this.page.disconnect();
+    if (this.storage) {
+      this.storage.user = undefined;
+      await this.persistence?.clear();
+      this.storage.expectEmpty();
+    } else {
+      this.page.client.clear();
+    }
+    await this.signIn(undefined, client);
+  }
+
+  /** The app's API answers nothing while its database is away. */
+  private isAway(error: unknown): void {
+    if (!String(error).includes(': 503 ')) throw error;
+    this.world.count('failures');
+  }
+
+  private async someId(table: 'tasks' | 'sprints', projectId: string): Promise<string | undefined> {
+    const rows = await this.world.stack.sql(
+      `select id from ${table} where project_id = $1 order by random() limit 1`,
+      projectId,
+    );
+    return (rows as { id: string }[])[0]?.id;
+  }
+
+  private async someQuery(projectId: string): Promise<QueryKey> {
+    const { chance } = this.world;
+    const table = chance.pick(['tasks', 'sprints', undefined, undefined] as const);
+    const id = table && (await this.someId(table, projectId));
+    if (table !== undefined && id !== undefined) {
+      return table === 'sprints' && chance.is(0.5)
+        ? ['tasks', 'sprint', id]
+        : [table, 'detail', id];
+    }
+    return chance.pick([
+      PROJECT_LIST,
+      ['projects', 'detail', projectId],
+      ['projects', 'bundle', projectId],
+      ['sprints', 'list', projectId],
+      ['tasks', 'list', projectId],
+      ['projectMembers', projectId],
+      ['messages', 'list', projectId],
+    ]);
+  }
+}
