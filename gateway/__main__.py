@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m gateway") 
     def work(worker: Worker | None = None) -> int:
         async def service(stop: asyncio.Event) -> None:
             if worker is not None:
-                worker.stop_with_supervisor(stop)
+                worker.follow_supervisor(stop)
             await run_gateway(settings, keys, rules, stop, worker)
 
         return run_until_signalled(service)

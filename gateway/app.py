@@ -134,8 +134,12 @@ class _Gateway:
             self._fanout.run(),
             broker.run(),
             self._serve(),
-            *([self._worker_health.run()] if self._worker_health else []),
+            *([self._answer_siblings(self._worker_health)] if self._worker_health else []),
         )
+
+    async def _answer_siblings(self, health: WorkerHealth) -> None:
+        await self._until_ready()  # until then this worker counts as being replaced
+        await health.run()
 
     async def _serve(self) -> None:
         settings = self._settings

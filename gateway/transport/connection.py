@@ -290,9 +290,12 @@ class Connection(asyncio.Protocol, ABC):
     def check(self, now: float) -> None:
         """Ping a greeted client that was silent, abort the connection if it does not answer.
 
-        This frees what a client keeps that has gone without closing.
+        This frees what a client keeps that has gone without closing. While its messages are
+        being served it is not read, and can't answer.
         """
-        if self._is_pinged:
+        if self._is_serving:
+            self.due_at = now + PONG_SECONDS
+        elif self._is_pinged:
             self._transport.abort()
         else:
             self._is_pinged = True
@@ -309,9 +312,13 @@ class Connection(asyncio.Protocol, ABC):
             if self._judge_frames(self._parser.frames - frames) == math.inf:
                 return  # it has ended
             if events:
+                if not self.is_greeted and isinstance(events[-1], Close | Violation):
+                    self._finish(events[-1])  # it does not wait for the greeting
+                    return
                 self._inbox = self._inbox or deque()
                 self._inbox += events
-        if self._inbox or self._must_wait():
+        # Before the greeting nothing is served, which would read on afterwards.
+        if self._inbox or (self.is_greeted and self._must_wait()):
             self._transport.pause_reading()
             self._serve_inbox()
 
@@ -361,11 +368,16 @@ class Connection(asyncio.Protocol, ABC):
                 await self.handle(event)
             case Ping():
                 self.write(encode_pong_frame(event.payload))
-            case Close():
-                self.write(encode_close_frame(_NORMAL_CLOSURE, ""))
-                self._linger(LINGER_SECONDS, None)
-            case Violation():
-                self.end(event.code, event.message)
+            case _:
+                self._finish(event)
+
+    def _finish(self, event: Close | Violation) -> None:
+        """Answer the client's Close, or close because of what it sent."""
+        if isinstance(event, Close):
+            self.write(encode_close_frame(_NORMAL_CLOSURE, ""))
+            self._linger(LINGER_SECONDS, None)
+        else:
+            self.end(event.code, event.message)
 
     def _must_wait(self) -> bool:
         return self.has_backpressure or self._judge_frames(0) > 0

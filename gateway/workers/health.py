@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +14,9 @@ from prometheus_client.exposition import generate_latest
 
 from gateway.workers.merging import merge_metrics, merge_readiness
 from gateway.workers.supervisor import Worker
-from shared.http.server import Readiness, health_routes, joint_health_routes
+from shared.http.server import Readiness, at_intervals, health_routes, joint_health_routes
 
-ANSWER_SECONDS: Final = 1.0  # a worker that takes longer counts as absent
+ANSWER_SECONDS: Final = 0.5  # a worker that takes longer counts as absent
 
 
 class WorkerHealth:
@@ -46,7 +47,7 @@ class WorkerHealth:
 
     def routes(self) -> list[web.RouteDef]:
         """Routes of ``/healthz``, ``/readyz`` and ``/metrics`` for all workers."""
-        return joint_health_routes(self._all_metrics, self._all_readiness)
+        return joint_health_routes(self._all_metrics, at_intervals(self._all_readiness))
 
     async def _all_metrics(self) -> bytes:
         others = await self._ask("/metrics")
@@ -66,13 +67,14 @@ class WorkerHealth:
 
 
 async def _get(sibling: Path, path: str) -> bytes | None:
-    """What a sibling answers; None if it does not answer in time."""
+    """What a sibling answers; None if it does not in time, or fails."""
     try:
         async with (
             asyncio.timeout(ANSWER_SECONDS),
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(sibling))) as session,
             session.get(f"http://worker{path}") as response,
         ):
-            return await response.read()
+            is_answer = response.status in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
+            return await response.read() if is_answer else None
     except (OSError, aiohttp.ClientError, TimeoutError):
         return None

@@ -8,6 +8,7 @@ the sockets open too, so what waits for a worker that has ended is served by its
 import asyncio
 import gc
 import logging
+import mmap
 import os
 import shutil
 import signal
@@ -27,6 +28,9 @@ from shared.runtime.lifecycle import EXIT_FINE, FatalError
 CRASHED: Final = (
     70  # the exit code of a worker with an unexpected error (EX_SOFTWARE, sysexits.h)
 )
+BEAT_SECONDS: Final = 1.0
+STUCK_SECONDS: Final = 15.0  # a worker whose loop stands still for so long is killed
+MAX_FOLDER_CHARACTERS: Final = 90  # a Unix socket's path has 107 (unix(7))
 STABLE_SECONDS: Final = 10.0  # a worker that lived that long is replaced without much delay
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 _AWAITED: Final = (*_STOPS, signal.SIGCHLD)
@@ -40,7 +44,8 @@ class Worker:
 
     ``sockets`` are bound to the port. ``siblings`` are the paths of the Unix sockets on which
     the other workers answer for themselves, and ``path`` is its own. ``lifeline`` is readable
-    once the supervisor is gone.
+    once the supervisor is gone. ``beats`` is memory shared with it: for each worker when its
+    event loop last ran, in ns of the monotonic clock; 0: it has not yet.
     """
 
     number: int
@@ -48,16 +53,24 @@ class Worker:
     path: Path
     siblings: Sequence[Path]
     lifeline: int
+    beats: memoryview
 
-    def stop_with_supervisor(self, stop: asyncio.Event) -> None:
-        """Set *stop* when the supervisor is gone: nobody would end this process otherwise."""
+    def follow_supervisor(self, stop: asyncio.Event) -> None:
+        """Show the supervisor that the loop runs, and set *stop* when it is gone: nobody would
+        end this process otherwise.
+        """
         loop = asyncio.get_running_loop()
+
+        def beat() -> None:
+            self.beats[self.number] = time.monotonic_ns()
+            loop.call_later(BEAT_SECONDS, beat)
 
         def react() -> None:
             loop.remove_reader(self.lifeline)
             stop.set()
 
         loop.add_reader(self.lifeline, react)
+        beat()
 
 
 def supervise(count: int, host: str, port: int, work: Callable[[Worker], int]) -> int:
@@ -76,8 +89,14 @@ def supervise(count: int, host: str, port: int, work: Callable[[Worker], int]) -
         raise FatalError(
             f"can't listen on port {port} ({exc.strerror}): set PORT to another"
         ) from exc
-    folder = Path(tempfile.mkdtemp(prefix="neverstale-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="neverstale-"))
+    except OSError as exc:
+        raise FatalError(f"WORKERS needs a folder for its sockets, in TMPDIR: {exc}") from exc
+    if len(str(folder)) > MAX_FOLDER_CHARACTERS:
+        raise FatalError(f"TMPDIR is too long for the name of a socket: {folder}")
     lifeline, held = os.pipe()
+    beats = memoryview(mmap.mmap(-1, 8 * count)).cast("q")
     paths = [folder / str(number) for number in range(count)]
     workers = [
         Worker(
@@ -86,6 +105,7 @@ def supervise(count: int, host: str, port: int, work: Callable[[Worker], int]) -
             paths[number],
             [path for path in paths if path != paths[number]],
             lifeline,
+            beats,
         )
         for number in range(count)
     ]
@@ -98,7 +118,9 @@ def supervise(count: int, host: str, port: int, work: Callable[[Worker], int]) -
 def _bind(host: str, port: int, number: int) -> list[socket.socket]:
     """Bind one worker's sockets, without listening: one for each address of the host."""
     bound = []
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
     for family, kind, protocol, _, address in dict.fromkeys(found):
         if number == 0:
             _check_free(family, kind, protocol, address)
@@ -139,9 +161,11 @@ class _Supervisor:
         self._due = [(0.0, worker) for worker in workers]
         self._backoffs = [Backoff() for _ in workers]
         self._is_stopping = False
+        self._looked_at = time.monotonic()
         self._exit_code = EXIT_FINE
 
     def run(self) -> int:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, no worker could be awaited
         signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         gc.collect()
         gc.freeze()  # the workers share what is loaded
@@ -150,15 +174,21 @@ class _Supervisor:
             for entry in [entry for entry in self._due if entry[0] <= now]:
                 self._due.remove(entry)
                 self._start(entry[1])
-            pause = min((due - now for due, _ in self._due), default=60.0)
-            caught = signal.sigtimedwait(_AWAITED, max(0.0, pause))
+            self._kill_stuck(now)
+            pause = min((due - now for due, _ in self._due), default=BEAT_SECONDS)
+            caught = signal.sigtimedwait(_AWAITED, max(0.0, min(pause, BEAT_SECONDS)))
             if caught is not None and caught.si_signo in _STOPS:
                 self._stop()
             self._reap()
         return self._exit_code
 
     def _start(self, worker: Worker) -> None:
-        process_id = os.fork()
+        worker.beats[worker.number] = 0
+        try:
+            process_id = os.fork()
+        except OSError as exc:  # too many processes, or no memory
+            self._retry(worker, "a worker cannot be started", reason=str(exc))
+            return
         if process_id == 0:
             self._become(worker)
         self._running[process_id] = (worker, time.monotonic())
@@ -177,9 +207,24 @@ class _Supervisor:
         except BaseException:  # noqa: BLE001 the process ends here, whatever it was
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+
+    def _kill_stuck(self, now: float) -> None:
+        """Kill workers whose loop stands still: they hold connections, and serve none."""
+        if now - self._looked_at > STUCK_SECONDS / 2:  # so did this process, e.g. suspended
+            self._looked_at = now + STUCK_SECONDS
+        if now < self._looked_at:
+            return
+        self._looked_at = now
+        for process_id, (worker, _) in self._running.items():
+            beat = worker.beats[worker.number]
+            if beat and now - beat / 1e9 > STUCK_SECONDS:
+                log.error("worker is stuck: killed", extra={"worker": worker.number})
+                os.kill(process_id, signal.SIGKILL)
 
     def _stop(self) -> None:
         """Let all workers drain. From now on each one's socket is its own to close."""
@@ -211,16 +256,14 @@ class _Supervisor:
                 self._stop()
 
     def _replace(self, worker: Worker, code: int, lived_seconds: float) -> None:
-        backoff = self._backoffs[worker.number]
         if lived_seconds >= STABLE_SECONDS:
-            backoff.reset()
-        delay = backoff.next_delay()
+            self._backoffs[worker.number].reset()
+        self._retry(worker, "worker ended: another one takes its place", exit_code=code)
+
+    def _retry(self, worker: Worker, message: str, **details: object) -> None:
+        delay = self._backoffs[worker.number].next_delay()
         self._due.append((time.monotonic() + delay, worker))
         log.error(
-            "worker ended: another one takes its place",
-            extra={
-                "worker": worker.number,
-                "exit_code": code,
-                "delay_seconds": round(delay, 3),
-            },
+            message,
+            extra={"worker": worker.number, **details, "delay_seconds": round(delay, 3)},
         )

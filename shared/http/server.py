@@ -5,7 +5,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import orjson
 from aiohttp import web
@@ -31,6 +31,7 @@ SHUTDOWN_SECONDS: Final = 1.0
 
 # Whether a process may take traffic, and further fields of ``/readyz``.
 Readiness: TypeAlias = tuple[bool, dict[str, Any]]
+Made = TypeVar("Made")
 
 log = logging.getLogger(__name__)
 
@@ -120,20 +121,34 @@ def joint_health_routes(
         body = {"status": "ready" if is_ready else "not ready", **details}
         return web.json_response(body, status=200 if is_ready else 503, dumps=_dumps)
 
-    rendered, rendered_at = b"", -METRICS_SECONDS
+    render = at_intervals(render)
 
     async def metrics(_: web.Request) -> web.Response:
-        nonlocal rendered, rendered_at
-        now = asyncio.get_running_loop().time()
-        if now - rendered_at >= METRICS_SECONDS:
-            rendered, rendered_at = await render(), now
-        return web.Response(body=rendered, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [
         web.get("/healthz", healthz),
         web.get("/readyz", readyz),
         web.get("/metrics", metrics),
     ]
+
+
+def at_intervals(make: Callable[[], Awaitable[Made]]) -> Callable[[], Awaitable[Made]]:
+    """Return a function that makes a new value no more often than every ``METRICS_SECONDS``,
+    however many ask for it.
+    """
+    making = asyncio.Lock()
+    made: tuple[Made, float] | None = None
+
+    async def get() -> Made:
+        nonlocal made
+        time = asyncio.get_running_loop().time
+        async with making:
+            if made is None or time() - made[1] >= METRICS_SECONDS:
+                made = (await make(), time())
+            return made[0]
+
+    return get
 
 
 def _dumps(value: Any) -> str:

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from deploy.dev.servers import free_port
+from gateway.workers.supervisor import STUCK_SECONDS
 from shared.protocol.close_codes import CloseCode
 from tests.support.changes import change
 from tests.support.inspection import connections
@@ -96,6 +97,18 @@ async def test_a_killed_worker_is_replaced_and_its_clients_resume(world: World) 
         await until_ready(world, gateway, 2)
     assert gateway.logged("worker ended: another one takes its place", exit_code=-9)
     assert len(worker_ids(gateway)) == 3
+
+
+async def test_a_worker_that_stands_still_is_replaced(world: World) -> None:
+    await world.listener()
+    gateway = await world.gateway(WORKERS="2")
+    await until_ready(world, gateway, 2)
+    os.kill(worker_ids(gateway)[1], signal.SIGSTOP)
+    message = "worker is stuck: killed"
+    async with asyncio.timeout(2 * STUCK_SECONDS):
+        while not gateway.logged(message, worker=1):
+            await asyncio.sleep(0.1)
+    await until_ready(world, gateway, 2)
 
 
 async def test_a_stopped_gateway_drains_all_workers(world: World) -> None:

@@ -80,6 +80,53 @@ async def test_a_client_that_has_not_been_greeted_is_served_later() -> None:
         assert (service.messages, transport.is_paused) == (["a"], False)
 
 
+async def test_a_client_that_leaves_before_its_greeting_is_let_go_at_once() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for leaves in (frame(CLOSE, b""), frame(TEXT, b"a") + frame(CLOSE, b""), b"\xff\xff"):
+            transport, service = FakeTransport(), FakeService(tasks)
+            client = connection(tasks, transport, service=service)
+            client.data_received(leaves)
+            assert transport.told[0] & 15 == CLOSE
+            assert transport.protocol is not client, "it is not kept until the greeting"
+            client.greet([], [])
+            assert transport.told.count(b"connected") == 0, "nothing follows a Close frame"
+
+
+async def test_reading_goes_on_after_a_debt_from_before_the_greeting() -> None:
+    """The budget of replays is its user's, whose other connections may have spent it."""
+    async with asyncio.TaskGroup() as tasks:
+        transport, service = FakeTransport(), FakeService(tasks)
+        rate_limiter = limited()
+        rate_limiter.charge_replay(2000, asyncio.get_running_loop().time())
+        client = connection(tasks, transport, service=service, rate_limiter=rate_limiter)
+        client.data_received(frame(PONG, b""))
+        client.greet([], [])
+        assert not transport.is_paused
+        client.data_received(frame(TEXT, b"a"))
+        async with asyncio.timeout(10):
+            while service.messages != ["a"]:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_client_whose_message_is_being_served_is_not_silent() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        transport, service = FakeTransport(), FakeService(tasks)
+        answered = asyncio.Event()
+        service.do = lambda _, text: answered.wait()
+        client = greeted(connection(tasks, transport, service=service), transport)
+        client.data_received(frame(TEXT, b"a"))
+        await asyncio.sleep(0)
+        for now in (100.0, 200.0, 300.0):
+            client.check(now)
+            assert client.due_at > now
+        assert not transport.is_cut
+        assert transport.told == b"", "no ping: its answer could not be read"
+        answered.set()
+        await until_served(client)
+        client.check(400.0)
+        assert transport.told[0] & 15 == 9
+
+
 async def test_messages_of_plain_clients_are_ignored() -> None:
     async with asyncio.TaskGroup() as tasks:
         transport, service = FakeTransport(), FakeService(tasks)
