@@ -1,5 +1,5 @@
-// Compares the public API of each entry point, as built in dist, with its report in api/.
-// Update the reports with `node scripts/api.js --write` after an intended change.
+// Compares the public API of each entry point, as built in dist, with its reference in api/.
+// Update the reference with `node scripts/api.js --write` after an intended change.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -17,12 +17,12 @@ const program = ts.createProgram(
   { module: ts.ModuleKind.NodeNext, target: ts.ScriptTarget.ES2023, skipLibCheck: true, types: [] },
 );
 const checker = program.getTypeChecker();
-const printer = ts.createPrinter({ removeComments: true });
+const printer = ts.createPrinter();
 
-/** Returns the declarations that an entry exports, without comments, sorted by name. */
-function report(file) {
+/** Returns a page with the declarations that an entry exports, sorted by name. */
+function reference(name, file) {
   const module = checker.getSymbolAtLocation(program.getSourceFile(file));
-  return checker
+  const sections = checker
     .getExportsOfModule(module)
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .map((symbol) => {
@@ -34,19 +34,20 @@ function report(file) {
           : declaration;
         return printer.printNode(ts.EmitHint.Unspecified, node, declaration.getSourceFile());
       });
-      return `// ${symbol.name}\n${texts.join('\n')}\n`;
-    })
-    .join('\n');
+      return `\n## \`${symbol.name}\`\n\n\`\`\`ts\n${texts.join('\n')}\n\`\`\`\n`;
+    });
+  const title = name === 'index' ? 'neverstale' : `neverstale/${name}`;
+  return `# \`${title}\`\n\nMade from the source by \`scripts/api.js\`.\n${sections.join('')}`;
 }
 
 mkdirSync(fromPackage('api'), { recursive: true });
 for (const { name, file } of entries) {
-  const path = fromPackage(`api/${name}.api.txt`);
-  const text = report(file);
+  const path = fromPackage(`api/${name}.md`);
+  const text = reference(name, file);
   if (isWriting) {
     writeFileSync(path, text);
   } else if (readFileSync(path, 'utf8') !== text) {
-    console.error(`The public API of "${name}" differs from api/${name}.api.txt. If this is intended,
+    console.error(`The public API of "${name}" differs from api/${name}.md. If this is intended,
 update docs/reference/client-api.md and run: node scripts/api.js --write`);
     process.exitCode = 1;
   }
