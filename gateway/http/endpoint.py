@@ -64,7 +64,10 @@ class WebSocketEndpoint:
         self.start(self._open(request))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.create_task(work)
+        try:
+            self._tasks.create_task(work)
+        except RuntimeError:  # the gateway is ending, and its connections with it
+            work.close()
 
     async def handle(self, connection: Connection, text: str) -> None:
         await self._handler.handle(connection, text)
