@@ -48,7 +48,7 @@ async def test_access_that_was_given_before_a_first_connection_is_no_reset(
 
     await page.route_web_socket(re.compile(r"/ws\?"), hold)
     await page.goto(f"{stage.url}/?as={stage.world.ada}#/{stage.world.apollo}")
-    await eventually(lambda: held, "the server's first message")
+    await eventually(lambda: bool(held), "the server's first message")
     await stage.sql("insert into project_members values ($1, $2)", GEMINI, stage.world.ada)
     await eventually(lambda: f"{GEMINI}:{stage.world.ada}" in str(held), "its event")
     (socket,) = sockets
