@@ -163,8 +163,9 @@ async def launch_browser(stack: AsyncExitStack) -> Browser:
 
 
 async def live(page: Page) -> None:
-    """Wait until the page is connected and has loaded everything."""
+    """Wait until the page is connected, its project is live, and it has loaded everything."""
     await expect(page.get_by_role("status")).to_have_text("Live")
+    await expect(page.get_by_role("main")).to_have_attribute("data-status", "live")
     await expect(card(page, "Fuel the rocket")).to_be_visible()
     await expect(
         page.get_by_label("Newest messages").get_by_role("listitem").first

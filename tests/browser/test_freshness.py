@@ -1,9 +1,12 @@
 """All that the page shows is fresh, or the page says that it may be outdated."""
 
-from playwright.async_api import Locator, Page, expect
+import re
 
-from tests.browser.conftest import Stage, card, in_column
-from tests.support.demo_data import TASK
+from playwright.async_api import Locator, Page, WebSocketRoute, expect
+
+from tests.browser.conftest import Stage, card, in_column, live
+from tests.support.demo_data import GEMINI, TASK
+from tests.support.processes import eventually
 
 RENAME = "update tasks set title = 'Lift off' where id = $1"
 
@@ -16,12 +19,49 @@ async def test_a_first_connection_is_no_reset(stage: Stage) -> None:
     page = await stage.tab(stage.world.grace)
     await page.get_by_role("link", name="Gemini").click()
     await expect(card(page, "Find the other capsule")).to_be_visible()
+    await expect(page.get_by_role("main")).to_have_attribute("data-status", "live")
     # events arrive in order: what came before this one is in the panel too
     await stage.sql("update tasks set title = 'Found it' where title ~ 'other capsule'")
     events = page.get_by_label("Newest invalidations").get_by_role("listitem")
     await expect(events).to_have_count(1)
     await expect(events).to_contain_text("task UPDATE")
     await expect(page.get_by_test_id("count")).to_have_text("1")
+
+
+async def test_access_that_was_given_before_a_first_connection_is_no_reset(
+    stage: Stage,
+) -> None:
+    page = await (await stage.context(stage.world.ada)).new_page()
+    held: list[str] = []
+    sockets: list[WebSocketRoute] = []
+    is_held = True
+
+    def hold(socket: WebSocketRoute) -> None:
+        def receive(message: str | bytes) -> None:
+            if is_held:
+                held.append(str(message))
+            else:
+                socket.send(message)
+
+        sockets.append(socket)
+        socket.connect_to_server().on_message(receive)
+
+    await page.route_web_socket(re.compile(r"/ws\?"), hold)
+    await page.goto(f"{stage.url}/?as={stage.world.ada}#/{stage.world.apollo}")
+    await eventually(lambda: bool(held), "the server's first message")
+    await stage.sql("insert into project_members values ($1, $2)", GEMINI, stage.world.ada)
+    await eventually(lambda: f"{GEMINI}:{stage.world.ada}" in str(held), "its event")
+    (socket,) = sockets
+    socket.send(held[0])
+    await live(page)
+    for message in held[1:]:
+        socket.send(message)
+    is_held = False
+    await stage.sql(RENAME, TASK)
+    await expect(card(page, "Lift off")).to_be_visible()
+    events = page.get_by_label("Newest invalidations").get_by_role("listitem")
+    await expect(events).to_have_count(1)
+    await expect(events).to_contain_text("task UPDATE")
 
 
 async def test_while_disconnected_the_board_says_so_and_shows_what_it_catches_up_with(

@@ -42,6 +42,7 @@ async def test_cause_and_effect_are_visible_together(stage: Stage) -> None:
 
 async def test_the_header_is_one_row(stage: Stage) -> None:
     page = await stage.tab(stage.world.ada, **PHONE)
+    await expect(page.locator(".notice")).to_be_empty()
     assert (await box(page.get_by_role("banner")))["height"] <= ONE_ROW_PX
     first = await box(page.get_by_role("link", name="Apollo"))
     form = await box(page.get_by_label("New project"))

@@ -1,5 +1,5 @@
 import { matchQuery, type Query, type QueryClient, type QueryKey } from '@tanstack/react-query';
-import type { NeverstaleEvent } from 'neverstale';
+import type { Change, NeverstaleEvent } from 'neverstale';
 import { readCursors } from 'neverstale/tanstack';
 
 import { mapping } from './queries';
@@ -55,6 +55,7 @@ export class Journal {
   /** When each project was first shown. It has missed nothing that was changed before. */
   private readonly shownSince = new Map<string | undefined, number>();
   private projectId: string | undefined;
+  private lastChange: Change | undefined;
   private renderTimer: ReturnType<typeof setTimeout> | undefined;
   private caughtUpTimer: ReturnType<typeof setTimeout> | undefined;
   private summary = this.summarize();
@@ -78,7 +79,8 @@ export class Journal {
 
   readonly record = (event: NeverstaleEvent): void => {
     const now = Date.now();
-    const changedAt = event.type === 'change' ? Date.parse(event.timestamp) : now;
+    if (event.type === 'change') this.lastChange = event;
+    const changedAt = this.changedAt(event) ?? now;
     if (changedAt < (this.shownSince.get(this.projectId) ?? Infinity)) return;
     this.count += 1;
     const number = this.count;
@@ -101,6 +103,16 @@ export class Journal {
   };
 
   readonly read = (): Summary => this.summary;
+
+  /** When what an event tells of happened; undefined: not known, so perhaps just now. */
+  private changedAt(event: NeverstaleEvent): number | undefined {
+    if (event.type === 'change') return Date.parse(event.timestamp);
+    const { lastChange } = this;
+    // The change that gave or took access comes right before the reset that it causes.
+    const isItsReset =
+      event.reason === 'access_changed' && event.projectId === lastChange?.projectId;
+    return lastChange && isItsReset ? Date.parse(lastChange.timestamp) : event.fetchedBefore;
+  }
 
   private recordCaughtUp(id: string): void {
     this.caughtUp = new Set([...this.caughtUp, id]);
