@@ -6,6 +6,8 @@ import type { Coverage } from './projects.js';
 /** How long a query in use waits for a project that is connecting before it counts as missing. */
 const GRACE_MS = 3_000;
 const POLL_MS = 30_000;
+/** How long after a signal, e.g. `online`, it is clear whether the connection is trying again. */
+const SIGNAL_MS = 100;
 /** Polls are spread by this part of the interval in both directions. */
 const JITTER = 0.2;
 
@@ -32,6 +34,7 @@ export class Fallback {
   private readonly stops: (() => void)[];
   private stopWaiting: (() => void) | undefined;
   private stopPolling: (() => void) | undefined;
+  private stopSignal: (() => void) | undefined;
   private isLive = false;
 
   /**
@@ -54,7 +57,7 @@ export class Fallback {
         if (event.type === 'updated' && event.action.type === 'success') this.useActive(true);
       }),
       connection.environment.onSignal((signal) => {
-        if (signal !== 'offline') this.useActive();
+        if (signal !== 'offline') this.onSignal();
       }),
       connection.onStatus(() => {
         this.onStatus();
@@ -68,6 +71,17 @@ export class Fallback {
     for (const stop of this.stops) stop();
     this.stopWaiting?.();
     this.stopPolling?.();
+    this.stopSignal?.();
+  }
+
+  /** The connection gets the same signal, possibly after this or in another tab. */
+  private onSignal(): void {
+    const { environment } = this.connection;
+    const at = environment.now();
+    this.stopSignal ??= environment.setTimer(() => {
+      this.stopSignal = undefined;
+      this.useActive(false, at);
+    }, SIGNAL_MS);
   }
 
   private onStatus(): void {
@@ -84,8 +98,8 @@ export class Fallback {
     this.update(this.uses.keys());
   }
 
-  private useActive(isWrite = false): void {
-    this.use(this.active(), isWrite);
+  private useActive(isWrite = false, at?: number): void {
+    this.use(this.active(), isWrite, at);
   }
 
   private active(): Query[] {
@@ -97,8 +111,11 @@ export class Fallback {
     return ['live', 'forbidden'].includes(this.on.coverage(query));
   }
 
-  private use(queries: readonly Query[], isWrite: boolean): void {
-    const at = this.connection.environment.now();
+  private use(
+    queries: readonly Query[],
+    isWrite: boolean,
+    at = this.connection.environment.now(),
+  ): void {
     for (const query of queries) {
       if (isWrite || query.state.fetchStatus === 'idle') this.uses.set(query, { at, isWrite });
     }
@@ -149,6 +166,6 @@ export class Fallback {
 }
 
 function isStillWanted(query: Query, { at, isWrite }: Use): boolean {
-  const isFetched = query.state.fetchStatus !== 'idle' || query.state.dataUpdatedAt > at;
+  const isFetched = query.state.fetchStatus !== 'idle' || query.state.dataUpdatedAt >= at;
   return query.getObserversCount() > 0 && (isWrite || !isFetched);
 }

@@ -65,7 +65,7 @@ describe('while not live', () => {
     async (signal) => {
       const board = await degraded();
       board.world.signal(signal);
-      await pass(10);
+      await pass(200);
       expect(board.asked).toEqual(['tasks/detail/T']);
       board.world.signal(signal);
       await board.answer('second');
@@ -81,7 +81,7 @@ describe('while not live', () => {
     await pass(10_000);
     expect(board.asked).toEqual([]);
     board.world.signal('focus');
-    await pass(10);
+    await pass(200);
     expect(board.asked).toContain('new');
   });
 
@@ -96,7 +96,7 @@ describe('while not live', () => {
   it('a mutation counts for a fetch that began before it succeeded', async () => {
     const board = await degraded();
     board.world.signal('focus');
-    await pass(10);
+    await pass(200);
     await board.mutate();
     await board.answer('without the write');
     await pass(10);
@@ -194,7 +194,7 @@ describe('while one project is not live', () => {
     await pass(2_000);
     expect(board.connection.status(B)).toBe('connecting');
     board.world.signal('focus');
-    await pass(3_010);
+    await pass(3_200);
     expect(board.asked.sort()).toEqual(['projects/list', `tasks/list/${B}`]);
   });
 
