@@ -60,8 +60,8 @@ async def test_access_that_was_given_before_a_first_connection_is_no_reset(
     await stage.sql(RENAME, TASK)
     await expect(card(page, "Lift off")).to_be_visible()
     events = page.get_by_label("Newest invalidations").get_by_role("listitem")
-    await expect(events).to_have_count(1)
-    await expect(events).to_contain_text("task UPDATE")
+    await expect(events.filter(has_text="task UPDATE")).to_have_count(1)
+    await expect(events.filter(has_text="reset")).to_have_count(0)
 
 
 async def test_while_disconnected_the_board_says_so_and_shows_what_it_catches_up_with(
@@ -142,7 +142,7 @@ async def test_a_failing_refetch_is_shown_until_it_succeeds(stage: Stage) -> Non
     await stage.sql(RENAME, TASK)
     problem = page.get_by_role("alert")
     await expect(problem).to_contain_text("This may be outdated")
-    await expect(card(page, "Fuel the rocket")).to_be_visible()
+    await expect(card(page, "Pack lunch")).to_be_visible()
     await page.unroute("**/tasks")
     await expect(card(page, "Lift off")).to_be_visible()
     await expect(problem).to_have_count(0)
