@@ -89,7 +89,7 @@ test-client: ## The browser side's tests (where there is Node)
 test-browser: install ## The demo in a real browser, on the real stack (where there are Node and Chromium)
 	@command -v node >/dev/null || { echo "Node is not installed: the demo is not tested in a browser"; exit 0; }; \
 	command -v chromium >/dev/null || { echo "Chromium is not installed: the demo is not tested in a browser"; exit 0; }; \
-	$(MAKE) -s $(PAGE_BUILT) $(NEXTJS_BUILT) && $(BIN)/python -m pytest tests/browser -q
+	$(MAKE) -s $(PAGE_BUILT) $(NEXTJS_BUILT) && $(BIN)/python -m pytest tests/browser -q -n 2 --dist loadfile
 
 demo-record: install demo-page ## Take the README's screenshots anew
 	$(BIN)/python -m pytest tests/browser -q -k fits --record
