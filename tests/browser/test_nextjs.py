@@ -135,6 +135,7 @@ async def test_a_page_that_is_navigated_to_is_not_fetched_again(
 async def test_after_a_sign_out_nothing_is_stored(stage: Stage, site: str) -> None:
     page = await signed_in(stage, site)
     other = await (await stage.context(stage.world.ada)).new_page()
+    await other.clock.install()
     await other.goto(page.url)
     await expect(other.get_by_role("status")).to_have_text("live")
     await rename(stage, "Lift off")
@@ -153,5 +154,5 @@ async def test_after_a_sign_out_nothing_is_stored(stage: Stage, site: str) -> No
     assert await page.evaluate(STORED) == ""
     async with other.expect_request("**/tasks"):
         await rename(stage, "Land")
-    await asyncio.sleep(1.5)  # a cache is saved at most once a second
-    assert await page.evaluate(STORED) == ""
+    await other.clock.fast_forward(2_000)  # a cache is saved at most once a second
+    assert await other.evaluate(STORED) == ""

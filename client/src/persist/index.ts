@@ -174,7 +174,7 @@ function withoutServerCursors(client: PersistedClient): PersistedClient {
 }
 
 function isFull(error: Error): boolean {
-  // Firefox before 2025 has a name of its own for it.
+  // Firefox before 2025 uses its own error name.
   return ['QuotaExceededError', 'NS_ERROR_DOM_QUOTA_REACHED'].includes(error.name);
 }
 

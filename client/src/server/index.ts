@@ -12,7 +12,7 @@ import type { AnyQueryClient } from '../tanstack/query-client.js';
 export interface PrefetchCursorsOptions {
   /** The gateway's WebSocket endpoint, as the server reaches it. */
   url: string;
-  /** The JWT of the user for whom the page is rendered. */
+  /** JWT of the user who requested the page. */
   token: string;
   /** The projects whose data the page shows, as the gateway writes their ids. Default: none. */
   projectIds?: readonly string[] | undefined;

@@ -79,7 +79,7 @@ function shareConnection(
     else post({ is: 'want', tab: tabs.id, projectIds });
   }
 
-  /** Request the lock and, meanwhile, ask its holder for events. */
+  /** Request the lock, and ask its holder for events while waiting for it. */
   function join(steal = false): void {
     if (isOut) return;
     release ??= tabs.lock(name, { steal }, { held: startLeading, lost: follow });

@@ -142,7 +142,7 @@ export class Binding {
   /** Mark queries as stale and refetch them where they are in use. */
   private refetchStale(queries: readonly Query[]): void {
     if (queries.length === 0) return;
-    // Without a mark, a first load that fails is not retried for ever.
+    // A query without data is not marked: a failing first load would be retried without end.
     const matches = (query: Query): boolean =>
       query.state.data !== undefined && queries.includes(query);
     this.freshness.mark({ matches });

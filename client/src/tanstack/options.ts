@@ -2,7 +2,7 @@ import type { Change } from '../core/events.js';
 import type { MappingOption } from './mapping.js';
 import type { QueryKey } from './query-client.js';
 
-// A module of its own, so that the declarations of the package need no copy of query-core.
+// Separate from the code, so that the declarations of the package do not import query-core.
 
 /** A mutation in flight. */
 export interface PendingMutation {

@@ -103,7 +103,7 @@ async function settled(): Promise<void> {
   );
 }
 
-/** What somebody takes to be true, and is not so in the database. */
+/** The data of these visitors that differs from the database. */
 async function lies(of: readonly Visitor[]): Promise<string[]> {
   const truths = new Map<string, Promise<unknown>>();
   const found: string[] = [];

@@ -108,7 +108,7 @@ export class Page {
     return page;
   }
 
-  /** @param isBound - whether the query cache hears of changes from the start */
+  /** @param isBound - whether the query cache is bound from the start */
   connect(isBound = true): void {
     const { url, projects = [], connection, random = () => 0.1 } = this.options;
     const browser = browserEnvironment();

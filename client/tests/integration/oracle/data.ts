@@ -35,7 +35,7 @@ with people as (
 )
 select array(select id from people) as users, array(select id from boards) as projects`;
 
-/** What writers do to a project; each takes its id and a text of its own. */
+/** What writers do to a project; each statement takes the id and a unique text. */
 export const WRITES: readonly (readonly [weight: number, sql: string])[] = [
   [
     8,

@@ -55,7 +55,7 @@ export class Screen {
     private readonly blame: (fault: string) => void,
   ) {}
 
-  /** Nothing is promised while the query cache hears of nothing, nor for what began then. */
+  /** Nothing is promised while the query cache is not bound, or for fetches that began then. */
   pause(): void {
     this.isPaused = true;
     this.seen.clear();

@@ -30,7 +30,7 @@ export interface World extends Data {
 
 export interface VisitorOptions {
   readonly proxy: Proxy;
-  /** It hears of no changes: the oracle must catch it. */
+  /** Its query cache receives no events: the oracle must catch it. */
   readonly isDeaf?: boolean;
   /** Its browser stores the cache, and users of it change. */
   readonly hasStorage?: boolean;
@@ -154,7 +154,7 @@ export class Visitor {
     this.page.setVisible(isVisible);
   }
 
-  /** What it takes to be true: of its own projects, and on the screen or not marked as stale. */
+  /** The data of its projects that is on the screen or not marked as stale. */
   beliefs(): { queryKey: QueryKey; data: unknown }[] {
     return this.pages()
       .flatMap(({ client }) => client.getQueryCache().getAll())
@@ -186,7 +186,7 @@ export class Visitor {
     return [...this.looksAt.keys()].some((projectId) => projectIds.includes(projectId));
   }
 
-  /** Whoever sees an error where nothing was ever shown tries again. */
+  /** Refetch the queries that have only an error to show, as a user would. */
   tryAgain(): void {
     for (const { client } of this.pages()) {
       void client.refetchQueries({
@@ -296,7 +296,7 @@ export class Visitor {
   private async prefetch(): Promise<void> {
     const queryKey = await this.someQuery(this.world.chance.pick([...this.looksAt.keys()]));
     await this.page.client.query({ queryKey }).catch((error: unknown) => {
-      // The page may be closed meanwhile.
+      // The page may be closed before the response arrives.
       if (!(error instanceof CancelledError)) this.isAway(error);
     });
   }
@@ -415,7 +415,7 @@ export class Visitor {
     if (!isBound) this.bindLater();
   }
 
-  /** For a while the query cache hears of nothing. */
+  /** Unbind the query cache, and bind it again later. */
   private bindAgain(): void {
     this.isBound = false;
     this.screen.pause();
@@ -434,7 +434,7 @@ export class Visitor {
     });
   }
 
-  /** A second query cache that has data before it hears of changes, or has gone. */
+  /** Add a second query cache, which has data before it is bound; or remove it. */
   private async toggleSecond(): Promise<void> {
     if (this.second) {
       this.endSecond();
