@@ -267,8 +267,7 @@ class NodeWs(ControlledServer):
             raise Unavailable("Node or client/node_modules is missing: make test-client")
         self = cls()
         with tempfile.TemporaryDirectory() as folder:
-            program = Path(folder) / "server.mjs"  # Node looks for packages beside it
-            shutil.copy(HERE / "ws_server.mjs", program)
+            program = copy_programs("ws_server.mjs", Path(folder))
             (Path(folder) / "node_modules").symlink_to(modules)
             process = await self.start(
                 "node", str(program), str(self.port), str(self.control_port)
@@ -293,11 +292,10 @@ class SocketIo(ControlledServer):
     @asynccontextmanager
     async def running(cls) -> AsyncIterator[Server]:
         folder = installed_npm("socketio", cls.PACKAGES)
-        shutil.copy(HERE / "socketio_server.mjs", folder / "server.mjs")
+        program = str(copy_programs("socketio_server.mjs", folder))
         async with fresh_world() as world:
             self = cls()
             url = world.servers.valkey.url
-            program = str(folder / "server.mjs")
             process = start("node", program, str(self.port), "serve", url)
             publisher = start("node", program, str(self.control_port), "publish", url, core=1)
             try:
@@ -318,6 +316,13 @@ class SocketIo(ControlledServer):
 
     def hello(self, channel: int, client: int) -> bytes:
         return masked_text("40")
+
+
+def copy_programs(name: str, folder: Path) -> Path:
+    """Copy a server for Node to a folder, because Node looks for packages beside it."""
+    for file in (name, "control.mjs"):
+        shutil.copy(HERE / file, folder)
+    return folder / name
 
 
 def installed_npm(name: str, packages: Sequence[str]) -> Path:
