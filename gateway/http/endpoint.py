@@ -61,7 +61,7 @@ class WebSocketEndpoint:
 
     def open(self, request: UpgradeRequest) -> None:
         """Begin to answer a handshake."""
-        self.start(self._open(request))
+        self.start(self._answer(request))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -81,6 +81,10 @@ class WebSocketEndpoint:
         """Refuse a request that asks for no upgrade."""
         self._refused.labels(NOT_A_WEBSOCKET.code).inc()
         return refusal_response(NOT_A_WEBSOCKET, UPGRADE_HEADERS)
+
+    async def _answer(self, request: UpgradeRequest) -> None:
+        with self._connections.opening():
+            await self._open(request)
 
     async def _open(self, request: UpgradeRequest) -> None:
         slot = ConnectionSlot(self._limiter, self._limiter.address_of(request))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from gateway.transport.connection import Connection
@@ -21,6 +22,7 @@ class OpenConnections:
     def __init__(self, *, drain_seconds: float) -> None:
         self._connections: set[Connection] = set()
         self._drain_seconds = drain_seconds
+        self._opening = 0
         self._none_left = asyncio.Event()
         self.is_draining = False
 
@@ -28,12 +30,25 @@ class OpenConnections:
         """A snapshot: connections may come and go during the iteration."""
         return iter(list(self._connections))
 
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Let the drain wait for a handshake that is being answered."""
+        self._opening += 1
+        try:
+            yield
+        finally:
+            self._opening -= 1
+            self._notice_end()
+
     def add(self, connection: Connection) -> None:
         self._connections.add(connection)
 
     def discard(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        if self.is_draining and not self._connections:
+        self._notice_end()
+
+    def _notice_end(self) -> None:
+        if self.is_draining and not self._connections and not self._opening:
             self._none_left.set()
 
     def disconnect(self, user_id: str) -> None:
@@ -58,6 +73,6 @@ class OpenConnections:
         for connection in connections:
             connection.end(CloseCode.DRAINING, "draining")
             await asyncio.sleep(seconds / len(connections))
-        if self._connections:
-            await self._none_left.wait()
+        self._notice_end()
+        await self._none_left.wait()
         drained.set()
