@@ -1,21 +1,11 @@
-import {
-  dehydrate,
-  hydrate,
-  MutationObserver,
-  onlineManager,
-  QueryObserver,
-  type MutationObserverOptions,
-  type QueryKey,
-  type QueryObserverOptions,
-} from '@tanstack/query-core';
+import { dehydrate, hydrate, onlineManager, QueryObserver } from '@tanstack/query-core';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { readCursors } from '../../src/tanstack/index.js';
-import { seeded } from '../seeded.js';
 import { pass } from '../world.js';
 import { Board } from './board.js';
+import { edit, requests, start, TASK, watch, writing, type Options } from './edits.js';
 
-const TASK = ['tasks', 'detail', 'T'];
 const LIST = ['tasks', 'list', 'P'];
 
 beforeEach(() => {
@@ -26,87 +16,6 @@ afterEach(() => {
   onlineManager.setOnline(true);
   vi.useRealTimers();
 });
-
-/** A query on the screen, and every value that it showed, in order. */
-async function watch(
-  board: Board,
-  queryKey: QueryKey = TASK,
-  options: Partial<QueryObserverOptions> = {},
-): Promise<unknown[]> {
-  const values: unknown[] = [];
-  new QueryObserver(board.client, { queryKey, ...options }).subscribe(({ data }) => {
-    if (data !== values.at(-1)) values.push(data);
-  });
-  await board.answer('first');
-  return values;
-}
-
-interface Edit {
-  respond: (response?: string) => Promise<void>;
-  fail: () => Promise<void>;
-}
-
-type Options = MutationObserverOptions<string>;
-
-/** An optimistic edit of the task as in TanStack's guide: rolled back if it fails. */
-function edit(board: Board, value: string, options: Partial<Options> = {}): Edit {
-  return start(board, {
-    onMutate: () => {
-      const previous = board.data(TASK);
-      board.client.setQueryData(TASK, value);
-      return previous;
-    },
-    onError: (_error, _variables, previous) => {
-      board.client.setQueryData(TASK, previous);
-    },
-    ...options,
-  });
-}
-
-function start(board: Board, options: Partial<Options> = {}): Edit {
-  let resolve: (response: string) => void = () => undefined;
-  let reject: (error: Error) => void = () => undefined;
-  const mutation = new MutationObserver<string, Error, void>(board.client, {
-    mutationFn: () => new Promise((...outcomes) => ([resolve, reject] = outcomes)),
-    ...options,
-  });
-  mutation.mutate().catch(() => undefined);
-  return {
-    respond: async (response = '') => {
-      await pass();
-      resolve(response);
-      await pass(1);
-    },
-    fail: async () => {
-      await pass();
-      reject(new Error('no'));
-      await pass(1);
-    },
-  };
-}
-
-/** Writes the response, as in "updates from mutation responses" of TanStack's guide. */
-function writing(board: Board): Partial<Options> {
-  return {
-    onSuccess: (response) => {
-      board.client.setQueryData(TASK, response);
-    },
-  };
-}
-
-/** The requests of the next 10 s, each answered by what the server has. */
-async function requests(board: Board, server: string): Promise<string[]> {
-  const keys: string[] = [];
-  for (let step = 0; step < 10; step += 1) {
-    await pass(step === 0 ? 10 : 1_000);
-    for (const key of board.asked) {
-      keys.push(key);
-      await board.answer(server);
-    }
-  }
-  return keys;
-}
-
 describe('an optimistic value stays on the screen', () => {
   it('if the event overtakes the response: one refetch follows', async () => {
     const board = await Board.open();
@@ -166,12 +75,15 @@ describe('an optimistic value stays on the screen', () => {
     expect(values).toEqual(['first', 'mine', 'mine and theirs']);
   });
 
-  it('until the last of two overlapping mutations has settled', async () => {
+  it.each([
+    ['until the last of two overlapping mutations has settled', {}],
+    ['while the next one of its scope waits for it, and then runs', { scope: { id: 'task' } }],
+  ])('%s', async (_, options) => {
     const board = await Board.open();
     const values = await watch(board);
-    const one = edit(board, 'one');
+    const one = edit(board, 'one', options);
     await pass(100);
-    const two = edit(board, 'one two');
+    const two = edit(board, 'one two', options);
     await board.change(7);
     await one.respond();
     await pass(1_000);
@@ -193,21 +105,6 @@ describe('an optimistic value stays on the screen', () => {
     await mine.respond();
     expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
     expect(values).toEqual(['first', 'mine', 'saved']);
-  });
-
-  it('while the next one of its scope waits for it, and then runs', async () => {
-    const board = await Board.open();
-    const values = await watch(board);
-    const one = edit(board, 'one', { scope: { id: 'task' } });
-    const two = edit(board, 'one two', { scope: { id: 'task' } });
-    await board.change(7);
-    await one.respond();
-    await pass(1_000);
-    expect(board.asked).toEqual([]);
-    await board.change(8);
-    await two.respond();
-    expect(await requests(board, 'one two, saved')).toEqual(['tasks/detail/T']);
-    expect(values).toEqual(['first', 'one', 'one two', 'one two, saved']);
   });
 
   it('if the query client is connected while the mutation is in flight', async () => {
@@ -594,134 +491,4 @@ describe('while refetches wait', () => {
     expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
     expect(values).toEqual(['first', 'mine', 'saved']);
   });
-});
-
-/** One row that several people edit, under random delays; the values are its versions. */
-class SharedRow {
-  readonly shown: number[] = [];
-  readonly problems: string[] = [];
-  private version = 1;
-  private heard = 1;
-  private read: number | undefined;
-  private readonly edits = new Set<{ version?: number; isAlone: boolean; respond: () => void }>();
-  private chainBegan = 0;
-  /** The newest version of an edit that has succeeded. */
-  private saved = 0;
-
-  constructor(
-    private readonly board: Board,
-    private readonly random: () => number,
-  ) {
-    new QueryObserver<number>(board.client, { queryKey: TASK }).subscribe(({ data }) => {
-      if (data !== undefined && data !== this.shown.at(-1)) this.show(data);
-    });
-  }
-
-  /** An optimistic value has a fraction. */
-  private show(value: number): void {
-    const newest = Math.floor(Math.max(0, ...this.shown));
-    if (value < newest) this.problems.push(`${value} after ${newest}`);
-    const isHidden = [...this.edits].some(({ version = Infinity }) => value < version);
-    if ((isHidden || value < this.saved) && Number.isInteger(value))
-      this.problems.push(`${value} hides an edit`);
-    this.shown.push(value);
-  }
-
-  private edit(): void {
-    if (this.edits.size === 0) this.chainBegan = Date.now();
-    if (Date.now() - this.chainBegan > 3_000) return;
-    const { client } = this.board;
-    const isAlone = this.edits.size === 0;
-    for (const other of this.edits) other.isAlone = false;
-    const edit: typeof this.edits extends Set<infer Edit> ? Edit : never = {
-      isAlone,
-      respond: () => undefined,
-    };
-    const mutation = new MutationObserver(client, {
-      mutationFn: () => new Promise<void>((resolve) => (edit.respond = resolve)),
-      onMutate: () => {
-        client.setQueryData<number>(TASK, (old) => old && Math.floor(old) + 0.5);
-      },
-      onSuccess: () => {
-        this.edits.delete(edit);
-        this.saved = Math.max(this.saved, edit.version ?? 0);
-        if (edit.isAlone && this.random() < 0.5) client.setQueryData(TASK, edit.version);
-      },
-    });
-    this.edits.add(edit);
-    void mutation.mutate();
-  }
-
-  /** Let the edits succeed. */
-  private respond(): void {
-    for (const edit of this.edits) {
-      edit.version ??= this.version += 1;
-      edit.respond();
-    }
-  }
-
-  step(): void {
-    // Refetches wait for 5 s.
-    if (Date.now() - this.chainBegan > 4_000) this.respond();
-    const [edit] = [...this.edits].sort(() => this.random() - 0.5);
-    const choices = [
-      () => (this.version += 1),
-      () => {
-        if (this.heard < this.version) this.board.socket.change('P', (this.heard += 1));
-      },
-      () => {
-        this.edit();
-      },
-      () => {
-        if (edit) edit.version ??= this.version += 1;
-      },
-      () => {
-        if (edit?.version !== undefined) edit.respond();
-      },
-      () => {
-        if (this.board.requests.length > 0) this.read ??= this.version;
-      },
-      () => {
-        if (this.read !== undefined) void this.answer(this.read);
-      },
-      () => {
-        this.board.requests.shift()?.fail();
-        this.read = undefined;
-      },
-    ];
-    choices[Math.floor(this.random() * choices.length)]?.();
-  }
-
-  private answer(version: number): Promise<unknown> {
-    this.read = undefined;
-    return this.board.answer(version);
-  }
-
-  async settle(): Promise<void> {
-    this.respond();
-    while (this.heard < this.version) this.board.socket.change('P', (this.heard += 1));
-    for (let round = 0; round < 60; round += 1) {
-      if (this.board.requests.length > 0) await this.answer(this.version);
-      await pass(1_000);
-    }
-    if (this.board.data(TASK) !== this.version) this.problems.push('stale');
-  }
-}
-
-it('no older value follows a newer one, and none hides an edit', { timeout: 60_000 }, async () => {
-  for (let seed = 1; seed <= 40; seed += 1) {
-    const random = seeded(seed);
-    const board = await Board.open();
-    const row = new SharedRow(board, random);
-    await board.answer(1);
-    for (let step = 0; step < 300; step += 1) {
-      row.step();
-      await pass(Math.floor(random() * 60));
-    }
-    await row.settle();
-    expect(row.problems, `seed ${seed}: ${row.shown.join(' ')}`).toEqual([]);
-    board.disconnect();
-    board.connection.close();
-    board.client.clear();
-  }
 });
