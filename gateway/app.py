@@ -21,7 +21,8 @@ from gateway.http.admin_api import DISCONNECT_PATH, AdminApi
 from gateway.http.admission import Admission
 from gateway.http.application import Readiness, make_application
 from gateway.http.connection_sweep import ConnectionSweep
-from gateway.http.endpoint import WebSocketEndpoint
+from gateway.http.cors import preflight_route
+from gateway.http.endpoint import SSE_PATH, ClientEndpoint
 from gateway.http.handshake import TokenSources
 from gateway.http.message_handler import MessageHandler
 from gateway.http.open_connections import OpenConnections
@@ -173,8 +174,8 @@ class _Gateway:
                 while not self._readiness.check()[0]:  # noqa: ASYNC110 no event
                     await asyncio.sleep(WORKER_READY_SECONDS / 100)
 
-    def _make_endpoint(self) -> tuple[WebSocketEndpoint, list[web.RouteDef]]:
-        """The WebSocket endpoint, and the routes of the HTTP APIs."""
+    def _make_endpoint(self) -> tuple[ClientEndpoint, list[web.RouteDef]]:
+        """The endpoint of all clients, and the routes of the HTTP APIs."""
         settings, project_type = self._settings, self._rules.project_type
         access = ProjectAccess(self._checker, self._revalidator)
         limits = SocketLimits.plan(
@@ -190,8 +191,9 @@ class _Gateway:
             self._fanout,
             self._limiter,
             project_type,
+            limits.max_projects,
         )
-        endpoint = WebSocketEndpoint(
+        endpoint = ClientEndpoint(
             admission,
             self._limiter,
             access,
@@ -201,10 +203,14 @@ class _Gateway:
             ),
             self._connections,
             limits,
+            settings.allowed_origins,
             self._registry,
             self._tasks,
         )
-        return endpoint, self._api_routes(admission)
+        preflight = preflight_route(
+            SSE_PATH, "GET", "Authorization, Last-Event-ID", settings.allowed_origins
+        )
+        return endpoint, [preflight, *self._api_routes(admission)]
 
     def _api_routes(self, admission: Admission) -> list[web.RouteDef]:
         settings, rules = self._settings, self._rules

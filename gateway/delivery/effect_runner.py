@@ -17,8 +17,8 @@ from gateway.delivery.effects import (
     WriteFrames,
 )
 from gateway.delivery.subscriptions import Subscriptions
-from gateway.delivery.writes import join_frames
 from gateway.metrics import FanoutMetrics
+from gateway.transport.channel_frames import ChannelFrames
 from gateway.transport.connection import Connection
 from shared.links.redis_link import RedisLost
 from shared.protocol.channels import RedisNames
@@ -137,16 +137,16 @@ class _Replays:
     """Writes replays. What several clients missed is built, and decoded, once for all."""
 
     def __init__(self) -> None:
-        self._joined: dict[tuple[bytes, ...], bytes] = {}
+        self._frames: dict[tuple[bytes, ...], ChannelFrames] = {}
         self._access_changes: dict[tuple[bytes, ...], list[str]] = {}
 
     def write(self, effect: WriteFrames[Connection]) -> None:
         connection, payloads = effect.subscriber, tuple(effect.payloads)
-        if payloads not in self._joined:
-            self._joined[payloads] = join_frames(payloads)
+        if payloads not in self._frames:
+            self._frames[payloads] = ChannelFrames(effect.channel, payloads)
         if effect.by_client:
             connection.charge_replay(len(payloads))
-        connection.write(self._joined[payloads])
+        connection.deliver(self._frames[payloads])
         if effect.channel.kind == "user":
             connection.send_access_changes(self._access_changes_in(payloads))
 

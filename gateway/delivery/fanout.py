@@ -12,8 +12,9 @@ from gateway.delivery.project_subscriptions import ProjectSubscriptions
 from gateway.delivery.slow_consumers import SlowConsumers
 from gateway.delivery.status_notifier import StatusNotifier
 from gateway.delivery.subscriptions import Subscriptions
-from gateway.delivery.writes import join_frames, split_messages
+from gateway.delivery.writes import split_messages
 from gateway.metrics import FanoutMetrics
+from gateway.transport.channel_frames import ChannelFrames
 from gateway.transport.connection import Connection
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.control_messages import Recheck, Tick
@@ -28,7 +29,8 @@ class _Delivery:
     projects to which the recipients may have gained or lost access.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
         self.recipients: Collection[Connection] = ()
         self.payloads: list[bytes] = []
         self.projects: list[tuple[str, bytes]] = []
@@ -182,7 +184,7 @@ class Fanout:
             if recipients:
                 delivery = deliveries.get(name)
                 if delivery is None:
-                    delivery = deliveries[name] = _Delivery()
+                    delivery = deliveries[name] = _Delivery(cursor.channel)
                 delivery.recipients = recipients
                 delivery.payloads.append(payload)
                 if change is not None:
@@ -200,13 +202,13 @@ class Fanout:
         for delivery in deliveries.values():
             delivery.recipients = dict.fromkeys(delivery.recipients)
         for delivery in deliveries.values():
-            frames = join_frames(delivery.payloads)
+            frames = ChannelFrames(delivery.channel, delivery.payloads)
             repeated = self._repeated(delivery, deliveries) if delivery.projects else {}
             for connection in delivery.recipients:
                 if repeated and not connection.RESUMES:
                     self._write_once(connection, delivery, repeated)
                 else:
-                    connection.write(frames)
+                    connection.deliver(frames)
                 if delivery.access_changes:
                     connection.send_access_changes(delivery.access_changes)
             self._metrics.frames.delivered += len(delivery.payloads) * len(delivery.recipients)
@@ -237,4 +239,4 @@ class Fanout:
             if payload not in repeated or connection not in repeated[payload].recipients
         ]
         if payloads:
-            connection.write(join_frames(payloads))
+            connection.deliver(ChannelFrames(delivery.channel, payloads))

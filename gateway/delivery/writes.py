@@ -1,29 +1,11 @@
-"""What is sent to a client in one write."""
+"""How much is sent to a client in one write."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gateway.delivery.effects import Frame
-from gateway.transport.websocket_frames import encode_text_frame
-from shared.protocol.events import row_of
 
 MAX_CHUNK_BYTES: Final = 64 * 1024
-
-
-def join_frames(payloads: Sequence[bytes]) -> bytes:
-    """Encode one channel's payloads, oldest first, as WebSocket frames.
-
-    Of several payloads about the same row and action only the newest is kept, in its own
-    position: cursors stay in order, and a frame that is left out is covered by a later one.
-    """
-    if len(payloads) == 1:
-        return encode_text_frame(payloads[0])
-    newest: dict[bytes, bytes] = {}
-    for payload in payloads:
-        row = row_of(payload)
-        newest.pop(row, None)
-        newest[row] = payload
-    return b"".join(map(encode_text_frame, newest.values()))
 
 
 def fit_frames(frames: Sequence[Frame], max_bytes: int) -> Sequence[Frame]:

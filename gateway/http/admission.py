@@ -1,37 +1,41 @@
 """Admission: from a handshake or ticket request to an identity and its channels."""
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.auth.tickets import Tickets
 from gateway.auth.token_rules import Identity
 from gateway.auth.token_verifier import TokenVerifier
 from gateway.delivery.fanout import Fanout
-from gateway.http.handshake import (
-    INVALID_KEY,
-    NOT_A_WEBSOCKET,
-    HandshakeRequest,
-    Ticket,
-    TokenSources,
-)
+from gateway.http.handshake import HandshakeRequest, Ticket, TokenSources
 from gateway.http.project_access import ProjectAccess
 from gateway.limits.connection_limiter import ConnectionLimiter
 from shared.http.upgrades import RequestHead
 from shared.links.redis_link import RedisLost
 from shared.protocol.channels import Channel, IdType
-from shared.protocol.close_codes import Refusal, unavailable
+from shared.protocol.close_codes import CloseCode, Refusal, unavailable
 from shared.protocol.replay import Since
 
 NO_REDIS: Final = unavailable("Redis is away, or no listener has ever run: connect again")
+TOO_MANY_PROJECTS: Final = Refusal(
+    400,
+    CloseCode.BAD_REQUEST,
+    "too_many_subscriptions",
+    "the stream has too many projects: ask for fewer",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The user, and the channels to join, each with how much of it the client has."""
+    """The user, the channels to join, each with how much of it the client has, and the projects
+    that a stream is refused, by their ids as the client wrote them.
+    """
 
     identity: Identity
     wanted: Mapping[Channel, Since]
+    refused: Mapping[str, Refusal]
 
 
 class Admission:
@@ -46,7 +50,9 @@ class Admission:
         fanout: Fanout,
         limiter: ConnectionLimiter,
         project_type: IdType,
+        max_projects: int,
     ) -> None:
+        """Let a client have *max_projects*; 0: unlimited."""
         self._verifier = verifier
         self._sources = sources
         self._tickets = tickets
@@ -54,31 +60,60 @@ class Admission:
         self._fanout = fanout
         self._limiter = limiter
         self._project_type = project_type
+        self._max_projects = max_projects
 
     async def admit(
         self, handshake: HandshakeRequest, address: str | None
     ) -> Admitted | Refusal:
-        """Return who connects and to what, or why the client is refused."""
-        if not handshake.is_websocket:
-            return NOT_A_WEBSOCKET
-        if handshake.key is None:
-            return INVALID_KEY
-        project_id = handshake.project_id(self._project_type)
-        identity = await self._identify(handshake, project_id, address)
+        """Return who connects and to what, or why the client is refused.
+
+        It is refused as a whole if it names projects and may see none of them.
+        """
+        refusal = handshake.refuse_form()
+        if refusal is not None:
+            return refusal
+        projects = handshake.projects(self._project_type)
+        identity = await self._identify(handshake, _only(projects), address)
         if isinstance(identity, Refusal):
             return identity
-        if isinstance(project_id, Refusal):
-            return project_id
-        wanted = self._wanted(handshake, project_id, identity.user_id)
+        if isinstance(projects, Refusal):
+            return projects
+        wanted = self._wanted(handshake, projects, identity.user_id)
         if isinstance(wanted, Refusal):
             return wanted
         if not self._fanout.can_subscribe:
             return NO_REDIS
-        if project_id is not None:
-            refusal = await self._access.refuse(project_id, identity.user_id)
+        refused = await self._refused(projects, identity.user_id)
+        if projects and len(refused) == len(projects):
+            return next(iter(refused.values()))
+        if refused:
+            allowed = {projects[text] for text in projects.keys() - refused.keys()}
+            wanted = {
+                channel: since
+                for channel, since in wanted.items()
+                if channel.kind == "user" or channel.id in allowed
+            }
+        return Admitted(identity, wanted, refused)
+
+    async def _refused(
+        self, projects: Mapping[str, str | Refusal], user_id: str
+    ) -> Mapping[str, Refusal]:
+        """Return why the user can't subscribe to some of the projects."""
+        refused = {text: one for text, one in projects.items() if isinstance(one, Refusal)}
+        named = {text: one for text, one in projects.items() if isinstance(one, str)}
+        texts = list(named)
+        if self._max_projects:
+            refused |= dict.fromkeys(texts[self._max_projects :], TOO_MANY_PROJECTS)
+            texts = texts[: self._max_projects]
+        if len(texts) == 1:  # as for each WebSocket, without the cost of a task
+            answers = [await self._access.refuse(named[texts[0]], user_id)]
+        else:
+            asked = (self._access.refuse(named[text], user_id) for text in texts)
+            answers = await asyncio.gather(*asked)
+        for text, refusal in zip(texts, answers, strict=True):
             if refusal is not None:
-                return refusal
-        return Admitted(identity, wanted)
+                refused[text] = refusal
+        return refused
 
     async def issue_ticket(
         self, request: HandshakeRequest, project_id: str | Refusal, address: str | None
@@ -138,7 +173,10 @@ class Admission:
         return identity
 
     def _wanted(
-        self, handshake: HandshakeRequest, project_id: str | None, user_id: str
+        self,
+        handshake: HandshakeRequest,
+        projects: Mapping[str, str | Refusal],
+        user_id: str,
     ) -> Mapping[Channel, Since] | Refusal:
         """The channels to join.
 
@@ -149,14 +187,33 @@ class Admission:
             return client
         age_seconds = client.age_seconds
         loaded = None if age_seconds is None else self._fanout.loaded(age_seconds)
-        channels = [Channel("user", user_id)]
-        if project_id is not None:
-            channels.insert(0, Channel("project", project_id))
+        ids = [one for one in projects.values() if isinstance(one, str)]
+        channels = [*(Channel("project", id_) for id_ in ids), Channel("user", user_id)]
         return {channel: client.cursors.get(channel) or loaded for channel in channels}
 
 
+def _only(projects: Mapping[str, str | Refusal] | Refusal) -> str | Refusal | None:
+    """The project that a ticket must be for."""
+    if isinstance(projects, Refusal):
+        return projects
+    return next(iter(projects.values())) if len(projects) == 1 else None
+
+
+def parse_stream_request(request: RequestHead) -> HandshakeRequest:
+    """The parts of a request for server-sent events that admission looks at."""
+    headers = request.headers
+    return replace(
+        parse_handshake(request),
+        subprotocols=(),
+        is_stream=True,
+        accept=headers.getall("Accept", ()),
+        last_event_ids=headers.getall("Last-Event-ID", ()),
+        fetch_site=headers.getall("Sec-Fetch-Site", ()),
+    )
+
+
 def parse_handshake(request: RequestHead) -> HandshakeRequest:
-    """The parts of a request that admission looks at."""
+    """The parts of a request for a WebSocket, or for a ticket, that admission looks at."""
     headers, query = request.headers, request.query
     return HandshakeRequest(
         method=request.method,

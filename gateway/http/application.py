@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.access.checker import AccessChecker
 from gateway.auth.key_sources import KeySource
 from gateway.delivery.fanout import Fanout
-from gateway.http.endpoint import WS_PATH, WebSocketEndpoint
+from gateway.http.endpoint import WS_PATH, ClientEndpoint
 from gateway.http.open_connections import OpenConnections
 from shared.http.connection import MAX_BODY_BYTES
 from shared.http.errors import json_error
@@ -51,12 +51,12 @@ class Readiness:
 
 
 def make_application(
-    endpoint: WebSocketEndpoint,
+    endpoint: ClientEndpoint,
     routes: Iterable[web.RouteDef],
 ) -> web.Application:
     """The application with further *routes*: the HTTP APIs, health and metrics.
 
-    Handshakes do not reach it, only other requests for the WebSocket's path.
+    Handshakes do not reach it, only other requests for their paths.
     """
     app = web.Application(middlewares=[_errors_as_json], client_max_size=MAX_BODY_BYTES)
     app.add_routes([web.get(WS_PATH, endpoint.answer_plain_request)])

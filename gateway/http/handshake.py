@@ -1,4 +1,4 @@
-"""Decide from a handshake request who connects, to which project, and since when."""
+"""Decide from a handshake request who connects, to which projects, and since when."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.auth.origins import OriginRule, came_by_tls, is_origin_allowed
 from gateway.transport.client_messages import parse_age
+from gateway.transport.sse_events import parse_event_id
 from gateway.transport.websocket_frames import is_handshake_key
 from shared.protocol.channels import Channel, IdType, InvalidId, parse_id
 from shared.protocol.close_codes import CloseCode, Refusal, bad_request, unauthorized
@@ -18,6 +19,13 @@ NOT_A_WEBSOCKET: Final = Refusal(
     426, CloseCode.BAD_REQUEST, "upgrade_required", "this is a WebSocket endpoint (version 13)"
 )
 INVALID_KEY: Final = bad_request("Sec-WebSocket-Key must be given once: 16 bytes in base64")
+NOT_ACCEPTABLE: Final = Refusal(
+    406,
+    CloseCode.BAD_REQUEST,
+    "not_acceptable",
+    "this endpoint answers with server-sent events: Accept must allow text/event-stream",
+)
+_EVENT_STREAM_RANGES: Final = frozenset({"text/event-stream", "text/*", "*/*"})
 # RFC 9110, section 15.5.22, and RFC 6455, section 4.2.2
 UPGRADE_HEADERS: Final = {
     "Upgrade": "websocket",
@@ -50,7 +58,10 @@ class TokenSources:
 
 @dataclass(frozen=True, slots=True)
 class HandshakeRequest:
-    """The headers and query parameters that admission looks at, each with all its values."""
+    """The headers and query parameters that admission looks at, each with all its values.
+
+    *is_stream*: it asks for server-sent events, not for a WebSocket.
+    """
 
     method: str
     http_version: tuple[int, int]
@@ -69,6 +80,20 @@ class HandshakeRequest:
     project_ids: Sequence[str]
     cursors: Sequence[str]
     ages: Sequence[str]
+    is_stream: bool = False
+    accept: Sequence[str] = ()
+    last_event_ids: Sequence[str] = ()
+    fetch_site: Sequence[str] = ()
+
+    def refuse_form(self) -> Refusal | None:
+        """Return why it is no request of its kind, or None."""
+        if self.is_stream:
+            ranges = {word.partition(";")[0].strip() for word in _tokens(self.accept)}
+            is_acceptable = not self.accept or ranges & _EVENT_STREAM_RANGES
+            return None if is_acceptable else NOT_ACCEPTABLE
+        if not self.is_websocket:
+            return NOT_A_WEBSOCKET
+        return INVALID_KEY if self.key is None else None
 
     @property
     def is_websocket(self) -> bool:
@@ -89,8 +114,8 @@ class HandshakeRequest:
 
     @property
     def is_v1(self) -> bool:
-        """Whether it comes from a v1 client, rather than a plain one."""
-        return SUBPROTOCOL in self._offered
+        """Whether it comes from a client that understands v1 frames, not from a plain one."""
+        return self.is_stream or SUBPROTOCOL in self._offered
 
     @property
     def _offered(self) -> list[str]:
@@ -140,7 +165,7 @@ class HandshakeRequest:
         values = [value.strip() for name, _, value in pairs if name.strip() == _COOKIE]
         if not values:
             return None
-        if self.allowed_origin(allowed) is None:
+        if self.allowed_origin(allowed) is None and not self._is_from_own_page:
             return FOREIGN_ORIGIN
         # of two cookies, one may have been planted by a sibling domain
         return _only(values, f"the cookie {_COOKIE} must be given once")
@@ -153,22 +178,26 @@ class HandshakeRequest:
         is_tls = came_by_tls(self.forwarded_proto)
         return origin if is_origin_allowed(origin, host, rules, is_tls=is_tls) else None
 
-    def project_id(self, id_type: IdType) -> str | Refusal | None:
-        """The canonical id of the project to subscribe to.
+    @property
+    def _is_from_own_page(self) -> bool:
+        """Whether a browser says that a page of this origin asks for the stream.
 
-        None: a v1 client gets its user's own events only, until it subscribes.
+        It sends no ``Origin`` with such a GET. No page can set this header (Fetch Metadata).
         """
-        named = {text for text in self.project_ids if text}  # an empty one counts as missing
-        if not named:
-            if self.is_v1:
-                return None
+        return self.is_stream and not self.origin and list(self.fetch_site) == ["same-origin"]
+
+    def projects(self, id_type: IdType) -> Mapping[str, str | Refusal] | Refusal:
+        """The canonical id of each project to subscribe to, or why there is none, by the id as
+        the client wrote it.
+
+        Without any, a v1 client gets its user's own events only, until it subscribes.
+        """
+        named = {text: None for text in self.project_ids if text}  # an empty one is missing
+        if not named and not self.is_v1:
             return bad_request("project_id is missing: connect with ?project_id=<id>")
-        if len(named) > 1:
+        if len(named) > 1 and not self.is_stream:
             return bad_request("project_id is given twice: connect with one")
-        try:
-            return parse_id(named.pop(), id_type)
-        except InvalidId as exc:
-            return bad_request(f"project_id {exc}")
+        return {text: _parse_project(text, id_type) for text in named}
 
     def client_cursors(self) -> "ClientCursors | Refusal":
         """From where a v1 client resumes. A plain client can't."""
@@ -179,7 +208,13 @@ class HandshakeRequest:
             age_seconds = parse_age(self.ages[0])
             if len(self.ages) > 1 or age_seconds is None:
                 return bad_request("age must be given once, in whole milliseconds")
-        cursors = [cursor for text in self.cursors if (cursor := parse_cursor(text))]
+        # The last one of a channel counts: a browser's EventSource comes back with the same
+        # URL, so its Last-Event-ID is newer.
+        texts = [
+            *self.cursors,
+            *(c for text in self.last_event_ids for c in parse_event_id(text)),
+        ]
+        cursors = [cursor for text in texts if (cursor := parse_cursor(text))]
         return ClientCursors({cursor.channel: cursor for cursor in cursors}, age_seconds)
 
 
@@ -189,6 +224,13 @@ class ClientCursors:
 
     cursors: Mapping[Channel, Cursor]
     age_seconds: float | None
+
+
+def _parse_project(text: str, id_type: IdType) -> str | Refusal:
+    try:
+        return parse_id(text, id_type)
+    except InvalidId as exc:
+        return bad_request(f"project_id {exc}")
 
 
 def _tokens(values: Sequence[str]) -> set[str]:

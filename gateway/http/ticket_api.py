@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from gateway.auth.origins import OriginRule
 from gateway.auth.tickets import TICKET_SECONDS
 from gateway.http.admission import Admission, parse_handshake
-from gateway.http.handshake import HandshakeRequest
+from gateway.http.cors import cors_headers, preflight_route
 from gateway.http.json_body import read_id
 from gateway.limits.connection_limiter import ConnectionLimiter
 from shared.http.connection import expectation_met
@@ -21,7 +21,6 @@ from shared.protocol.close_codes import Refusal
 
 TICKET_PATH: Final = "/api/v1/messages/ticket"
 PROJECT_FIELDS: Final = ("project_id", "projectId")
-_PREFLIGHT_SECONDS: Final = 600
 
 
 class TicketApi:
@@ -47,7 +46,7 @@ class TicketApi:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post(TICKET_PATH, self._answer, expect_handler=expectation_met),
-            web.options(TICKET_PATH, self._answer_preflight),
+            preflight_route(TICKET_PATH, "POST", "Authorization, Content-Type", self._origins),
         ]
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -57,7 +56,7 @@ class TicketApi:
         by_header = replace(handshake, subprotocols=(), tickets=(), query_tokens=())
         address = self._limiter.address_of(request)
         ticket = await self._admission.issue_ticket(by_header, project_id, address)
-        headers = self._cors(handshake)
+        headers = cors_headers(handshake, self._origins)
         if isinstance(ticket, Refusal):
             self._issued.labels(ticket.code).inc()
             return refusal_response(ticket, headers)
@@ -68,23 +67,3 @@ class TicketApi:
             content_type="application/json",
             headers={**headers, "Cache-Control": "no-store"},
         )
-
-    async def _answer_preflight(self, request: web.Request) -> web.Response:
-        headers = self._cors(parse_handshake(request))
-        if "Access-Control-Allow-Origin" in headers:
-            headers["Access-Control-Allow-Methods"] = "POST"
-            headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
-            headers["Access-Control-Max-Age"] = str(_PREFLIGHT_SECONDS)
-        return web.Response(status=204, headers=headers)
-
-    def _cors(self, request: HandshakeRequest) -> dict[str, str]:
-        """The headers that let a page read the answer, if its origin is allowed (the Fetch
-        standard, section 3.3).
-        """
-        headers = {"Vary": "Origin"}
-        origin = request.allowed_origin(self._origins)
-        if origin is not None:
-            headers["Access-Control-Allow-Origin"] = origin
-            headers["Access-Control-Allow-Credentials"] = "true"
-            headers["Access-Control-Expose-Headers"] = "Retry-After"
-        return headers

@@ -1,4 +1,4 @@
-"""The two kinds of client, and what each is sent (wire.md)."""
+"""The kinds of client, and what each is sent (wire.md). ``event_stream`` has the third."""
 
 import asyncio
 import math
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from gateway.auth.token_rules import Identity
 from gateway.transport.connection import Connection
 from gateway.transport.frame_parser import ends_with_close
+from gateway.transport.websocket import WebSocket
 from gateway.transport.websocket_frames import (
     encode_close_frame,
     encode_handshake,
@@ -33,7 +34,7 @@ from shared.protocol.replay import Cursor
 EXPIRY_WARNING_SECONDS: Final = 60.0
 
 
-class PlainClient(Connection):
+class PlainClient(WebSocket):
     """Has one project, gets events and ``reconnect`` frames, and is promised no answers."""
 
     __slots__ = ("_pending_reset",)
@@ -97,19 +98,12 @@ class PlainClient(Connection):
         """Do nothing: a plain client's messages mean nothing."""
 
 
-class V1Client(Connection):
-    """Speaks ``neverstale.v1``: subscribes, resumes, renews its token, and gets errors as
-    frames.
-    """
+class V1Connection(Connection):
+    """Is sent the frames of ``neverstale.v1``, whatever carries them."""
 
-    __slots__ = ("_warned_at_seconds",)
+    __slots__ = ()
 
-    SUBPROTOCOL: ClassVar[str | None] = SUBPROTOCOL
     RESUMES: ClassVar[bool] = True
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._warned_at_seconds: float | None = None
 
     def greet(self, cursors: Sequence[Cursor], resumed: Sequence[Channel]) -> None:
         self.send(connected_frame(cursors, resumed=resumed))
@@ -162,6 +156,16 @@ class V1Client(Connection):
 
     def send_refusal(self, refusal: Refusal) -> None:
         self.send(error_frame(refusal.code, refusal.message))
+
+
+class V1Client(V1Connection, WebSocket):
+    """Speaks ``neverstale.v1``: subscribes, resumes, renews its token, and gets errors as
+    frames.
+    """
+
+    __slots__ = ()
+
+    SUBPROTOCOL: ClassVar[str | None] = SUBPROTOCOL
 
     async def handle(self, text: str) -> None:
         await self._service.handle(self, text)

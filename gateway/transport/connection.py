@@ -1,4 +1,4 @@
-"""One client's WebSocket after its handshake: bounded writes, paced reads, and its end.
+"""A client's connection, once it is admitted: bounded writes, and its end.
 
 A connection is the protocol of its transport, and all that is kept for a client: it has no
 task, no timer and no queue while nothing is to be done for it. ``ConnectionSweep`` looks after
@@ -6,37 +6,20 @@ the deadlines of all connections.
 """
 
 import asyncio
-import logging
 import math
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol
 
 from gateway.auth.token_rules import Identity
 from gateway.limits.connection_limiter import ConnectionSlot
-from gateway.limits.rates import RateLimiter, RateVerdict
-from gateway.transport.frame_parser import (
-    Close,
-    FrameEvent,
-    FrameParser,
-    Ping,
-    Violation,
-    ends_with_close,
-)
-from gateway.transport.websocket_frames import (
-    encode_close_frame,
-    encode_handshake,
-    encode_ping_frame,
-    encode_pong_frame,
-    encode_text_frame,
-)
-from shared.http.lingering import LINGER_SECONDS, LingeringConnection
+from gateway.limits.rates import RateLimiter
+from gateway.transport.channel_frames import ChannelFrames
+from shared.http.lingering import LingeringConnection
 from shared.http.upgrades import UpgradeRequest
 from shared.protocol.channels import Channel
-from shared.protocol.close_codes import Refusal, rate_limited
+from shared.protocol.close_codes import Refusal
 from shared.protocol.events import Reason
-from shared.protocol.frames import PING_INTERVAL_SECONDS
 from shared.protocol.replay import Cursor
 
 HIGH_WATER_BYTES: Final = 256 * 1024
@@ -45,13 +28,6 @@ MAX_UNREAD_BYTES: Final = 2 * HIGH_WATER_BYTES
 DRAIN_POLL_SECONDS: Final = 0.05
 CLOSE_SECONDS: Final = 5.0
 GREETING_SECONDS: Final = 10.0
-PONG_SECONDS: Final = PING_INTERVAL_SECONDS / 2
-PIECE_BYTES: Final = 1024  # of frames that are judged together
-_NORMAL_CLOSURE: Final = 1000
-_PING_FRAME: Final = encode_ping_frame()
-_TOO_FAST: Final = rate_limited("too much at once: send less, or the socket is closed")
-
-log = logging.getLogger(__name__)
 
 
 class Service(Protocol):
@@ -71,7 +47,7 @@ class Service(Protocol):
 
 
 class Connection(asyncio.Protocol, ABC):
-    """A client's WebSocket; ``clients`` has the two kinds of client.
+    """A client's connection; ``clients`` has the kinds of client.
 
     Writing never waits and never raises. A client that has gone just ends; one that reads too
     slowly is seen by ``has_backpressure``.
@@ -81,15 +57,11 @@ class Connection(asyncio.Protocol, ABC):
         "_address",
         "_has_ended",
         "_http_limiter",
-        "_inbox",
-        "_is_lost",
-        "_is_pinged",
-        "_is_serving",
         "_may_be_full",
-        "_parser",
         "_rate_limiter",
         "_service",
         "_transport",
+        "_warned_at_seconds",
         "due_at",
         "identity",
         "is_greeted",
@@ -99,7 +71,6 @@ class Connection(asyncio.Protocol, ABC):
         "token_due_at",
     )
 
-    SUBPROTOCOL: ClassVar[str | None]
     RESUMES: ClassVar[bool]  # whether the client keeps the cursor of each channel
 
     def __init__(
@@ -109,20 +80,15 @@ class Connection(asyncio.Protocol, ABC):
         slot: ConnectionSlot,
         identity: Identity,
         rate_limiter: RateLimiter,
-        max_message_bytes: int,
     ) -> None:
         self._transport = request.transport
         self._http_limiter = request.limiter
         self._address = request.address
         self._service = service
         self._rate_limiter = rate_limiter
-        self._parser = FrameParser(max_message_bytes)
-        self._inbox: deque[FrameEvent] | None = None  # while something is being served
         self._has_ended = False
-        self._is_lost = False
-        self._is_pinged = False
-        self._is_serving = False
         self._may_be_full = False  # the buffer was, after the last write
+        self._warned_at_seconds: float | None = None  # before its token expires
         self.slot = slot
         self.identity = identity
         self.is_greeted = False
@@ -132,23 +98,6 @@ class Connection(asyncio.Protocol, ABC):
         """When the sweep is to look at it, by the loop's clock."""
         self.token_due_at = 0.0
         """When the sweep is to look at its token, in Unix seconds."""
-
-    @classmethod
-    def accept(
-        cls,
-        request: UpgradeRequest,
-        key: str,
-        service: Service,
-        slot: ConnectionSlot,
-        identity: Identity,
-        *,
-        rate_limiter: RateLimiter,
-        max_message_bytes: int,
-    ) -> Self:
-        """Answer the handshake, whose ``Sec-WebSocket-Key`` is *key*."""
-        self = cls(request, service, slot, identity, rate_limiter, max_message_bytes)
-        request.switch(encode_handshake(key, cls.SUBPROTOCOL), self)
-        return self
 
     # --- what is sent
 
@@ -202,10 +151,6 @@ class Connection(asyncio.Protocol, ABC):
     def send_refusal(self, refusal: Refusal) -> None:
         """Send a v1 client the reason, as an error frame."""
 
-    @abstractmethod
-    async def handle(self, text: str) -> None:
-        """Answer a v1 client's message."""
-
     def renew(self, identity: Identity) -> None:
         """Continue with a new token of the same user."""
         self.identity = identity
@@ -228,12 +173,16 @@ class Connection(asyncio.Protocol, ABC):
     def _is_over(self) -> bool:
         return self._has_ended or self._transport.is_closing()
 
+    @abstractmethod
     def send(self, payload: bytes) -> None:
-        """Send one text frame."""
-        self.write(encode_text_frame(payload))
+        """Send one frame that is not of a channel."""
+
+    @abstractmethod
+    def deliver(self, frames: ChannelFrames) -> None:
+        """Send frames of one of its channels."""
 
     def write(self, frames: bytes) -> None:
-        """Send whole frames, as ``encode_text_frame`` makes them.
+        """Send whole frames, encoded for this kind of connection.
 
         This is the only place that bounds what a client leaves unread. Over
         ``HIGH_WATER_BYTES``, ``on_backpressure`` is called, and only what was already decided
@@ -259,15 +208,17 @@ class Connection(asyncio.Protocol, ABC):
         self.send_refusal(refusal)
         self.end(refusal.close, refusal.code)
 
+    @abstractmethod
     def end(self, code: int, reason: str) -> None:
-        """Begin to close; nothing is written after the Close frame.
-
-        What the client sends from now on is dropped, except its Close frame, which ends the
-        connection. It ends after ``CLOSE_SECONDS`` in any case.
+        """Begin to close; nothing is written afterwards. The connection ends after
+        ``CLOSE_SECONDS`` in any case.
         """
+
+    def _end(self, last: bytes, is_answer: Callable[[bytes], bool] | None) -> None:
+        """Write these *last* bytes, and close; *is_answer* as in ``LingeringConnection``."""
         if not self._has_ended:
-            self.write(encode_close_frame(code, reason))
-            self._linger(CLOSE_SECONDS, ends_with_close)
+            self.write(last)
+            self._linger(CLOSE_SECONDS, is_answer)
 
     def _linger(self, seconds: float, is_answer: Callable[[bytes], bool] | None) -> None:
         self._has_ended = True
@@ -283,117 +234,21 @@ class Connection(asyncio.Protocol, ABC):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._http_limiter.closed(self._transport)
-        self._has_ended = self._is_lost = True
-        if not self._is_serving:  # else afterwards: what is being served may still subscribe
-            self._service.lost(self)
+        self._has_ended = True
+        self._forget()
 
+    def _forget(self) -> None:
+        self._service.lost(self)
+
+    @abstractmethod
     def check(self, now: float) -> None:
-        """Ping a greeted client that was silent, abort the connection if it does not answer.
-
-        This frees what a client keeps that has gone without closing. While its messages are
-        being served it is not read, and can't answer.
+        """Keep a greeted client's connection alive, or abort it if its client has gone. Called
+        when ``due_at`` has come, with the present time.
         """
-        if self._is_serving:
-            self.due_at = now + PONG_SECONDS
-        elif self._is_pinged:
-            self._transport.abort()
-        else:
-            self._is_pinged = True
-            self.due_at = now + PONG_SECONDS
-            self.write(_PING_FRAME)
-
-    # --- what is received
-
-    def data_received(self, data: bytes) -> None:
-        self._note_sign_of_life()
-        for start in range(0, len(data), PIECE_BYTES):
-            frames = self._parser.frames
-            events = self._parser.feed(data[start : start + PIECE_BYTES])
-            if self._judge_frames(self._parser.frames - frames) == math.inf:
-                return  # it has ended
-            if events:
-                if not self.is_greeted and isinstance(events[-1], Close | Violation):
-                    self._finish(events[-1])  # it does not wait for the greeting
-                    return
-                self._inbox = self._inbox or deque()
-                self._inbox += events
-        # Before the greeting nothing is served, which would read on afterwards.
-        if self._inbox or (self.is_greeted and self._must_wait()):
-            self._transport.pause_reading()
-            self._serve_inbox()
-
-    def _note_sign_of_life(self) -> None:
-        self._is_pinged = False
-        if self.is_greeted:
-            self.due_at = asyncio.get_running_loop().time() + PING_INTERVAL_SECONDS
 
     def _begin(self) -> None:
-        """Serve the client: it has been greeted."""
+        """Note that the client has been greeted."""
         self.is_greeted = True
-        self._note_sign_of_life()
-        if self._inbox:
-            self._serve_inbox()
-
-    def _serve_inbox(self) -> None:
-        if self.is_greeted and not self._is_serving:
-            self._is_serving = True
-            self._service.start(self._serve())
-
-    async def _serve(self) -> None:
-        """Do what the client asks for, no faster than it reads its answers and than its rate
-        allows, and let other tasks run after each message. Then read on.
-        """
-        try:
-            while True:
-                while self._must_wait() and not self._is_over:  # noqa: ASYNC110 no event
-                    await asyncio.sleep(DRAIN_POLL_SECONDS)
-                if self._is_over or not self._inbox:
-                    break
-                await self._take(self._inbox.popleft())
-                await asyncio.sleep(0)
-        except Exception:
-            log.exception("request failed")
-            self._transport.abort()
-        finally:
-            self._is_serving = False
-            self._inbox = None
-            if self._is_lost:
-                self._service.lost(self)
-            elif not self._is_over:
-                self._transport.resume_reading()
-
-    async def _take(self, event: FrameEvent) -> None:
-        match event:
-            case str():
-                await self.handle(event)
-            case Ping():
-                self.write(encode_pong_frame(event.payload))
-            case _:
-                self._finish(event)
-
-    def _finish(self, event: Close | Violation) -> None:
-        """Answer the client's Close, or close because of what it sent."""
-        if isinstance(event, Close):
-            self.write(encode_close_frame(_NORMAL_CLOSURE, ""))
-            self._linger(LINGER_SECONDS, None)
-        else:
-            self.end(event.code, event.message)
-
-    def _must_wait(self) -> bool:
-        return self.has_backpressure or self._judge_frames(0) > 0
-
-    def _judge_frames(self, frames: int) -> float:
-        """Charge for frames. Return for how long to stop reading; infinity: for the rest of the
-        connection.
-        """
-        now = asyncio.get_running_loop().time()
-        verdict = self._rate_limiter.judge(frames, now)
-        if verdict is RateVerdict.FLOOD:
-            self.end(_TOO_FAST.close, _TOO_FAST.code)
-            return math.inf
-        if verdict is RateVerdict.TOO_FAST:
-            self.send_refusal(_TOO_FAST)
-        return self._rate_limiter.wait_seconds(now)
 
     def charge(self, cost: int) -> None:
         """Charge the client's rate for a message, in addition to its frames."""

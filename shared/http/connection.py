@@ -50,7 +50,7 @@ async def expectation_met(_: web.Request) -> None:
 class HttpConnection(RequestHandler):
     """Reads one request after the other, then lingers and ends.
 
-    It hands an upgrade request for the path of *upgrades* to that.
+    It hands a request that *upgrades* answers to that.
 
     Pipelining is not supported: the connection is closed after the response to the first
     request (RFC 9112, section 9.3.2: the client sends the others again).
@@ -170,10 +170,11 @@ class HttpConnection(RequestHandler):
             except ConnectionError:
                 return web.Response(status=499)  # the client has gone, and does not read this
         upgrades = self._upgrades
-        target = (request.method, request.path)
-        if self._upgraded and upgrades is not None and target == ("GET", upgrades.path):
-            self._hand_over(request, upgrades)
-            return web.Response()  # not written: aiohttp takes the client for gone
+        if upgrades is not None and request.method == "GET":
+            must_upgrade = upgrades.paths.get(request.path)
+            if must_upgrade is False or (must_upgrade and self._upgraded):
+                self._hand_over(request, upgrades)
+                return web.Response()  # not written: aiohttp takes the client for gone
         self._set_deadline(0)
         self._limiter.slots.work(self)
         return await self._answer(request)

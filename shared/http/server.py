@@ -24,6 +24,9 @@ BACKLOG: Final = 4096
 # that is not read. It doubles these numbers. Accepted sockets inherit them.
 KERNEL_SEND_BYTES: Final = 128 * 1024
 KERNEL_RECEIVE_BYTES: Final = 32 * 1024
+# A client that has gone without closing acknowledges nothing. By default the kernel gives up on
+# it after a quarter of an hour. A WebSocket's client is pinged in addition.
+UNACKNOWLEDGED_MS: Final = 45_000
 METRICS_SECONDS: Final = 0.25  # rendering takes milliseconds, and any client may ask for it
 # A process that fails must not keep its connections for aiohttp's 60 s: they get no events.
 # At a regular shutdown they were closed before.
@@ -80,6 +83,10 @@ async def serve(
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_SEND_BYTES)
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_RECEIVE_BYTES)
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+                        each.setsockopt(
+                            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS
+                        )
                 await started.start_serving()
             await asyncio.Event().wait()
     except OSError as exc:

@@ -1,4 +1,5 @@
-"""Requests to change the protocol (RFC 9110, section 7.8), which one handler answers itself.
+"""Requests whose connection one handler takes over: to change the protocol (RFC 9110, section
+7.8), and for responses that do not end.
 
 A connection whose first bytes are such a request never meets aiohttp: that keeps a handshake
 cheap, and the connection small. Everything else is handed to ``HttpConnection``, also a request
@@ -6,7 +7,8 @@ of that kind which is malformed, comes in pieces, or is not the connection's fir
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from aiohttp.base_protocol import BaseProtocol
@@ -19,6 +21,7 @@ from shared.http.lingering import LINGER_SECONDS, LingeringConnection
 
 MAX_HEADER_BYTES: Final = 32 * 1024  # room for the error that explains a token that is too long
 _HEAD_END: Final = b"\r\n\r\n"
+_START: Final = re.compile(rb"GET ([^? ]+)[? ]")
 _EARLY_BYTES: Final = 64 * 1024
 
 
@@ -35,6 +38,9 @@ class RequestHead(Protocol):
     def method(self) -> str: ...
 
     @property
+    def path(self) -> str: ...
+
+    @property
     def version(self) -> HttpVersion: ...
 
     @property
@@ -48,10 +54,12 @@ class RequestHead(Protocol):
 
 
 class UpgradeHandler(Protocol):
-    """Answers all upgrade requests for one path."""
+    """Answers GET requests for some paths."""
 
     @property
-    def path(self) -> str: ...
+    def paths(self) -> Mapping[str, bool]:
+        """For each path, whether it answers upgrade requests only."""
+        ...
 
     def open(self, request: "UpgradeRequest") -> None:
         """Begin to answer the request, with ``switch`` or ``refuse``."""
@@ -59,7 +67,7 @@ class UpgradeHandler(Protocol):
 
 
 class UpgradeRequest(asyncio.Protocol):
-    """A connection that waits for the answer to its upgrade request.
+    """A connection that waits for the answer to its request.
 
     What the client sends meanwhile is kept for the next protocol, up to ``_EARLY_BYTES``.
     """
@@ -71,6 +79,7 @@ class UpgradeRequest(asyncio.Protocol):
         "headers",
         "limiter",
         "method",
+        "path",
         "query",
         "transport",
         "version",
@@ -89,6 +98,7 @@ class UpgradeRequest(asyncio.Protocol):
         self.limiter = limiter
         self.address = address
         self.method = head.method
+        self.path = head.path
         self.version = head.version
         self.headers = head.headers
         self.query = head.query
@@ -158,7 +168,7 @@ class NewConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._leave()
-        found = _parse_upgrade(data, self._handler.path.encode())
+        found = _parse_request(data, self._handler.paths)
         if found is None:
             http = self._make_http()
             self._transport.set_protocol(http)
@@ -186,27 +196,27 @@ class NewConnection(asyncio.Protocol):
 class _Head:
     """The head of a parsed request."""
 
-    __slots__ = ("headers", "method", "query", "transport", "version")
+    __slots__ = ("headers", "method", "path", "query", "transport", "version")
 
     def __init__(self, message: Any) -> None:
         self.method: str = message.method
+        self.path: str = message.url.path
         self.version: HttpVersion = message.version
         self.headers: Fields = message.headers
         self.query: Fields = message.url.query
         self.transport: asyncio.Transport | None = None
 
 
-def _parse_upgrade(data: bytes, path: bytes) -> tuple[_Head, bytes] | None:
-    """Return the upgrade request for *path* that these bytes begin with, and what follows it.
+def _parse_request(data: bytes, paths: Mapping[str, bool]) -> tuple[_Head, bytes] | None:
+    """Return the request for one of *paths* that these bytes begin with, and what follows it.
 
     None: they are something else, or not all of it, which aiohttp then sees from its beginning.
     """
-    start = b"GET " + path
-    if (
-        not data.startswith((start + b"?", start + b" "))
-        or len(data) > MAX_HEADER_BYTES
-        or _HEAD_END not in data
-    ):
+    start = _START.match(data)
+    if start is None or len(data) > MAX_HEADER_BYTES or _HEAD_END not in data:
+        return None
+    must_upgrade = paths.get(start[1].decode("latin-1"))
+    if must_upgrade is None:
         return None
     loop = asyncio.get_running_loop()
     parser = HttpRequestParser(
@@ -216,7 +226,7 @@ def _parse_upgrade(data: bytes, path: bytes) -> tuple[_Head, bytes] | None:
         messages, is_upgraded, early = parser.feed_data(data)
     except HttpProcessingError:
         return None
-    if not is_upgraded or len(messages) != 1:
+    if (must_upgrade and not is_upgraded) or len(messages) != 1:
         return None
     message, payload = messages[0]
     if payload is not EMPTY_PAYLOAD or "Expect" in message.headers:

@@ -82,6 +82,11 @@ def error_frame(code: str, message: str, *, project_id: str | None = None) -> by
     return orjson.dumps(frame)
 
 
+def close_frame(code: int, reason: str) -> bytes:
+    """The last event of a stream, in place of a WebSocket's Close frame."""
+    return orjson.dumps({"type": "close", "code": code, "reason": reason})
+
+
 def error_body(code: str, message: str) -> bytes:
     """The body of a refused HTTP request."""
     return orjson.dumps({"error": {"code": code, "message": message}})

@@ -23,7 +23,7 @@ from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.fanout import Fanout
 from gateway.http.admission import Admission
 from gateway.http.connection_sweep import ConnectionSweep
-from gateway.http.endpoint import WebSocketEndpoint
+from gateway.http.endpoint import WS_PATH, ClientEndpoint
 from gateway.http.handshake import TokenSources
 from gateway.http.message_handler import MessageHandler
 from gateway.http.open_connections import OpenConnections
@@ -249,6 +249,7 @@ class Request:
         self._query = query
         self.method = "GET"
         self.version = HttpVersion11
+        self.path = WS_PATH
         self.headers = self
         self.query = self
         self.transport = None
@@ -349,7 +350,7 @@ class Gateway:
         self.name = name
         self._servers = servers
         self.loop = servers.loop
-        self._endpoint: WebSocketEndpoint
+        self._endpoint: ClientEndpoint
         self.rechecked: dict[Recheck, int] = {}  # at which commit
         self.task: asyncio.Task[None] = servers.loop.create_task(self._run())
         servers.loop.settle()
@@ -384,10 +385,11 @@ class Gateway:
                 fanout,
                 limiter,
                 "text",
+                0,
             )
             limits = SocketLimits(65_536, 0, Rate(0, 0))
             connections = OpenConnections(drain_seconds=1)
-            self._endpoint = WebSocketEndpoint(
+            self._endpoint = ClientEndpoint(
                 admission,
                 limiter,
                 access,
@@ -395,6 +397,7 @@ class Gateway:
                 MessageHandler(verifier, access, revalidator, fanout, limits, "text"),
                 connections,
                 limits,
+                (),
                 registry,
                 tasks,
             )

@@ -1,7 +1,9 @@
 """Refused and ended sockets are not read, hold no slot and end soon."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from types import MappingProxyType
 
 import pytest
 
@@ -55,7 +57,7 @@ async def test_a_refused_socket_ends_as_soon_as_its_client_has_answered(
     monkeypatch.setattr(upgrades, "LINGER_SECONDS", 1000.0)
 
     class Refusing:
-        path = WS_PATH
+        paths: Mapping[str, bool] = MappingProxyType({WS_PATH: True})
 
         def open(self, request: UpgradeRequest) -> None:
             V1Client.refuse(request, UPGRADE["Sec-WebSocket-Key"], FORBIDDEN)

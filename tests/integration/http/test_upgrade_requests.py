@@ -1,8 +1,9 @@
 """Whatever way a handshake arrives, it gets the same answer, and other requests get theirs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -154,7 +155,7 @@ async def test_a_client_that_leaves_during_its_handshake_leaves_nothing(world: W
 class Waiting:
     """Answers its requests when a test says so."""
 
-    path = WS_PATH
+    paths: Mapping[str, bool] = MappingProxyType({WS_PATH: True})
 
     def __init__(self) -> None:
         self.requests: list[UpgradeRequest] = []

@@ -18,11 +18,18 @@ from gateway.delivery.writes import MAX_CHUNK_BYTES
 from gateway.metrics import FanoutMetrics
 from gateway.transport.clients import PlainClient, V1Client
 from gateway.transport.connection import HIGH_WATER_BYTES, Connection
+from gateway.transport.websocket import WebSocket
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.control_messages import Recheck, Tick
 from shared.protocol.events import Event, access_change_of, publishable_event
 from shared.protocol.replay import Cursor, LogHead, Since
-from tests.unit.gateway.transport.fake_socket import FakeTransport, connection, until_greeted
+from tests.support.event_streams import parse_events
+from tests.unit.gateway.transport.fake_socket import (
+    FakeTransport,
+    connection,
+    event_stream,
+    until_greeted,
+)
 
 P, U = Channel("project", "p"), Channel("user", "u")
 NAMES = [b"project:p", b"user:u"]
@@ -93,7 +100,7 @@ async def fanout(
 
 
 def joined(
-    made: Fanout, tasks: asyncio.TaskGroup, *, kind: type[Connection] = V1Client
+    made: Fanout, tasks: asyncio.TaskGroup, *, kind: type[WebSocket] = V1Client
 ) -> tuple[Connection, FakeTransport]:
     transport = FakeTransport()
     made_connection = connection(tasks, transport, kind=kind)
@@ -125,6 +132,29 @@ async def test_a_client_whose_buffer_fills_up_still_gets_the_rest_of_the_chunk()
         assert b'"second"' in transport.told
         made.deliver([(NAMES[0], frame(P, "third", 102))])
         assert b'"third"' not in transport.told, "it is caught up once it has drained"
+
+
+async def test_a_stream_never_resumes_above_what_was_written_to_it() -> None:
+    """The frames of several channels are decided on before any is written."""
+    async with asyncio.TaskGroup() as tasks:
+        made, transport = await fanout(tasks), FakeTransport()
+        stream = event_stream(tasks, transport)
+        made.join(stream, {P: None, U: None})
+        made.acknowledge(NAMES)
+        await until_greeted(stream)
+        transport.told = b""
+        made.deliver(
+            [
+                (NAMES[0], frame(P, "first", 100)),
+                (NAMES[1], frame(U, "second", 101)),
+                (NAMES[0], frame(P, "third", 102)),
+            ]
+        )
+        events = parse_events(transport.told)
+    assert [event.last_id for event in events[-2:]] == [
+        "project:p.g1.x.102,user:u.g1.x.5",
+        "project:p.g1.x.102,user:u.g1.x.101",
+    ]
 
 
 async def test_every_write_counts_towards_the_full_buffer() -> None:

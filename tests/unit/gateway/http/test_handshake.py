@@ -171,21 +171,95 @@ def test_a_page_without_tls_counts_for_nothing_where_the_gateway_has_it(
 
 
 def test_the_project_is_canonical_or_refused() -> None:
-    assert offer(project_ids=["007"]).project_id("bigint") == "7"
-    assert offer(project_ids=["7", "7"]).project_id("bigint") == "7"
-    assert offer(project_ids=["", "7"]).project_id("bigint") == "7"
-    for wrong in ([], [""], ["x"], ["7", "8"]):
-        refusal = offer(project_ids=wrong).project_id("bigint")
+    assert offer(project_ids=["007"]).projects("bigint") == {"007": "7"}
+    assert offer(project_ids=["7", "7"]).projects("bigint") == {"7": "7"}
+    assert offer(project_ids=["", "7"]).projects("bigint") == {"7": "7"}
+    for wrong in ([], [""], ["7", "8"]):
+        refusal = offer(project_ids=wrong).projects("bigint")
         assert isinstance(refusal, Refusal)
         assert refusal.code == "bad_request"
+    projects = offer(project_ids=["x"]).projects("bigint")
+    assert isinstance(projects, dict)
+    assert isinstance(projects["x"], Refusal)
+
+
+def test_a_stream_may_have_many_projects_of_which_some_are_malformed() -> None:
+    stream = offer(is_stream=True, project_ids=["7", "x", "8"])
+    projects = stream.projects("bigint")
+    assert isinstance(projects, dict)
+    assert (projects["7"], projects["8"]) == ("7", "8")
+    assert isinstance(projects["x"], Refusal)
+    assert offer(is_stream=True, project_ids=[]).projects("bigint") == {}
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ([], None),
+        (["text/event-stream"], None),
+        (["application/json, Text/*;q=0.5"], None),
+        (["text/html", "*/*"], None),
+        (["application/json"], 406),
+        (["text/event-stream-not, text/html"], 406),
+    ],
+)
+def test_a_stream_is_an_answer_that_the_client_accepts(
+    accept: list[str], status: int | None
+) -> None:
+    refusal = offer(is_stream=True, accept=accept, upgrade=[], keys=[]).refuse_form()
+    assert (refusal and refusal.status) == status
+
+
+def test_a_handshake_without_its_headers_is_refused() -> None:
+    assert offer().refuse_form() is None
+    refusals = [offer(upgrade=[]).refuse_form(), offer(keys=[]).refuse_form()]
+    assert [refusal and refusal.status for refusal in refusals] == [426, 400]
+
+
+def test_a_stream_resumes_from_its_last_event_rather_than_from_its_url() -> None:
+    seven, user = Channel("project", "7"), Channel("user", "u")
+    stream = offer(
+        is_stream=True,
+        cursors=["project:7.g.r.5", "project:8.g.r.5"],
+        last_event_ids=["project:7.g.r.9,user:u.g.r.6, forged"],
+    )
+    held = stream.client_cursors()
+    assert isinstance(held, ClientCursors)
+    assert held.cursors == {
+        seven: Cursor(seven, "g.r", 9),
+        user: Cursor(user, "g.r", 6),
+        Channel("project", "8"): Cursor(Channel("project", "8"), "g.r", 5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "is_accepted"),
+    [
+        ({"fetch_site": ["same-origin"]}, True),
+        ({"fetch_site": ["same-site"]}, False),
+        ({"fetch_site": ["none"]}, False),
+        ({"fetch_site": []}, False),
+        ({"fetch_site": ["same-origin"], "origin": ["https://evil.test"]}, False),
+        ({"fetch_site": ["same-origin"], "is_stream": False}, False),
+        ({"origin": ["https://app.test"]}, True),
+    ],
+)
+def test_a_stream_has_a_cookie_of_a_page_of_its_own_origin(
+    given: dict[str, Any], is_accepted: bool
+) -> None:
+    """A browser sends no ``Origin`` with a GET to the page's own."""
+    stream = offer(**{"is_stream": True, "cookies": ["access_token=c"], **given})
+    token = stream.token(TokenSources())
+    assert (token == "c") is is_accepted
+    assert is_accepted or (isinstance(token, Refusal) and token.status == 403)
 
 
 AS_V1 = {"subprotocols": ["neverstale.v1"]}
 
 
 def test_a_v1_client_may_leave_the_project_out() -> None:
-    assert offer(**AS_V1, project_ids=[]).project_id("bigint") is None
-    assert offer(**AS_V1, project_ids=[""]).project_id("bigint") is None
+    assert offer(**AS_V1, project_ids=[]).projects("bigint") == {}
+    assert offer(**AS_V1, project_ids=[""]).projects("bigint") == {}
 
 
 def test_a_returning_client_says_what_it_holds() -> None:

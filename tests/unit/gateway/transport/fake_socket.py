@@ -1,8 +1,8 @@
 """A client's side of a connection that reads only when a test lets it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from types import SimpleNamespace
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -11,7 +11,10 @@ from gateway.auth.token_rules import Identity
 from gateway.limits.rates import Rate, RateLimiter, SocketLimits, TokenBuckets
 from gateway.transport.clients import V1Client
 from gateway.transport.connection import Connection
+from gateway.transport.event_stream import EventStream
+from gateway.transport.websocket import WebSocket
 from shared.http.connection_limits import HttpConnectionLimiter, HttpLimits
+from shared.protocol.close_codes import Refusal
 
 UNLIMITED = SocketLimits(65_536, 0, Rate(0, 0))
 
@@ -93,27 +96,53 @@ def connection(
     tasks: asyncio.TaskGroup,
     transport: FakeTransport,
     *,
-    kind: type[Connection] = V1Client,
+    kind: type[WebSocket] = V1Client,
     rate_limiter: RateLimiter | None = None,
     service: FakeService | None = None,
-) -> Connection:
-    """A connection of the user ``u``."""
-    limiter = HttpConnectionLimiter(HttpLimits(), None, CollectorRegistry())
-    request: Any = SimpleNamespace(transport=transport, limiter=limiter, address=None)
+) -> WebSocket:
+    """A WebSocket of the user ``u``."""
     slot: Any = None
     made = kind(
-        request,
+        _request(transport),
         service or FakeService(tasks),
         slot,
         Identity("u", 2**53),
-        rate_limiter
-        or RateLimiter(
-            UNLIMITED, asyncio.get_running_loop().time(), "u", TokenBuckets(Rate(0, 0))
-        ),
+        rate_limiter or _unlimited(),
         UNLIMITED.max_message_bytes,
     )
     transport.protocol = made
     return made
+
+
+def event_stream(
+    tasks: asyncio.TaskGroup,
+    transport: FakeTransport,
+    *,
+    refused: Mapping[str, Refusal] = MappingProxyType({}),
+    service: FakeService | None = None,
+) -> EventStream:
+    """A stream of the user ``u``, without the head of its response."""
+    slot: Any = None
+    made = EventStream(
+        _request(transport),
+        service or FakeService(tasks),
+        slot,
+        Identity("u", 2**53),
+        _unlimited(),
+        refused,
+    )
+    transport.protocol = made
+    return made
+
+
+def _request(transport: FakeTransport) -> Any:
+    limiter = HttpConnectionLimiter(HttpLimits(), None, CollectorRegistry())
+    return SimpleNamespace(transport=transport, limiter=limiter, address=None)
+
+
+def _unlimited() -> RateLimiter:
+    now = asyncio.get_running_loop().time()
+    return RateLimiter(UNLIMITED, now, "u", TokenBuckets(Rate(0, 0)))
 
 
 async def until_greeted(made: Connection) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.transport.clients import PlainClient, V1Client
 from gateway.transport.connection import Connection
+from gateway.transport.websocket import WebSocket
 from shared.protocol.channels import Channel
 from shared.protocol.close_codes import FORBIDDEN
 from shared.protocol.replay import Cursor
@@ -107,7 +108,7 @@ OCCASIONS: dict[str, tuple[Callable[[Connection], object], list[Frame], list[Fra
 @pytest.mark.parametrize("occasion", OCCASIONS)
 @pytest.mark.parametrize("kind", [PlainClient, V1Client])
 async def test_each_kind_of_client_is_sent_its_frames(
-    occasion: str, kind: type[Connection]
+    occasion: str, kind: type[WebSocket]
 ) -> None:
     act, plain, v1 = OCCASIONS[occasion]
     async with asyncio.TaskGroup() as tasks:
@@ -119,7 +120,7 @@ async def test_each_kind_of_client_is_sent_its_frames(
 
 
 @pytest.mark.parametrize("kind", [PlainClient, V1Client])
-async def test_reported_liveness_is_remembered(kind: type[Connection]) -> None:
+async def test_reported_liveness_is_remembered(kind: type[WebSocket]) -> None:
     async with asyncio.TaskGroup() as tasks:
         client = connection(tasks, FakeTransport(), kind=kind)
         assert client.reported_live

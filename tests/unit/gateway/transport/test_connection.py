@@ -12,9 +12,9 @@ from gateway.transport.connection import (
     GREETING_SECONDS,
     HIGH_WATER_BYTES,
     MAX_UNREAD_BYTES,
-    PONG_SECONDS,
     Connection,
 )
+from gateway.transport.websocket import PONG_SECONDS, WebSocket
 from gateway.transport.websocket_frames import encode_text_frame
 from shared.protocol.frames import PING_INTERVAL_SECONDS, PONG_FRAME
 from tests.support.frames import frame
@@ -30,13 +30,13 @@ def limited() -> RateLimiter:
     return RateLimiter(LIMITS, asyncio.get_running_loop().time(), "u", replays)
 
 
-def greeted(made: Connection, transport: FakeTransport) -> Connection:
+def greeted(made: WebSocket, transport: FakeTransport) -> WebSocket:
     made.greet([], [])
     transport.told = b""
     return made
 
 
-async def until_served(made: Connection) -> None:
+async def until_served(made: WebSocket) -> None:
     async with asyncio.timeout(10):
         while made._is_serving:
             await asyncio.sleep(0.001)
@@ -186,7 +186,7 @@ async def test_an_expensive_message_delays_those_behind_it() -> None:
         client = connection(tasks, transport, rate_limiter=limited(), service=service)
 
         def do(made: Connection, text: str) -> None:
-            assert made._judge_frames(0) == 0
+            assert client._judge_frames(0) == 0
             made.charge(150 if text == "0" else 0)
             made.charge_replay(1050 if text == "1" else 0)
 

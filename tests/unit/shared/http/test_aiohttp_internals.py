@@ -10,7 +10,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from shared.http import connection
 from shared.http.connection import HttpConnection
-from shared.http.upgrades import _parse_upgrade
+from shared.http.upgrades import _parse_request
 
 WHAT_TO_DO: Final = (
     "aiohttp has changed: adapt shared/http/connection.py and shared/http/upgrades.py, "
@@ -47,12 +47,21 @@ async def test_the_parser_takes_a_whole_handshake_at_once() -> None:
     head = (
         b"GET /ws?a=1&a=2 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     )
-    found = _parse_upgrade(head + b"A: b\r\na: c\r\n\r\nearly", b"/ws")
+    found = _parse_request(head + b"A: b\r\na: c\r\n\r\nearly", {"/ws": True})
     assert found is not None, WHAT_TO_DO
     request, early = found
     assert (request.method, tuple(request.version), early) == ("GET", (1, 1), b"early")
     assert request.headers.getall("A", ()) == ["b", "c"]
     assert request.query.getall("a", ()) == ["1", "2"]
+
+
+async def test_a_request_that_needs_no_upgrade_is_taken_without_one() -> None:
+    head = b"GET /sse?a=1 HTTP/1.0\r\nHost: x\r\n\r\n"
+    found = _parse_request(head, {"/sse": False})
+    assert found is not None, WHAT_TO_DO
+    assert (found[0].path, tuple(found[0].version)) == ("/sse", (1, 0))
+    assert _parse_request(head, {"/sse": True}) is None
+    assert _parse_request(head, {"/s": False}) is None
 
 
 async def test_the_server_has_a_request_handler() -> None:
