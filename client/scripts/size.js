@@ -7,11 +7,12 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
 const BOUNDS_BYTES = {
-  index: 4_500,
+  index: 4_750,
+  'index/sse': 2_048,
   tanstack: 6_144,
   persist: 2_048,
   server: 2_048,
-  tabs: 6_400,
+  tabs: 6_650,
   react: 11_264,
   vue: 11_264,
   svelte: 11_264,
@@ -20,6 +21,8 @@ const BOUNDS_BYTES = {
   devtools: 3_072,
   'devtools/panel': 4_096,
 };
+/** The files of what an entry loads on demand, where the name does not say it. */
+const FILES = { 'index/sse': 'sse/index' };
 /** Versions of zlib compress a little differently. */
 const TOLERANCE_KIB = 0.1;
 const README = fileURLToPath(new URL('../README.md', import.meta.url));
@@ -28,7 +31,8 @@ let readme = readFileSync(README, 'utf8');
 
 /** Returns the size of an entry's code without what it loads on demand and what the app provides. */
 async function measure(entry) {
-  const path = entry === 'index' || entry.includes('/') ? entry : `${entry}/index`;
+  const isFile = entry === 'index' || entry.includes('/');
+  const path = FILES[entry] ?? (isFile ? entry : `${entry}/index`);
   const [{ output }] = await build({
     logLevel: 'silent',
     configFile: false,

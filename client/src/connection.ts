@@ -2,9 +2,17 @@ import type { Effect, Input, NeverstaleEvent, Status, TimerName } from './core/e
 import { SUBPROTOCOL, type Cursors } from './core/protocol.js';
 import { Session } from './core/session.js';
 import { makeDebugLog } from './debug-log.js';
-import { browserEnvironment, type Environment, type Socket } from './environment.js';
+import {
+  browserEnvironment,
+  type Environment,
+  type Socket,
+  type SocketListener,
+} from './environment.js';
 import { makeListeners } from './listeners.js';
 import { countProjectRefs } from './project-refs.js';
+
+/** WebSockets in a row that are not answered before server-sent events are tried. */
+const MAX_UNANSWERED = 2;
 
 /** For `getToken` to throw when nobody is signed in; the same as returning null. */
 export class UnauthorizedError extends Error {}
@@ -37,6 +45,12 @@ export interface ConnectionOptions {
    * visible or the open projects change. Default: no limit; attempts are at most 30 s apart.
    */
   maxTries?: number | undefined;
+  /**
+   * Whether to use server-sent events instead of a WebSocket. Default: after two WebSockets in a
+   * row that could not be opened, until one can be, which is tried again and again. The path of
+   * `url` must end with `/ws`; that of the events ends with `/sse`.
+   */
+  sse?: boolean | undefined;
   /** For tests and for runtimes other than a browser. Default: `browserEnvironment()`. */
   environment?: Environment | undefined;
   /**
@@ -107,11 +121,15 @@ export function createConnection(options: ConnectionOptions): Connection {
   const projects = countProjectRefs(updateProjects);
   const timers = new Map<TimerName, () => void>();
   let socket: Socket | undefined;
+  /** Identifies the socket that is open or being opened. */
+  let attempt: object | undefined;
   let token = '';
   let isClosed = false;
   let lastProjects: string | undefined;
   let lastWarning: string | undefined;
   let since = environment.now();
+  /** WebSockets in a row without an answer. A stream that works keeps it at its maximum. */
+  let unanswered = 0;
 
   function updateProjects(): void {
     const projectIds = projects.wanted();
@@ -150,9 +168,9 @@ export function createConnection(options: ConnectionOptions): Connection {
       case 'close': {
         for (const name of timers.keys()) setTimer(name, undefined);
         // Ignore the socket from now on: its close handshake may take seconds.
-        const closing = socket;
+        attempt = undefined;
+        socket?.close();
         socket = undefined;
-        closing?.close();
         break;
       }
       case 'send': {
@@ -197,17 +215,39 @@ export function createConnection(options: ConnectionOptions): Connection {
     // Without setters, and without `URL` where there is no page: React Native's is incomplete.
     const href = baseUrl === undefined ? options.url : new URL(options.url, baseUrl).href;
     const url = `${href.replace(/^http/, 'ws').replace(/[?#].*/, '')}?${query}`;
-    const opened = environment.openSocket(url, [SUBPROTOCOL, `bearer.${token}`], {
+    const isStream = environment.fetch && (options.sse ?? unanswered === MAX_UNANSWERED);
+    unanswered = isStream ? 0 : unanswered + 1;
+    const own = (attempt = {});
+    const listener: SocketListener = {
       text: (text) => {
-        if (socket === opened) handle({ is: 'text', text });
+        if (attempt !== own) return;
+        unanswered = isStream ? MAX_UNANSWERED : 0;
+        handle({ is: 'text', text });
       },
       closed: (code, reason = '') => {
-        if (socket !== opened) return;
-        socket = undefined;
+        if (attempt !== own) return;
+        attempt = socket = undefined;
         handle({ is: 'closed', code, error: `closed with ${code} ${reason}`.trim() });
       },
-    });
-    socket = opened;
+    };
+    if (!isStream) {
+      socket = environment.openSocket(url, [SUBPROTOCOL, `bearer.${token}`], listener);
+      return;
+    }
+    // Loaded on demand, so that only pages on networks that block WebSockets download it.
+    import('./sse/index.js').then(
+      ({ openStream }) => {
+        if (attempt !== own) return;
+        const onSocket = (): void => {
+          unanswered = 0;
+        };
+        socket = openStream(url, environment, listener, () => token, !options.sse && onSocket);
+      },
+      (error: unknown) => {
+        // It becomes part of a text.
+        listener.closed(1006, error as string);
+      },
+    );
   }
 
   function setTimer(name: TimerName, ms: number | undefined): void {

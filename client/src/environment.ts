@@ -24,6 +24,8 @@ export interface Environment {
   /** Base for resolving a relative URL. */
   readonly baseUrl: string | undefined;
   openSocket(url: string, protocols: string[], listener: SocketListener): Socket;
+  /** For server-sent events: its responses are streams. Undefined: WebSockets only. */
+  readonly fetch?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
   /** When the page loaded, in milliseconds since the epoch: no in-memory data is older. */
   readonly loadedAt: number;
   isOnline(): boolean;
@@ -81,6 +83,7 @@ export function browserEnvironment(): Environment {
         },
       };
     },
+    fetch: (url, init) => fetch(url, init),
     loadedAt: performance.timeOrigin,
     isOnline: () => !inBrowser || navigator.onLine,
     isVisible,

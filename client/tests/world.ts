@@ -43,12 +43,76 @@ export class FakeSocket implements Socket {
   }
 }
 
+/** A request for server-sent events, whose answer is the test's. */
+export class FakeStream {
+  readonly answered: Promise<Response>;
+  readonly headers: Headers;
+  private answer: (response: Response) => void = () => undefined;
+  private fail: (error: unknown) => void = () => undefined;
+  private body: ReadableStreamDefaultController<Uint8Array> | undefined;
+
+  constructor(
+    readonly url: URL,
+    readonly init: RequestInit,
+  ) {
+    this.headers = new Headers(init.headers);
+    this.answered = new Promise((resolve, reject) => {
+      this.answer = resolve;
+      this.fail = reject;
+    });
+    init.signal?.addEventListener('abort', () => {
+      const error = new DOMException('aborted', 'AbortError');
+      this.fail(error);
+      this.body?.error(error);
+    });
+  }
+
+  get isAborted(): boolean {
+    return this.init.signal?.aborted === true;
+  }
+
+  /** Accepts it. */
+  open(contentType = 'text/event-stream'): void {
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        this.body = controller;
+      },
+    });
+    this.answer(new Response(body, { headers: { 'Content-Type': contentType } }));
+  }
+
+  refuse(status: number, body: string): void {
+    this.answer(new Response(body, { status }));
+  }
+
+  /** The network refuses it. */
+  lose(): void {
+    this.fail(new TypeError('fetch failed'));
+    this.body?.error(new TypeError('network error'));
+  }
+
+  send(text: string): void {
+    this.body?.enqueue(new TextEncoder().encode(text));
+  }
+
+  /** The server sends a frame, with the cursors up to it as its id. */
+  frame(frame: object, id = ''): void {
+    this.send(`data: ${JSON.stringify(frame)}\n${id === '' ? '' : `id: ${id}\n`}\n`);
+  }
+
+  end(): void {
+    this.body?.close();
+  }
+}
+
 /** A world under Vitest's fake timers, with sockets and signals of the test's own. */
 export class World implements Environment {
   readonly sockets: FakeSocket[] = [];
+  readonly streams: FakeStream[] = [];
   readonly warnings: string[] = [];
   readonly loadedAt = Date.now();
   readonly baseUrl = 'https://app.example.com/board';
+  fetch: Environment['fetch'];
   chance = 0.5;
   isOnScreen = true;
   hasNetwork = true;
@@ -75,6 +139,15 @@ export class World implements Environment {
     this.sockets.push(socket);
     this.mostOpenSockets = Math.max(this.mostOpenSockets, this.openSockets.length);
     return socket;
+  }
+
+  /** Server-sent events are possible from now on. */
+  allowStreams(): void {
+    this.fetch = (url, init) => {
+      const stream = new FakeStream(new URL(url), init);
+      this.streams.push(stream);
+      return stream.answered;
+    };
   }
 
   isOnline(): boolean {
@@ -109,6 +182,13 @@ export class World implements Environment {
     const socket = this.sockets.at(-1);
     if (!socket) throw new Error('no socket was opened');
     return socket;
+  }
+
+  /** The newest stream. */
+  get stream(): FakeStream {
+    const stream = this.streams.at(-1);
+    if (!stream) throw new Error('no stream was opened');
+    return stream;
   }
 
   get isListenedTo(): boolean {

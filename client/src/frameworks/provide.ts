@@ -12,7 +12,7 @@ import { startAfter, type RestoringCache } from './start-after.js';
 /** What the provider of each framework takes. */
 export interface ProviderOptions extends Pick<
   ConnectionOptions,
-  'url' | 'getToken' | 'maxTries' | 'debug' | 'environment'
+  'url' | 'getToken' | 'maxTries' | 'sse' | 'debug' | 'environment'
 > {
   /** The query client to keep fresh. */
   queryClient: AnyQueryClient;
@@ -49,7 +49,7 @@ function connect(
   read: () => ProviderOptions,
   onConnection: (connection: Connection) => void,
 ): () => void {
-  const { url, maxTries, debug, environment, queryClient, shareTabsOf: userId, tabs } = read();
+  const { url, maxTries, sse, debug, environment, queryClient, shareTabsOf: userId, tabs } = read();
   let stop: (() => void) | undefined;
   let isStopped = false;
 
@@ -58,6 +58,7 @@ function connect(
     const connection = create({
       url,
       maxTries,
+      sse,
       debug,
       environment,
       getToken: (how) => read().getToken(how),

@@ -36,6 +36,8 @@ export function reactNativeEnvironment({ AppState, NetInfo }: ReactNativeModules
   return {
     ...browserEnvironment(),
     baseUrl: undefined,
+    // React Native's cannot stream a response.
+    fetch: undefined,
     loadedAt: LOADED_AT,
     isOnline: () => isOnline,
     isVisible,

@@ -67,6 +67,7 @@ export function createTestServer(options: TestServerOptions = {}): TestServer {
 
   const environment: Environment = {
     ...browser,
+    fetch: undefined,
     // Retry soon, but not in a loop without end: after 10 ms at first, after 300 ms at most.
     random: () => 0.01,
     baseUrl: 'https://app.test/',

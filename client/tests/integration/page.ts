@@ -74,6 +74,7 @@ export class Page {
   readonly closeCodes: number[] = [];
   readonly warnings: string[] = [];
   sockets = 0;
+  streams = 0;
   connection!: Connection;
   readonly user: string;
   private readonly open = new Map<string, () => void>();
@@ -136,6 +137,10 @@ export class Page {
               listener.closed(code);
             },
           });
+        },
+        fetch: (address, init) => {
+          this.streams += 1;
+          return fetch(address, init);
         },
         warn: (text) => this.warnings.push(text),
       },

@@ -257,6 +257,8 @@ export class Visitor {
     return new Page(stack, {
       url: this.options.proxy.url,
       user,
+      // The others choose by themselves, which they do while the gateways are away.
+      connection: { sse: this.number % 2 === 0 || undefined },
       // Pauses between tries are as in life, but shorter.
       random: () => chance.random() * 0.3,
       latencyMs: LATENCY_MS,
@@ -466,8 +468,9 @@ export class Visitor {
   /** Add what its connection did to the figures. */
   count(): void {
     this.world.count('sockets', this.page.sockets);
+    this.world.count('streams', this.page.streams);
     this.world.count('resets', this.page.resets().length);
-    this.page.sockets = 0;
+    this.page.sockets = this.page.streams = 0;
     this.page.events = [];
   }
 
