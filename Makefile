@@ -121,7 +121,7 @@ bench-recovery: install ## What failures cost clients: resets, and time (about 1
 bench-memory: install ## That memory stays bounded, as curves (about 5 minutes)
 	@$(BIN)/python -m tests.load.memory $(ONLY)
 
-bench-connections: install ## What an idle connection and a handshake cost the gateway (BENCH="--connections 10000")
+bench-connections: install ## What a WebSocket and an event stream cost the gateway (BENCH="--connections 10000")
 	@$(BIN)/python -m tests.load.connections $(BENCH)
 
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")

@@ -9,17 +9,20 @@ from typing import Any, Final
 import aiohttp
 
 from tests.chaos.cache import Cache
-from tests.chaos.following import PlainFollower, V1Follower, safe_text
+from tests.chaos.following import PlainFollower, StreamFollower, V1Follower, safe_text
 from tests.chaos.kinds import GATEWAYS
 from tests.chaos.plan import BrowserPlan
 from tests.chaos.stack import ProxiedStack
+from tests.support.event_streams import EventParser
 from tests.support.processes import token
 
 CONNECT_SECONDS: Final = 8.0
 PING_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.3
 LONGEST_PAUSE_SECONDS: Final = 1.5
+SILENT_STREAM_SECONDS: Final = 40.0  # a comment comes every 15 s
 _CLOSING: Final = aiohttp.ClientWSTimeout(ws_close=1.0)
+_ENDLESS: Final = aiohttp.ClientTimeout(total=None)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Browser:
         self._may_connect = asyncio.Event()
         self._may_connect.set()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._stream: aiohttp.ClientResponse | None = None
         self._reloading = asyncio.Event()
         self.cache, self.follower = self._open_page()
         self._token = token(user)
@@ -65,6 +69,8 @@ class Browser:
     def _open_page(self) -> tuple[Cache, PlainFollower | V1Follower]:
         """Return an empty page."""
         cache = Cache(self._stack.database_url, self.user, self._now)
+        if self.plan.kind == "stream":
+            return cache, StreamFollower(cache, self.plan.style, uses_age=self.plan.uses_age)
         if self.plan.is_v1:
             return cache, V1Follower(cache, self.plan.style, uses_age=self.plan.uses_age)
         return cache, PlainFollower(cache, self.home, self.plan.style)
@@ -78,7 +84,7 @@ class Browser:
                     tasks.create_task(self.cache.run())
                     await self._show()
             except* _Reloaded:
-                self.is_greeted, self._socket = False, None
+                self.is_greeted, self._socket, self._stream = False, None, None
                 self.cache, self.follower = self._open_page()
 
     async def _show(self) -> None:
@@ -122,6 +128,8 @@ class Browser:
         self._may_connect.clear()
         if self._socket is not None:
             await self._socket.close()
+        if self._stream is not None:
+            self._stream.close()
         await asyncio.sleep(seconds)
         self._gateway += 1
         self._may_connect.set()
@@ -144,6 +152,9 @@ class Browser:
         port = self._stack.links[f"clients->{gateway}"].port
         query = self.follower.query(self._now())
         self._note(f"connects to {gateway} {[k for k, _ in query]}")
+        if isinstance(self.follower, StreamFollower):
+            self._ended(await self._follow_stream(self.follower, port, query))
+            return
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 self._socket = await self._stack.http.ws_connect(
@@ -169,10 +180,54 @@ class Browser:
 
     def _ended(self, code: int | None) -> None:
         self.is_greeted = False
-        self._socket = None
+        self._socket = self._stream = None
         self._note(f"disconnected {code}")
         self._gateway += self._random.random() < 0.5
         self.follower.closed(code)
+
+    async def _follow_stream(
+        self, follower: StreamFollower, port: int, query: list[tuple[str, str]]
+    ) -> int | None:
+        """Handle the frames of a stream until it ends. Return the close code, or None."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if follower.last_id:
+            headers["Last-Event-ID"] = follower.last_id
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                stream = await self._stack.http.get(
+                    f"http://127.0.0.1:{port}/api/v1/messages/sse",
+                    params=query,
+                    headers=headers,
+                    timeout=_ENDLESS,
+                )
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return None
+        try:
+            if stream.status != 200:
+                return 4403 if stream.status == 403 else None
+            self._stream = stream
+            return await self._read_stream(follower, stream)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return None
+        finally:
+            stream.close()
+
+    async def _read_stream(
+        self, follower: StreamFollower, stream: aiohttp.ClientResponse
+    ) -> int | None:
+        parser = EventParser()
+        while True:
+            await self._reading.wait()
+            async with asyncio.timeout(SILENT_STREAM_SECONDS):
+                data = await stream.content.readany()
+            if not data:
+                return None
+            for event in parser.feed(data):
+                frame = json.loads(event.data)
+                if frame["type"] == "close":
+                    return int(frame["code"])
+                await self._receive(frame, event.data)
+                follower.last_id = event.last_id
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> int | None:
         """Handle frames until the socket closes. Return the close code, or None."""
@@ -204,6 +259,9 @@ class Browser:
         await self._say(answers)
 
     async def _say(self, messages: list[dict[str, Any]]) -> None:
+        if messages and self._stream is not None:
+            self._note(f"needs another stream: {len(messages)} projects")
+            self._stream.close()
         for message in messages:
             if self._socket is not None and not self._socket.closed:
                 self._note(f"says {message['type']} {message.get('project_id', '')}")

@@ -210,6 +210,29 @@ class V1Follower:
         self._cache.mark(*LIST)
 
 
+class StreamFollower(V1Follower):
+    """Follows all projects of its user by server-sent events: other projects, and those whose
+    cursor it has discarded, need another stream.
+    """
+
+    def __init__(self, cache: Cache, style: Style, *, uses_age: bool) -> None:
+        super().__init__(cache, style, uses_age=uses_age)
+        self.last_id = ""  # of the newest event that it has received
+
+    def query(self, now: float) -> list[tuple[str, str]]:
+        """Return the query of a stream, which the header ``Last-Event-ID`` completes."""
+        self.subscribed.clear()
+        self._asked.clear()
+        query = [("project_id", project) for project in self._cache.list or ()]
+        self._aged_at = None
+        if self._uses_age and not self._cursors and query:
+            self._aged_at = now
+            query.append(("age", str(_milliseconds(now - self._cache.oldest_load))))
+        elif not self.last_id:
+            query += [("since", cursor) for cursor in self._cursors.values()]
+        return query
+
+
 def _milliseconds(seconds: float) -> int:
     return math.ceil(seconds * 1000)
 

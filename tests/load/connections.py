@@ -1,7 +1,7 @@
-"""``make bench-connections``: what an idle connection and a handshake cost the gateway.
+"""``make bench-connections``: what idle connections, handshakes and events cost the gateway.
 
-Memory is resident memory, CPU time that of the gateway's process alone. All clients are v1
-clients, each of another user, with one project.
+Memory is resident memory, CPU time that of the gateway's process alone. All clients get v1
+frames, each for another user, with one project: on WebSockets, then on event streams.
 """
 
 import argparse
@@ -23,25 +23,33 @@ from tests.support.handshakes import UPGRADE
 from tests.support.inspection import connections, rss_mib
 from tests.support.machine import allow_many_files, own_cpu_seconds
 from tests.support.processes import WS_PATH, Part, token
+from tests.support.stream_client import SSE_PATH
 from tests.support.world import World
 
 FIRST: Final = 200  # connected before anything is measured, so that one-time costs do not count
 AT_ONCE: Final = 200
 HANG_SECONDS: Final = 300.0
 QUIET_SECONDS: Final = 3.0
+EVENTS: Final = 10  # to each client
 _PING: Final = frame(1, b'{"type":"ping"}')
 _SERVER_PING: Final = b"\x89\x00"
 _PONG: Final = frame(10, b"")
+_EVENT: Final = b'"type":"cache_invalidate"'
 
 
 class Socket(asyncio.Protocol):
     """A client that keeps the cursors of its greeting."""
 
+    path = WS_PATH
+    end_of_frame = b"}"
+
     def __init__(self, project_id: str, bearer: str) -> None:
-        self._project_id = project_id
+        self.project_id = project_id
+        self.events = 0
         self._bearer = bearer
         self._transport: asyncio.Transport
         self._received = b""
+        self._last_bytes = b""
         self._answered: asyncio.Future[None]
         self.cursors: Sequence[str] = ()
 
@@ -55,13 +63,16 @@ class Socket(asyncio.Protocol):
         self._transport = transport
         since = "".join(f"&since={cursor}" for cursor in self.cursors)
         lines = [
-            f"GET {WS_PATH}?project_id={self._project_id}{since} HTTP/1.1",
+            f"GET {self.path}?project_id={self.project_id}{since} HTTP/1.1",
             "Host: localhost",
-            *(f"{name}: {value}" for name, value in UPGRADE.items()),
-            f"Sec-WebSocket-Protocol: neverstale.v1, bearer.{self._bearer}",
+            *self._headers(self._bearer),
         ]
         transport.write("\r\n".join([*lines, "", ""]).encode())
         await self._answered
+
+    def _headers(self, bearer: str) -> list[str]:
+        protocols = f"Sec-WebSocket-Protocol: neverstale.v1, bearer.{bearer}"
+        return [*(f"{name}: {value}" for name, value in UPGRADE.items()), protocols]
 
     async def ping(self) -> None:
         self._received, self._answered = b"", asyncio.get_running_loop().create_future()
@@ -72,15 +83,17 @@ class Socket(asyncio.Protocol):
         if data == _SERVER_PING:
             self._transport.write(_PONG)
             return
-        self._received += data
         if self._answered.done():
+            seen = self._last_bytes + data
+            self.events += seen.count(_EVENT) - self._last_bytes.count(_EVENT)
+            self._last_bytes = seen[1 - len(_EVENT) :]
             return
+        self._received += data
         if self._received.endswith(b'{"type":"pong"}'):
             self._answered.set_result(None)
-        elif b'"connected"' in self._received and self._received.endswith(b"}"):
-            greeting: dict[str, Any] = json.loads(
-                self._received[self._received.index(b'{"type"') :]
-            )
+        elif b'"connected"' in self._received and self._received.endswith(self.end_of_frame):
+            frame = self._received[self._received.index(b'{"type"') :]
+            greeting: dict[str, Any] = json.loads(frame.partition(b"\n")[0])
             is_resumed = len(greeting["resumed"]) == len(greeting["cursors"])
             assert is_resumed or not self.cursors, "the log has not changed"
             self.cursors = list(greeting["cursors"].values())
@@ -94,10 +107,24 @@ class Socket(asyncio.Protocol):
         self._transport.abort()
 
 
+class Stream(Socket):
+    """The same over server-sent events."""
+
+    path = SSE_PATH
+    end_of_frame = b"\n\n"
+
+    def _headers(self, bearer: str) -> list[str]:
+        return [f"Authorization: Bearer {bearer}"]
+
+    async def ping(self) -> None:
+        """Do nothing: it can send nothing."""
+
+
 @dataclass
 class Findings:
-    """CPU in microseconds per handshake, memory in KiB per connection, pauses in ms."""
+    """CPU in microseconds each, memory in KiB per connection, pauses in ms."""
 
+    kind: str
     count: int
     cpu_us: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -105,10 +132,10 @@ class Findings:
     pauses_ms: dict[str, list[float]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{self.count:,} connections"]
+        lines = [f"{self.count:,} {self.kind}"]
         for name, cpu in self.cpu_us.items():
-            rate = f"{1e6 / cpu:,.0f} handshakes per CPU second"
-            lines.append(f"  {name}: {cpu:.0f} us, {rate} ({self.seconds[name]:.1f} s)")
+            rate = f"{1e6 / cpu:,.0f} per CPU second"
+            lines.append(f"  {name}: {cpu:.1f} us, {rate} ({self.seconds[name]:.1f} s)")
         lines += [f"  {name}: {kib:.2f} KiB a connection" for name, kib in self.kib.items()]
         for name, pauses in self.pauses_ms.items():
             longest = ", ".join(f"{each:.1f}" for each in sorted(pauses)[-3:])
@@ -121,12 +148,14 @@ class Findings:
 class Measurement:
     """One gateway, and clients that come, stay, leave and come back."""
 
-    def __init__(self, world: World, gateway: Part, pauses: Path, count: int) -> None:
+    def __init__(
+        self, world: World, gateway: Part, pauses: Path, kind: str, count: int
+    ) -> None:
         self._world = world
         self._gateway = gateway
         self._pauses = pauses
         self._rounds = 0
-        self.findings = Findings(count)
+        self.findings = Findings(kind, count)
 
     async def run(self, sockets: Sequence[Socket]) -> None:
         first, others = sockets[:FIRST], sockets[FIRST:]
@@ -144,6 +173,7 @@ class Measurement:
         await asyncio.sleep(QUIET_SECONDS)
         measure_memory("idle, after a ping")
         self._note_pauses("idle")
+        await self._deliver(sockets)
         for socket in others:
             socket.close()
         async with asyncio.timeout(HANG_SECONDS):
@@ -154,6 +184,28 @@ class Measurement:
         await asyncio.sleep(QUIET_SECONDS)
         measure_memory("idle, second time")
 
+    async def _deliver(self, sockets: Sequence[Socket]) -> None:
+        """Send events to all, one at a time to each project."""
+        assert self._gateway.process is not None
+        pid, started = self._gateway.process.pid, time.perf_counter()
+        cpu = own_cpu_seconds(pid)
+        projects = list({socket.project_id for socket in sockets})
+        async with asyncio.timeout(HANG_SECONDS):
+            for number in range(1, EVENTS + 1):
+                await self._world.database.execute(
+                    """
+                    select neverstale.notify('task', 'UPDATE', p, $2) from unnest($1::text[]) p
+                    """,
+                    projects,
+                    str(number),
+                )
+                while any(socket.events < number for socket in sockets):
+                    await asyncio.sleep(0.05)
+        self.findings.cpu_us["an event to a client"] = (
+            1e6 * (own_cpu_seconds(pid) - cpu) / (EVENTS * len(sockets))
+        )
+        self.findings.seconds["an event to a client"] = time.perf_counter() - started
+
     async def _connect(self, sockets: Sequence[Socket], name: str | None) -> None:
         assert self._gateway.process is not None
         pid, started = self._gateway.process.pid, time.perf_counter()
@@ -163,9 +215,10 @@ class Measurement:
         await _each(sockets, lambda socket: socket.connect(self._gateway.port, address))
         if name is not None:
             cpu = own_cpu_seconds(pid) - cpu
+            name = f"a handshake with {name}"
             self.findings.cpu_us[name] = 1e6 * cpu / len(sockets)
             self.findings.seconds[name] = time.perf_counter() - started
-            self._note_pauses(f"connecting with {name}")
+            self._note_pauses(name)
 
     def _note_pauses(self, name: str) -> None:
         lines = self._pauses.read_text().splitlines()
@@ -185,7 +238,7 @@ async def _each(sockets: Sequence[Socket], act: Any) -> None:
             tasks.create_task(work())
 
 
-async def measure(count: int, per_project: int) -> Findings:
+async def measure(kind: type[Socket], count: int, per_project: int) -> Findings:
     async with fresh_world() as world:
         rows = await world.database.fetch(
             """
@@ -213,8 +266,9 @@ async def measure(count: int, per_project: int) -> Findings:
             pauses = Path(folder) / "pauses"
             pauses.touch()
             gateway = await _start_gateway(world, pauses)
-            sockets = [Socket(row["project_id"], token(row["user_id"])) for row in rows]
-            measurement = Measurement(world, gateway, pauses, count)
+            sockets = [kind(row["project_id"], token(row["user_id"])) for row in rows]
+            name = "event streams" if kind is Stream else "WebSockets"
+            measurement = Measurement(world, gateway, pauses, name, count)
             await measurement.run(sockets)
             for socket in sockets:
                 socket.close()
@@ -233,7 +287,9 @@ def main() -> int:
     parser.add_argument("--per-project", type=int, default=5, help="clients of a project")
     arguments = parser.parse_args()
     allow_many_files()
-    print(uvloop.run(measure(arguments.connections, arguments.per_project)), flush=True)
+    for kind in (Socket, Stream):
+        findings = uvloop.run(measure(kind, arguments.connections, arguments.per_project))
+        print(findings, flush=True)
     return 0
 
 

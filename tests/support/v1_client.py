@@ -1,8 +1,8 @@
 """v1 clients with query parameters, events made by ``neverstale.notify``, and their rows."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from tests.support.processes import WS_PATH, Client, Part, token
@@ -33,7 +33,15 @@ async def notify(world: World, *names: str, project_id: str | None = None) -> No
         )
 
 
-async def rows(client: Client, last: str) -> list[str]:
+class Receiver(Protocol):
+    """A client of whatever connection."""
+
+    async def until(
+        self, is_last: Callable[[dict[str, Any]], bool]
+    ) -> list[dict[str, Any]]: ...
+
+
+async def rows(client: Receiver, last: str) -> list[str]:
     """Receive events up to row *last* and return their ids. Any other frame fails."""
     frames = await client.until(lambda frame: frame.get("data", {}).get("id") == last)
     assert {frame["type"] for frame in frames} == {"cache_invalidate"}, frames
