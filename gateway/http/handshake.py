@@ -56,7 +56,7 @@ class TokenSources:
     allow_query: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass  # not frozen: that triples what it costs a handshake to make one
 class HandshakeRequest:
     """The headers and query parameters that admission looks at, each with all its values.
 
@@ -85,6 +85,11 @@ class HandshakeRequest:
     last_event_ids: Sequence[str] = ()
     fetch_site: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        self._offered = [word.strip() for text in self.subprotocols for word in text.split(",")]
+        self.is_v1 = self.is_stream or SUBPROTOCOL in self._offered
+        """Whether its client understands v1 frames, rather than those of a plain one."""
+
     def refuse_form(self) -> Refusal | None:
         """Return why it is no request of its kind, or None."""
         if self.is_stream:
@@ -111,15 +116,6 @@ class HandshakeRequest:
         """The key of the handshake, if it is valid."""
         keys = self.keys
         return keys[0] if len(keys) == 1 and is_handshake_key(keys[0]) else None
-
-    @property
-    def is_v1(self) -> bool:
-        """Whether it comes from a client that understands v1 frames, not from a plain one."""
-        return self.is_stream or SUBPROTOCOL in self._offered
-
-    @property
-    def _offered(self) -> list[str]:
-        return [word.strip() for value in self.subprotocols for word in value.split(",")]
 
     def token(self, sources: TokenSources) -> str | Ticket | Refusal:
         """The token, or the ticket that stands for it.

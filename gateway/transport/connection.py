@@ -61,6 +61,7 @@ class Connection(asyncio.Protocol, ABC):
         "_rate_limiter",
         "_service",
         "_transport",
+        "_unsent",
         "_warned_at_seconds",
         "due_at",
         "identity",
@@ -88,6 +89,7 @@ class Connection(asyncio.Protocol, ABC):
         self._rate_limiter = rate_limiter
         self._has_ended = False
         self._may_be_full = False  # the buffer was, after the last write
+        self._unsent = b""  # goes before the first frame: that saves each handshake a write
         self._warned_at_seconds: float | None = None  # before its token expires
         self.slot = slot
         self.identity = identity
@@ -196,6 +198,8 @@ class Connection(asyncio.Protocol, ABC):
             if unread > HIGH_WATER_BYTES and unread + len(frames) > MAX_UNREAD_BYTES:
                 transport.abort()
                 return
+        if self._unsent:
+            frames, self._unsent = self._unsent + frames, b""
         transport.write(frames)
         self._may_be_full = transport.get_write_buffer_size() > HIGH_WATER_BYTES
         if self._may_be_full and self.on_backpressure is not None:

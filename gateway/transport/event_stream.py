@@ -63,12 +63,13 @@ class EventStream(V1Connection):
         rate_limiter: RateLimiter,
         refused: Mapping[str, Refusal],
     ) -> Self:
-        """Answer with *headers*. The client learns after its greeting which projects it is
-        *refused*, by their ids as it wrote them.
+        """Answer with *headers*, and the first event. The client learns after its greeting
+        which projects it is *refused*, by their ids as it wrote them.
         """
         self = cls(request, service, slot, identity, rate_limiter, refused)
         retry_ms = random.randint(_MIN_RETRY_MS, _MAX_RETRY_MS)  # noqa: S311 no secret
-        request.switch(encode_stream_head(headers, retry_ms), self)
+        self._unsent = encode_stream_head(headers, retry_ms)
+        request.switch(self)
         return self
 
     def greet(self, cursors: Sequence[Cursor], resumed: Sequence[Channel]) -> None:

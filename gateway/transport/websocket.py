@@ -76,9 +76,10 @@ class WebSocket(Connection, ABC):
         rate_limiter: RateLimiter,
         max_message_bytes: int,
     ) -> Self:
-        """Answer the handshake, whose ``Sec-WebSocket-Key`` is *key*."""
+        """Answer the handshake, whose ``Sec-WebSocket-Key`` is *key*, with the first frame."""
         self = cls(request, service, slot, identity, rate_limiter, max_message_bytes)
-        request.switch(encode_handshake(key, cls.SUBPROTOCOL), self)
+        self._unsent = encode_handshake(key, cls.SUBPROTOCOL)
+        request.switch(self)
         return self
 
     @abstractmethod

@@ -24,6 +24,7 @@ class FakeTransport:
 
     def __init__(self) -> None:
         self.told = b""
+        self.writes = 0
         self.unread = 0
         self.most_unread = 0
         self.reads = True
@@ -39,6 +40,7 @@ class FakeTransport:
     def write(self, data: bytes) -> None:
         assert not self.has_ended
         self.told += data
+        self.writes += 1
         if not self.reads:
             self.unread += len(data)
             self.most_unread = max(self.most_unread, self.unread)
@@ -99,17 +101,26 @@ def connection(
     kind: type[WebSocket] = V1Client,
     rate_limiter: RateLimiter | None = None,
     service: FakeService | None = None,
+    key: str | None = None,
 ) -> WebSocket:
-    """A WebSocket of the user ``u``."""
+    """A WebSocket of the user ``u``; with a *key*, its handshake has yet to be answered."""
+    request = _request(transport)
+    service = service or FakeService(tasks)
     slot: Any = None
-    made = kind(
-        _request(transport),
-        service or FakeService(tasks),
-        slot,
-        Identity("u", 2**53),
-        rate_limiter or _unlimited(),
-        UNLIMITED.max_message_bytes,
-    )
+    identity = Identity("u", 2**53)
+    rate_limiter = rate_limiter or _unlimited()
+    most = UNLIMITED.max_message_bytes
+    if key is not None:
+        return kind.accept(
+            request,
+            key,
+            service,
+            slot,
+            identity,
+            rate_limiter=rate_limiter,
+            max_message_bytes=most,
+        )
+    made = kind(request, service, slot, identity, rate_limiter, most)
     transport.protocol = made
     return made
 
@@ -137,7 +148,9 @@ def event_stream(
 
 def _request(transport: FakeTransport) -> Any:
     limiter = HttpConnectionLimiter(HttpLimits(), None, CollectorRegistry())
-    return SimpleNamespace(transport=transport, limiter=limiter, address=None)
+    return SimpleNamespace(
+        transport=transport, limiter=limiter, address=None, switch=transport.set_protocol
+    )
 
 
 def _unlimited() -> RateLimiter:
