@@ -20,7 +20,7 @@ from shared.links.postgres import connect_arguments
 from shared.runtime.lifecycle import FatalError, run_until
 
 _POLICY: Final = (
-    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
+    "default-src 'self'; connect-src 'self' ws: wss: http: https:; img-src 'self' data:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"

@@ -21,6 +21,7 @@ class Proxy:
     def __init__(self, *target_ports: int) -> None:
         self.port = free_port()
         self.target_ports = list(target_ports)
+        self.refuses_upgrades = False  # of new connections, as networks without WebSockets do
         self._dialing = set[asyncio.Task[None]]()
         self._ends: set[_End] = set()
         self._passing = asyncio.Event()
@@ -141,6 +142,10 @@ class _End(asyncio.Protocol):
             self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
+        is_near = self.target_port is None
+        if is_near and self._proxy.refuses_upgrades and b"Upgrade: websocket" in data:
+            self.abort()
+            return
         if self.peer is not None and self.peer._transport is not None:
             self.peer._transport.write(data)
 
