@@ -4,6 +4,8 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 export class Proxy {
   private readonly links = new Set<Socket>();
   isCut = false;
+  /** As a network without WebSockets does. */
+  refusesUpgrades = false;
 
   private constructor(
     private readonly server: Server,
@@ -81,6 +83,9 @@ export class Proxy {
       this.keep(gateway);
       socket.once('close', () => gateway.destroy());
       gateway.once('close', () => socket.destroy());
+      socket.on('data', (data: Buffer) => {
+        if (this.refusesUpgrades && data.includes('Upgrade: websocket')) socket.destroy();
+      });
       socket.pipe(gateway).pipe(socket);
     });
   }
