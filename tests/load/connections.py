@@ -169,11 +169,10 @@ class Measurement:
         await self._connect(others, "new tokens")
         await asyncio.sleep(QUIET_SECONDS)
         measure_memory("idle")
-        await _each(others, Socket.ping)
+        await _each(others, lambda socket: socket.ping())
         await asyncio.sleep(QUIET_SECONDS)
         measure_memory("idle, after a ping")
         self._note_pauses("idle")
-        await self._deliver(sockets)
         for socket in others:
             socket.close()
         async with asyncio.timeout(HANG_SECONDS):
@@ -183,6 +182,7 @@ class Measurement:
         await self._connect(others, "known tokens, resumed")
         await asyncio.sleep(QUIET_SECONDS)
         measure_memory("idle, second time")
+        await self._deliver(sockets)
 
     async def _deliver(self, sockets: Sequence[Socket]) -> None:
         """Send events to all, one at a time to each project."""

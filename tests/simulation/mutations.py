@@ -311,7 +311,17 @@ newest[row] = payload
 row = row_of(payload)
 newest.setdefault(row, payload)
 """,
-        (SIMULATION, "tests/unit/gateway/delivery/test_writes.py"),
+        (SIMULATION, "tests/unit/gateway/transport/test_channel_frames.py"),
+    ),
+    Mutant(
+        "an event stream resumes where it was greeted",
+        """\
+self._cursors[frames.channel] = frames.cursor
+""",
+        """\
+pass
+""",
+        ("tests/unit/gateway/transport/test_event_stream.py",),
     ),
     # --- the gateway
     Mutant(

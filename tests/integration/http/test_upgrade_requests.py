@@ -1,6 +1,7 @@
 """Whatever way a handshake arrives, it gets the same answer, and other requests get theirs."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from types import MappingProxyType
@@ -8,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from shared.http import upgrades
+from shared.http import server, upgrades
 from shared.http.connection_limits import HttpLimits
 from shared.http.upgrades import MAX_HEADER_BYTES, UpgradeRequest
 from tests.integration.http.connections import (
@@ -201,6 +202,21 @@ async def test_a_client_that_has_left_is_not_answered() -> None:
         [waiting] = handler.requests
         await eventually(lambda: waiting.is_lost, "it has left")
         waiting.refuse(b"answer")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+async def test_a_peer_that_acknowledges_nothing_is_given_up_by_the_kernel() -> None:
+    """An event stream's client is sent much, but sends nothing: it can't be pinged."""
+    handler = Waiting()
+    async with (
+        plain_server(HttpLimits(), upgrades=handler) as port,
+        connected(port) as (_, writer),
+    ):
+        writer.write(HANDSHAKE)
+        await eventually(lambda: bool(handler.requests), "it has come")
+        accepted = handler.requests[0].transport.get_extra_info("socket")
+        timeout_ms = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert timeout_ms == server.UNACKNOWLEDGED_MS
 
 
 async def test_sockets_end_with_the_server_in_whatever_state() -> None:
