@@ -16,7 +16,8 @@ import { Screen, type Edit, type Mark, type Row } from './screen.js';
 const LATENCY_MS = 400;
 /** Longer than any mutation takes on a machine under load. */
 const MAX_DEFER_MS = 60_000;
-const POLL_MS = 1_000;
+/** Of those who poll. */
+export const POLL_MS = 1_000;
 /** At most so late a query cache is bound. */
 const LATE_MS = 2_000;
 
