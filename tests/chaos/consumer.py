@@ -1,6 +1,7 @@
 """A service that keeps the cache of a model browser by ``neverstale.client``."""
 
 import asyncio
+import logging
 from typing import Any, Final
 
 from neverstale.client import Client, Cursors, Event, Message, Reset, Status
@@ -11,6 +12,9 @@ from tests.chaos.kinds import GATEWAYS
 from tests.support.background import background
 from tests.support.processes import WS_PATH, token
 from tests.support.tcp_proxy import Proxy
+
+# Its warnings are in the timeline, as errors of a status.
+logging.getLogger("neverstale.client").addHandler(logging.NullHandler())
 
 MAX_MESSAGES: Final = 100  # few, so that one that does not read gets a reset
 

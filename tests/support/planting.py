@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-PACKAGES: Final = ("listener", "gateway", "shared")
+PACKAGES: Final = ("listener", "gateway", "shared", "neverstale/client")
 Language: TypeAlias = Literal["py", "sql", "lua"]
 
 _IDENTIFIERS: Final = {
