@@ -39,7 +39,7 @@ from shared.http.server import health_routes, serve
 from shared.links import redis_link
 from shared.links.database_url import parse_database_url
 from shared.protocol.channels import IdType, RedisNames
-from shared.runtime.lifecycle import run_until
+from shared.runtime.lifecycle import run_until, tasks_of_body
 
 WORKER_READY_SECONDS: Final = 5.0
 
@@ -62,7 +62,7 @@ async def run_gateway(
     try:
         async with (
             open_pool(settings.database_url.get_secret_value()) as pool,
-            asyncio.TaskGroup() as tasks,
+            tasks_of_body() as tasks,
         ):
             await _Gateway(settings, keys, rules, pool, client, tasks, worker).run(stop)
     finally:
