@@ -12,7 +12,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections load chaos corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load chaos corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -91,7 +91,7 @@ test-browser: install ## The demo in a real browser, on the real stack (where th
 	command -v chromium >/dev/null || { echo "Chromium is not installed: the demo is not tested in a browser"; exit 0; }; \
 	$(MAKE) -s $(PAGE_BUILT) $(NEXTJS_BUILT) && $(BIN)/python -m pytest tests/browser -q -n 2 --dist loadfile
 
-demo-record: install demo-page ## Take the README's screenshots anew
+demo-record: install demo-page ## Take the screenshots in docs/images anew
 	$(BIN)/python -m pytest tests/browser -q -k fits --record
 
 simulate: install ## New schedules of everything that can happen, SECONDS=600 of them
@@ -123,6 +123,9 @@ bench-memory: install ## That memory stays bounded, as curves (about 5 minutes)
 
 bench-connections: install ## What an idle connection and a handshake cost the gateway (BENCH="--connections 10000")
 	@$(BIN)/python -m tests.load.connections $(BENCH)
+
+bench-redis: install ## What one Redis holds: messages a second, by the number of gateways
+	@$(BIN)/python -m tests.load.redis_capacity $(BENCH)
 
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")
 	@$(BIN)/python -m tests.load.run $(LOAD)

@@ -1,16 +1,15 @@
 """The status page: for the operator alone, live, accessible, on a phone, dark."""
 
 import asyncio
-from base64 import b64decode
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import ADMIN_KEY, Stage
-from tests.browser.test_accessibility import PICTURES, faults
+from tests.browser.conftest import ADMIN_KEY, Stage, take_picture
+from tests.browser.test_accessibility import faults
 from tests.support.processes import HANG_SECONDS, Client
 
 RECORDED_SECONDS = 65
@@ -101,7 +100,7 @@ async def test_the_status_page_fits(
     stage: Stage,
     name: str,
     options: dict[str, Any],
-    tmp_path: Path,
+    keep_picture: Callable[[str, bytes], None],
     request: pytest.FixtureRequest,
 ) -> None:
     is_recorded = request.config.getoption("--record", default=False)
@@ -118,10 +117,7 @@ async def test_the_status_page_fits(
     wide = "[...document.querySelectorAll('html, body, main, section:not(:has(.scroll))')]"
     wide += ".filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.outerHTML)"
     assert await page.evaluate(wide) == []
-    folder = PICTURES if is_recorded else tmp_path
-    browser = await page.context.new_cdp_session(page)  # Playwright's own takes no WebP
-    taken = await browser.send("Page.captureScreenshot", {"format": "webp", "quality": 85})
-    (folder / f"status-{name}.webp").write_bytes(b64decode(taken["data"]))
+    keep_picture(f"status-{name}.webp", await take_picture(page))
 
 
 async def read_all(client: Client) -> None:

@@ -25,6 +25,7 @@ class Mutant:
 
 
 REVOCATION: Final = "tests/integration/access/test_revocation.py"
+PYTHON_CLIENT: Final = "tests/unit/neverstale/client"
 UNIT_REGISTRY: Final = (
     "tests/unit/gateway/delivery/test_subscriptions.py",
     "tests/unit/gateway/delivery/test_subscriptions_model.py",
@@ -317,11 +318,10 @@ newest.setdefault(row, payload)
     Mutant(
         "a channel is read before its subscription is acknowledged",
         """\
-if not all(channels[channel].acknowledged for channel in catching_up):
-    continue
+bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)
 """,
         """\
-pass
+bool(self.behind) and not (self.slow or self.suspended)
 """,
     ),
     Mutant(
@@ -398,11 +398,10 @@ for channel, channel_state in self._channels.items():
     Mutant(
         "a lost link leaves live what was live",
         """\
-channel_state.acknowledged = False
 self._end_live(channel, channel_state, channel_state.cursor)
 """,
         """\
-channel_state.acknowledged = False
+pass
 """,
     ),
     Mutant(
@@ -525,20 +524,19 @@ pass
     ),
     Mutant(
         "a suspended subscription is caught up with the others",
-        "state.slow or state.suspended or not state.catching_up",
-        "state.slow or not state.catching_up",
+        "bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)",
+        "bool(self.behind) and not (self.slow or self.unacknowledged)",
         (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "resuming a subscription forgets its cursor",
         """\
-if state is not None and channel in state.suspended:
-    state.catching_up[channel] = state.suspended.pop(channel)
-    self._update_waiting(subscriber, state)
+if state is not None:
+    self._set_suspended(subscriber, state, channel, suspended=False)
 """,
         """\
-if state is not None and channel in state.suspended:
-    del state.suspended[channel]
+if state is not None and state.channels.get(channel) is not None:
+    state.set_channel(channel, None)
     self._channels[channel].set_live(subscriber, live=True)
     self._update_waiting(subscriber, state)
 """,
@@ -612,5 +610,27 @@ if ARGV[1] ~= '' and stored ~= ARGV[1] then return stored end
         "",
         (LUA,),
         language="lua",
+    ),
+    # --- the Python client
+    Mutant(
+        "the Python client resumes although everything was reset",
+        "self._change({**dict.fromkeys(self.cursors), **cursors})",
+        "self._change(cursors)",
+        (f"{PYTHON_CLIENT}/test_subscriptions.py",),
+    ),
+    Mutant(
+        "the Python client resumes a project whose access has changed",
+        """\
+if frame.is_access_change and project_id is not None:
+    changes[project_channel(project_id)] = None
+""",
+        "pass",
+        (f"{PYTHON_CLIENT}/test_subscriptions.py",),
+    ),
+    Mutant(
+        "the Python client's reset for too many messages keeps the older cursors",
+        'self._waiting.append((Reset(project_id=None, reason="lagged"), all_changes))',
+        'self._waiting.append((Reset(project_id=None, reason="lagged"), {}))',
+        (f"{PYTHON_CLIENT}/test_inbox.py",),
     ),
 )

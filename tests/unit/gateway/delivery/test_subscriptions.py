@@ -386,6 +386,28 @@ def test_a_slow_subscriber_gets_nothing_until_it_has_drained(
     ]
 
 
+def test_resuming_what_is_not_suspended_changes_nothing(
+    subscriptions: Subscriptions[str],
+) -> None:
+    go_live(subscriptions)
+    assert subscriptions.resume("one", A) == []
+    assert subscriptions.resume("one", B) == []
+    assert receive(subscriptions, at(11)) == ["one"]
+
+
+def test_a_subscriber_waits_for_the_acknowledgement_of_all_its_channels(
+    subscriptions: Subscriptions[str],
+) -> None:
+    subscriptions.join("one", {A: None, B: None})
+    assert subscriptions.acknowledge(A) == []
+    assert subscriptions.acknowledge(A) == [], "once more"
+    [_, read] = subscriptions.unsubscribe("one", B)
+    assert read == ReadLogs(1, "g1", {A: None}), "it no longer waits for B"
+    subscriptions.join("two", {A: None, B: None})
+    subscriptions.batch_read(1, {A: page()})
+    assert only_read(subscriptions.acknowledge(B)).wanted == {A: None, B: None}
+
+
 def test_a_suspended_subscription_gets_nothing_until_it_is_resumed(
     subscriptions: Subscriptions[str],
 ) -> None:
@@ -562,3 +584,13 @@ def test_a_subscriber_that_needs_another_page_queues_behind_the_others(
     subscriptions.acknowledge(B)
     effects = subscriptions.batch_read(first.batch, {A: page(6, last=9, more=True)})
     assert effects[-1] == ReadLogs(2, "g1", {B: None}), "two has waited longer"
+
+
+def test_each_channel_counts_its_subscribers(subscriptions: Subscriptions[str]) -> None:
+    subscriptions.join("ada", {A: None, B: None})
+    subscriptions.join("grace", {A: None})
+    assert set(subscriptions.channels) == {A, B}
+    assert [subscriptions.subscriber_count(channel) for channel in (A, B)] == [2, 1]
+    subscriptions.leave("ada")
+    assert set(subscriptions.channels) == {A}
+    assert subscriptions.subscriber_count(B) == 0
