@@ -26,16 +26,16 @@ ROUND_SECONDS: Final = 8.0
 PAIRED: Final = 0.4
 
 Style: TypeAlias = Literal["rows", "lists"]
-Kind: TypeAlias = Literal["plain", "v1", "stream"]
-KINDS: Final[Sequence[Kind]] = (
+BrowserKind: TypeAlias = Literal["v1", "plain", "python", "stream"]
+BROWSERS: Final[Sequence[BrowserKind]] = (
     "v1",
     "stream",
-    "v1",
-    "stream",
-    "plain",
     "stream",
     "stream",
     "plain",
+    "plain",
+    "python",
+    "stream",
 )
 
 _TRUNCATE_CHANCE: Final = 0.15  # per round; each is a reset of everything, which hides the rest
@@ -56,13 +56,15 @@ class Write:
 
 @dataclass(frozen=True)
 class BrowserPlan:
-    """A plain client follows one project, its ``home``; the others follow all of their user's,
-    over a WebSocket or a stream of server-sent events.
+    """A plain client follows one project, its ``home``; the others follow all of their user's.
+
+    One of kind ``stream`` gets server-sent events, the others have WebSockets: ``python`` is
+    made with ``neverstale.client``.
     """
 
     name: str
     user: int
-    kind: Kind
+    kind: BrowserKind
     home: int
     style: Style
     uses_age: bool
@@ -143,7 +145,7 @@ def _plan_browsers(random_: random.Random) -> list[BrowserPlan]:
             uses_age=kind != "plain" and random_.random() < 0.4,
             gateway=random_.randrange(len(GATEWAYS)),
         )
-        for number, kind in enumerate(KINDS)
+        for number, kind in enumerate(BROWSERS)
     ]
 
 
