@@ -65,7 +65,8 @@ it('a runtime without WebSocket warns once', async () => {
 });
 
 it("the sockets of `ws`, which throw errors without a listener, don't crash the process", async () => {
-  expect(await fail(CLOSED_PORT)).toBe('closed with 1006');
+  // The third attempt would be a stream.
+  expect(await fail(CLOSED_PORT, 2)).toBe('closed with 1006');
   expect(warnings).toEqual([]);
   expect(failures()).toEqual([]);
 });
