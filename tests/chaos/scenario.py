@@ -26,7 +26,7 @@ from tests.support.database import GONE
 QUIET_SECONDS: Final = 45.0
 POLL_SECONDS: Final = 0.25
 HANG_SECONDS: Final = 180.0  # of a round; only to catch hangs
-_KINDS: Final = {"v1": Browser, "plain": Browser, "python": Consumer}
+_KINDS: Final = {"v1": Browser, "plain": Browser, "stream": Browser, "python": Consumer}
 
 
 @dataclass
