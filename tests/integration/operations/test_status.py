@@ -12,6 +12,7 @@ import aiohttp
 from tests.support.changes import change
 from tests.support.preforked import start_program
 from tests.support.processes import HANG_SECONDS, ROOT, Part
+from tests.support.tcp_proxy import Proxy
 from tests.support.v1_client import v1
 from tests.support.world import World
 
@@ -167,13 +168,16 @@ async def test_without_a_key_there_is_no_status(world: World) -> None:
             assert response.status == 404
 
 
-async def test_redis_that_is_away_is_said(own_world: World) -> None:
-    await own_world.listener()
-    gateway = await own_world.gateway(ADMIN_KEY=KEY)
-    own_world.servers.valkey.kill()
-    async with own_world.http.get(f"{gateway.url}{PATH}", headers=BEARER) as response:
+async def test_redis_that_is_away_is_said(world: World) -> None:
+    proxy = Proxy(world.servers.valkey.port)
+    await proxy.start()
+    away = {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}"}
+    await world.listener()
+    gateway = await world.gateway(ADMIN_KEY=KEY, **away)
+    await proxy.close()
+    async with world.http.get(f"{gateway.url}{PATH}", headers=BEARER) as response:
         assert response.status == 503
-    code, _, errors = await own_world.command("neverstale", "status")
+    code, _, errors = await world.command("neverstale", "status", **away)
     assert (code, "Redis does not answer" in errors) == (1, True)
 
 
