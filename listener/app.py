@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from listener.leader.change_log import ChangeLog
 from listener.leader.leader import Leader
@@ -25,6 +25,7 @@ from shared.links import redis_link
 from shared.protocol.channels import RedisNames
 from shared.runtime.backoff import Backoff
 from shared.runtime.lifecycle import raise_if_cancelled, run_until
+from shared.runtime.process_metrics import ProcessMetrics
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,11 @@ class Listener:
         self._rules = rules
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
+        Gauge(
+            "neverstale_redis_linked",
+            "1 while Redis serves this process",
+            registry=self.registry,
+        ).set_function(lambda: self._current is not None and self._current.is_linked)
         self._notifications = Notifications(rules, self.registry, takes_raw=settings.raw_notify)
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._role = "connecting"
@@ -63,7 +69,12 @@ class Listener:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until *stop* is set. Raises ``FatalError`` (in a group)."""
-        await run_until(stop, self._serve_health(), self._stay_linked())
+        await run_until(
+            stop,
+            self._serve_health(),
+            self._stay_linked(),
+            ProcessMetrics(self.registry).run(),
+        )
 
     async def _serve_health(self) -> None:
         app = web.Application()
@@ -154,3 +165,5 @@ class Listener:
             log.info("role", extra={"role": role})
         self._role = role
         self._metrics.is_leader.set(role == "leader")
+        if role != "leader":
+            self._metrics.log_size.size = None

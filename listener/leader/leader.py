@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ from listener.leader.leader_state import (
     Batch,
     LeaderState,
     SnapshotCursor,
+    change_ages,
     decide_adoption,
     decide_batch,
 )
@@ -38,6 +40,8 @@ TICK_SECONDS: Final = 1.0
 RESET_SECONDS: Final = 1.0
 REDIS_RETRY_SECONDS: Final = 1.0
 OWNER_POLL_SECONDS: Final = 0.5
+SIZE_SECONDS: Final = 5.0
+OTHER_RESOURCES: Final = "other"  # the label of resources that are in no watch
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,10 @@ class Leader:
         self._ticked_at = 0.0
         self._reset_at = 0.0
         self._server_checked_at = 0.0
+        self._size_read_at = 0.0
+        self._read_began = 0.0  # by time.perf_counter
+        for resource in (*rules.resources, OTHER_RESOURCES):
+            metrics.events.labels(resource)
 
     async def lead(self) -> None:
         """Never returns. Raises ``PgLost``.
@@ -101,6 +109,7 @@ class Leader:
                 log.warning(
                     "redis lost", extra={"reason": str(exc), "delay_seconds": round(delay, 3)}
                 )
+                await self._read_size_if_due()  # the log grows meanwhile
                 await asyncio.sleep(delay)
 
     async def _lead_on_link(self, backoff: Backoff) -> None:
@@ -152,6 +161,7 @@ class Leader:
 
     async def _step(self, state: LeaderState) -> LeaderState | Reset:
         """Read once, publish what was found, and wait until it is time for the next read."""
+        self._read_began = time.perf_counter()
         read = await self._read(state.cursor)
         batch = apply_capture(
             read, state, self._capture.state, lacks_members=self._capture.lacks_members
@@ -168,8 +178,7 @@ class Leader:
             return replace(planned, live=judged.live)
         if batch.rows:
             await self._publish(planned, state)
-            self._metrics.events.inc(planned.event_count)
-            self._metrics.lag.observe(batch.oldest_age)
+            self._measure(planned, batch)
         has_turned = judged.live != state.live
         state = replace(judged, cursor=batch.cursor)
         now = asyncio.get_running_loop().time()
@@ -190,14 +199,47 @@ class Leader:
         await self._check_server(now)
         if (await self._publisher.server()).identity != state.redis:
             return False
-        await self._save(state, tick_lag_ms=round(batch.oldest_age * 1000))
+        await self._save(
+            state,
+            tick_lag_ms=round(batch.oldest_age * 1000),
+            database_at=self._database_at(batch),
+        )
         self._ticked_at = now
         await self._watch_wake_up()
         await self._capture.check_if_due(now)
         if batch.has_moved:
             await self._log.log_moved_projects()
         await self._pruner.prune_if_due(state, now)
+        await self._read_size_if_due()
         return True
+
+    async def _read_size_if_due(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._size_read_at >= SIZE_SECONDS:
+            self._size_read_at = now
+            self._metrics.log_size.size = await self._log.size()
+
+    def _measure(self, publication: Publication, batch: Batch) -> None:
+        """Note what was published just now, and how long it took."""
+        metrics, counts = self._metrics, publication.counts
+        metrics.lag.observe(batch.oldest_age)
+        metrics.rows_read.inc(len(batch.rows))
+        seconds = time.perf_counter() - self._read_began
+        for age, count in change_ages(batch):
+            metrics.publish.observe(age + seconds, count)
+        for resource, count in counts.events.items():
+            known = resource if resource in self._rules.resources else OTHER_RESOURCES
+            metrics.events.labels(known).inc(count)
+        for reason, count in counts.resets.items():
+            metrics.channel_resets.labels(reason).inc(count)
+        metrics.conflated.inc(counts.conflated)
+
+    def _database_at(self, batch: Batch) -> int | None:
+        """The database's time now, in microseconds."""
+        if batch.read_at is None:
+            return None
+        seconds = batch.read_at.timestamp() + time.perf_counter() - self._read_began
+        return round(seconds * 1e6)
 
     async def _check_server(self, now: float) -> None:
         """Raise ``RedisLost`` if the address leads elsewhere, though the old server answers."""
@@ -251,12 +293,16 @@ class Leader:
                 extra={"count": len(refused), "first": channel.token[:100], "reason": reason},
             )
 
-    async def _save(self, state: LeaderState, *, tick_lag_ms: int | None) -> None:
+    async def _save(
+        self, state: LeaderState, *, tick_lag_ms: int | None, database_at: int | None = None
+    ) -> None:
         if self._notifications.raw_lost:
             # The reset for this may have to wait. Until then clients get ``live:false``, and a
             # successor that finds this stored resets, whatever becomes of this process.
             state = replace(state, live=False)
-        stored = await self._publisher.save(state, tick_lag_ms=tick_lag_ms)
+        stored = await self._publisher.save(
+            state, tick_lag_ms=tick_lag_ms, database_at=database_at
+        )
         if stored is None:
             raise RedisLost("the stored state is gone: it was evicted or deleted")
         if stored != state.generation:

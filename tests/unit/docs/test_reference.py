@@ -1,6 +1,5 @@
 """The reference names what the code has: no more, no less, with the same defaults."""
 
-import ast
 import dataclasses
 import re
 import sys
@@ -18,6 +17,7 @@ from listener.settings import ListenerSettings
 from neverstale.cli import main
 from shared.config.access_rules import AccessRules
 from shared.config.settings import Settings
+from tests.support.metric_names import metrics_in_code
 from tests.unit.docs.markdown import ROOT, read_document, table_rows
 
 SETTINGS = "docs/reference/settings.md"
@@ -65,27 +65,6 @@ def test_settings_have_the_documented_defaults(
         for name, field in kind.model_fields.items()
         if name not in inherited
     }
-
-
-def metrics_in_code() -> set[str]:
-    """Return each metric with its labels, as ``name{label,label}``."""
-    found = set()
-    for package in ("gateway", "listener", "shared"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                    found |= _metric(node.func.id, node.args)
-    return found
-
-
-def _metric(kind: str, arguments: list[ast.expr]) -> set[str]:
-    if kind not in ("Counter", "CounterMetricFamily", "Gauge", "Histogram", "Summary"):
-        return set()
-    if not isinstance(arguments[0], ast.Constant):  # collections.Counter
-        return set()
-    name = str(arguments[0].value)
-    labels = ast.literal_eval(arguments[2]) if len(arguments) > 2 else []
-    return {f"{name}{{{','.join(labels)}}}" if labels else name}
 
 
 def test_the_metrics_reference_is_complete() -> None:
