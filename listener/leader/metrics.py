@@ -1,12 +1,14 @@
 """The Prometheus metrics of a leader."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from listener.leader.leader_state import LogSize
+from shared.protocol.events import Reason
 from shared.runtime.durations import DurationHistogram
 
 
@@ -103,5 +105,7 @@ class LeaderMetrics:
         self.pruned = Counter(
             "neverstale_log_rows_pruned_total", "Change log rows pruned", registry=registry
         )
+        for reason in get_args(Reason):  # an increase from nothing would not be seen
+            self.resets.labels(reason)
         self.log_size = LogSizeMetrics()
         registry.register(self.log_size)

@@ -148,32 +148,36 @@ class _Drafts:
         if row.action == RECONNECT:
             draft.reset_reason = as_reason(row.resource)
         elif event := _event_of(row, project_id, action, access=access):
+            before = len(draft.events)
             key = (event.resource, event.id, event.action, project_id)
-            self.counts.conflated += draft.events.pop(key, None) is not None
+            draft.events.pop(key, None)
             draft.events[key] = event
+            self.counts.conflated += len(draft.events) == before
         else:
             draft.reset_reason = "bulk_change"
         if len(draft.events) > self._rules.max_rows_of(kind):
             draft.reset_reason = draft.reset_reason or "bulk_change"
 
     def of(self, kind: ChannelKind) -> dict[Channel, list[Publishable]]:
-        return {
-            (channel := Channel(kind, id_)): self._publishables(channel, draft)
-            for id_, draft in self._drafts[kind].items()
-        }
-
-    def _publishables(self, channel: Channel, draft: _Draft) -> list[Publishable]:
-        reason = draft.reset_reason
-        if reason is None:
-            try:
-                events = [publishable_event(event, channel) for event in draft.events.values()]
-            except (TypeError, ValueError, OverflowError):
-                reason = "bulk_change"  # not expressible in JSON or as a timestamp
-            else:
+        channels = {}
+        for id_, draft in self._drafts[kind].items():
+            channel = Channel(kind, id_)
+            channels[channel] = _publishables(channel, draft)
+            if draft.reset_reason is None:
                 self.counts.events.update(event.resource for event in draft.events.values())
-                return events
-        self.counts.resets[reason] += 1
-        return [publishable_reconnect(reason, channel)]
+            else:
+                self.counts.resets[draft.reset_reason] += 1
+        return channels
+
+
+def _publishables(channel: Channel, draft: _Draft) -> list[Publishable]:
+    if draft.reset_reason is not None:
+        return [publishable_reconnect(draft.reset_reason, channel)]
+    try:
+        return [publishable_event(event, channel) for event in draft.events.values()]
+    except (TypeError, ValueError, OverflowError):  # not expressible in JSON or as a timestamp
+        draft.reset_reason = "bulk_change"
+        return [publishable_reconnect("bulk_change", channel)]
 
 
 def _event_of(
