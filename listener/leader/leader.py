@@ -80,6 +80,7 @@ class Leader:
         self._wake_up = WakeUpWatch()
         self._raw_resets = ResetThrottle()
         self._publish_tries = 0  # of the next batch
+        self._batch = 1  # its number, in logs
         # on the loop's clock
         self._ticked_at = 0.0
         self._reset_at = 0.0
@@ -151,12 +152,12 @@ class Leader:
         except MembersQueryInvalid as exc:
             # The rows are read again, and published, but not to members. Until the query works
             # again and a reset has followed, clients get ``live:false``.
-            log.error("members query failed", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
+            log.error("members query failed", extra=self._why(exc))  # noqa: TRY400 the reason says all
             self._capture.lacks_members = True
             return state
         except (BadValue, PublishRefused) as exc:
             # Another try would fail in the same way, and hold up everything after it.
-            log.error("changes cannot be published one by one", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
+            log.error("changes cannot be published one by one", extra=self._why(exc))  # noqa: TRY400 the reason says all
             return Reset("bulk_change", state.live)
 
     async def _step(self, state: LeaderState) -> LeaderState | Reset:
@@ -233,6 +234,16 @@ class Leader:
         for reason, count in counts.resets.items():
             metrics.channel_resets.labels(reason).inc(count)
         metrics.conflated.inc(counts.conflated)
+        log.debug(
+            "published",
+            extra={
+                "batch": self._batch,
+                "rows": len(batch.rows),
+                "events": counts.events.total(),
+                "seconds": round(seconds, 3),
+            },
+        )
+        self._batch += 1
 
     def _database_at(self, batch: Batch) -> int | None:
         """The database's time now, in microseconds."""
@@ -255,9 +266,12 @@ class Leader:
             self._metrics.unreadable.inc()
             log.warning(
                 "a row of the change log can't be read, its project or everything is reset",
-                extra={"reason": str(exc)},
+                extra=self._why(exc),
             )
             return await self._log.read(cursor, ascii_only=True)
+
+    def _why(self, exc: Exception) -> dict[str, object]:
+        return {"batch": self._batch, "reason": str(exc)}
 
     async def _watch_wake_up(self) -> None:
         """Read more often while a session keeps writers from waking the leader, and log it."""
@@ -290,7 +304,12 @@ class Leader:
             channel, reason = next(iter(refused.items()))
             log.warning(
                 "redis refused events, their channels were reset",
-                extra={"count": len(refused), "first": channel.token[:100], "reason": reason},
+                extra={
+                    "batch": self._batch,
+                    "count": len(refused),
+                    "kind": channel.kind,
+                    "reason": reason,
+                },
             )
 
     async def _save(

@@ -1,10 +1,11 @@
 """The reference names what the code has: no more, no less, with the same defaults."""
 
+import ast
 import dataclasses
 import re
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_the_client_reference_names_each_option_and_member() -> None:
 
 
 def test_troubleshooting_names_messages_that_the_code_has() -> None:
-    text = read_document("docs/how-to/troubleshooting.md").partition("\n## In the browser\n")[0]
+    text = read_document("docs/how-to/troubleshooting.md").partition("\n## Alerts\n")[0]
     messages = {
         message
         for cells in table_rows(text)
@@ -187,5 +188,37 @@ def test_troubleshooting_names_messages_that_the_code_has() -> None:
         message
         for message in messages - FOREIGN_MESSAGES
         if not all(part.strip(" :()") in joined for part in message.split("..."))
+    }
+    assert not missing
+
+
+def logged_problems() -> Iterator[str]:
+    """Return the message of each warning and error that a process logs."""
+    for package in ("gateway", "listener", "shared"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Call(
+                        func=ast.Attribute(
+                            value=ast.Name("log"),
+                            attr="warning" | "error" | "exception" | "critical",
+                        ),
+                        args=[ast.Constant(str(message)), *_],
+                    ):
+                        yield message
+
+
+def test_troubleshooting_says_what_to_do_about_each_problem_that_is_logged() -> None:
+    text = read_document("docs/how-to/troubleshooting.md").partition("\n## Alerts\n")[0]
+    documented = {
+        message
+        for cells in table_rows(text)
+        for message in re.findall(r"`([^`]+)`", cells[0])
+        if cells[1]
+    }
+    missing = {
+        message
+        for message in logged_problems()
+        if not message.startswith(tuple(one.split("...")[0] for one in documented))
     }
     assert not missing
