@@ -1,6 +1,7 @@
 """The metrics of a gateway's fan-out, and of its connections to Redis."""
 
 from collections.abc import Iterator
+from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily
@@ -127,3 +128,4 @@ class LinkMetrics:
             "What Redis holds of the subscriber connection, as it says every 5 s",
             registry=registry,
         )
+        self.unsent.set(nan)  # not known yet

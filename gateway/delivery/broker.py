@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from math import nan
 from typing import Final
 
 from gateway.access.revalidation import EVERYTHING, Revalidator
@@ -143,7 +144,7 @@ class Broker:
         size = None
         if link.client_id is not None:
             size = await read_output_buffer(self._client, link.client_id)
-        self._metrics.unsent.set(float("nan") if size is None else size)
+        self._metrics.unsent.set(nan if size is None else size)
 
     def _receive(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         """Deliver what one read brought, and handle ticks and rechecks in between, in order."""

@@ -55,7 +55,7 @@ async def test_a_change_is_measured_from_its_log_row_to_the_end_of_its_socket(
         # Redis is asked every few seconds
         known = await until(world, gateway, neverstale_redis_output_buffer_bytes=0)
         assert known["neverstale_redis_output_buffer_bytes"] >= 0
-    ended = await until(world, gateway, **{"neverstale_sockets_closed_total{v1,1000}": 1})
+    ended = await until(world, gateway, **{"neverstale_sockets_closed_total{1000,v1}": 1})
     assert ended["neverstale_sockets{v1}"] == 0
     led = await until(
         world, listener, neverstale_log_bytes=1, neverstale_publish_seconds_count=1
