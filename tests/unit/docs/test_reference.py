@@ -206,6 +206,8 @@ def logged_problems() -> Iterator[str]:
                         args=[ast.Constant(str(message)), *_],
                     ):
                         yield message
+                    case _:
+                        pass
 
 
 def test_troubleshooting_says_what_to_do_about_each_problem_that_is_logged() -> None:
