@@ -50,7 +50,7 @@ class Leader:
     """Leads until its LISTEN session ends.
 
     ``is_linked``: Redis accepts its writes. ``is_refused``: another database's listener leads
-    in this Redis, under the same prefix.
+    in this Redis, under the same prefix. ``is_live`` and ``lag_ms`` are those of the last tick.
     """
 
     def __init__(
@@ -68,6 +68,8 @@ class Leader:
         self._server: RedisServer
         self.is_linked = False
         self.is_refused = False
+        self.is_live = False
+        self.lag_ms: int | None = None
         self._log = change_log
         self._members = members
         self._publisher = publisher
@@ -200,12 +202,9 @@ class Leader:
         await self._check_server(now)
         if (await self._publisher.server()).identity != state.redis:
             return False
-        await self._save(
-            state,
-            tick_lag_ms=round(batch.oldest_age * 1000),
-            database_at=self._database_at(batch),
-        )
-        self._ticked_at = now
+        lag_ms = round(batch.oldest_age * 1000)
+        await self._save(state, tick_lag_ms=lag_ms, database_at=self._database_at(batch))
+        self._ticked_at, self.lag_ms, self.is_live = now, lag_ms, state.live
         await self._watch_wake_up()
         await self._capture.check_if_due(now)
         if batch.has_moved:
@@ -223,7 +222,7 @@ class Leader:
     def _measure(self, publication: Publication, batch: Batch) -> None:
         """Note what was published just now, and how long it took."""
         metrics, counts = self._metrics, publication.counts
-        metrics.lag.observe(batch.oldest_age)
+        metrics.observe_lag(batch.oldest_age)
         metrics.rows_read.inc(len(batch.rows))
         seconds = time.perf_counter() - self._read_began
         for age, count in change_ages(batch):

@@ -1,7 +1,8 @@
 """The Prometheus metrics of a leader."""
 
+from collections import deque
 from collections.abc import Iterator
-from typing import get_args
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -43,7 +44,12 @@ class LogSizeMetrics(Collector):
         )
 
 
+MAX_LAGS: Final = 512
+
+
 class LeaderMetrics:
+    """The metrics, and ``recent_lags``: those of the newest batches, for the status."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
             "neverstale_events_published_total",
@@ -94,6 +100,7 @@ class LeaderMetrics:
             "From each change, by the database's clock, until Redis had acknowledged it",
             registry,
         )
+        self.recent_lags: deque[float] = deque(maxlen=MAX_LAGS)
         self.is_leader = Gauge(
             "neverstale_is_leader", "1 while this process leads", registry=registry
         )
@@ -109,3 +116,8 @@ class LeaderMetrics:
             self.resets.labels(reason)
         self.log_size = LogSizeMetrics()
         registry.register(self.log_size)
+
+    def observe_lag(self, seconds: float) -> None:
+        """Record the lag of one batch."""
+        self.lag.observe(seconds)
+        self.recent_lags.append(seconds)
