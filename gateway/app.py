@@ -153,9 +153,9 @@ class _Gateway:
             ConnectionSweep(self._verifier, self._connections).run(),
             self._fanout.run(),
             broker.run(),
-            self._reporter.run(),
             self._records.run(),
             ProcessMetrics(self._registry).run(),
+            self._reporter.run(),
             self._serve(),
             *([self._answer_siblings(self._worker_health)] if self._worker_health else []),
         )

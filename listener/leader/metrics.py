@@ -95,12 +95,12 @@ class LeaderMetrics:
             registry=registry,
             buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300),
         )
-        self.recent_lags: deque[float] = deque(maxlen=MAX_LAGS)
         self.publish = DurationHistogram(
             "neverstale_publish_seconds",
             "From each change, by the database's clock, until Redis had acknowledged it",
             registry,
         )
+        self.recent_lags: deque[float] = deque(maxlen=MAX_LAGS)
         self.is_leader = Gauge(
             "neverstale_is_leader", "1 while this process leads", registry=registry
         )
