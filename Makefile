@@ -12,7 +12,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections load chaos corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections load rolling chaos corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -126,6 +126,9 @@ bench-connections: install ## What an idle connection and a handshake cost the g
 
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")
 	@$(BIN)/python -m tests.load.run $(LOAD)
+
+rolling: install ## Restart 4 gateways and 2 listeners under 5,000 clients: nobody is reset (ROLLING="--sockets 500")
+	@$(BIN)/python -m tests.load.run --scenario rolling $(ROLLING)
 
 chaos: install ## Faults at random on real servers, and nobody may stay stale (SECONDS=600, CHAOS="--seed 7")
 	@$(BIN)/python -m tests.chaos --total $(SECONDS) $(CHAOS)

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from tests.load.accounting import Microseconds
 from tests.load.client import Findings, Plan, Reading, run_client
-from tests.load.stack import MeasuredStack, StackFailed
+from tests.load.stack import StackFailed
 from tests.load.subscriber import Assignment
 from tests.load.wire import row_id, uuid_of
 from tests.support.machine import cpu_seconds, own_cpu_seconds, resident_kib
@@ -46,11 +46,13 @@ class Options:
     seconds: int
     gateways: int
     clients: int
+    listeners: int = 1
     slow_share: float = 0.0
     cut_share: float = 0.0
     id_bytes: int = 36
     is_v1: bool = True
     loses_one: bool = False
+    is_seamless: bool = False  # no client may be reset, and few may be away at once
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
             number,
             number % options.projects,
             # the sockets of one project are spread over all gateways
-            ports[(number + number // options.projects) % len(ports)],
+            rotated(ports, number + number // options.projects),
             is_slow=_is_chosen(number, options.slow_share),
             is_cut=_is_chosen(number, options.cut_share),
         )
@@ -169,6 +171,11 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
             process.join(STOP_SECONDS)
             process.kill()
             process.join()
+
+
+def rotated(ports: list[int], by: int) -> list[int]:
+    at = by % len(ports)
+    return ports[at:] + ports[:at]
 
 
 def _is_chosen(number: int, share: float) -> bool:
@@ -239,13 +246,26 @@ class Writer:
             self.write_us.append(acknowledged_us[change] - sent_us)
 
 
+class RunningStack(Protocol):
+    """The processes that are measured."""
+
+    def check(self) -> None:
+        """Raise ``StackFailed`` if one has failed."""
+
+    def pids(self) -> dict[str, list[int]]:
+        """Return the processes by their role; ``gateways`` is one of the roles."""
+
+
+AnyStack = TypeVar("AnyStack", bound=RunningStack)
+
+
 @dataclass
-class Run:
+class Run(Generic[AnyStack]):
     """What a scenario uses, and its results."""
 
     name: str
     options: Options
-    stack: MeasuredStack
+    stack: AnyStack
     clients: Clients
     writer: Writer
     base_ns: int
@@ -254,6 +274,7 @@ class Run:
     connected_per_second: float = 0.0
     memory_kib_per_connection: float | None = None  # with too few sockets it is noise
     _sampled: asyncio.Event = field(default_factory=asyncio.Event)
+    _used: defaultdict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def now_seconds(self) -> float:
         return (time.monotonic_ns() - self.base_ns) / 1e9
@@ -345,18 +366,16 @@ class Run:
         return max(self.samples)
 
     def _cpu_seconds(self) -> dict[str, float]:
-        gateways = [part.process.pid for part in self.stack.gateways]
-        servers = {"postgres": self.stack.postgres, "valkey": self.stack.valkey}
-        return {
-            "gateways": sum(map(cpu_seconds, gateways)),
-            "listener": cpu_seconds(self.stack.listener.process.pid),
-            **{k: cpu_seconds(each.process.pid) for k, each in servers.items() if each.process},
-            **{f"client {n}": cpu_seconds(pid) for n, pid in enumerate(self.clients.pids, 1)},
-            "writer": own_cpu_seconds(os.getpid()),  # all others are its children
-        }
+        clients = {f"client {n}": [pid] for n, pid in enumerate(self.clients.pids, 1)}
+        for role, pids in {**self.stack.pids(), **clients}.items():
+            for pid in pids:
+                # what a process has used counts when it has ended, too
+                self._used[role][pid] = max(self._used[role].get(pid, 0.0), cpu_seconds(pid))
+        used = {role: sum(each.values()) for role, each in self._used.items()}
+        return used | {"writer": own_cpu_seconds(os.getpid())}  # all others are its children
 
     def _gateways_kib(self) -> int:
-        return sum(resident_kib(part.process.pid) for part in self.stack.gateways)
+        return sum(map(resident_kib, self.stack.pids()["gateways"]))
 
     def _tell(self, second: int, reading: Reading) -> None:
         now, before = self.samples[second], self.samples.get(second - 1)
@@ -372,7 +391,7 @@ class Run:
             f"{self.name:15} {second:4} s  {now.live:6} live"
             f"  {now.written - before.written:6} written/s"
             f"  {now.delivered - before.delivered:8} delivered/s  p99{p99} ms"
-            f"  cores: gateways {cores['gateways']:.2f} listener {cores['listener']:.2f}"
+            f"  cores: gateways {cores['gateways']:.2f} listeners {cores['listeners']:.2f}"
             f" client {max(v for k, v in cores.items() if k.startswith('client')):.2f}",
             flush=True,
         )

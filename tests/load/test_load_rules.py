@@ -15,10 +15,12 @@ from tests.load.accounting import (
     OF_ANOTHER_PROJECT,
     Verdict,
     find_bottleneck,
+    find_disturbances,
     find_problems,
     histogram,
     judge,
     merge,
+    most_at_once,
     percentiles_us,
 )
 from tests.load.plots import Line, line_chart
@@ -36,7 +38,7 @@ def _subscriber(
     kind: type[Subscriber] = Subscriber, *, is_v1: bool = True
 ) -> tuple[Subscriber, Tally]:
     tally = Tally(base_ns=time.monotonic_ns() - 10**9)
-    assignment = Assignment(number=0, project=3, port=1, is_slow=False, is_cut=False)
+    assignment = Assignment(number=0, project=3, ports=(1,), is_slow=False, is_cut=False)
     return kind(assignment, tally, "token", is_v1=is_v1), tally
 
 
@@ -240,6 +242,41 @@ def test_losses_leaks_and_broken_frames_fail_a_run() -> None:
         f"1 {OF_ANOTHER_PROJECT}",
         f"1 {BROKEN}bad frame",
     ]
+
+
+@pytest.mark.parametrize(
+    ("absences", "most"),
+    [
+        ([], 0),
+        ([(1, 5)], 1),
+        ([(1, 5), (5, 9)], 1),
+        ([(1, 5), (4, 9), (4, 6), (7, 8)], 3),
+    ],
+    ids=["none", "one", "one after the other", "three at once"],
+)
+def test_clients_away_at_the_same_time_are_counted(
+    absences: list[tuple[int, int]], most: int
+) -> None:
+    assert most_at_once(absences) == most
+
+
+def test_a_seamless_change_resets_no_client_and_keeps_most_connected() -> None:
+    fine = {"returned, resumed": 9, "closed by the server: 1012": 9}
+    assert find_disturbances(fine, most_away=20, sockets=100) == []
+    resets = {"returned, reset": 1, "reset: gap": 2}
+    assert find_disturbances(resets, most_away=21, sockets=100) == [
+        "3 clients reset",
+        "21 of 100 clients away at once: over 20%",
+    ]
+
+
+def test_a_subscriber_that_was_away_says_when() -> None:
+    subscriber, tally = _subscriber()
+    subscriber.left_us = 7
+    subscriber.receive(_connected())
+    [(left_us, back_us)] = tally.absences
+    assert (left_us, back_us > 7) == (7, True)
+    assert subscriber.left_us is None
 
 
 def test_a_chart_leaves_out_what_a_log_axis_cannot_show() -> None:
