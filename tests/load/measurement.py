@@ -47,6 +47,7 @@ class Options:
     gateways: int
     clients: int
     listeners: int = 1
+    workers: int = 1
     slow_share: float = 0.0
     cut_share: float = 0.0
     id_bytes: int = 36

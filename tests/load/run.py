@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=int, help="length of each measured window")
     parser.add_argument("--gateways", type=int, help="gateway processes")
     parser.add_argument("--listeners", type=int, help="listener processes")
+    parser.add_argument("--workers", type=int, help="processes of each gateway")
     parser.add_argument("--clients", type=int, help="load client processes")
     parser.add_argument("--slow-share", type=float, help="of the sockets, in slow-clients")
     parser.add_argument(
@@ -111,7 +112,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(defaults: Options, arguments: argparse.Namespace) -> Options:
-    names = ("sockets", "projects", "rate", "seconds", "gateways", "listeners", "clients")
+    names = (
+        "sockets",
+        "projects",
+        "rate",
+        "seconds",
+        "gateways",
+        "listeners",
+        "workers",
+        "clients",
+    )
     given = {name: getattr(arguments, name) for name in names}
     if defaults.slow_share:
         given["slow_share"] = arguments.slow_share
@@ -131,6 +141,7 @@ def _problem(options: Options) -> str | None:
         options.seconds,
         options.gateways,
         options.listeners,
+        options.workers,
         options.clients,
     )
     files = allow_many_files()
@@ -149,7 +160,12 @@ def _play(name: str, scenario: Scenario, options: Options) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="neverstale-load-") as folder,
         running(
-            Path(folder), schema, CONFIG, listeners=options.listeners, gateways=options.gateways
+            Path(folder),
+            schema,
+            CONFIG,
+            listeners=options.listeners,
+            gateways=options.gateways,
+            workers=options.workers,
         ) as stack,
     ):
         try:

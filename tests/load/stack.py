@@ -136,10 +136,16 @@ class MeasuredStack:
 
 @contextmanager
 def running(
-    folder: Path, schema: str, config: str, *, listeners: int = 1, gateways: int = 0
+    folder: Path,
+    schema: str,
+    config: str,
+    *,
+    listeners: int = 1,
+    gateways: int = 0,
+    workers: int = 1,
 ) -> Iterator[MeasuredStack]:
     """Yield a stack that is ready: PostgreSQL with this schema and config, Valkey,
-    *listeners* listeners and *gateways* gateways.
+    *listeners* listeners and *gateways* gateways of *workers* processes each.
 
     Raises:
         ServerMissing, ServerFailed, StackFailed: a part did not start.
@@ -158,7 +164,7 @@ def running(
             "NEVERSTALE_CONFIG": str(folder / "invalidation.toml"),
             "JWT_SECRET": SECRET,
             "HOST": "127.0.0.1",
-            "WORKERS": "1",
+            "WORKERS": str(workers),
             "MAX_SOCKETS": "0",
             "MAX_SOCKETS_PER_USER": "0",
             "LOG_LEVEL": "warning",
@@ -174,7 +180,7 @@ def running(
         asyncio.run(execute(postgres.url, "vacuum analyze"))
 
         def start(module: str, count: int) -> list[MeasuredProcess]:
-            parts = []
+            started = []
             for number in range(1, count + 1):
                 port, name = free_port(), f"{module} {number}"
                 ports = {"PORT": str(port), "HEALTH_PORT": str(port)}
@@ -182,16 +188,16 @@ def running(
                     name, module, port, environment | ports, folder / f"{name}.log"
                 )
                 stack.callback(part.stop)
-                parts.append(part)
-            return parts
+                started.append(part)
+            return started
 
         # all start at once: a gateway is ready once a listener has made the state in Redis
-        running = MeasuredStack(
+        parts = MeasuredStack(
             postgres, valkey, start("listener", listeners), start("gateway", gateways)
         )
-        for part in (*running.listeners, *running.gateways):
+        for part in (*parts.listeners, *parts.gateways):
             part.wait_ready()
-        yield running
+        yield parts
 
 
 async def execute(url: str, sql: str) -> None:
