@@ -12,7 +12,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling chaos corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling chaos neighbours corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -135,6 +135,9 @@ rolling: install ## Restart 4 gateways and 2 listeners under 5,000 clients: nobo
 
 chaos: install ## Faults at random on real servers, and nobody may stay stale (SECONDS=600, CHAOS="--seed 7")
 	@$(BIN)/python -m tests.chaos --total $(SECONDS) $(CHAOS)
+
+neighbours: install ## An earlier version's gateways beside new listeners, and the reverse, under the oracle (REF=v0.1.0)
+	@$(BIN)/python -m tests.chaos.neighbours $(if $(REF),--ref $(REF)) $(CHAOS)
 
 corpus: install ## Schemas shaped like real applications: a day and migrations of each (CORPUS="ledger")
 	@INIT_CORPUS=all $(BIN)/python -m pytest tests/integration/bootstrap/test_init_corpus.py -q -s
