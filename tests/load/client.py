@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final, cast
 
 import jwt
+import orjson
 import uvloop
 
 from tests.load.accounting import BROKEN, Microseconds, histogram, judge
@@ -63,6 +64,7 @@ class Plan:
     secret: str
     is_v1: bool
     loses_one: bool
+    token_seconds: float | None = None  # None: tokens do not expire
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class Link(asyncio.Protocol):
             if opcode == TEXT:
                 self.has_received = True  # a browser's code sees no pings
                 self.subscriber.receive(payload)
+                if self.subscriber.must_renew:
+                    self._fleet.renew_token(self)
                 if not self.greeted.done():
                     self.greeted.set_result(None)
                     self._fleet.went_live(self)
@@ -202,9 +206,22 @@ class Fleet:
     def _make(self, assignment: Assignment) -> Subscriber:
         plan = self._plan
         kind = ForgetfulSubscriber if plan.loses_one and assignment.number == 0 else Subscriber
-        claims = {"sub": uuid_of(assignment.number), "exp": 4_000_000_000}
-        token = jwt.encode(claims, plan.secret, algorithm="HS256")
-        return kind(assignment, self.tally, token, is_v1=plan.is_v1)
+        return kind(assignment, self.tally, self._issue(assignment), is_v1=plan.is_v1)
+
+    def _issue(self, assignment: Assignment) -> str:
+        """Return a new token of the subscriber's user."""
+        exp = 4_000_000_000
+        if (seconds := self._plan.token_seconds) is not None:
+            exp = round(time.time() + random.uniform(0.6, 1.0) * seconds)
+        claims = {"sub": uuid_of(assignment.number), "exp": exp}
+        return jwt.encode(claims, self._plan.secret, algorithm="HS256")
+
+    def renew_token(self, link: Link) -> None:
+        """Send a new token, as the gateway asks before the old one expires."""
+        subscriber = link.subscriber
+        subscriber.must_renew = False
+        message = {"type": "auth", "token": self._issue(subscriber.assignment)}
+        link.transport.write(client_frame(TEXT, orjson.dumps(message)))
 
     def obey(self, command: str, *arguments: Any) -> Reading | Findings | None:
         """Carry out a command of the parent and return its answer, if it has one."""
@@ -213,6 +230,8 @@ class Fleet:
                 self.connect(*arguments)
             case "cut":
                 self.cut()
+            case "cut_any":
+                self.cut_any()
             case "pause":
                 self.pause()
             case "wake":
@@ -235,6 +254,12 @@ class Fleet:
         for link in list(self._links.values()):
             if link.subscriber.assignment.is_cut:
                 link.transport.abort()
+
+    def cut_any(self) -> None:
+        """End one connection, in order or not. Its subscriber reconnects at once."""
+        if self._links:
+            transport = random.choice(list(self._links.values())).transport
+            random.choice((transport.abort, transport.close))()
 
     def pause(self) -> None:
         """Make the slow subscribers stop reading."""
@@ -353,6 +378,8 @@ class Fleet:
     async def _open(self, subscriber: Subscriber, port: int) -> None:
         loop, assignment = asyncio.get_running_loop(), subscriber.assignment
         greeted: asyncio.Future[None] = loop.create_future()
+        if self._plan.token_seconds is not None:
+            subscriber.token = self._issue(assignment)
         request = upgrade_request(
             port,
             uuid_of(assignment.project),

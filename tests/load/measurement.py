@@ -7,14 +7,13 @@ import random
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import asyncpg
-from asyncpg.prepared_stmt import PreparedStatement
 
 from tests.load.accounting import Microseconds
 from tests.load.client import Findings, Plan, Reading, run_client
@@ -36,6 +35,10 @@ QUIET_SECONDS: Final = 3.0
 SETTLE_SECONDS: Final = 60.0
 
 
+# inserts a row (id, project) and returns whether the commit was acknowledged
+Insert: TypeAlias = Callable[[str, str], Awaitable[bool]]
+
+
 @dataclass(frozen=True)
 class Options:
     """The size of a run."""
@@ -54,6 +57,7 @@ class Options:
     is_v1: bool = True
     loses_one: bool = False
     is_seamless: bool = False  # no client may be reset, and few may be away at once
+    token_seconds: float | None = None  # clients renew tokens that last so long; None: for ever
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,10 @@ class Clients:
         for link in self._links:
             link.send((command,))
 
+    def cut_any(self) -> None:
+        """Let one socket's connection end; its subscriber comes back at once."""
+        random.choice(self._links).send(("cut_any",))
+
     async def read(self) -> Reading:
         """Return the sum of all processes' readings."""
         readings: list[Reading] = await self._ask("read")
@@ -157,6 +165,7 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
             SECRET,
             is_v1=options.is_v1,
             loses_one=options.loses_one,
+            token_seconds=options.token_seconds,
         )
         process = context.Process(target=run_client, args=(theirs, plan), daemon=True)
         process.start()
@@ -188,8 +197,9 @@ class Writer:
     """Writes one new row per transaction, at a steady rate, in random projects."""
 
     def __init__(self, url: str, options: Options, now_us: Callable[[], int]) -> None:
-        self.acknowledged_us: defaultdict[int, Microseconds] = defaultdict(lambda: array("I"))
+        self.acknowledged_us: defaultdict[int, Microseconds] = defaultdict(lambda: array("Q"))
         self.write_us: Microseconds = array("I")
+        self.rate = options.rate  # of the next ``writing()``
         self._url = url
         self._options = options
         self._now_us = now_us
@@ -205,34 +215,44 @@ class Writer:
     async def writing(self) -> AsyncIterator[None]:
         """Write while the body runs; every row is committed when this ends."""
         stop = asyncio.Event()
-        connections = [await asyncpg.connect(self._url) for _ in range(WRITERS)]
-        sql = "insert into rows (id, project_id) values ($1, $2)"
-        statements = [await each.prepare(sql) for each in connections]
         turns = iter(range(2**62))
-        started = asyncio.get_running_loop().time()
-        try:
+        async with AsyncExitStack() as stack:
+            inserts = [
+                await stack.enter_async_context(self._inserting()) for _ in range(WRITERS)
+            ]
+            started = asyncio.get_running_loop().time()
             async with asyncio.TaskGroup() as tasks:
-                for statement in statements:
-                    tasks.create_task(self._write(statement, started, turns, stop))
+                for insert in inserts:
+                    tasks.create_task(self._write(insert, started, turns, stop))
                 try:
                     yield
                 finally:
                     stop.set()
+
+    @asynccontextmanager
+    async def _inserting(self) -> AsyncIterator[Insert]:
+        """Yield what inserts a row, on a connection of its own."""
+        connection = await asyncpg.connect(self._url)
+        try:
+            statement = await connection.prepare(
+                "insert into rows (id, project_id) values ($1, $2)"
+            )
+
+            async def insert(id_: str, project_id: str) -> bool:
+                await statement.fetch(id_, project_id)
+                return True
+
+            yield insert
         finally:
-            for connection in connections:
-                connection.terminate()
+            connection.terminate()
 
     async def _write(
-        self,
-        statement: "PreparedStatement[asyncpg.Record]",
-        started: float,
-        turns: Iterator[int],
-        stop: asyncio.Event,
+        self, insert: Insert, started: float, turns: Iterator[int], stop: asyncio.Event
     ) -> None:
         loop = asyncio.get_running_loop()
         for turn in turns:
             # late writes follow at once, so the rate holds as long as the writers can keep up
-            await asyncio.sleep(max(0.0, started + turn / self._options.rate - loop.time()))
+            await asyncio.sleep(max(0.0, started + turn / self.rate - loop.time()))
             if stop.is_set():
                 return
             project = self._random.randrange(self._options.projects)
@@ -240,11 +260,9 @@ class Writer:
             change = len(acknowledged_us)
             acknowledged_us.append(0)
             sent_us = self._now_us()
-            await statement.fetch(
-                row_id(sent_us, project, change) + self._pad, uuid_of(project)
-            )
-            acknowledged_us[change] = self._now_us()
-            self.write_us.append(acknowledged_us[change] - sent_us)
+            if await insert(row_id(sent_us, project, change) + self._pad, uuid_of(project)):
+                acknowledged_us[change] = self._now_us()
+                self.write_us.append(acknowledged_us[change] - sent_us)
 
 
 class RunningStack(Protocol):
@@ -274,6 +292,7 @@ class Run(Generic[AnyStack]):
     samples: dict[int, Sample] = field(default_factory=dict)
     connected_per_second: float = 0.0
     memory_kib_per_connection: float | None = None  # with too few sockets it is noise
+    tells_every_seconds: int = 1
     _sampled: asyncio.Event = field(default_factory=asyncio.Event)
     _used: defaultdict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -357,7 +376,8 @@ class Run(Generic[AnyStack]):
                 reading.live,
                 self._cpu_seconds(),
             )
-            self._tell(second, reading)
+            if second % self.tells_every_seconds == 0:
+                self._tell(second, reading)
             self._sampled.set()
             self._sampled.clear()
 

@@ -59,6 +59,7 @@ class Subscriber:
         "_tally",
         "assignment",
         "left_us",
+        "must_renew",
         "reset_us",
         "seen",
         "token",
@@ -72,6 +73,7 @@ class Subscriber:
         self.seen = bytearray()
         self.reset_us = 0
         self.left_us: int | None = None
+        self.must_renew = False  # its token expires soon
         self._tally = tally
         self._is_v1 = is_v1
         self._newest: bytes | None = None
@@ -119,6 +121,12 @@ class Subscriber:
             ):
                 self._tally.counts[f"{RESET}{frame['data']['reason']}"] += 1
                 self._reset()
+            case "token_expiring":
+                self.must_renew = True
+                self._tally.counts["frame: token_expiring"] += 1
+            case "unsubscribed":
+                self._tally.counts["frame: unsubscribed"] += 1
+                raise Refused("it has lost access")  # and returns when it has access again
             case "error":
                 raise Refused(str(frame["code"]))
             case kind:

@@ -8,6 +8,7 @@ import time
 import orjson
 import pytest
 
+from gateway.transport.frame_parser import FrameParser
 from gateway.transport.websocket_frames import encode_text_frame
 from tests.load import wire
 from tests.load.accounting import (
@@ -86,6 +87,18 @@ def test_a_frame_that_a_server_may_not_send_is_an_error(data: bytes) -> None:
 def test_an_event_identifies_its_write() -> None:
     padded = wire.row_id(4_000_000_000, 999, 123456) + "x" * 400
     assert wire.read_row(EVENT % padded.encode()) == (4_000_000_000, 999, 123456)
+
+
+@pytest.mark.parametrize("sent_us", [0, 2**32 - 1, 2**32, 30 * 3600 * 10**6], ids=str)
+def test_an_event_identifies_a_write_of_hours_later(sent_us: int) -> None:
+    id_ = wire.row_id(sent_us, 7, 8)
+    assert wire.read_row(EVENT % id_.encode()) == (sent_us, 7, 8)
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535], ids=str)
+def test_a_frame_of_a_client_is_read_by_the_gateway(size: int) -> None:
+    frame = wire.client_frame(wire.TEXT, b"x" * size)
+    assert FrameParser(max_message_bytes=2**16).feed(frame) == ["x" * size]
 
 
 def test_an_event_of_a_foreign_row_is_an_error() -> None:
@@ -277,6 +290,14 @@ def test_a_subscriber_that_was_away_says_when() -> None:
     [(left_us, back_us)] = tally.absences
     assert (left_us, back_us > 7) == (7, True)
     assert subscriber.left_us is None
+
+
+def test_a_subscriber_renews_its_token_and_leaves_when_it_loses_access() -> None:
+    subscriber, _ = _subscriber()
+    subscriber.receive(b'{"type":"token_expiring","in":60}')
+    assert subscriber.must_renew
+    with pytest.raises(wire.Refused):
+        subscriber.receive(b'{"type":"unsubscribed","project_id":"p","reason":"revoked"}')
 
 
 def test_a_chart_leaves_out_what_a_log_axis_cannot_show() -> None:
