@@ -5,6 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 NODE_INSTALLED := client/node_modules/.installed
 SECONDS ?= 600
+MINUTES ?= 30
 WEB_INSTALLED := demo/web/node_modules/.installed
 CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
@@ -12,7 +13,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling chaos neighbours corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling soak chaos neighbours corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -71,7 +72,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include="$$($(BIN)/python -m tests.support.pure_modules)" --fail-under=100
 	$(BIN)/python -m pytest tests/simulation -q -n 2
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
-	$(BIN)/python -m pytest tests/integration tests/load -q -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests/integration tests/load tests/soak -q -n 4 --dist loadfile
 	$(BIN)/python -m pytest tests/chaos -q
 	$(BIN)/python -m pytest tests/attack -q
 	$(BIN)/python -m pytest tests/corpus -q
@@ -132,6 +133,9 @@ load: install ## Sockets, projects and rows through the whole pipeline, measured
 
 rolling: install ## Restart 4 gateways and 2 listeners under 5,000 clients: nobody is reset (ROLLING="--sockets 500")
 	@$(BIN)/python -m tests.load.run --scenario rolling $(ROLLING)
+
+soak: install ## Half of the machine's load with churn and a fault every two minutes: nothing may grow (MINUTES=30)
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK)
 
 chaos: install ## Faults at random on real servers, and nobody may stay stale (SECONDS=600, CHAOS="--seed 7")
 	@$(BIN)/python -m tests.chaos --total $(SECONDS) $(CHAOS)

@@ -56,6 +56,10 @@ class SupervisedProcess:
     def exit_code(self) -> int | None:
         return self._process.returncode if self._process is not None else None
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
     async def start(self) -> None:
         """Start it on a new port: the former one may have been taken while it was down."""
         async with self._changing:

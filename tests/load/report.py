@@ -226,16 +226,22 @@ def _milliseconds(percentiles: Mapping[str, int]) -> str:
 
 def write_report(folder: Path, results: list[dict[str, Any]]) -> None:
     """Write ``report.json`` and ``report.html`` of all results so far."""
+    write_page(folder, "load", results, "\n".join(map(section, results)))
+
+
+def write_page(folder: Path, name: str, figures: Any, sections: str) -> None:
+    """Write *figures* to ``report.json``, and a page of the HTML *sections*."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(results, indent=1))
-    sections = "\n".join(map(_section, results))
+    (folder / "report.json").write_text(json.dumps(figures, indent=1))
     (folder / "report.html").write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Neverstale: load</title>'
-        f"<style>{STYLE}</style><h1>Neverstale: load</h1>\n{sections}</html>\n"
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>Neverstale: {name}</title>"
+        f"<style>{STYLE}</style><h1>Neverstale: {name}</h1>\n{sections}</html>\n"
     )
 
 
-def _section(figures: Mapping[str, Any]) -> str:
+def section(figures: Mapping[str, Any]) -> str:
+    """Return the summary and the charts of a scenario as HTML."""
     series = figures["series"]
     seconds = [each["second"] for each in series]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.dev.servers import ServerFailed, ServerMissing
+from shared.runtime.lifecycle import leaf_exceptions
 from tests.load.measurement import Options, Run, Writer, client_processes
 from tests.load.report import figures_of, summary, write_report
 from tests.load.scenarios import SCENARIOS, Scenario
@@ -171,7 +172,7 @@ def _play(name: str, scenario: Scenario, options: Options) -> dict[str, Any]:
         try:
             return asyncio.run(_measure(name, scenario, options, stack))
         except* StackFailed as group:
-            failed = group.exceptions[0]
+            failed = leaf_exceptions(group)[0]
         raise StackFailed(f"{name}: {failed}")
 
 

@@ -18,7 +18,7 @@ import asyncpg
 from deploy.dev.servers import PostgresServer, ValkeyServer, die_with_parent, free_port
 from tests.support.processes import ROOT, SECRET
 
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 120.0  # only to catch hangs
 STOP_SECONDS: Final = 10.0
 GRACE_SECONDS: Final = 30.0  # DRAIN_SECONDS, which is not set here, and 10 s more
 
