@@ -133,6 +133,8 @@ class Subscriber:
                 self._tally.counts[f"frame: {kind}"] += 1
         self.cursors  # noqa: B018 the cursor of the newest event is older than this frame's
         self._cursors.update(frame.get("cursors", {}))
+        if "cursor" in frame:  # an event of another resource
+            self._cursors[frame["channel"]] = frame["cursor"]
 
     @property
     def _channel(self) -> str:

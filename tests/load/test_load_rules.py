@@ -292,6 +292,21 @@ def test_a_subscriber_that_was_away_says_when() -> None:
     assert subscriber.left_us is None
 
 
+def test_events_of_other_resources_only_move_the_cursor() -> None:
+    subscriber, tally = _subscriber()
+    subscriber.receive(_event(0))
+    event = {
+        "type": "cache_invalidate",
+        "resource": "project_members",
+        "data": {"id": f"{PROJECT}:{PROJECT}"},
+        "channel": "user:u",
+        "cursor": "of the user",
+    }
+    subscriber.receive(orjson.dumps(event))
+    assert subscriber.cursors == ["newest", "of the user"]
+    assert tally.counts == {"frame: cache_invalidate": 1}
+
+
 def test_a_subscriber_renews_its_token_and_leaves_when_it_loses_access() -> None:
     subscriber, _ = _subscriber()
     subscriber.receive(b'{"type":"token_expiring","in":60}')

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import quote
 
 CONTINUATION, TEXT, CLOSE, PING, PONG = 0x0, 0x1, 0x8, 0x9, 0xA
-EVENT_HEAD: Final = b'{"type":"cache_invalidate"'
+EVENT_HEAD: Final = b'{"type":"cache_invalidate","resource":"task"'  # of a row that was written
 _ID_HEAD: Final = b'"id":"'
 _NO_MASK: Final = bytes(4)  # RFC 6455, section 5.3 protects proxies; there are none here
 # one key for all sockets, so that its answer is computed once

@@ -8,6 +8,7 @@ from typing import Final
 
 LEAST_POINTS: Final = 10
 WARM_UP_SHARE: Final = 0.25
+SWINGS: Final = 4
 HOUR: Final = 3600.0
 
 
@@ -17,21 +18,26 @@ class Quantity:
 
     *grows_by*: allowed growth over the judged time, in the unit, or *share* of the level if
     that is more. *returns_within*: how much more of it there may be when all clients have left
-    than before they came; None if that says nothing.
+    than before they came; None if that says nothing. *swing_seconds*: the period in which it
+    rises and falls by design; it is judged over several.
     """
 
     unit: str
     grows_by: float
     share: float = 0.05
     returns_within: float | None = None
+    swing_seconds: float = 0.0
 
 
 QUANTITIES: Final[Mapping[str, Quantity]] = {
     "memory": Quantity("MiB", grows_by=3.0),
     "descriptors": Quantity("", grows_by=10, returns_within=16),
     "tasks": Quantity("", grows_by=5, returns_within=5),
-    "change log rows": Quantity("rows", grows_by=200, returns_within=200),
-    "change log size": Quantity("MiB", grows_by=2.0),
+    # pruned once a minute
+    "change log rows": Quantity(
+        "rows", grows_by=200, share=0.5, returns_within=200, swing_seconds=60
+    ),
+    "change log size": Quantity("MiB", grows_by=2.0, share=0.5, swing_seconds=60),
     "Redis size": Quantity("MiB", grows_by=2.0),
     "Redis subscriptions": Quantity("", grows_by=20, returns_within=0),
     "connections": Quantity("", grows_by=10, share=0.25, returns_within=0),
@@ -72,15 +78,21 @@ def fitted_slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 def judge_growth(series: str, points: Sequence[tuple[float, float]]) -> Growth | None:
-    """Judge the points (seconds, value) of a series after the warm-up; None if they are few."""
+    """Judge the points (seconds, value) of a series after the warm-up.
+
+    None if they are too few, or of too short a time.
+    """
     quantity = quantity_of(series)
     first, last = points[0][0], points[-1][0]
     judged = [each for each in points if each[0] >= first + WARM_UP_SHARE * (last - first)]
     if len(judged) < LEAST_POINTS:
         return None
+    judged_seconds = judged[-1][0] - judged[0][0]
+    if judged_seconds < SWINGS * quantity.swing_seconds:
+        return None
     slope = fitted_slope(judged)
     level = statistics.median(value for _, value in judged)
-    grown = slope * (judged[-1][0] - judged[0][0])
+    grown = slope * judged_seconds
     allowed = max(quantity.grows_by, quantity.share * level)
     return Growth(series, quantity.unit, level, slope * HOUR, grown, allowed)
 

@@ -84,6 +84,14 @@ def test_too_few_samples_are_not_judged() -> None:
     assert judge_growth(SERIES, _points(0.0)[:LEAST_POINTS]) is None
 
 
+def test_what_rises_and_falls_by_design_is_judged_over_several_periods() -> None:
+    sawtooth = [(float(second), float(second % 60)) for second in range(0, 1800, 6)]
+    growth = judge_growth("change log rows", sawtooth)
+    assert growth is not None
+    assert growth.is_flat
+    assert judge_growth("change log rows", sawtooth[:40]) is None
+
+
 def test_the_slope_is_that_of_most_points() -> None:
     assert fitted_slope([(0, 0), (1, 2), (2, 4), (3, 6), (4, 90)]) == 2
 
