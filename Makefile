@@ -13,7 +13,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling soak chaos neighbours corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling soak chaos neighbours image corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -143,6 +143,9 @@ chaos: install ## Faults at random on real servers, and nobody may stay stale (S
 neighbours: install ## An earlier version's gateways beside new listeners, and the reverse, under the oracle (REF=v0.1.0)
 	@$(BIN)/python -m tests.chaos.neighbours $(if $(REF),--ref $(REF)) $(CHAOS)
 
+image: install ## Carry out the Dockerfile step by step, without an engine, and run the result (Linux, as root)
+	@unshare --mount --propagation private $(BIN)/python -m pytest tests/image -q -s
+
 corpus: install ## Schemas shaped like real applications: a day and migrations of each (CORPUS="ledger")
 	@INIT_CORPUS=all $(BIN)/python -m pytest tests/integration/bootstrap/test_init_corpus.py -q -s
 	@$(BIN)/python -m tests.corpus $(CORPUS)
@@ -176,6 +179,7 @@ format: install ## Format and fix what can be fixed
 lock: install ## Update the locked dependencies (commit the result)
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/runtime.txt pyproject.toml
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/dev.txt pyproject.toml requirements/dev.in
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/build.txt requirements/build.in
 
 clean: ## Remove the development data (.dev), .venv, node_modules, build and caches
 	@test ! -L .dev/postgres || rm -rf "$$(readlink -f .dev/postgres)"

@@ -30,7 +30,8 @@ class Quantity:
 
 
 QUANTITIES: Final[Mapping[str, Quantity]] = {
-    "memory": Quantity("MiB", grows_by=3.0),
+    # the first times that all clients return at once leave some
+    "memory": Quantity("MiB", grows_by=5.0),
     "descriptors": Quantity("", grows_by=10, returns_within=16),
     "tasks": Quantity("", grows_by=5, returns_within=5),
     # pruned once a minute

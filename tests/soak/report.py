@@ -11,8 +11,9 @@ Series: TypeAlias = Mapping[str, Sequence[tuple[float, float]]]
 
 def tables(figures: Mapping[str, Any]) -> str:
     """Return the faults, how each series grew, and what is held without clients, as text."""
-    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(figures["faults"].items()))
-    lines = [f"  faults     {faults or 'none'}", "  growth     after the warm-up, fitted"]
+    lines = ["  faults"]
+    lines += [f"    {kind:40} {count}" for kind, count in sorted(figures["faults"].items())]
+    lines.append("  growth     after the warm-up, fitted")
     lines += [
         f"    {each['series']:24} {each['level']:10,.1f} {each['unit']:4}"
         f"  {each['per_hour']:+10,.2f} an hour"
@@ -41,6 +42,7 @@ def charts(series: Series) -> str:
             ],
             unit=quantity.unit,
             x_label="second",
+            x_names="{:.0f}".format,
         )
         for name, quantity in QUANTITIES.items()
     )
