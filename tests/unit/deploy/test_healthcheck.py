@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from deploy import healthcheck
-from deploy.dev.servers import free_port
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -38,7 +37,7 @@ def test_either_port_answers(
     monkeypatch: pytest.MonkeyPatch, port: str, setting: str, words: list[str], code: int
 ) -> None:
     for name in healthcheck.PORTS:
-        monkeypatch.setenv(name, port if name == setting else str(free_port()))
+        monkeypatch.setenv(name, port if name == setting else "1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setattr("sys.argv", ["healthcheck.py", *words])
     assert healthcheck.main() == code
@@ -46,6 +45,6 @@ def test_either_port_answers(
 
 def test_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in healthcheck.PORTS:
-        monkeypatch.setenv(name, str(free_port()))
+        monkeypatch.setenv(name, "1")
     monkeypatch.setattr("sys.argv", ["healthcheck.py"])
     assert healthcheck.main() == 1
