@@ -8,7 +8,10 @@ from typing import Any
 
 from tests.support.processes import ROOT
 
-SMALL = "--scenario rolling --sockets 20 --projects 4 --rate 50 --seconds 1 --gateways 2"
+SMALL = (
+    "--scenario rolling --sockets 20 --projects 4 --rate 50 --seconds 1"
+    " --gateways 2 --listeners 1"
+)
 
 
 async def _load(folder: Path, *more: str) -> tuple[int, dict[str, Any], str]:

@@ -123,23 +123,17 @@ async def calibrate(run: Run[Any], share: float) -> float:
     """Return the rate of rows a second at which all processes together use this share of the
     machine, as far as a straight line through two loads says.
     """
-    idle_cores, _ = await _load_of(run, 0.0)
-    loaded_cores, written = await _load_of(run, CALIBRATION_RATE)
+    idle_cores, _ = await _watch(run)
+    run.writer.rate = CALIBRATION_RATE
+    async with run.writing():
+        loaded_cores, written = await _watch(run)
     cores_per_row = max(loaded_cores - idle_cores, 0.001) / max(written, 1.0)
     wanted_cores = share * (os.cpu_count() or 1)
     return min(MOST_RATE, max(LEAST_RATE, (wanted_cores - idle_cores) / cores_per_row))
 
 
-async def _load_of(run: Run[Any], rate: float) -> tuple[float, float]:
-    """Return the cores that all processes use, and the rows written a second, at a rate."""
-    if not rate:
-        return await _watch(run)
-    run.writer.rate = rate
-    async with run.writing():
-        return await _watch(run)
-
-
 async def _watch(run: Run[Any]) -> tuple[float, float]:
+    """Return the cores that all processes use, and the rows written a second."""
     first = last = await run.next_sample()
     while last < first + CALIBRATION_SECONDS:
         last = await run.next_sample()
