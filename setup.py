@@ -1,4 +1,7 @@
-"""Maps the top-level packages of the checkout below ``neverstale/_packages`` of the wheel."""
+"""Maps the top-level packages of the checkout below ``neverstale/_packages`` of the wheel.
+
+``neverstale`` itself, with the client that apps import, stays where it is.
+"""
 
 from setuptools import find_packages, setup
 
@@ -7,7 +10,7 @@ SOURCES = ("shared", "listener", "gateway", "deploy")
 
 setup(
     packages=[
-        "neverstale",
+        *find_packages(include=["neverstale", "neverstale.*"]),
         *(
             f"{PREFIX}.{name}"
             for source in SOURCES

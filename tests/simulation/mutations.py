@@ -25,6 +25,7 @@ class Mutant:
 
 
 REVOCATION: Final = "tests/integration/access/test_revocation.py"
+PYTHON_CLIENT: Final = "tests/unit/neverstale/client"
 UNIT_REGISTRY: Final = (
     "tests/unit/gateway/delivery/test_subscriptions.py",
     "tests/unit/gateway/delivery/test_subscriptions_model.py",
@@ -609,5 +610,27 @@ if ARGV[1] ~= '' and stored ~= ARGV[1] then return stored end
         "",
         (LUA,),
         language="lua",
+    ),
+    # --- the Python client
+    Mutant(
+        "the Python client resumes although everything was reset",
+        "self._change({**dict.fromkeys(self.cursors), **cursors})",
+        "self._change(cursors)",
+        (f"{PYTHON_CLIENT}/test_subscriptions.py",),
+    ),
+    Mutant(
+        "the Python client resumes a project whose access has changed",
+        """\
+if frame.is_access_change and project_id is not None:
+    changes[project_channel(project_id)] = None
+""",
+        "pass",
+        (f"{PYTHON_CLIENT}/test_subscriptions.py",),
+    ),
+    Mutant(
+        "the Python client's reset for too many messages keeps the older cursors",
+        'self._waiting.append((Reset(project_id=None, reason="lagged"), all_changes))',
+        'self._waiting.append((Reset(project_id=None, reason="lagged"), {}))',
+        (f"{PYTHON_CLIENT}/test_inbox.py",),
     ),
 )
