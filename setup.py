@@ -6,7 +6,7 @@
 from setuptools import find_packages, setup
 
 PREFIX = "neverstale._packages"
-SOURCES = ("shared", "listener", "gateway", "deploy")
+SOURCES = ("shared", "listener", "gateway", "operations", "deploy")
 
 setup(
     packages=[
@@ -19,5 +19,5 @@ setup(
     ],
     package_dir={f"{PREFIX}.{source}": source for source in SOURCES},
     include_package_data=False,
-    package_data={"": ["py.typed", "sql/*.sql", "lua/*.lua"]},
+    package_data={"": ["py.typed", "sql/*.sql", "lua/*.lua", "pages/*"]},
 )

@@ -135,5 +135,14 @@ class RedisNames:
     def state(self) -> str:
         return f"{self.prefix}neverstale:state"
 
+    @property
+    def statuses(self) -> str:
+        """The key of the index of all processes that report their status."""
+        return f"{{{self.prefix}neverstale:status}}"
+
+    def status(self, process: str) -> str:
+        """The key of one process's status. It shares a cluster slot with the index."""
+        return f"{self.statuses}:{process}"
+
     def ticket(self, digest: str) -> str:
         return f"{self.prefix}neverstale:ticket:{digest}"

@@ -23,7 +23,7 @@ from tests.support.commands import HANG_SECONDS, run, running, until_ready
 from tests.support.servers import Servers
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("listener", "gateway", "shared", "deploy")
+PACKAGES: Final = ("listener", "gateway", "operations", "shared", "deploy")
 SECRET: Final = "a secret for tests that is long enough"
 WORKSPACE: Final = "11111111-0000-4000-8000-000000000001"
 SCHEMA: Final = f"""
@@ -123,7 +123,7 @@ def test_the_wheel_has_every_source_file(installed: Installation) -> None:
         sources = {
             f"{folder}{path.relative_to(ROOT).as_posix()}"
             for path in (ROOT / package).rglob("*")
-            if path.suffix in (".py", ".sql", ".lua", ".typed")
+            if path.suffix in (".py", ".sql", ".lua", ".typed", ".html", ".css", ".js")
         }
         assert sources <= names
     [metadata] = [name for name in names if name.endswith("METADATA")]

@@ -39,14 +39,14 @@ MUTANTS: Final = (
 if batch.rows:
     await self._publish(planned, place)
     self._metrics.events.inc(...)
-    self._metrics.lag.observe(...)
+    self._metrics.observe_lag(...)
 """,
         """\
 if batch.rows:
     await self._save(replace(judged, cursor=batch.cursor), tick_lag_ms=None)
     await self._publish(planned, place)
     self._metrics.events.inc(...)
-    self._metrics.lag.observe(...)
+    self._metrics.observe_lag(...)
 """,
     ),
     Mutant(

@@ -106,6 +106,11 @@ def test_the_image_is_built_from_the_wheel_of_the_product() -> None:
         "COPY invalidation.toml ./",
     ]
     assert any("--no-index --no-deps wheels/*.whl" in line for line in lines_of("build"))
+    [sources] = re.findall(r"SOURCES = (.*)", (ROOT / "setup.py").read_text())
+    packages = re.findall(r'"(\w+)"', sources)
+    assert packages
+    for package in ("neverstale", *packages):
+        assert f"COPY {package} ./{package}" in lines_of("wheel")
     for name in ("wheel", "build"):
         for line in lines_of(name):
             if "pip install" in line and "--no-index" not in line:

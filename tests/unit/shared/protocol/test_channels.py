@@ -76,5 +76,11 @@ def test_a_log_and_its_channel_share_a_slot_behind_the_prefix() -> None:
     assert names.recheck == "staging:neverstale:recheck"
 
 
+def test_the_statuses_and_their_index_share_a_slot_behind_the_prefix() -> None:
+    names = RedisNames("staging:")
+    assert names.statuses == "{staging:neverstale:status}"
+    assert names.status("gateway:a:1") == "{staging:neverstale:status}:gateway:a:1"
+
+
 def test_a_ticket_is_named_behind_the_prefix() -> None:
     assert RedisNames("staging:").ticket("d") == "staging:neverstale:ticket:d"
