@@ -5,6 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 NODE_INSTALLED := client/node_modules/.installed
 SECONDS ?= 600
+MINUTES ?= 30
 WEB_INSTALLED := demo/web/node_modules/.installed
 CLIENT_BUILT := client/dist/index.js
 PAGE_BUILT := demo/web/dist/index.html
@@ -12,7 +13,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load chaos corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling soak chaos neighbours image corpus races attack outages alerts mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -71,7 +72,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include="$$($(BIN)/python -m tests.support.pure_modules)" --fail-under=100
 	$(BIN)/python -m pytest tests/simulation -q -n 2
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
-	$(BIN)/python -m pytest tests/integration tests/load -q -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests/integration tests/load tests/soak -q -n 4 --dist loadfile
 	$(BIN)/python -m pytest tests/chaos -q
 	$(BIN)/python -m pytest tests/attack -q
 	$(BIN)/python -m pytest tests/corpus -q
@@ -130,8 +131,20 @@ bench-redis: install ## What one Redis holds: messages a second, by the number o
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")
 	@$(BIN)/python -m tests.load.run $(LOAD)
 
+rolling: install ## Restart 4 gateways and 2 listeners under 5,000 clients: nobody is reset (ROLLING="--sockets 500")
+	@$(BIN)/python -m tests.load.run --scenario rolling $(ROLLING)
+
+soak: install ## Half of the machine's load with churn and a fault every two minutes: nothing may grow (MINUTES=30)
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK)
+
 chaos: install ## Faults at random on real servers, and nobody may stay stale (SECONDS=600, CHAOS="--seed 7")
 	@$(BIN)/python -m tests.chaos --total $(SECONDS) $(CHAOS)
+
+neighbours: install ## An earlier version's gateways beside new listeners, and the reverse, under the oracle (REF=v0.1.0)
+	@$(BIN)/python -m tests.chaos.neighbours $(if $(REF),--ref $(REF)) $(CHAOS)
+
+image: install ## Carry out the Dockerfile step by step, without an engine, and run the result (Linux, as root)
+	@unshare --mount --propagation private $(BIN)/python -m pytest tests/image -q -s
 
 corpus: install ## Schemas shaped like real applications: a day and migrations of each (CORPUS="ledger")
 	@INIT_CORPUS=all $(BIN)/python -m pytest tests/integration/bootstrap/test_init_corpus.py -q -s
@@ -145,6 +158,10 @@ attack: install ## Hostile peers, users and roles beside a victim, on real serve
 
 outages: install ## Servers that fail over, fill up, refuse us, are restored or stand behind others (OUTAGES="-k redis")
 	$(BIN)/python -m pytest tests/outages -q $(OUTAGES)
+
+alerts: install ## Each alert of deploy/monitoring, fired by its fault on a real stack (needs Prometheus)
+	@command -v prometheus >/dev/null || { echo "Prometheus is not installed (Debian's package: prometheus)" >&2; exit 2; }
+	$(BIN)/python -m pytest tests/outages/test_alerts.py -q -s
 
 mutants-real: install ## Faults put into the SQL and the adapters on purpose: each must be found
 	@$(BIN)/python -m tests.chaos.mutants
@@ -166,6 +183,7 @@ format: install ## Format and fix what can be fixed
 lock: install ## Update the locked dependencies (commit the result)
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/runtime.txt pyproject.toml
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/dev.txt pyproject.toml requirements/dev.in
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements/build.txt requirements/build.in
 
 clean: ## Remove the development data (.dev), .venv, node_modules, build and caches
 	@test ! -L .dev/postgres || rm -rf "$$(readlink -f .dev/postgres)"

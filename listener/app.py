@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from listener.leader.change_log import ChangeLog
 from listener.leader.leader import Leader
@@ -25,6 +25,7 @@ from shared.protocol.channels import RedisNames
 from shared.runtime.backoff import Backoff
 from shared.runtime.counter_values import count_of, counts_by_label
 from shared.runtime.lifecycle import raise_if_cancelled, run_until
+from shared.runtime.process_metrics import ProcessMetrics
 from shared.runtime.recent_history import RecentHistory
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,11 @@ class Listener:
         self._rules = rules
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
+        Gauge(
+            "neverstale_redis_linked",
+            "1 while Redis serves this process",
+            registry=self.registry,
+        ).set_function(lambda: self._current is not None and self._current.is_linked)
         self._notifications = Notifications(rules, self.registry, takes_raw=settings.raw_notify)
         self._name = process_name()
         self._history = RecentHistory()
@@ -71,7 +77,13 @@ class Listener:
             "listener",
             self._describe,
         )
-        await run_until(stop, self._serve_health(), self._stay_linked(), reporter.run())
+        await run_until(
+            stop,
+            self._serve_health(),
+            self._stay_linked(),
+            reporter.run(),
+            ProcessMetrics(self.registry).run(),
+        )
 
     def _describe(self, clock: RedisClock) -> dict[str, Any]:
         """Return the status of the second that has passed; to be called once a second."""
@@ -175,3 +187,5 @@ class Listener:
             log.info("role", extra={"role": role})
         self._role = role
         self._metrics.is_leader.set(role == "leader")
+        if role != "leader":
+            self._metrics.log_size.size = None

@@ -3,17 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from math import nan
 from typing import Final
 
 from gateway.access.revalidation import EVERYTHING, Revalidator
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.pubsub import PubSub
+from gateway.metrics import LinkMetrics
 from shared.links.redis_link import (
     LOOK_SECONDS,
     TIMEOUT_SECONDS,
     Client,
     RedisLost,
     has_moved_on,
+    read_output_buffer,
     read_state,
     translated_errors,
 )
@@ -39,6 +42,7 @@ class Broker:
         fanout: Fanout,
         revalidator: Revalidator,
         disconnect: Callable[[str], None],
+        metrics: LinkMetrics,
     ) -> None:
         self._url = url
         self._client = client
@@ -46,6 +50,7 @@ class Broker:
         self._fanout = fanout
         self._revalidator = revalidator
         self._disconnect = disconnect
+        self._metrics = metrics
         self._tick_name = names.tick.encode()
         self._recheck_name = names.recheck.encode()
         self._all_acknowledged = asyncio.Event()
@@ -60,6 +65,7 @@ class Broker:
                 await self._stay_linked(backoff)
             except RedisLost as exc:
                 delay = backoff.next_delay()
+                self._metrics.lost.inc()
                 log.warning(
                     "redis lost", extra={"reason": str(exc), "delay_seconds": round(delay, 3)}
                 )
@@ -82,10 +88,12 @@ class Broker:
             await self._read_state()
             await self._fanout.link_up(link)
             self._revalidator.recheck(EVERYTHING)  # rechecks may have been missed
+            self._metrics.linked.set(1)
             log.info("redis linked")
             await self._watch_link(link, backoff, refusals)
         finally:
             self._link = None
+            self._metrics.linked.set(0)
             self._fanout.link_lost()
             link.abort()
 
@@ -117,6 +125,8 @@ class Broker:
             if self._client.refusals != refusals:
                 raise RedisLost("the server refused a command")
             unanswered = unanswered + 1 if link.pongs == pongs else 0
+            if not unanswered:
+                self._metrics.round_trips.observe(link.round_trip_seconds)
             if unanswered * PING_SECONDS >= TIMEOUT_SECONDS:
                 raise RedisLost("the server did not answer PING")
             backoff.reset()  # only now: the server may refuse the first commands
@@ -126,8 +136,15 @@ class Broker:
                     # The database was unreachable. Until it is known, messages about another
                     # one are taken for messages about it.
                     await self._revalidator.learn_database()
+                await self._read_output_buffer(link)
                 if await has_moved_on(self._client, link.server):
                     raise RedisLost("the address leads to another server now")
+
+    async def _read_output_buffer(self, link: PubSub) -> None:
+        size = None
+        if link.client_id is not None:
+            size = await read_output_buffer(self._client, link.client_id)
+        self._metrics.unsent.set(nan if size is None else size)
 
     def _receive(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         """Deliver what one read brought, and handle ticks and rechecks in between, in order."""

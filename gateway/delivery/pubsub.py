@@ -5,6 +5,7 @@ ten times as much per message. Commands still use redis-py (``shared.links.redis
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
@@ -31,6 +32,9 @@ class PubSub(asyncio.Protocol):
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.pongs = 0
+        self._pinged_at = 0.0
+        self.round_trip_seconds = 0.0  # of the last PING that was answered
+        self.client_id: int | None = None  # of the connection, unless Redis keeps it from us
         self.server: RedisServer
 
     @classmethod
@@ -63,6 +67,7 @@ class PubSub(asyncio.Protocol):
                 link._on_acknowledged = on_acknowledged
                 if target.login:
                     link._send("AUTH", *target.login)
+                link._send("CLIENT", "ID")
                 link._send("INFO", "server")
                 link._send("INFO", "replication")
                 link.ping()
@@ -100,6 +105,7 @@ class PubSub(asyncio.Protocol):
 
     def ping(self) -> None:
         """Send a PING. Answers are counted in ``pongs``."""
+        self._pinged_at = time.perf_counter()
         self._send("PING")
 
     def abort(self) -> None:
@@ -144,8 +150,13 @@ class PubSub(asyncio.Protocol):
                     acknowledged.append(name)
             case b"PONG" | [b"pong", _]:
                 self.pongs += 1
+                self.round_trip_seconds = time.perf_counter() - self._pinged_at
                 if not self._ready.done():
                     self._ready.set_result(None)
+            case int():
+                self.client_id = reply
+            case hiredis.ReplyError() if "'client|id'" in str(reply):
+                pass  # the ACL forbids it
             case hiredis.ReplyError():
                 self.fail(describe_error(reply))
             case bytes() if not self._ready.done() and b":" in reply:

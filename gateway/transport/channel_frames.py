@@ -18,25 +18,24 @@ class ChannelFrames:
 
     def __init__(self, channel: Channel, payloads: Sequence[bytes]) -> None:
         self.channel = channel
-        self._payloads = payloads
+        self.payloads = payloads if len(payloads) == 1 else _newest(payloads)
 
     @cached_property
     def websocket(self) -> bytes:
         """Text frames of a WebSocket."""
-        payloads = self._payloads
-        if len(payloads) == 1:
-            return encode_text_frame(payloads[0])
-        return b"".join(map(encode_text_frame, _newest(payloads)))
+        if len(self.payloads) == 1:
+            return encode_text_frame(self.payloads[0])
+        return b"".join(map(encode_text_frame, self.payloads))
 
     @cached_property
     def event_stream(self) -> bytes:
         """Server-sent events, of which the last lacks its id and its end."""
-        return join_events(list(map(encode_event, _newest(self._payloads))))
+        return join_events(list(map(encode_event, self.payloads)))
 
     @cached_property
     def cursor(self) -> bytes:
         """The cursor of the last payload."""
-        return cursor_text(self._payloads[-1])
+        return cursor_text(self.payloads[-1])
 
 
 def _newest(payloads: Sequence[bytes]) -> Sequence[bytes]:

@@ -39,6 +39,7 @@ class PlainClient(WebSocket):
 
     __slots__ = ("_pending_reset",)
 
+    KIND: ClassVar[str] = "plain"
     SUBPROTOCOL: ClassVar[str | None] = None
     RESUMES: ClassVar[bool] = False
 
@@ -103,6 +104,7 @@ class V1Connection(Connection):
 
     __slots__ = ()
 
+    KIND: ClassVar[str] = "v1"
     RESUMES: ClassVar[bool] = True
 
     def greet(self, cursors: Sequence[Cursor], resumed: Sequence[Channel]) -> None:

@@ -7,9 +7,10 @@ the deadlines of all connections.
 
 import asyncio
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from gateway.auth.token_rules import Identity
 from gateway.limits.connection_limiter import ConnectionSlot
@@ -28,6 +29,18 @@ MAX_UNREAD_BYTES: Final = 2 * HIGH_WATER_BYTES
 DRAIN_POLL_SECONDS: Final = 0.05
 CLOSE_SECONDS: Final = 5.0
 GREETING_SECONDS: Final = 10.0
+ABNORMAL_CLOSURE: Final = 1006  # what a WebSocket without a Close frame ends with
+
+
+class Ending(NamedTuple):
+    """How a connection ended: the first Close frame's code, 1006 without one, and why."""
+
+    code: int
+    reason: str
+
+
+_LOST: Final = Ending(ABNORMAL_CLOSURE, "the connection was lost")
+_UNREAD: Final = Ending(ABNORMAL_CLOSURE, "the client left too much unread")
 
 
 class Service(Protocol):
@@ -63,7 +76,9 @@ class Connection(asyncio.Protocol, ABC):
         "_transport",
         "_unsent",
         "_warned_at_seconds",
+        "arrived_ns",
         "due_at",
+        "ending",
         "identity",
         "is_greeted",
         "on_backpressure",
@@ -72,6 +87,7 @@ class Connection(asyncio.Protocol, ABC):
         "token_due_at",
     )
 
+    KIND: ClassVar[str]  # in metrics and logs
     RESUMES: ClassVar[bool]  # whether the client keeps the cursor of each channel
 
     def __init__(
@@ -93,6 +109,10 @@ class Connection(asyncio.Protocol, ABC):
         self._warned_at_seconds: float | None = None  # before its token expires
         self.slot = slot
         self.identity = identity
+        self.arrived_ns = request.arrived_ns
+        """When its handshake request arrived, by ``time.monotonic_ns``."""
+        self.ending = _LOST
+        """How it has ended or, until then, how it ends if nothing is said."""
         self.is_greeted = False
         self.reported_live = True
         self.on_backpressure: Callable[[Connection], None] | None = None
@@ -163,6 +183,33 @@ class Connection(asyncio.Protocol, ABC):
         return self.identity.user_id
 
     @property
+    def number(self) -> str:
+        """What names it in logs."""
+        return f"{self.arrived_ns:x}"
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago its handshake request arrived."""
+        return (time.monotonic_ns() - self.arrived_ns) / 1e9
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """What logs say of it when it has ended."""
+        return {
+            "connection": self.number,
+            "kind": self.KIND,
+            "code": self.ending.code,
+            "reason": self.ending.reason,
+            "seconds": round(self.age_seconds, 3),
+            "received_frames": self.received_frames,
+        }
+
+    @property
+    def received_frames(self) -> int:
+        """How many frames the client has sent."""
+        return 0
+
+    @property
     def has_backpressure(self) -> bool:
         """Whether the client leaves so much unread that nothing more should be queued."""
         return self._transport.get_write_buffer_size() > HIGH_WATER_BYTES
@@ -196,7 +243,7 @@ class Connection(asyncio.Protocol, ABC):
         if self._may_be_full:
             unread = transport.get_write_buffer_size()
             if unread > HIGH_WATER_BYTES and unread + len(frames) > MAX_UNREAD_BYTES:
-                transport.abort()
+                self._abort(_UNREAD)
                 return
         if self._unsent:
             frames, self._unsent = self._unsent + frames, b""
@@ -218,11 +265,18 @@ class Connection(asyncio.Protocol, ABC):
         ``CLOSE_SECONDS`` in any case.
         """
 
-    def _end(self, last: bytes, is_answer: Callable[[bytes], bool] | None) -> None:
+    def _end(
+        self, ending: Ending, last: bytes, is_answer: Callable[[bytes], bool] | None
+    ) -> None:
         """Write these *last* bytes, and close; *is_answer* as in ``LingeringConnection``."""
         if not self._has_ended:
+            self.ending = ending
             self.write(last)
             self._linger(CLOSE_SECONDS, is_answer)
+
+    def _abort(self, ending: Ending) -> None:
+        self.ending = ending
+        self._transport.abort()
 
     def _linger(self, seconds: float, is_answer: Callable[[bytes], bool] | None) -> None:
         self._has_ended = True

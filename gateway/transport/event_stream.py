@@ -3,14 +3,14 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from gateway.auth.token_rules import Identity
 from gateway.limits.connection_limiter import ConnectionSlot
 from gateway.limits.rates import RateLimiter
 from gateway.transport.channel_frames import ChannelFrames
 from gateway.transport.clients import V1Connection
-from gateway.transport.connection import Service
+from gateway.transport.connection import Ending, Service
 from gateway.transport.sse_events import (
     COMMENT,
     encode_end,
@@ -37,6 +37,8 @@ class EventStream(V1Connection):
     """
 
     __slots__ = ("_cursors", "_refused")
+
+    KIND: ClassVar[str] = "sse"
 
     def __init__(
         self,
@@ -112,7 +114,7 @@ class EventStream(V1Connection):
     def end(self, code: int, reason: str) -> None:
         """Write the code and the reason as the last event, and end the response."""
         last = encode_event(close_frame(code, reason)) + self._end_of_event()
-        self._end(last, None)
+        self._end(Ending(code, reason), last, None)
 
     def check(self, now: float) -> None:
         """Write a comment, so that neither the client nor a proxy takes the connection for

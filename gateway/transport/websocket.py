@@ -11,7 +11,13 @@ from gateway.auth.token_rules import Identity
 from gateway.limits.connection_limiter import ConnectionSlot
 from gateway.limits.rates import RateLimiter, RateVerdict
 from gateway.transport.channel_frames import ChannelFrames
-from gateway.transport.connection import DRAIN_POLL_SECONDS, Connection, Service
+from gateway.transport.connection import (
+    ABNORMAL_CLOSURE,
+    DRAIN_POLL_SECONDS,
+    Connection,
+    Ending,
+    Service,
+)
 from gateway.transport.frame_parser import (
     Close,
     FrameEvent,
@@ -35,6 +41,8 @@ from shared.protocol.frames import PING_INTERVAL_SECONDS
 PONG_SECONDS: Final = PING_INTERVAL_SECONDS / 2
 PIECE_BYTES: Final = 1024  # of frames that are judged together
 _NORMAL_CLOSURE: Final = 1000
+_SILENT: Final = Ending(ABNORMAL_CLOSURE, "the client answered no ping")
+_FAILED: Final = Ending(ABNORMAL_CLOSURE, "a request failed")
 _PING_FRAME: Final = encode_ping_frame()
 _TOO_FAST: Final = rate_limited("too much at once: send less, or the socket is closed")
 
@@ -98,7 +106,11 @@ class WebSocket(Connection, ABC):
         What the client sends from now on is dropped, except its Close frame, which ends the
         connection.
         """
-        self._end(encode_close_frame(code, reason), ends_with_close)
+        self._end(Ending(code, reason), encode_close_frame(code, reason), ends_with_close)
+
+    @property
+    def received_frames(self) -> int:
+        return self._parser.frames
 
     def _forget(self) -> None:
         self._is_lost = True
@@ -114,7 +126,7 @@ class WebSocket(Connection, ABC):
         if self._is_serving:
             self.due_at = now + PONG_SECONDS
         elif self._is_pinged:
-            self._transport.abort()
+            self._abort(_SILENT)
         else:
             self._is_pinged = True
             self.due_at = now + PONG_SECONDS
@@ -169,8 +181,8 @@ class WebSocket(Connection, ABC):
                 await self._take(self._inbox.popleft())
                 await asyncio.sleep(0)
         except Exception:
-            log.exception("request failed")
-            self._transport.abort()
+            log.exception("request failed", extra={"connection": self.number})
+            self._abort(_FAILED)
         finally:
             self._is_serving = False
             self._inbox = None
@@ -191,6 +203,7 @@ class WebSocket(Connection, ABC):
     def _finish(self, event: Close | Violation) -> None:
         """Answer the client's Close, or close because of what it sent."""
         if isinstance(event, Close):
+            self.ending = Ending(event.code, "the client closed it")
             self.write(encode_close_frame(_NORMAL_CLOSURE, ""))
             self._linger(LINGER_SECONDS, None)
         else:

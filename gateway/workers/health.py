@@ -36,7 +36,7 @@ class WorkerHealth:
         """Answer the siblings. Never returns."""
         app = web.Application()
         app.add_routes(health_routes(self._registry, self._ready))
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
             self._worker.path.unlink(missing_ok=True)  # of a worker that was here before

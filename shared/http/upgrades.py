@@ -8,6 +8,7 @@ of that kind which is malformed, comes in pieces, or is not the connection's fir
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
@@ -76,6 +77,7 @@ class UpgradeRequest(asyncio.Protocol):
         "_early",
         "_is_paused",
         "address",
+        "arrived_ns",
         "headers",
         "limiter",
         "method",
@@ -97,6 +99,7 @@ class UpgradeRequest(asyncio.Protocol):
         self.transport = transport
         self.limiter = limiter
         self.address = address
+        self.arrived_ns = time.monotonic_ns()
         self.method = head.method
         self.path = head.path
         self.version = head.version

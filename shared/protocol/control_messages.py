@@ -10,7 +10,8 @@ from shared.protocol.json_values import parse_object
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The leader's sign of life; ``at`` is a time of Redis in microseconds.
+    """The leader's sign of life; ``at`` is a time of Redis in microseconds, ``database_at`` one
+    of PostgreSQL (None: unknown).
 
     Gateways compare its generation and its database ("": unknown) with their own.
     """
@@ -20,6 +21,7 @@ class Tick:
     live: bool
     at: int = 0
     database: str = ""
+    database_at: int | None = None
 
 
 def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, bytes]:
@@ -33,6 +35,7 @@ def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, by
             "leader": leader,
             "lag_ms": lag_ms,
             "database": tick.database,
+            "database_at": tick.database_at,
         }
     )
     return text[:-1] + b',"at":', b"}"
@@ -43,6 +46,7 @@ def parse_tick(text: bytes) -> Tick | None:
     message = parse_object(text)
     if message is None:
         return None
+    database_at = message.get("database_at")
     try:
         return Tick(
             str(message["generation"]),
@@ -50,6 +54,7 @@ def parse_tick(text: bytes) -> Tick | None:
             bool(message["live"]),
             int(message["at"]),
             str(message.get("database", "")),
+            database_at if isinstance(database_at, int) else None,
         )
     except (KeyError, TypeError, ValueError):
         return None

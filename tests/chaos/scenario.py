@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,12 +12,14 @@ import asyncpg
 from tests.chaos.browser import Browser
 from tests.chaos.consumer import Consumer
 from tests.chaos.faults import Breaker
+from tests.chaos.kinds import GATEWAYS
 from tests.chaos.known_ids import KnownIds, insert_first_rows
 from tests.chaos.oracle import Share, find_leaks, find_missed, find_stale
 from tests.chaos.pages import load_access
 from tests.chaos.plan import Round, Scenario
 from tests.chaos.record import Record
 from tests.chaos.stack import ProxiedStack, running_stack
+from tests.chaos.supervised_process import Launcher, skewed_clock
 from tests.chaos.timeline import Timeline
 from tests.chaos.writers import Writer
 from tests.support.background import background
@@ -52,16 +54,28 @@ def play_here(scenario: Scenario, folder: Path, *, keep: bool) -> Verdict:
     return asyncio.run(play(scenario, folder, keep=keep))
 
 
-async def play(scenario: Scenario, folder: Path, *, keep: bool = False) -> Verdict:
-    """Play a scenario. Its timeline is written to *folder* after a violation, or if *keep*."""
+async def play(
+    scenario: Scenario,
+    folder: Path,
+    *,
+    keep: bool = False,
+    launchers: Mapping[str, Launcher] | None = None,
+) -> Verdict:
+    """Play a scenario. Its timeline is written to *folder* after a violation, or if *keep*.
+
+    *launchers*: of the parts that are not started as the scenario says.
+    """
     verdict, timeline = Verdict(scenario.seed), Timeline()
+    if launchers is None:
+        skewed = {GATEWAYS[-1]: skewed_clock(scenario.skew_seconds)}
+        launchers = skewed if scenario.skew_seconds else {}
     settings = {
         "REPLAY_MAX_ROWS": str(scenario.replay_max_rows),
         "SLOW_CLIENT_SECONDS": str(scenario.slow_client_seconds),
     }
     async with (
         background() as links,
-        running_stack(timeline, links, skew_seconds=scenario.skew_seconds, **settings) as stack,
+        running_stack(timeline, links, launchers, **settings) as stack,
         background() as browsers,
     ):
         game = await _set_up(scenario, stack, browsers, verdict)

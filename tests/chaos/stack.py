@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import asyncpg
 
 from deploy.dev.servers import PostgresServer, ValkeyServer
 from tests.chaos.kinds import GATEWAYS
-from tests.chaos.supervised_process import SupervisedProcess
+from tests.chaos.supervised_process import Launcher, SupervisedProcess
 from tests.chaos.timeline import Timeline
 from tests.support.processes import ROOT, SECRET
 from tests.support.tcp_proxy import Proxy
@@ -24,7 +24,7 @@ from tests.support.world import install_config
 # How a session of the app's own ends; asyncpg is left in a bad state by a cancelled query.
 LISTENERS: Final = ("listener1", "listener2")
 ASK_SECONDS: Final = 1.0
-READY_SECONDS: Final = 30.0
+READY_SECONDS: Final = 90.0  # only to catch hangs
 _SCHEMA: Final = (ROOT / "demo" / "schema.sql").read_text()
 
 
@@ -38,7 +38,7 @@ class ProxiedStack:
     http: aiohttp.ClientSession
     tasks: asyncio.TaskGroup
     timeline: Timeline
-    skew_seconds: float
+    launchers: Mapping[str, Launcher]
     parts: dict[str, SupervisedProcess] = field(default_factory=dict)
     links: dict[str, Proxy] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
@@ -72,9 +72,8 @@ class ProxiedStack:
             "DRAIN_SECONDS": "1",
             **settings,
         }
-        skew_seconds = self.skew_seconds if name == GATEWAYS[-1] else 0.0
         self.parts[name] = SupervisedProcess(
-            name, environment, self.folder, skew_seconds=skew_seconds
+            name, environment, self.folder, self.launchers.get(name)
         )
         await self.start_part(name)
 
@@ -158,11 +157,10 @@ class ProxiedStack:
 async def running_stack(
     timeline: Timeline,
     tasks: asyncio.TaskGroup,
-    *,
-    skew_seconds: float = 0.0,
+    launchers: Mapping[str, Launcher] | None = None,
     **settings: str,
 ) -> AsyncIterator[ProxiedStack]:
-    """Yield a started stack. The last gateway's clock is *skew_seconds* ahead."""
+    """Yield a started stack. *launchers*: of the parts that are not started as usual."""
     # as root, PostgreSQL runs as another user, who must be able to enter its folder
     with tempfile.TemporaryDirectory(prefix="neverstale-chaos-") as name:
         folder = Path(name)
@@ -170,7 +168,9 @@ async def running_stack(
         postgres = PostgresServer(folder / "postgres")
         valkey = ValkeyServer(folder / "valkey")
         async with aiohttp.ClientSession() as http:
-            stack = ProxiedStack(folder, postgres, valkey, http, tasks, timeline, skew_seconds)
+            stack = ProxiedStack(
+                folder, postgres, valkey, http, tasks, timeline, launchers or {}
+            )
             try:
                 postgres.start()
                 valkey.start()

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
@@ -16,6 +17,22 @@ from tests.support.processes import ROOT
 END_SECONDS: Final = 20.0
 
 
+@dataclass(frozen=True)
+class Launcher:
+    """How a program is started otherwise than in a fork: a command, to which its name is added,
+    in a folder.
+    """
+
+    command: tuple[str, ...]
+    folder: Path = ROOT
+
+
+def skewed_clock(seconds: float) -> Launcher:
+    """Return what starts a program with its clock ahead."""
+    # not in a fork of a process that may have imported time.time already
+    return Launcher((sys.executable, "-m", "tests.chaos.skewed", str(seconds)))
+
+
 class SupervisedProcess:
     """One process with its port and its log file. ``wanted``: it is meant to be running."""
 
@@ -24,11 +41,10 @@ class SupervisedProcess:
         name: str,
         environment: Mapping[str, str],
         folder: Path,
-        *,
-        skew_seconds: float = 0.0,
+        launcher: Launcher | None = None,
     ) -> None:
         self.name = name
-        self._skew_seconds = skew_seconds
+        self._launcher = launcher
         self.port = 0
         self.wanted = False
         self.log = folder / f"{name}.log"
@@ -39,6 +55,10 @@ class SupervisedProcess:
     @property
     def exit_code(self) -> int | None:
         return self._process.returncode if self._process is not None else None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
 
     async def start(self) -> None:
         """Start it on a new port: the former one may have been taken while it was down."""
@@ -54,12 +74,12 @@ class SupervisedProcess:
         self, output: IO[bytes], environment: Mapping[str, str]
     ) -> "Program | asyncio.subprocess.Process":
         module = self.name.rstrip("0123456789")
-        if not self._skew_seconds:
+        if self._launcher is None:
             return await start_program(module, cwd=ROOT, env=environment, output=output)
-        # not in a fork of a process that may have imported time.time already
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.chaos.skewed", str(self._skew_seconds), module),
-            cwd=ROOT,
+            *self._launcher.command,
+            module,
+            cwd=self._launcher.folder,
             env=environment,
             stdout=output,
             stderr=output,

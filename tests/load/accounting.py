@@ -4,6 +4,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, TypeAlias
 
 from hdrh.histogram import HdrHistogram
@@ -14,6 +15,9 @@ DIGITS: Final = 3  # every percentile is off by 0.1 % at most
 PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 CLIENT_CPU_BOUND: Final = 0.85  # of one core
 CLIENT_LAG_BOUND_MS: Final = 10.0
+MOST_AWAY_SHARE: Final = 0.2
+RETURNED_RESET: Final = "returned, reset"
+RESET: Final = "reset: "
 OF_ANOTHER_PROJECT: Final = "events of another project"
 BROKEN: Final = "protocol broken: "
 
@@ -88,4 +92,25 @@ def find_problems(lost: int, counts: Mapping[str, int]) -> list[str]:
         for name, count in counts.items()
         if name == OF_ANOTHER_PROJECT or name.startswith(BROKEN)
     ]
+    return found
+
+
+def most_at_once(intervals: Iterable[tuple[int, int]]) -> int:
+    """Return how many of the intervals, each with its start and its end, overlap at most."""
+    steps = sorted(step for start, end in intervals for step in ((start, 1), (end, -1)))
+    return max(accumulate(change for _, change in steps), default=0)
+
+
+def find_disturbances(counts: Mapping[str, int], *, most_away: int, sockets: int) -> list[str]:
+    """Return what a change of the stack that clients must not notice has cost them."""
+    resets = sum(
+        count
+        for name, count in counts.items()
+        if name == RETURNED_RESET or name.startswith(RESET)
+    )
+    found = [f"{resets} clients reset"] if resets else []
+    if most_away > MOST_AWAY_SHARE * sockets:
+        found.append(
+            f"{most_away} of {sockets} clients away at once: over {MOST_AWAY_SHARE:.0%}"
+        )
     return found

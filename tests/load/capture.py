@@ -168,11 +168,11 @@ async def _measure(
 async def _listening(stack: MeasuredStack, variant: str) -> AsyncIterator[None]:
     """Run the listener as the variant needs it. At the end it has published everything."""
     if variant == STOPPED:
-        stack.listener.process.send_signal(signal.SIGSTOP)
+        stack.listeners[0].process.send_signal(signal.SIGSTOP)
     try:
         yield
     finally:
-        stack.listener.process.send_signal(signal.SIGCONT)
+        stack.listeners[0].process.send_signal(signal.SIGCONT)
     client = connect(stack.valkey.url)
     connection = await asyncpg.connect(stack.postgres.url)
     try:

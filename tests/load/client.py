@@ -18,10 +18,17 @@ from multiprocessing.connection import Connection
 from typing import Any, Final, cast
 
 import jwt
+import orjson
 import uvloop
 
 from tests.load.accounting import BROKEN, Microseconds, histogram, judge
-from tests.load.subscriber import Assignment, ForgetfulSubscriber, Subscriber, Tally
+from tests.load.subscriber import (
+    Absence,
+    Assignment,
+    ForgetfulSubscriber,
+    Subscriber,
+    Tally,
+)
 from tests.load.wire import (
     CLOSE,
     PING,
@@ -40,6 +47,8 @@ from tests.support.machine import allow_many_files
 CONNECTING_AT_ONCE: Final = 64
 OPEN_SECONDS: Final = 20.0
 LONGEST_PAUSE_SECONDS: Final = 5.0
+DRAINED_PAUSE_SECONDS: Final = 1.0  # docs/reference/wire.md, section 4
+DRAINING: Final = 1012
 LAG_PROBE_SECONDS: Final = 0.01
 SLOW_RECEIVE_BUFFER_BYTES: Final = 16 * 1024
 EXAMPLES: Final = 5
@@ -55,6 +64,7 @@ class Plan:
     secret: str
     is_v1: bool
     loses_one: bool
+    token_seconds: float | None = None  # None: tokens do not expire
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ class Findings:
     lost: int
     examples: list[Lost]
     counts: Counter[str]
-    returned_us: list[int]
+    absences: list[Absence]
     lag_us: Microseconds
 
 
@@ -98,6 +108,7 @@ class Link(asyncio.Protocol):
         "_is_upgraded",
         "_request",
         "_rest",
+        "close_code",
         "greeted",
         "has_received",
         "subscriber",
@@ -115,6 +126,7 @@ class Link(asyncio.Protocol):
         self.subscriber = subscriber
         self.greeted = greeted
         self.has_received = False
+        self.close_code: int | None = None  # the server's
         self._fleet = fleet
         self._request = request
         self._rest = b""
@@ -143,13 +155,16 @@ class Link(asyncio.Protocol):
             if opcode == TEXT:
                 self.has_received = True  # a browser's code sees no pings
                 self.subscriber.receive(payload)
+                if self.subscriber.must_renew:
+                    self._fleet.renew_token(self)
                 if not self.greeted.done():
                     self.greeted.set_result(None)
                     self._fleet.went_live(self)
             elif opcode == PING:
                 self.transport.write(client_frame(PONG, payload))
             elif opcode == CLOSE:
-                self._fleet.closed(int.from_bytes(payload[:2], "big"))
+                self.close_code = int.from_bytes(payload[:2], "big")
+                self._fleet.closed(self.close_code)
                 self.transport.write(client_frame(CLOSE, payload[:2]))
                 self.transport.close()
                 return
@@ -191,9 +206,22 @@ class Fleet:
     def _make(self, assignment: Assignment) -> Subscriber:
         plan = self._plan
         kind = ForgetfulSubscriber if plan.loses_one and assignment.number == 0 else Subscriber
-        claims = {"sub": uuid_of(assignment.number), "exp": 4_000_000_000}
-        token = jwt.encode(claims, plan.secret, algorithm="HS256")
-        return kind(assignment, self.tally, token, is_v1=plan.is_v1)
+        return kind(assignment, self.tally, self._issue(assignment), is_v1=plan.is_v1)
+
+    def _issue(self, assignment: Assignment) -> str:
+        """Return a new token of the subscriber's user."""
+        exp = 4_000_000_000
+        if (seconds := self._plan.token_seconds) is not None:
+            exp = round(time.time() + random.uniform(0.6, 1.0) * seconds)
+        claims = {"sub": uuid_of(assignment.number), "exp": exp}
+        return jwt.encode(claims, self._plan.secret, algorithm="HS256")
+
+    def renew_token(self, link: Link) -> None:
+        """Send a new token, as the gateway asks before the old one expires."""
+        subscriber = link.subscriber
+        subscriber.must_renew = False
+        message = {"type": "auth", "token": self._issue(subscriber.assignment)}
+        link.transport.write(client_frame(TEXT, orjson.dumps(message)))
 
     def obey(self, command: str, *arguments: Any) -> Reading | Findings | None:
         """Carry out a command of the parent and return its answer, if it has one."""
@@ -202,6 +230,8 @@ class Fleet:
                 self.connect(*arguments)
             case "cut":
                 self.cut()
+            case "cut_any":
+                self.cut_any()
             case "pause":
                 self.pause()
             case "wake":
@@ -224,6 +254,12 @@ class Fleet:
         for link in list(self._links.values()):
             if link.subscriber.assignment.is_cut:
                 link.transport.abort()
+
+    def cut_any(self) -> None:
+        """End one connection, in order or not. Its subscriber reconnects at once."""
+        if self._links:
+            transport = random.choice(list(self._links.values())).transport
+            random.choice((transport.abort, transport.close))()
 
     def pause(self) -> None:
         """Make the slow subscribers stop reading."""
@@ -257,6 +293,11 @@ class Fleet:
         latencies = {
             second: histogram(values).encode() for second, values in tally.latencies_us.items()
         }
+        still_away = [
+            (subscriber.left_us, tally.now_us())
+            for subscriber in self._subscribers
+            if subscriber.left_us is not None
+        ]
         return Findings(
             latencies,
             by_event,
@@ -264,7 +305,7 @@ class Fleet:
             lost,
             examples[:EXAMPLES],
             tally.counts,
-            tally.returned_us,
+            tally.absences + still_away,
             self._lag_us,
         )
 
@@ -280,7 +321,10 @@ class Fleet:
         """Reconnect the subscriber of a live connection that has ended."""
         del self._links[link.subscriber.assignment.number]
         link.subscriber.left_us = self.tally.now_us()
-        self._tasks.create_task(self._connect(link.subscriber))
+        pause_seconds = DRAINED_PAUSE_SECONDS if link.close_code == DRAINING else 0.0
+        self._tasks.create_task(
+            self._reconnect(link.subscriber, random.uniform(0, pause_seconds))
+        )
 
     async def watch_lag(self) -> None:
         """Measure how late this event loop is."""
@@ -313,22 +357,31 @@ class Fleet:
         async with self._connecting:
             await self._connect(subscriber)
 
+    async def _reconnect(self, subscriber: Subscriber, pause_seconds: float) -> None:
+        await asyncio.sleep(pause_seconds)
+        await self._connect(subscriber)
+
     async def _connect(self, subscriber: Subscriber) -> None:
+        ports = subscriber.assignment.ports
+        port = ports[0] if subscriber.left_us is None else random.choice(ports)
         for attempt in itertools.count():
             try:
-                await self._open(subscriber)
+                await self._open(subscriber, port)
             except (OSError, Refused, ServerBroke) as exc:
                 self.tally.counts[f"not connected: {type(exc).__name__} {exc}"] += 1
                 longest = min(LONGEST_PAUSE_SECONDS, 0.25 * 2**attempt)
                 await asyncio.sleep(random.uniform(0, longest))
+                port = random.choice(ports)
             else:
                 return
 
-    async def _open(self, subscriber: Subscriber) -> None:
+    async def _open(self, subscriber: Subscriber, port: int) -> None:
         loop, assignment = asyncio.get_running_loop(), subscriber.assignment
         greeted: asyncio.Future[None] = loop.create_future()
+        if self._plan.token_seconds is not None:
+            subscriber.token = self._issue(assignment)
         request = upgrade_request(
-            assignment.port,
+            port,
             uuid_of(assignment.project),
             subscriber.token,
             is_v1=self._plan.is_v1,
@@ -339,7 +392,7 @@ class Fleet:
             end.settimeout(0)
             if assignment.is_slow:  # so that unread data soon fills the gateway's side
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_RECEIVE_BUFFER_BYTES)
-            await loop.sock_connect(end, ("127.0.0.1", assignment.port))
+            await loop.sock_connect(end, ("127.0.0.1", port))
         except BaseException:
             end.close()
             raise

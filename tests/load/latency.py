@@ -151,12 +151,12 @@ async def _measure(
     print(f"{run.name}: {seconds:g} s", file=sys.stderr, flush=True)
     subscriber.received_at.clear()
     committed_at: dict[int, float] = {}
-    cpu_before, started = own_cpu_seconds(stack.listener.process.pid), time.perf_counter()
+    cpu_before, started = own_cpu_seconds(stack.listeners[0].process.pid), time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
         for number, writer in enumerate(writers):
             tasks.create_task(_write(writer, number, run.wanted, seconds, committed_at))
     run.seconds = time.perf_counter() - started
-    run.cpu_seconds = own_cpu_seconds(stack.listener.process.pid) - cpu_before
+    run.cpu_seconds = own_cpu_seconds(stack.listeners[0].process.pid) - cpu_before
     async with asyncio.timeout(HANG_SECONDS):
         while not committed_at.keys() <= subscriber.received_at.keys():
             await asyncio.sleep(0.01)

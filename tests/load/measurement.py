@@ -7,18 +7,17 @@ import random
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import asyncpg
-from asyncpg.prepared_stmt import PreparedStatement
 
 from tests.load.accounting import Microseconds
 from tests.load.client import Findings, Plan, Reading, run_client
-from tests.load.stack import MeasuredStack, StackFailed
+from tests.load.stack import StackFailed
 from tests.load.subscriber import Assignment
 from tests.load.wire import row_id, uuid_of
 from tests.support.machine import cpu_seconds, own_cpu_seconds, resident_kib
@@ -36,6 +35,10 @@ QUIET_SECONDS: Final = 3.0
 SETTLE_SECONDS: Final = 60.0
 
 
+# inserts a row (id, project) and returns whether the commit was acknowledged
+Insert: TypeAlias = Callable[[str, str], Awaitable[bool]]
+
+
 @dataclass(frozen=True)
 class Options:
     """The size of a run."""
@@ -46,12 +49,15 @@ class Options:
     seconds: int
     gateways: int
     clients: int
+    listeners: int = 1
     workers: int = 1
     slow_share: float = 0.0
     cut_share: float = 0.0
     id_bytes: int = 36
     is_v1: bool = True
     loses_one: bool = False
+    is_seamless: bool = False  # no client may be reset, and few may be away at once
+    token_seconds: float | None = None  # clients renew tokens that last so long; None: for ever
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,10 @@ class Clients:
         for link in self._links:
             link.send((command,))
 
+    def cut_any(self) -> None:
+        """Let one socket's connection end; its subscriber comes back at once."""
+        random.choice(self._links).send(("cut_any",))
+
     async def read(self) -> Reading:
         """Return the sum of all processes' readings."""
         readings: list[Reading] = await self._ask("read")
@@ -139,7 +149,7 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
             number,
             number % options.projects,
             # the sockets of one project are spread over all gateways
-            ports[(number + number // options.projects) % len(ports)],
+            rotated(ports, number + number // options.projects),
             is_slow=_is_chosen(number, options.slow_share),
             is_cut=_is_chosen(number, options.cut_share),
         )
@@ -155,6 +165,7 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
             SECRET,
             is_v1=options.is_v1,
             loses_one=options.loses_one,
+            token_seconds=options.token_seconds,
         )
         process = context.Process(target=run_client, args=(theirs, plan), daemon=True)
         process.start()
@@ -172,6 +183,11 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
             process.join()
 
 
+def rotated(ports: list[int], by: int) -> list[int]:
+    at = by % len(ports)
+    return ports[at:] + ports[:at]
+
+
 def _is_chosen(number: int, share: float) -> bool:
     """Whether it is among this share of all, which is spread evenly."""
     return int((number + 1) * share) > int(number * share)
@@ -181,8 +197,9 @@ class Writer:
     """Writes one new row per transaction, at a steady rate, in random projects."""
 
     def __init__(self, url: str, options: Options, now_us: Callable[[], int]) -> None:
-        self.acknowledged_us: defaultdict[int, Microseconds] = defaultdict(lambda: array("I"))
+        self.acknowledged_us: defaultdict[int, Microseconds] = defaultdict(lambda: array("Q"))
         self.write_us: Microseconds = array("I")
+        self.rate = options.rate  # of the next ``writing()``
         self._url = url
         self._options = options
         self._now_us = now_us
@@ -198,34 +215,44 @@ class Writer:
     async def writing(self) -> AsyncIterator[None]:
         """Write while the body runs; every row is committed when this ends."""
         stop = asyncio.Event()
-        connections = [await asyncpg.connect(self._url) for _ in range(WRITERS)]
-        sql = "insert into rows (id, project_id) values ($1, $2)"
-        statements = [await each.prepare(sql) for each in connections]
         turns = iter(range(2**62))
-        started = asyncio.get_running_loop().time()
-        try:
+        async with AsyncExitStack() as stack:
+            inserts = [
+                await stack.enter_async_context(self._inserting()) for _ in range(WRITERS)
+            ]
+            started = asyncio.get_running_loop().time()
             async with asyncio.TaskGroup() as tasks:
-                for statement in statements:
-                    tasks.create_task(self._write(statement, started, turns, stop))
+                for insert in inserts:
+                    tasks.create_task(self._write(insert, started, turns, stop))
                 try:
                     yield
                 finally:
                     stop.set()
+
+    @asynccontextmanager
+    async def _inserting(self) -> AsyncIterator[Insert]:
+        """Yield what inserts a row, on a connection of its own."""
+        connection = await asyncpg.connect(self._url)
+        try:
+            statement = await connection.prepare(
+                "insert into rows (id, project_id) values ($1, $2)"
+            )
+
+            async def insert(id_: str, project_id: str) -> bool:
+                await statement.fetch(id_, project_id)
+                return True
+
+            yield insert
         finally:
-            for connection in connections:
-                connection.terminate()
+            connection.terminate()
 
     async def _write(
-        self,
-        statement: "PreparedStatement[asyncpg.Record]",
-        started: float,
-        turns: Iterator[int],
-        stop: asyncio.Event,
+        self, insert: Insert, started: float, turns: Iterator[int], stop: asyncio.Event
     ) -> None:
         loop = asyncio.get_running_loop()
         for turn in turns:
             # late writes follow at once, so the rate holds as long as the writers can keep up
-            await asyncio.sleep(max(0.0, started + turn / self._options.rate - loop.time()))
+            await asyncio.sleep(max(0.0, started + turn / self.rate - loop.time()))
             if stop.is_set():
                 return
             project = self._random.randrange(self._options.projects)
@@ -233,20 +260,31 @@ class Writer:
             change = len(acknowledged_us)
             acknowledged_us.append(0)
             sent_us = self._now_us()
-            await statement.fetch(
-                row_id(sent_us, project, change) + self._pad, uuid_of(project)
-            )
-            acknowledged_us[change] = self._now_us()
-            self.write_us.append(acknowledged_us[change] - sent_us)
+            if await insert(row_id(sent_us, project, change) + self._pad, uuid_of(project)):
+                acknowledged_us[change] = self._now_us()
+                self.write_us.append(acknowledged_us[change] - sent_us)
+
+
+class RunningStack(Protocol):
+    """The processes that are measured."""
+
+    def check(self) -> None:
+        """Raise ``StackFailed`` if one has failed."""
+
+    def pids(self) -> dict[str, list[int]]:
+        """Return the processes by their role; ``gateways`` is one of the roles."""
+
+
+AnyStack = TypeVar("AnyStack", bound=RunningStack)
 
 
 @dataclass
-class Run:
+class Run(Generic[AnyStack]):
     """What a scenario uses, and its results."""
 
     name: str
     options: Options
-    stack: MeasuredStack
+    stack: AnyStack
     clients: Clients
     writer: Writer
     base_ns: int
@@ -254,7 +292,9 @@ class Run:
     samples: dict[int, Sample] = field(default_factory=dict)
     connected_per_second: float = 0.0
     memory_kib_per_connection: float | None = None  # with too few sockets it is noise
+    tells_every_seconds: int = 1
     _sampled: asyncio.Event = field(default_factory=asyncio.Event)
+    _used: defaultdict[str, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def now_seconds(self) -> float:
         return (time.monotonic_ns() - self.base_ns) / 1e9
@@ -285,7 +325,7 @@ class Run:
     async def measure(self, name: str, seconds: int) -> None:
         """Return a window of this length, once it has passed."""
         first = last = await self.next_sample()
-        for _ in range(seconds):
+        while last < first + seconds:  # a machine that is too busy leaves samples out
             last = await self.next_sample()
         self.windows.append(Window(name, first, last))
 
@@ -336,7 +376,8 @@ class Run:
                 reading.live,
                 self._cpu_seconds(),
             )
-            self._tell(second, reading)
+            if second % self.tells_every_seconds == 0:
+                self._tell(second, reading)
             self._sampled.set()
             self._sampled.clear()
 
@@ -346,18 +387,16 @@ class Run:
         return max(self.samples)
 
     def _cpu_seconds(self) -> dict[str, float]:
-        gateways = [part.process.pid for part in self.stack.gateways]
-        servers = {"postgres": self.stack.postgres, "valkey": self.stack.valkey}
-        return {
-            "gateways": sum(map(cpu_seconds, gateways)),
-            "listener": cpu_seconds(self.stack.listener.process.pid),
-            **{k: cpu_seconds(each.process.pid) for k, each in servers.items() if each.process},
-            **{f"client {n}": cpu_seconds(pid) for n, pid in enumerate(self.clients.pids, 1)},
-            "writer": own_cpu_seconds(os.getpid()),  # all others are its children
-        }
+        clients = {f"client {n}": [pid] for n, pid in enumerate(self.clients.pids, 1)}
+        for role, pids in {**self.stack.pids(), **clients}.items():
+            for pid in pids:
+                # what a process has used counts when it has ended, too
+                self._used[role][pid] = max(self._used[role].get(pid, 0.0), cpu_seconds(pid))
+        used = {role: sum(each.values()) for role, each in self._used.items()}
+        return used | {"writer": own_cpu_seconds(os.getpid())}  # all others are its children
 
     def _gateways_kib(self) -> int:
-        return sum(resident_kib(part.process.pid) for part in self.stack.gateways)
+        return sum(map(resident_kib, self.stack.pids()["gateways"]))
 
     def _tell(self, second: int, reading: Reading) -> None:
         now, before = self.samples[second], self.samples.get(second - 1)
@@ -373,7 +412,7 @@ class Run:
             f"{self.name:15} {second:4} s  {now.live:6} live"
             f"  {now.written - before.written:6} written/s"
             f"  {now.delivered - before.delivered:8} delivered/s  p99{p99} ms"
-            f"  cores: gateways {cores['gateways']:.2f} listener {cores['listener']:.2f}"
+            f"  cores: gateways {cores['gateways']:.2f} listeners {cores['listeners']:.2f}"
             f" client {max(v for k, v in cores.items() if k.startswith('client')):.2f}",
             flush=True,
         )

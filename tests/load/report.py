@@ -14,9 +14,11 @@ from hdrh.histogram import HdrHistogram
 
 from tests.load.accounting import (
     find_bottleneck,
+    find_disturbances,
     find_problems,
     histogram,
     merge,
+    most_at_once,
     percentiles_us,
 )
 from tests.load.client import Findings
@@ -32,7 +34,7 @@ STYLE: Final = (
 BySecond = Mapping[int, HdrHistogram]
 
 
-def figures_of(run: Run, findings: list[Findings]) -> dict[str, Any]:
+def figures_of(run: Run[Any], findings: list[Findings]) -> dict[str, Any]:
     """Return all figures of a run, ready for JSON."""
     by_second: dict[int, HdrHistogram] = {}
     for each in findings:
@@ -42,7 +44,11 @@ def figures_of(run: Run, findings: list[Findings]) -> dict[str, Any]:
     for each in findings:
         counts.update(each.counts)
     lost = sum(each.lost for each in findings)
+    absences = [absence for each in findings for absence in each.absences]
+    most_away = most_at_once(absences)
     problems = find_problems(lost, counts)
+    if run.options.is_seamless:
+        problems += find_disturbances(counts, most_away=most_away, sockets=run.options.sockets)
     windows = [_window(run, window, by_second) for window in run.windows]
     return {
         "scenario": run.name,
@@ -67,9 +73,8 @@ def figures_of(run: Run, findings: list[Findings]) -> dict[str, Any]:
             "lost": lost,
             "examples_of_lost": [asdict(one) for each in findings for one in each.examples],
         },
-        "returned_us": percentiles_us(
-            histogram([value for each in findings for value in each.returned_us])
-        ),
+        "returned_us": percentiles_us(histogram([back - left for left, back in absences])),
+        "most_away": most_away,
         "counts": dict(sorted(counts.items())),
         "client": _client(findings, windows),
         "series": _series(run, by_second),
@@ -85,7 +90,7 @@ def _latencies(window: Window, by_second: BySecond) -> HdrHistogram:
     return merge(by_second[n] for n in range(window.first, window.last) if n in by_second)
 
 
-def _window(run: Run, window: Window, by_second: BySecond) -> dict[str, Any]:
+def _window(run: Run[Any], window: Window, by_second: BySecond) -> dict[str, Any]:
     first, last = run.samples[window.first], run.samples[window.last]
     seconds = last.at_seconds - first.at_seconds
     used = {name: cpu - first.cpu_seconds[name] for name, cpu in last.cpu_seconds.items()}
@@ -100,7 +105,7 @@ def _window(run: Run, window: Window, by_second: BySecond) -> dict[str, Any]:
         "gateway_cpu_us_per_delivery": used["gateways"] / delivered * 1e6
         if delivered
         else None,
-        "listener_cpu_us_per_change": used["listener"] / written * 1e6 if written else None,
+        "listener_cpu_us_per_change": used["listeners"] / written * 1e6 if written else None,
         "cores": {name: cpu / seconds for name, cpu in used.items()},
     }
 
@@ -129,7 +134,7 @@ def _client(findings: list[Findings], windows: list[dict[str, Any]]) -> dict[str
     }
 
 
-def _series(run: Run, by_second: BySecond) -> list[dict[str, Any]]:
+def _series(run: Run[Any], by_second: BySecond) -> list[dict[str, Any]]:
     """Return the figures of each second of the run."""
     found = []
     for second, now in sorted(run.samples.items()):
@@ -156,7 +161,7 @@ def summary(figures: Mapping[str, Any]) -> str:
     size, received = figures["parameters"], figures["accounting"]
     lines = [
         f"\n{figures['scenario']}: {size['sockets']} sockets, {size['projects']} projects, "
-        f"{size['rate']:g} rows/s, {size['gateways']} gateways, "
+        f"{size['rate']:g} rows/s, {size['gateways']} gateways, {size['listeners']} listeners, "
         f"{'v1' if size['is_v1'] else 'plain'} clients",
         f"  connected  {figures['connected_per_second']:,.0f}/s",
     ]
@@ -176,6 +181,8 @@ def summary(figures: Mapping[str, Any]) -> str:
         lines.append(
             f"  live again {_milliseconds(figures['returned_us'])}  (from the loss on)"
         )
+        away = figures["most_away"]
+        lines.append(f"  away       {away:,} at most at once ({away / size['sockets']:.1%})")
     lines.append(
         f"  told       {received['owed']:,} owed = {received['told_by_event']:,} by their event"
         f" + {received['told_by_reset']:,} by a reset + {received['lost']:,} lost"
@@ -205,7 +212,7 @@ def _window_lines(window: Mapping[str, Any]) -> list[str]:
     if (gateway_us := window["gateway_cpu_us_per_delivery"]) is not None:
         lines.append(
             f"    CPU      gateways {gateway_us:.1f} us per delivery, "
-            f"listener {window['listener_cpu_us_per_change'] or 0:.0f} us per change"
+            f"listeners {window['listener_cpu_us_per_change'] or 0:.0f} us per change"
         )
     used = ", ".join(f"{name} {value:.2f}" for name, value in cores.items())
     return [*lines, f"    cores    {used}"]
@@ -219,16 +226,22 @@ def _milliseconds(percentiles: Mapping[str, int]) -> str:
 
 def write_report(folder: Path, results: list[dict[str, Any]]) -> None:
     """Write ``report.json`` and ``report.html`` of all results so far."""
+    write_page(folder, "load", results, "\n".join(map(section, results)))
+
+
+def write_page(folder: Path, name: str, figures: Any, sections: str) -> None:
+    """Write *figures* to ``report.json``, and a page of the HTML *sections*."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(results, indent=1))
-    sections = "\n".join(map(_section, results))
+    (folder / "report.json").write_text(json.dumps(figures, indent=1))
     (folder / "report.html").write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Neverstale: load</title>'
-        f"<style>{STYLE}</style><h1>Neverstale: load</h1>\n{sections}</html>\n"
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>Neverstale: {name}</title>"
+        f"<style>{STYLE}</style><h1>Neverstale: {name}</h1>\n{sections}</html>\n"
     )
 
 
-def _section(figures: Mapping[str, Any]) -> str:
+def section(figures: Mapping[str, Any]) -> str:
+    """Return the summary and the charts of a scenario as HTML."""
     series = figures["series"]
     seconds = [each["second"] for each in series]
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from tests.load.measurement import Options, Run, Window
+from tests.load.stack import MeasuredStack
 
 RETURN_SECONDS: Final = 120.0
 IDLE_PROOF_SECONDS: Final = 2
+
+LoadRun: TypeAlias = Run[MeasuredStack]
 
 
 @dataclass(frozen=True)
@@ -15,17 +18,17 @@ class Scenario:
     """A scenario's steps and its default size."""
 
     about: str
-    play: Callable[[Run], Awaitable[None]]
+    play: Callable[[LoadRun], Awaitable[None]]
     options: Options
 
 
-async def _steady(run: Run) -> None:
+async def _steady(run: LoadRun) -> None:
     await run.connect()
     async with run.writing():
         await run.measure("steady", run.options.seconds)
 
 
-async def _reconnect_storm(run: Run) -> None:
+async def _reconnect_storm(run: LoadRun) -> None:
     await run.connect()
     async with run.writing():
         await run.measure("before", run.options.seconds)
@@ -37,7 +40,7 @@ async def _reconnect_storm(run: Run) -> None:
         await run.measure("after", run.options.seconds)
 
 
-async def _slow_clients(run: Run) -> None:
+async def _slow_clients(run: LoadRun) -> None:
     await run.connect()
     async with run.writing():
         await run.measure("all read", run.options.seconds)
@@ -48,7 +51,23 @@ async def _slow_clients(run: Run) -> None:
         await run.measure("all read again", run.options.seconds)
 
 
-async def _idle(run: Run) -> None:
+async def _rolling(run: LoadRun) -> None:
+    await run.connect()
+    async with run.writing():
+        await run.measure("before", run.options.seconds)
+        for name, parts in (
+            ("gateways restart", run.stack.gateways),
+            ("listeners restart", run.stack.listeners),
+        ):
+            first = await run.next_sample()
+            for part in parts:
+                await part.restart()
+                await run.until_live(RETURN_SECONDS)
+            run.windows.append(Window(name, first, await run.next_sample()))
+        await run.measure("after", run.options.seconds)
+
+
+async def _idle(run: LoadRun) -> None:
     await run.connect()
     await run.measure("idle", run.options.seconds)
     async with run.writing():  # they were really connected
@@ -96,6 +115,20 @@ SCENARIOS: Final = {
             clients=1,
             slow_share=0.1,
             id_bytes=480,  # large frames, so that unread data soon fills the buffers
+        ),
+    ),
+    "rolling": Scenario(
+        "all gateways, then all listeners restart one after another: nobody may be reset",
+        _rolling,
+        Options(
+            sockets=5000,
+            projects=500,
+            rate=200,
+            seconds=10,
+            gateways=4,
+            clients=2,
+            listeners=2,
+            is_seamless=True,
         ),
     ),
     "idle": Scenario(

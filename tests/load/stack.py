@@ -18,33 +18,83 @@ import asyncpg
 from deploy.dev.servers import PostgresServer, ValkeyServer, die_with_parent, free_port
 from tests.support.processes import ROOT, SECRET
 
-READY_SECONDS: Final = 30.0
+READY_SECONDS: Final = 120.0  # only to catch hangs
 STOP_SECONDS: Final = 10.0
+GRACE_SECONDS: Final = 30.0  # DRAIN_SECONDS, which is not set here, and 10 s more
 
 
 class StackFailed(Exception):
     """A part did not start or has exited. The message has the end of its log."""
 
 
-@dataclass(frozen=True)
 class MeasuredProcess:
-    """A listener or a gateway, with its log file."""
+    """A running listener or gateway, with its log file."""
 
-    name: str
-    port: int
-    process: subprocess.Popen[bytes]
-    log: Path
+    def __init__(
+        self, name: str, module: str, port: int, environment: dict[str, str], log: Path
+    ) -> None:
+        self.name = name
+        self.port = port
+        self._module = module
+        self._environment = environment
+        self._log = log
+        self._is_restarting = False
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", self._module],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=output,
+                stderr=output,
+                preexec_fn=die_with_parent,
+            )
 
     def check(self) -> None:
-        """Raise ``StackFailed`` if it has exited."""
+        """Raise ``StackFailed`` if it has exited without being asked to."""
+        if not self._is_restarting:
+            self._check_running()
+
+    def _check_running(self) -> None:
         if self.process.poll() is not None:
             raise StackFailed(f"{self.name} has ended:\n{self._log_end()}")
+
+    async def restart(self) -> None:
+        """End it with SIGTERM, start it again on its port, and wait until it is ready.
+
+        Raises:
+            StackFailed: it did not end well and in time, or is not ready again in time.
+        """
+        self._is_restarting = True
+        self.process.terminate()
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                while self.process.poll() is None:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise StackFailed(f"{self.name} does not end:\n{self._log_end()}") from None
+        if self.process.returncode != 0:
+            raise StackFailed(f"{self.name} ended badly:\n{self._log_end()}")
+        self.process = self._start()
+        await asyncio.to_thread(self.wait_ready)
+        self._is_restarting = False
+
+    def stop(self) -> None:
+        """End it; kill it if it takes too long."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def wait_ready(self) -> None:
         """Wait until it is ready. Raises ``StackFailed`` if it exits or takes too long."""
         deadline = time.monotonic() + READY_SECONDS
         while not self._is_ready():
-            self.check()
+            self._check_running()
             if time.monotonic() > deadline:
                 raise StackFailed(f"{self.name} is not ready:\n{self._log_end()}")
             time.sleep(0.05)
@@ -57,30 +107,45 @@ class MeasuredProcess:
             return False
 
     def _log_end(self) -> str:
-        return b"\n".join(self.log.read_bytes().splitlines()[-10:]).decode(errors="replace")
+        return b"\n".join(self._log.read_bytes().splitlines()[-10:]).decode(errors="replace")
 
 
 @dataclass(frozen=True)
 class MeasuredStack:
-    """Running servers, listener and gateways."""
+    """Running servers, listeners and gateways."""
 
     postgres: PostgresServer
     valkey: ValkeyServer
-    listener: MeasuredProcess
+    listeners: list[MeasuredProcess]
     gateways: list[MeasuredProcess]
 
     def check(self) -> None:
-        """Raise ``StackFailed`` if the listener or a gateway has exited."""
-        for part in (self.listener, *self.gateways):
+        """Raise ``StackFailed`` if a listener or a gateway has exited."""
+        for part in (*self.listeners, *self.gateways):
             part.check()
+
+    def pids(self) -> dict[str, list[int]]:
+        """Return the processes by their role."""
+        servers = {"postgres": self.postgres, "valkey": self.valkey}
+        return {
+            "gateways": [part.process.pid for part in self.gateways],
+            "listeners": [part.process.pid for part in self.listeners],
+            **{role: [each.process.pid] for role, each in servers.items() if each.process},
+        }
 
 
 @contextmanager
 def running(
-    folder: Path, schema: str, config: str, *, gateways: int = 0, workers: int = 1
+    folder: Path,
+    schema: str,
+    config: str,
+    *,
+    listeners: int = 1,
+    gateways: int = 0,
+    workers: int = 1,
 ) -> Iterator[MeasuredStack]:
-    """Yield a stack that is ready: PostgreSQL with this schema and config, Valkey, a listener
-    and *gateways* gateways of *workers* processes each.
+    """Yield a stack that is ready: PostgreSQL with this schema and config, Valkey,
+    *listeners* listeners and *gateways* gateways of *workers* processes each.
 
     Raises:
         ServerMissing, ServerFailed, StackFailed: a part did not start.
@@ -113,46 +178,26 @@ def running(
             check=True,
         )
         asyncio.run(execute(postgres.url, "vacuum analyze"))
-        listener = _start(stack, folder, environment, "listener", "listener", "HEALTH_PORT")
-        # all start at once: a gateway is ready once the listener has made the state in Redis
-        parts = [
-            _start(stack, folder, environment, "gateway", f"gateway {number}", "PORT")
-            for number in range(1, gateways + 1)
-        ]
-        for part in (listener, *parts):
-            part.wait_ready()
-        yield MeasuredStack(postgres, valkey, listener, parts)
 
+        def start(module: str, count: int) -> list[MeasuredProcess]:
+            started = []
+            for number in range(1, count + 1):
+                port, name = free_port(), f"{module} {number}"
+                ports = {"PORT": str(port), "HEALTH_PORT": str(port)}
+                part = MeasuredProcess(
+                    name, module, port, environment | ports, folder / f"{name}.log"
+                )
+                stack.callback(part.stop)
+                started.append(part)
+            return started
 
-def _start(
-    stack: ExitStack,
-    folder: Path,
-    environment: dict[str, str],
-    module: str,
-    name: str,
-    port_setting: str,
-) -> MeasuredProcess:
-    port, log = free_port(), folder / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            cwd=ROOT,
-            env={**environment, port_setting: str(port)},
-            stdout=output,
-            stderr=output,
-            preexec_fn=die_with_parent,
+        # all start at once: a gateway is ready once a listener has made the state in Redis
+        parts = MeasuredStack(
+            postgres, valkey, start("listener", listeners), start("gateway", gateways)
         )
-    stack.callback(_stop, process)
-    return MeasuredProcess(name, port, process, log)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        for part in (*parts.listeners, *parts.gateways):
+            part.wait_ready()
+        yield parts
 
 
 async def execute(url: str, sql: str) -> None:

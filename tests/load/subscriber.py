@@ -3,27 +3,31 @@
 import time
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
-from tests.load.accounting import OF_ANOTHER_PROJECT, Microseconds
+from tests.load.accounting import OF_ANOTHER_PROJECT, RESET, RETURNED_RESET, Microseconds
 from tests.load.wire import EVENT_HEAD, Refused, read_row, uuid_of
+
+# when a subscriber was lost and when it was live again, in microseconds of the run
+Absence: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Number, project and gateway port of a subscriber that is to be connected.
+    """Number, project and gateways of a subscriber that is to be connected.
 
-    *is_slow*: it stops reading when told to; *is_cut*: its connection is cut when told to. The
-    latencies are those of the others.
+    *ports*: those of all gateways; it connects to the first one, and later to any, as behind a
+    load balancer. *is_slow*: it stops reading when told to; *is_cut*: its connection is cut
+    when told to. The latencies are those of the others.
     """
 
     number: int
     project: int
-    port: int
+    ports: Sequence[int]
     is_slow: bool
     is_cut: bool
 
@@ -38,7 +42,7 @@ class Tally:
     )
     delivered: int = 0
     resets: int = 0
-    returned_us: list[int] = field(default_factory=list)
+    absences: list[Absence] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def now_us(self) -> int:
@@ -55,6 +59,7 @@ class Subscriber:
         "_tally",
         "assignment",
         "left_us",
+        "must_renew",
         "reset_us",
         "seen",
         "token",
@@ -68,6 +73,7 @@ class Subscriber:
         self.seen = bytearray()
         self.reset_us = 0
         self.left_us: int | None = None
+        self.must_renew = False  # its token expires soon
         self._tally = tally
         self._is_v1 = is_v1
         self._newest: bytes | None = None
@@ -113,14 +119,22 @@ class Subscriber:
                 None,
                 uuid_of(self.assignment.project),
             ):
-                self._tally.counts[f"reset: {frame['data']['reason']}"] += 1
+                self._tally.counts[f"{RESET}{frame['data']['reason']}"] += 1
                 self._reset()
+            case "token_expiring":
+                self.must_renew = True
+                self._tally.counts["frame: token_expiring"] += 1
+            case "unsubscribed":
+                self._tally.counts["frame: unsubscribed"] += 1
+                raise Refused("it has lost access")  # and returns when it has access again
             case "error":
                 raise Refused(str(frame["code"]))
             case kind:
                 self._tally.counts[f"frame: {kind}"] += 1
         self.cursors  # noqa: B018 the cursor of the newest event is older than this frame's
         self._cursors.update(frame.get("cursors", {}))
+        if "cursor" in frame:  # an event of another resource
+            self._cursors[frame["channel"]] = frame["cursor"]
 
     @property
     def _channel(self) -> str:
@@ -131,9 +145,9 @@ class Subscriber:
             self.reset_us = self._tally.now_us()
         if self.left_us is None:
             return
-        self._tally.returned_us.append(self._tally.now_us() - self.left_us)
+        self._tally.absences.append((self.left_us, self._tally.now_us()))
         self.left_us = None
-        self._tally.counts["returned, resumed" if is_resumed else "returned, reset"] += 1
+        self._tally.counts["returned, resumed" if is_resumed else RETURNED_RESET] += 1
 
     def _reset(self) -> None:
         self.reset_us = self._tally.now_us()

@@ -8,6 +8,7 @@ import time
 import orjson
 import pytest
 
+from gateway.transport.frame_parser import FrameParser
 from gateway.transport.websocket_frames import encode_text_frame
 from tests.load import wire
 from tests.load.accounting import (
@@ -15,10 +16,12 @@ from tests.load.accounting import (
     OF_ANOTHER_PROJECT,
     Verdict,
     find_bottleneck,
+    find_disturbances,
     find_problems,
     histogram,
     judge,
     merge,
+    most_at_once,
     percentiles_us,
 )
 from tests.load.plots import Line, line_chart
@@ -36,7 +39,7 @@ def _subscriber(
     kind: type[Subscriber] = Subscriber, *, is_v1: bool = True
 ) -> tuple[Subscriber, Tally]:
     tally = Tally(base_ns=time.monotonic_ns() - 10**9)
-    assignment = Assignment(number=0, project=3, port=1, is_slow=False, is_cut=False)
+    assignment = Assignment(number=0, project=3, ports=(1,), is_slow=False, is_cut=False)
     return kind(assignment, tally, "token", is_v1=is_v1), tally
 
 
@@ -84,6 +87,18 @@ def test_a_frame_that_a_server_may_not_send_is_an_error(data: bytes) -> None:
 def test_an_event_identifies_its_write() -> None:
     padded = wire.row_id(4_000_000_000, 999, 123456) + "x" * 400
     assert wire.read_row(EVENT % padded.encode()) == (4_000_000_000, 999, 123456)
+
+
+@pytest.mark.parametrize("sent_us", [0, 2**32 - 1, 2**32, 30 * 3600 * 10**6], ids=str)
+def test_an_event_identifies_a_write_of_hours_later(sent_us: int) -> None:
+    id_ = wire.row_id(sent_us, 7, 8)
+    assert wire.read_row(EVENT % id_.encode()) == (sent_us, 7, 8)
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535], ids=str)
+def test_a_frame_of_a_client_is_read_by_the_gateway(size: int) -> None:
+    frame = wire.client_frame(wire.TEXT, b"x" * size)
+    assert FrameParser(max_message_bytes=2**16).feed(frame) == ["x" * size]
 
 
 def test_an_event_of_a_foreign_row_is_an_error() -> None:
@@ -240,6 +255,64 @@ def test_losses_leaks_and_broken_frames_fail_a_run() -> None:
         f"1 {OF_ANOTHER_PROJECT}",
         f"1 {BROKEN}bad frame",
     ]
+
+
+@pytest.mark.parametrize(
+    ("absences", "most"),
+    [
+        ([], 0),
+        ([(1, 5)], 1),
+        ([(1, 5), (5, 9)], 1),
+        ([(1, 5), (4, 9), (4, 6), (7, 8)], 3),
+    ],
+    ids=["none", "one", "one after the other", "three at once"],
+)
+def test_clients_away_at_the_same_time_are_counted(
+    absences: list[tuple[int, int]], most: int
+) -> None:
+    assert most_at_once(absences) == most
+
+
+def test_a_seamless_change_resets_no_client_and_keeps_most_connected() -> None:
+    fine = {"returned, resumed": 9, "closed by the server: 1012": 9}
+    assert find_disturbances(fine, most_away=20, sockets=100) == []
+    resets = {"returned, reset": 1, "reset: gap": 2}
+    assert find_disturbances(resets, most_away=21, sockets=100) == [
+        "3 clients reset",
+        "21 of 100 clients away at once: over 20%",
+    ]
+
+
+def test_a_subscriber_that_was_away_says_when() -> None:
+    subscriber, tally = _subscriber()
+    subscriber.left_us = 7
+    subscriber.receive(_connected())
+    [(left_us, back_us)] = tally.absences
+    assert (left_us, back_us > 7) == (7, True)
+    assert subscriber.left_us is None
+
+
+def test_events_of_other_resources_only_move_the_cursor() -> None:
+    subscriber, tally = _subscriber()
+    subscriber.receive(_event(0))
+    event = {
+        "type": "cache_invalidate",
+        "resource": "project_members",
+        "data": {"id": f"{PROJECT}:{PROJECT}"},
+        "channel": "user:u",
+        "cursor": "of the user",
+    }
+    subscriber.receive(orjson.dumps(event))
+    assert subscriber.cursors == ["newest", "of the user"]
+    assert tally.counts == {"frame: cache_invalidate": 1}
+
+
+def test_a_subscriber_renews_its_token_and_leaves_when_it_loses_access() -> None:
+    subscriber, _ = _subscriber()
+    subscriber.receive(b'{"type":"token_expiring","in":60}')
+    assert subscriber.must_renew
+    with pytest.raises(wire.Refused):
+        subscriber.receive(b'{"type":"unsubscribed","project_id":"p","reason":"revoked"}')
 
 
 def test_a_chart_leaves_out_what_a_log_axis_cannot_show() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import quote
 
 CONTINUATION, TEXT, CLOSE, PING, PONG = 0x0, 0x1, 0x8, 0x9, 0xA
-EVENT_HEAD: Final = b'{"type":"cache_invalidate"'
+EVENT_HEAD: Final = b'{"type":"cache_invalidate","resource":"task"'  # of a row that was written
 _ID_HEAD: Final = b'"id":"'
 _NO_MASK: Final = bytes(4)  # RFC 6455, section 5.3 protects proxies; there are none here
 # one key for all sockets, so that its answer is computed once
@@ -38,7 +38,8 @@ ID_SQL: Final = "('00000000-0000-4000-8000-' || lpad(to_hex({0}), 12, '0'))::uui
 
 def row_id(sent_us: int, project: int, change: int) -> str:
     """Return the id of the row that this change of the project writes."""
-    return f"{sent_us:08x}-{project:04x}-4000-8000-{change:012x}"
+    late, early = divmod(sent_us, 2**32)
+    return f"{early:08x}-{project:04x}-4{late:03x}-8000-{change:012x}"
 
 
 def read_row(event: bytes) -> tuple[int, int, int]:
@@ -46,7 +47,7 @@ def read_row(event: bytes) -> tuple[int, int, int]:
     at = event.find(_ID_HEAD) + len(_ID_HEAD)
     try:
         return (
-            int(event[at : at + 8], 16),
+            int(event[at : at + 8], 16) | int(event[at + 15 : at + 18], 16) << 32,
             int(event[at + 9 : at + 13], 16),
             int(event[at + 24 : at + 36], 16),
         )
@@ -113,7 +114,7 @@ def split_frames(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 
 
 def client_frame(opcode: int, payload: bytes) -> bytes:
-    """Return a short masked frame of a client. Raises ``ValueError`` over 125 bytes."""
-    if len(payload) > 125:
-        raise ValueError("a load client has nothing long to say")
-    return bytes((0x80 | opcode, 0x80 | len(payload))) + _NO_MASK + payload
+    """Return a masked frame of a client. *payload* must be shorter than 64 KiB."""
+    size = len(payload)
+    length = bytes((0x80 | size,)) if size <= 125 else b"\xfe" + size.to_bytes(2, "big")
+    return bytes((0x80 | opcode,)) + length + _NO_MASK + payload

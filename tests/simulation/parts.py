@@ -22,6 +22,7 @@ from gateway.delivery.broker import Broker
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.fanout import Fanout
 from gateway.http.admission import Admission
+from gateway.http.connection_records import ConnectionRecords
 from gateway.http.connection_sweep import ConnectionSweep
 from gateway.http.endpoint import WS_PATH, ClientEndpoint
 from gateway.http.handshake import TokenSources
@@ -30,7 +31,7 @@ from gateway.http.open_connections import OpenConnections
 from gateway.http.project_access import ProjectAccess
 from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import Rate, SocketLimits
-from gateway.metrics import FanoutMetrics
+from gateway.metrics import FanoutMetrics, LinkMetrics
 from gateway.transport.websocket_frames import encode_text_frame
 from listener.leader.leader import Leader
 from listener.leader.metrics import LeaderMetrics
@@ -388,7 +389,7 @@ class Gateway:
                 0,
             )
             limits = SocketLimits(65_536, 0, Rate(0, 0))
-            connections = OpenConnections(drain_seconds=1)
+            connections = OpenConnections(ConnectionRecords(registry), drain_seconds=1)
             self._endpoint = ClientEndpoint(
                 admission,
                 limiter,
@@ -407,7 +408,15 @@ class Gateway:
             tasks.create_task(fanout.run())
             tasks.create_task(ConnectionSweep(verifier, connections).run())
             tasks.create_task(
-                Broker(url, client, NAMES, fanout, revalidator, connections.disconnect).run()
+                Broker(
+                    url,
+                    client,
+                    NAMES,
+                    fanout,
+                    revalidator,
+                    connections.disconnect,
+                    LinkMetrics(registry),
+                ).run()
             )
             self._tasks = tasks
 

@@ -67,6 +67,7 @@ async def test_all_workers_deliver_and_answer_as_one(world: World) -> None:
         await change(world)
         for client in clients:
             assert (await client.next())["resource"] == "task"
+    assert not [line for line in gateway.lines if line["logger"] == "aiohttp.access"]
 
 
 async def test_a_killed_worker_is_replaced_and_its_clients_resume(world: World) -> None:

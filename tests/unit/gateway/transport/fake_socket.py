@@ -1,6 +1,7 @@
 """A client's side of a connection that reads only when a test lets it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -149,7 +150,11 @@ def event_stream(
 def _request(transport: FakeTransport) -> Any:
     limiter = HttpConnectionLimiter(HttpLimits(), None, CollectorRegistry())
     return SimpleNamespace(
-        transport=transport, limiter=limiter, address=None, switch=transport.set_protocol
+        transport=transport,
+        limiter=limiter,
+        address=None,
+        arrived_ns=time.monotonic_ns(),
+        switch=transport.set_protocol,
     )
 
 
