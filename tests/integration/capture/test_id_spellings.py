@@ -266,6 +266,6 @@ async def test_check_and_install_say_which_line_to_change(world: World, tmp_path
         'id is of type integer, but ids are of type "uuid": write project_type = "bigint" in',
         'which can write equal values differently: write user = "trim_scale(owner)::text", or',
     ]
-    for command, code in (("install", 2), ("check", 1)):
-        failed, _, errors = await world.command("listener", command)
+    for program, command, code in (("listener", "install", 2), ("neverstale", "check", 1)):
+        failed, _, errors = await world.command(program, command)
         assert (failed, [line in errors for line in told]) == (code, [True, True]), errors
