@@ -457,6 +457,7 @@ def test_a_subscriber_that_has_left_gets_nothing(subscriptions: Subscriptions[st
     ]
     subscriptions.mark_slow("one")
     assert subscriptions.mark_drained("one") == []
+    assert subscriptions.resume("one", A) == []
     assert subscriptions.subscribe("one", A, None) == []
     assert subscriptions.unsubscribe("one", A) == []
     assert list(subscriptions.channels_of("one")) == []
