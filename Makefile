@@ -72,9 +72,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	$(BIN)/python -m pytest tests/simulation -q -n 2
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
 	$(BIN)/python -m pytest tests/integration tests/load -q -n 4 --dist loadfile
-	$(BIN)/python -m pytest tests/chaos -q
-	$(BIN)/python -m pytest tests/attack -q
-	$(BIN)/python -m pytest tests/corpus -q
+	$(BIN)/python -m pytest tests/chaos tests/attack tests/corpus -q -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory test-client test-browser
 
 coverage: install ## Branch coverage of everything by unit tests and tests on real servers: 90 % at least
