@@ -318,10 +318,10 @@ newest.setdefault(row, payload)
     Mutant(
         "a channel is read before its subscription is acknowledged",
         """\
-bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)
+bool(self.not_live) and not (self.slow or self.suspended or self.unacknowledged)
 """,
         """\
-bool(self.behind) and not (self.slow or self.suspended)
+bool(self.not_live) and not (self.slow or self.suspended)
 """,
     ),
     Mutant(
@@ -524,8 +524,8 @@ pass
     ),
     Mutant(
         "a suspended subscription is caught up with the others",
-        "bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)",
-        "bool(self.behind) and not (self.slow or self.unacknowledged)",
+        "bool(self.not_live) and not (self.slow or self.suspended or self.unacknowledged)",
+        "bool(self.not_live) and not (self.slow or self.unacknowledged)",
         (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(

@@ -205,7 +205,7 @@ export class Visitor {
         this.page.projects[0] ?? null,
         'saved',
       );
-    // A mutation concerns the queries of its own query client.
+    // A mutation only affects queries of the same query client.
     await Promise.all(this.pages().map((page) => page.mutate(write)));
   }
 
