@@ -448,19 +448,21 @@ export class Visitor {
       this.endSecond();
       return;
     }
+    const { page } = this;
     const second: Page = this.newPage(
-      this.page.user,
-      this.newScreen(this.page.user, () => second),
+      page.user,
+      this.newScreen(page.user, () => second),
     );
     const queryKey = await this.someQuery(this.world.chance.pick([...this.looksAt.keys()]));
     second.show(queryKey);
     this.later(async () => {
       await sleep(this.world.chance.random() * LATE_MS);
-      if (this.isChanging || this.second) {
+      // Another user may have signed in meanwhile: this query cache has the data of the former one.
+      if (this.isChanging || this.page !== page || this.second) {
         second.clear();
         return;
       }
-      second.join(this.page);
+      second.join(page);
       this.second = second;
     });
   }
