@@ -30,13 +30,13 @@ class CatchUp:
 class SubscriberState:
     """One subscriber, and what it has yet to receive of each channel; None: it is live there.
 
-    Of its channels, ``behind`` are not live, ``suspended`` of these are suspended, and
+    Of its channels, ``not_live`` are not live, ``suspended`` of these are suspended, and
     ``unacknowledged`` have yet to be acknowledged by Redis. ``pending_reset`` is the reason of
     a reset of everything that it has yet to receive.
     """
 
     channels: dict[Channel, CatchUp | None] = field(default_factory=dict)
-    behind: int = 0
+    not_live: int = 0
     suspended: int = 0
     unacknowledged: int = 0
     greeted: bool = False
@@ -46,7 +46,7 @@ class SubscriberState:
     @property
     def is_ready(self) -> bool:
         """Whether it can take part in a catch-up batch, and needs one."""
-        return bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)
+        return bool(self.not_live) and not (self.slow or self.suspended or self.unacknowledged)
 
     @property
     def catching_up(self) -> dict[Channel, CatchUp]:
@@ -57,7 +57,7 @@ class SubscriberState:
         """Note what the subscriber has yet to receive of a channel, which may be a new one."""
         self._uncount(channel)
         self.channels[channel] = catch_up
-        self.behind += catch_up is not None
+        self.not_live += catch_up is not None
 
     def remove(self, channel: Channel) -> None:
         """Forget one of its channels."""
@@ -67,7 +67,7 @@ class SubscriberState:
     def _uncount(self, channel: Channel) -> None:
         former = self.channels.get(channel)
         if former is not None:
-            self.behind -= 1
+            self.not_live -= 1
             self.suspended -= former.suspended
 
 

@@ -92,7 +92,7 @@ class Subscriptions(Generic[Subscriber]):
     def is_caught_up(self, subscriber: Subscriber) -> bool:
         """Whether the subscriber is live in all its channels."""
         state = self._subscribers.get(subscriber)
-        return state is not None and not state.behind
+        return state is not None and not state.not_live
 
     def channels_of(self, subscriber: Subscriber) -> Collection[Channel]:
         state = self._subscribers.get(subscriber)

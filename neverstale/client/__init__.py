@@ -1,4 +1,4 @@
-"""Follows changes from Python: for back-end services that keep caches of their own.
+"""Follows changes from Python: for back-end services that cache data.
 
 async with Client(url, token=make_token, projects=["7"], cursors=saved) as client:
     async for message in client:

@@ -64,7 +64,7 @@ class Client:
         cursors: those of the last message that was processed, with all that was cached then;
             without them the client starts with resets.
         session: an aiohttp session to use, with its proxies and TLS settings. It is not
-            closed. Default: one of its own.
+            closed. Default: the client opens one and closes it.
         max_messages: how many messages wait for the app at most. If more come, a reset of
             everything replaces them.
         max_backoff_seconds: bound of the delay between attempts, which is random and grows

@@ -326,10 +326,10 @@ pass
     Mutant(
         "a channel is read before its subscription is acknowledged",
         """\
-bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)
+bool(self.not_live) and not (self.slow or self.suspended or self.unacknowledged)
 """,
         """\
-bool(self.behind) and not (self.slow or self.suspended)
+bool(self.not_live) and not (self.slow or self.suspended)
 """,
     ),
     Mutant(
@@ -532,8 +532,8 @@ pass
     ),
     Mutant(
         "a suspended subscription is caught up with the others",
-        "bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)",
-        "bool(self.behind) and not (self.slow or self.unacknowledged)",
+        "bool(self.not_live) and not (self.slow or self.suspended or self.unacknowledged)",
+        "bool(self.not_live) and not (self.slow or self.unacknowledged)",
         (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(

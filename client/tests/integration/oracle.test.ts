@@ -24,7 +24,7 @@ const QUIET_MS = 2_000;
 const SETTLE_MS = 60_000;
 /**
  * A change that was made just before a leader ended may come so late, and until then nobody knows
- * that it is missing. What is lost does not come at all: nothing else happens meanwhile.
+ * that it is missing. A lost change never arrives, because no other change or fault follows.
  */
 const LATE_MS = 10_000;
 
@@ -139,7 +139,7 @@ async function untilFreshWithoutSocket(which: string): Promise<void> {
   );
   const others = blocked.filter(({ polls }) => !polls);
   await Promise.all(others.map((visitor) => visitor.save()));
-  await untilFresh(others, `${which}, after a change of their own`);
+  await untilFresh(others, `${which}, after a mutation by the same page`);
 }
 
 async function untilFresh(

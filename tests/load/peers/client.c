@@ -103,7 +103,7 @@ static void count(struct connection *c, const char *at, long size) {
         unsigned long payload = length;
         if (need > 2) for (payload = 0, length = 2; length < need; length++) payload = payload << 8 | (unsigned char)c->head[length];
         if ((c->head[0] & 15) <= 2) frames++;
-        /* a server that hears nothing for a while closes the connection */
+        /* a server may close a connection on which it receives nothing */
         if ((c->head[0] & 15) == 9 && write(c->fd, PONG, sizeof PONG - 1) < 0 && errno != EAGAIN) die("pong");
         c->payload_left = payload;
         c->head_size = 0;

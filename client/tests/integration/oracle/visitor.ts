@@ -205,7 +205,7 @@ export class Visitor {
         this.page.projects[0] ?? null,
         'saved',
       );
-    // A mutation concerns the queries of its own query client.
+    // A mutation only affects queries of the same query client.
     await Promise.all(this.pages().map((page) => page.mutate(write)));
   }
 
@@ -450,19 +450,21 @@ export class Visitor {
       this.endSecond();
       return;
     }
+    const { page } = this;
     const second: Page = this.newPage(
-      this.page.user,
-      this.newScreen(this.page.user, () => second),
+      page.user,
+      this.newScreen(page.user, () => second),
     );
     const queryKey = await this.someQuery(this.world.chance.pick([...this.looksAt.keys()]));
     second.show(queryKey);
     this.later(async () => {
       await sleep(this.world.chance.random() * LATE_MS);
-      if (this.isChanging || this.second) {
+      // Another user may have signed in meanwhile: this query cache has the data of the former one.
+      if (this.isChanging || this.page !== page || this.second) {
         second.clear();
         return;
       }
-      second.join(this.page);
+      second.join(page);
       this.second = second;
     });
   }

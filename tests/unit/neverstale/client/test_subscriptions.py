@@ -73,7 +73,7 @@ def test_a_project_whose_history_is_lost_is_reset_alone() -> None:
     assert changes(driver) == [project("P", 9), {}]
 
 
-def test_a_lost_user_channel_resets_everything_and_subscribes_anew() -> None:
+def test_a_lost_user_channel_resets_everything_and_subscribes_again() -> None:
     driver = Driver("PQ", {**USER, **project("P"), **project("Q")})
     driver.connect({"user:U": "user:U.h.r.1", **project("P")}, ["project:P"])
     assert driver.messages == [reset(None), Status(live=True)]
@@ -92,7 +92,7 @@ def test_an_event_moves_the_cursor_of_its_channel() -> None:
     assert changes(driver) == [project("P", 7)]
 
 
-def test_an_event_that_changes_access_resets_the_project_and_subscribes_anew() -> None:
+def test_an_event_that_changes_access_resets_the_project_and_subscribes_again() -> None:
     driver = connected("PQ")
     driver.receive(**change("Q", channel="user:U", access=True))
     event, after, status = driver.messages
