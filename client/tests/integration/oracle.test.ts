@@ -204,6 +204,7 @@ it(`no cache is stale after all that (ORACLE_SEED=${SEED})`, { timeout: 0 }, asy
     if (firewall.isCut) await untilFreshWithoutSocket(`${which}, without a socket`);
     firewall.mend();
     await settled();
+    for (const visitor of visitors) visitor.failToSave();
     await sleep(QUIET_MS);
     await settled();
     await untilFresh(visitors, `${which}, some pages hidden`, LATE_MS);

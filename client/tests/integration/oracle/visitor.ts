@@ -197,6 +197,12 @@ export class Visitor {
     }
   }
 
+  /** An optimistic change that fails. Nothing is committed, so no event follows. */
+  failToSave(): void {
+    const [row] = this.shownTasks();
+    if (row?.id !== undefined) this.mutate(row.id, true, 0);
+  }
+
   /** A change of one's own that is sure to succeed. */
   async save(): Promise<void> {
     const write = (): Promise<unknown> =>
