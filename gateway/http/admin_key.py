@@ -47,8 +47,7 @@ class AdminKey:
     def refuse_request(self, request: web.Request) -> Refusal | None:
         """Return why a request is refused that must have the key in ``Authorization``.
 
-        Guesses from unknown addresses are not limited here: whoever makes them would shut the
-        operator out.
+        Guesses from unknown addresses are not limited here: they would shut the operator out.
         """
         given = request.headers.getall("Authorization", ())
         scheme, _, key = (given[0] if len(given) == 1 else "").partition(" ")

@@ -36,7 +36,7 @@ class ConnectionRecords:
         )
 
     async def run(self) -> None:
-        """Log how many sockets had no line of their own. Never returns."""
+        """Log how many ended sockets were not logged one by one. Never returns."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -60,4 +60,6 @@ class ConnectionRecords:
 
     def _log_left_out(self, count: int) -> None:
         if count:
-            log.info("connections ended without a line of their own", extra={"count": count})
+            log.info(
+                "more connections ended than are logged one by one", extra={"count": count}
+            )

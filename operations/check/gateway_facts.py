@@ -94,7 +94,7 @@ async def _read_health(
 async def _days_left(url: str) -> float | None:
     """How long the certificate is valid; None without TLS.
 
-    On a connection of its own: aiohttp has given that of a short response away already.
+    On a separate connection: aiohttp has given that of a short response away already.
     """
     parts = urlsplit(url)
     if parts.scheme != "https":

@@ -108,7 +108,7 @@ class Probe:
             await pubsub.subscribe(names.channel(Channel("project", self._project)))
             await pubsub.get_message(timeout=None)
         except redis.exceptions.RedisError:
-            return None  # it is a finding of its own
+            return None  # it is a separate finding
         return pubsub
 
     async def _see(self, pubsub: Any) -> None:

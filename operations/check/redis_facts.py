@@ -28,7 +28,7 @@ async def read_redis(
 ) -> tuple[RedisFacts, float]:
     """Return the facts, and the server's time of day in Unix seconds.
 
-    Tries each command that Neverstale uses, on keys and a channel of its own.
+    Tries each command that Neverstale uses, on a separate channel and keys.
 
     Raises:
         RedisLost: the server cannot be reached, or answers nothing.

@@ -17,7 +17,7 @@ class TokenFacts:
     """What is known of a token. Neither it nor its signature is among it.
 
     ``outcome``: what the gateway's verifier said. ``header`` and ``claims``: None if that part
-    is not JSON. ``claims_refusal``: why the rules refuse the claims, whoever signed them.
+    is not JSON. ``claims_refusal``: why the rules refuse the claims, signed or not.
     ``now``: in Unix seconds.
     """
 
@@ -109,8 +109,7 @@ def _find_notes(facts: TokenFacts, identity: Identity) -> list[Finding]:
     return [
         note(
             "token.long_lived",
-            f"it is valid for {left / 3600:.0f} h more: whoever gets hold of it can use it as "
-            "long",
+            f"it is valid for {left / 3600:.0f} h more, and usable for as long if it leaks",
             "issue tokens for minutes or hours; clients get new ones without a reconnect",
         )
     ]

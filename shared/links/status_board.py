@@ -56,7 +56,7 @@ class RedisClock:
 class StatusReporter:
     """Writes the status of this process.
 
-    It has a connection of its own, so a server that refuses its commands disturbs nothing else.
+    It has a separate connection, so a server that refuses its commands disturbs nothing else.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ class Options:
     is_v1: bool = True
     loses_one: bool = False
     is_seamless: bool = False  # no client may be reset, and few may be away at once
-    token_seconds: float | None = None  # clients renew tokens that last so long; None: for ever
+    token_seconds: float | None = None  # lifetime of tokens; None: they never expire
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class Writer:
 
     @asynccontextmanager
     async def _inserting(self) -> AsyncIterator[Insert]:
-        """Yield what inserts a row, on a connection of its own."""
+        """Yield what inserts a row, on a separate connection."""
         connection = await asyncpg.connect(self._url)
         try:
             statement = await connection.prepare(

@@ -1,4 +1,4 @@
-"""What goes on during a soak: rows are written, users lose and regain access, sockets leave."""
+"""The traffic of a soak: rows are written, users lose and regain access, sockets leave."""
 
 import asyncio
 import os
