@@ -76,6 +76,7 @@ class Leader:
         self._wake_up = WakeUpWatch()
         self._raw_resets = ResetThrottle()
         self._publish_tries = 0  # of the next batch
+        self._reached: LeaderState | None = None
         # on the loop's clock
         self._ticked_at = 0.0
         self._reset_at = 0.0
@@ -110,12 +111,14 @@ class Leader:
             stored,
             redis_identity=self._server.identity,
             raw_notify_lost=self._notifications.raw_lost,
+            own=self._reached if self._publisher.RESTORES_STATE else None,
         )
         if isinstance(state, LeaderState):
             log.info("resumed", extra={"generation": state.generation})
         while True:
             if isinstance(state, Reset):
                 state = await self._reset(state)
+            self._reached = state
             state = await self._step_or_reset(state)
             backoff.reset()
 
@@ -241,7 +244,7 @@ class Leader:
         if self._publish_tries >= MAX_PUBLISH_TRIES:
             raise PublishRefused("the Redis link is lost each time this batch is sent")
         self._publish_tries += 1
-        refused = await self._publisher.publish(publication, state.generation)
+        refused = await self._publisher.publish(publication, self._storable(state))
         self._publish_tries = 0
         if refused:
             self._metrics.refused.inc(len(refused))
@@ -251,12 +254,15 @@ class Leader:
                 extra={"count": len(refused), "first": channel.token[:100], "reason": reason},
             )
 
-    async def _save(self, state: LeaderState, *, tick_lag_ms: int | None) -> None:
+    def _storable(self, state: LeaderState) -> LeaderState:
         if self._notifications.raw_lost:
             # The reset for this may have to wait. Until then clients get ``live:false``, and a
             # successor that finds this stored resets, whatever becomes of this process.
-            state = replace(state, live=False)
-        stored = await self._publisher.save(state, tick_lag_ms=tick_lag_ms)
+            return replace(state, live=False)
+        return state
+
+    async def _save(self, state: LeaderState, *, tick_lag_ms: int | None) -> None:
+        stored = await self._publisher.save(self._storable(state), tick_lag_ms=tick_lag_ms)
         if stored is None:
             raise RedisLost("the stored state is gone: it was evicted or deleted")
         if stored != state.generation:

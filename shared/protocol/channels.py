@@ -104,12 +104,22 @@ def _is_unicode(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RedisNames:
-    """The names of all channels and keys in Redis, which share a prefix."""
+    """The names of all channels and keys in Redis, which share a prefix.
+
+    In a cluster, channels and their logs are spread over its slots. Everything else is in the
+    slot of ``state``.
+    """
 
     prefix: str = ""
+    is_cluster: bool = False
 
     def channel(self, channel: Channel) -> str:
-        return f"{self.prefix}{channel.name}"
+        """The name of the channel.
+
+        In a cluster it is a hash tag: an id with a brace would have another one than its log.
+        """
+        name = f"{self.prefix}{channel.name}"
+        return f"{{{name}}}" if self.is_cluster else name
 
     def log(self, channel: Channel) -> str:
         """The key of the channel log. Its hash tag is the channel's name, so that both are in
@@ -130,4 +140,6 @@ class RedisNames:
         return f"{self.prefix}neverstale:state"
 
     def ticket(self, digest: str) -> str:
+        if self.is_cluster:
+            return f"{{{self.state}}}:ticket:{digest}"
         return f"{self.prefix}neverstale:ticket:{digest}"

@@ -12,7 +12,8 @@ from shared.protocol.json_values import parse_object
 class Tick:
     """The leader's sign of life; ``at`` is a time of Redis in microseconds.
 
-    Gateways compare its generation and its database ("": unknown) with their own.
+    Gateways compare its generation and its database ("": unknown) with their own, and, in a
+    cluster, the version of its slot table (0: no cluster).
     """
 
     generation: str
@@ -20,21 +21,23 @@ class Tick:
     live: bool
     at: int = 0
     database: str = ""
+    slots: int = 0
 
 
 def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, bytes]:
     """Encode a tick, before and after Redis's time in microseconds, which ``save.lua`` adds."""
-    text = orjson.dumps(
-        {
-            "type": "tick",
-            "generation": tick.generation,
-            "reason": tick.reason,
-            "live": tick.live,
-            "leader": leader,
-            "lag_ms": lag_ms,
-            "database": tick.database,
-        }
-    )
+    message: dict[str, object] = {
+        "type": "tick",
+        "generation": tick.generation,
+        "reason": tick.reason,
+        "live": tick.live,
+        "leader": leader,
+        "lag_ms": lag_ms,
+        "database": tick.database,
+    }
+    if tick.slots:
+        message["slots"] = tick.slots
+    text = orjson.dumps(message)
     return text[:-1] + b',"at":', b"}"
 
 
@@ -50,6 +53,7 @@ def parse_tick(text: bytes) -> Tick | None:
             bool(message["live"]),
             int(message["at"]),
             str(message.get("database", "")),
+            int(message.get("slots", 0)),
         )
     except (KeyError, TypeError, ValueError):
         return None

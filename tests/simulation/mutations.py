@@ -50,14 +50,14 @@ if batch.rows:
     ),
     Mutant(
         "the cursor is saved whatever generation is stored",
-        "return await self._write(place, place.generation, _saved(place), tick_lag_ms)",
-        'return await self._write(place, "", _saved(place), tick_lag_ms)',
+        "return await self._write(place, place.generation, self._saved(place), tick_lag_ms)",
+        'return await self._write(place, "", self._saved(place), tick_lag_ms)',
         ("tests/integration/links/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "an old leader writes its generation back",
         """\
-return await self._write(place, place.generation, _saved(place), tick_lag_ms)
+return await self._write(place, place.generation, self._saved(place), tick_lag_ms)
 """,
         """\
 await self.reset(place)
@@ -370,13 +370,11 @@ else:
         """\
 self._linked = False
 self._batch = None
-for channel, channel_state in self._channels.items():
-    ...
+self._lose(self._channels)
 """,
         """\
 self._linked = False
-for channel, channel_state in self._channels.items():
-    ...
+self._lose(self._channels)
 """,
         (SIMULATION, *UNIT_REGISTRY),
     ),
@@ -385,11 +383,13 @@ for channel, channel_state in self._channels.items():
         """\
 self.generation = generation
 self._batch = None
+self._update_generations()
 for channel, channel_state in self._channels.items():
     ...
 """,
         """\
 self.generation = generation
+self._update_generations()
 for channel, channel_state in self._channels.items():
     ...
 """,
@@ -398,11 +398,11 @@ for channel, channel_state in self._channels.items():
     Mutant(
         "a lost link leaves live what was live",
         """\
-channel_state.acknowledged = False
+channel_state.generation = self._channel_generation(channel)
 self._end_live(channel, channel_state, channel_state.cursor)
 """,
         """\
-channel_state.acknowledged = False
+channel_state.generation = self._channel_generation(channel)
 """,
     ),
     Mutant(
@@ -419,7 +419,7 @@ channel_state.cursor = missed.end
     Mutant(
         "a frame of another generation passes",
         """\
-if cursor.generation != self.generation:
+if cursor.generation != channel_state.generation:
     self._end_live(channel, channel_state, None)
     ...
 """,
@@ -466,11 +466,11 @@ end = Cursor(channel, head.epoch, head.last)
     Mutant(
         "no re-check after a gap of Redis",
         """\
-await self._fanout.link_up(link)
+await self._fanout.link_up(self._link_of_channels(link, state))
 self._revalidator.recheck(EVERYTHING)
 """,
         """\
-await self._fanout.link_up(link)
+await self._fanout.link_up(self._link_of_channels(link, state))
 """,
         (REVOCATION, SIMULATION),
     ),

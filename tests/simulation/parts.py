@@ -42,6 +42,8 @@ from shared.config.access_rules import AccessRules
 from shared.http.connection_limits import HttpConnectionLimiter, HttpLimits
 from shared.http.upgrades import UpgradeRequest
 from shared.links.database_id import DATABASE_ID_SQL
+from shared.links.redis_access import RedisAccess
+from shared.links.redis_url import parse_redis_url
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.close_codes import Refusal
 from shared.protocol.control_messages import Recheck, parse_recheck, parse_tick
@@ -51,6 +53,7 @@ from tests.support.frames import frame
 
 RULES: Final = AccessRules("text", "text", "query", "members")
 NAMES: Final = RedisNames()
+TARGET: Final = parse_redis_url("redis://localhost")
 MAX_ROWS: Final = 2
 TTL_SECONDS: Final = 86400
 
@@ -149,7 +152,12 @@ class Listener:
         )
         client: Any = redis_server.Client(self._servers.redis, self.name)
         rules = PublicationRules(RULES, frozenset({"project"}), MAX_ROWS)
-        publisher = Publisher(client, NAMES, rules, leader=self.name, ttl_seconds=TTL_SECONDS)
+        publisher = Publisher(
+            RedisAccess(NAMES, TARGET, client),
+            rules,
+            leader=self.name,
+            ttl_seconds=TTL_SECONDS,
+        )
         mailbox = Notifications(rules, CollectorRegistry())
         return Leader(
             connection,
@@ -398,14 +406,12 @@ class Gateway:
                 registry,
                 tasks,
             )
-            url = f"redis://{self.name}:1"
+            redis = RedisAccess(NAMES, TARGET.at(self.name, 1), client)
             tasks.create_task(checker.run())
             tasks.create_task(revalidator.run_safety_rechecks())
             tasks.create_task(fanout.run())
             tasks.create_task(ConnectionSweep(verifier, connections).run())
-            tasks.create_task(
-                Broker(url, client, NAMES, fanout, revalidator, connections.disconnect).run()
-            )
+            tasks.create_task(Broker(redis, fanout, revalidator, connections.disconnect).run())
             self._tasks = tasks
 
     def _note_rechecks(self, guard: Revalidator) -> None:
