@@ -1,12 +1,14 @@
 """A mapping by project and user that also finds all pairs of one project or of one user."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Generic, TypeAlias, TypeVar
 
 from shared.protocol.control_messages import Recheck
 
 Pair: TypeAlias = tuple[str, str]
 Value = TypeVar("Value")
+# One item as such: most users have one project here, which a dict would take more memory than.
+_Index: TypeAlias = dict[str, str | dict[str, None]]
 
 
 class PairMap(Generic[Value]):
@@ -17,8 +19,8 @@ class PairMap(Generic[Value]):
 
     def __init__(self) -> None:
         self._values: dict[Pair, Value] = {}
-        self._users: dict[str, dict[str, None]] = {}  # by project
-        self._projects: dict[str, dict[str, None]] = {}  # by user
+        self._users: _Index = {}  # by project
+        self._projects: _Index = {}  # by user
 
     def __len__(self) -> int:
         return len(self._values)
@@ -33,8 +35,9 @@ class PairMap(Generic[Value]):
         """Store the value as the newest."""
         self._values.pop(pair, None)
         self._values[pair] = value
-        self._users.setdefault(pair[0], {})[pair[1]] = None
-        self._projects.setdefault(pair[1], {})[pair[0]] = None
+        project, user = pair
+        _add(self._users, project, user)
+        _add(self._projects, user, project)
 
     def pop(self, pair: Pair) -> Value | None:
         if pair not in self._values:
@@ -50,13 +53,30 @@ class PairMap(Generic[Value]):
         if project is None:
             if user is None:
                 return list(self._values)
-            return [(one, user) for one in self._projects.get(user, ())]
+            return [(one, user) for one in _items(self._projects, user)]
         if user is None:
-            return [(project, one) for one in self._users.get(project, ())]
+            return [(project, one) for one in _items(self._users, project)]
         return [(project, user)] if (project, user) in self._values else []
 
 
-def _discard(index: dict[str, dict[str, None]], key: str, item: str) -> None:
-    del index[key][item]
-    if not index[key]:
+def _add(index: _Index, key: str, item: str) -> None:
+    known = index.get(key)
+    if known is None:
+        index[key] = item
+    elif isinstance(known, dict):
+        known[item] = None
+    elif known != item:
+        index[key] = {known: None, item: None}
+
+
+def _discard(index: _Index, key: str, item: str) -> None:
+    known = index[key]
+    if isinstance(known, dict):
+        del known[item]
+    if known == item or not known:
         del index[key]
+
+
+def _items(index: _Index, key: str) -> Collection[str]:
+    known = index.get(key, ())
+    return (known,) if isinstance(known, str) else known

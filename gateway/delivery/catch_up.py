@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic
+from typing import Final, Generic, NamedTuple
 
 from gateway.delivery.effects import (
     ConfirmSubscription,
@@ -13,7 +13,7 @@ from gateway.delivery.effects import (
     ResetSubscriber,
     Subscriber,
 )
-from gateway.delivery.subscription_state import ChannelState, SubscriberState
+from gateway.delivery.subscription_state import CatchUp, SubscriberState
 from gateway.delivery.writes import fit_frames
 from shared.protocol.channels import Channel
 from shared.protocol.events import Reason
@@ -47,8 +47,7 @@ class CatchUpBatch(Generic[Subscriber]):
             self.frames.setdefault(cursor.channel, []).append((cursor, payload))
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(NamedTuple):
     """The next frames for a subscription, which is complete up to ``end`` with them.
 
     ``is_all``: nothing more is missing, so the subscription becomes live.
@@ -64,29 +63,26 @@ class Missed:
 
 
 def plan_batch(
-    waiting: Iterable[Subscriber],
-    subscribers: Mapping[Subscriber, SubscriberState],
-    channels: Mapping[Channel, ChannelState[Subscriber]],
+    waiting: Iterable[Subscriber], subscribers: Mapping[Subscriber, SubscriberState]
 ) -> tuple[dict[Channel, Since], list[Subscriber]]:
-    """Choose what to read, and for which subscribers, of those that wait longest first.
+    """Choose what to read, and for which subscribers: those that wait longest.
 
-    A subscriber is caught up in all its channels or not at all; one that exceeds the limits
-    is passed over until it is the first. Each channel is read from where the first subscriber
-    needs it; those that need it from an earlier position wait for another batch.
+    A subscriber is caught up in all its channels or not at all; the first takes part even if
+    it exceeds the limits alone. Each channel is read from where the first subscriber needs it;
+    those that need it from an earlier position get it in another batch.
     """
     wanted: dict[Channel, Since] = {}
     chosen: list[Subscriber] = []
     subscription_count = 0
     for subscriber in waiting:
         catching_up = subscribers[subscriber].catching_up
-        if not all(channels[channel].acknowledged for channel in catching_up):
-            continue
-        added = sum(channel not in wanted for channel in catching_up)
-        if wanted and len(wanted) + added > MAX_CHANNELS_PER_BATCH:
-            continue
-        if chosen and subscription_count + len(catching_up) > MAX_SUBSCRIPTIONS_PER_BATCH:
-            continue
         subscription_count += len(catching_up)
+        added = sum(channel not in wanted for channel in catching_up)
+        if chosen and (
+            len(wanted) + added > MAX_CHANNELS_PER_BATCH
+            or subscription_count > MAX_SUBSCRIPTIONS_PER_BATCH
+        ):
+            break
         for channel, catch_up in catching_up.items():
             if wanted.get(channel) is None:
                 wanted[channel] = catch_up.since
@@ -95,7 +91,10 @@ def plan_batch(
 
 
 def announce(
-    subscriber: Subscriber, state: SubscriberState, pages: Mapping[Channel, LogPage]
+    subscriber: Subscriber,
+    state: SubscriberState,
+    catching_up: Mapping[Channel, CatchUp],
+    pages: Mapping[Channel, LogPage],
 ) -> tuple[list[Cursor], list[Effect[Subscriber]]]:
     """Decide from which cursor on the subscriber gets each channel, and what announces that:
     its greeting, resets, and the answers to its ``subscribe`` messages.
@@ -107,7 +106,7 @@ def announce(
     cursors: dict[Channel, Cursor] = {}
     resumed: list[Channel] = []
     gaps: dict[Cursor, Reason] = {}
-    for channel, catch_up in state.catching_up.items():
+    for channel, catch_up in catching_up.items():
         head = pages[channel].head
         after = decide_replay(catch_up.since, head)
         cursor = Cursor(channel, head.epoch, head.last if after is None else after)
@@ -126,7 +125,7 @@ def announce(
         state.pending_reset = None
     else:
         effects += _resets(subscriber, gaps)
-    for channel, catch_up in state.catching_up.items():
+    for channel, catch_up in catching_up.items():
         if catch_up.unconfirmed:
             catch_up.unconfirmed = False
             is_resumed = channel in resumed

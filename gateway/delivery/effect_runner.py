@@ -64,6 +64,7 @@ class EffectRunner:
         self.channels: Mapping[bytes, CursorReader] = self._channels
         self.link: Link | None = None
         metrics.channels.set_function(lambda: subscriptions.channel_count)
+        metrics.connections.set_function(lambda: len(subscriptions.subscribers))
 
     def run(self, effects: Iterable[Effect[Connection]]) -> None:
         """Carry them out; channels are subscribed to in one command."""
@@ -112,7 +113,8 @@ class EffectRunner:
     ) -> None:
         match effect:
             case GreetSubscriber(connection, cursors, resumed):
-                self._metrics.resumed.inc(len(resumed))
+                if resumed:
+                    self._metrics.resumed.inc(len(resumed))
                 connection.greet(cursors, resumed)
             case ConfirmSubscription(connection, cursor, resumed=is_resumed):
                 self._metrics.resumed.inc(is_resumed)

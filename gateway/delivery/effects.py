@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from shared.protocol.channels import Channel
 from shared.protocol.events import Reason
@@ -85,8 +85,7 @@ Effect: TypeAlias = (
 Frame: TypeAlias = tuple[Cursor, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class LogPage:
+class LogPage(NamedTuple):
     """What one read found of a channel's log.
 
     ``frames`` are the rows above the requested position, oldest first; none if the log does

@@ -109,15 +109,16 @@ class Fanout:
 
     def join(self, connection: Connection, wanted: Mapping[Channel, Since]) -> None:
         """Subscribe a new connection. It is greeted once its channels were read."""
-        self._metrics.connections.inc()
         connection.on_backpressure = self._on_backpressure
+        wanted = {
+            self._subscriptions.known(channel): since for channel, since in wanted.items()
+        }
         for channel in wanted:
             self.project_subscriptions.add(connection, channel)
         self._effects.run(self._subscriptions.join(connection, wanted))
 
     def leave(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
-        self._metrics.connections.dec()
         connection.on_backpressure = None
         self._slow_consumers.discard(connection)
         for channel in self._subscriptions.channels_of(connection):
@@ -126,6 +127,7 @@ class Fanout:
 
     def subscribe(self, connection: Connection, channel: Channel, since: Since) -> None:
         """Add a channel. The client gets an answer once it was read."""
+        channel = self._subscriptions.known(channel)
         self.project_subscriptions.add(connection, channel)
         self._effects.run(self._subscriptions.subscribe(connection, channel, since))
 

@@ -16,28 +16,59 @@ class CatchUp:
 
     If completeness since then cannot be proved, the client gets a reset with *reason*.
     *unconfirmed*: the client awaits the answer to its ``subscribe``. *by_client*: the client
-    itself asked for the replay.
+    itself asked for the replay. *suspended*: nothing is sent until access was checked.
     """
 
     since: Since
     reason: Reason = "gap"
     unconfirmed: bool = False
     by_client: bool = False
+    suspended: bool = False
 
 
 @dataclass(slots=True)
 class SubscriberState:
-    """One subscriber. Those of its channels that are in neither dictionary are live.
+    """One subscriber, and what it has yet to receive of each channel; None: it is live there.
 
-    ``pending_reset`` is the reason of a reset of everything that it has yet to receive.
+    Of its channels, ``behind`` are not live, ``suspended`` of these are suspended, and
+    ``unacknowledged`` have yet to be acknowledged by Redis. ``pending_reset`` is the reason of
+    a reset of everything that it has yet to receive.
     """
 
-    channels: dict[Channel, None] = field(default_factory=dict)
-    catching_up: dict[Channel, CatchUp] = field(default_factory=dict)
-    suspended: dict[Channel, CatchUp] = field(default_factory=dict)
+    channels: dict[Channel, CatchUp | None] = field(default_factory=dict)
+    behind: int = 0
+    suspended: int = 0
+    unacknowledged: int = 0
     greeted: bool = False
     pending_reset: Reason | None = None
     slow: bool = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can take part in a catch-up batch, and needs one."""
+        return bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)
+
+    @property
+    def catching_up(self) -> dict[Channel, CatchUp]:
+        """What it has yet to receive, by channel."""
+        return {channel: one for channel, one in self.channels.items() if one is not None}
+
+    def set_channel(self, channel: Channel, catch_up: CatchUp | None) -> None:
+        """Note what the subscriber has yet to receive of a channel, which may be a new one."""
+        self._uncount(channel)
+        self.channels[channel] = catch_up
+        self.behind += catch_up is not None
+
+    def remove(self, channel: Channel) -> None:
+        """Forget one of its channels."""
+        self._uncount(channel)
+        del self.channels[channel]
+
+    def _uncount(self, channel: Channel) -> None:
+        former = self.channels.get(channel)
+        if former is not None:
+            self.behind -= 1
+            self.suspended -= former.suspended
 
 
 @dataclass(slots=True)
@@ -48,6 +79,7 @@ class ChannelState(Generic[Subscriber]):
     ``generation`` is that of its cursors.
     """
 
+    channel: Channel
     generation: str
     subscribers: dict[Subscriber, bool] = field(default_factory=dict)
     live_count: int = 0

@@ -72,7 +72,7 @@ class Subscriptions(Generic[Subscriber]):
         self._linked = False
         self._channels: dict[Channel, ChannelState[Subscriber]] = {}
         self._subscribers: dict[Subscriber, SubscriberState] = {}
-        self._waiting: dict[Subscriber, None] = {}  # for a batch, in this order
+        self._waiting: dict[Subscriber, None] = {}  # ready for a batch, in this order
         self._batch: CatchUpBatch[Subscriber] | None = None
         self._batch_count = 0
 
@@ -84,10 +84,15 @@ class Subscriptions(Generic[Subscriber]):
     def subscribers(self) -> Collection[Subscriber]:
         return self._subscribers.keys()
 
+    def known(self, channel: Channel) -> Channel:
+        """The same channel, as the object that the other subscribers keep, if there are any."""
+        channel_state = self._channels.get(channel)
+        return channel if channel_state is None else channel_state.channel
+
     def is_caught_up(self, subscriber: Subscriber) -> bool:
         """Whether the subscriber is live in all its channels."""
         state = self._subscribers.get(subscriber)
-        return state is not None and not state.catching_up and not state.suspended
+        return state is not None and not state.behind
 
     def channels_of(self, subscriber: Subscriber) -> Collection[Channel]:
         state = self._subscribers.get(subscriber)
@@ -118,11 +123,10 @@ class Subscriptions(Generic[Subscriber]):
         state = self._subscribers.get(subscriber)
         if state is None or channel not in state.channels:
             return []
-        del state.channels[channel]
-        state.catching_up.pop(channel, None)
-        state.suspended.pop(channel, None)
-        self._update_waiting(subscriber, state)
         channel_state = self._channels[channel]
+        state.remove(channel)
+        state.unacknowledged -= not channel_state.acknowledged
+        self._update_waiting(subscriber, state)
         channel_state.remove(subscriber)
         effects: list[Effect[Subscriber]] = []
         if not channel_state.subscribers:
@@ -170,8 +174,13 @@ class Subscriptions(Generic[Subscriber]):
     def _lose(self, channels: Collection[Channel]) -> None:
         for channel in channels:
             channel_state = self._channels[channel]
-            channel_state.acknowledged = False
             channel_state.generation = self._channel_generation(channel)
+            if channel_state.acknowledged:
+                channel_state.acknowledged = False
+                for subscriber in channel_state.subscribers:
+                    state = self._subscribers[subscriber]
+                    state.unacknowledged += 1
+                    self._update_waiting(subscriber, state)
             self._end_live(channel, channel_state, channel_state.cursor)
 
     def _channel_generation(self, channel: Channel) -> str:
@@ -186,8 +195,13 @@ class Subscriptions(Generic[Subscriber]):
         missed.
         """
         for channel in channels:
-            if channel in self._channels:
-                self._channels[channel].acknowledged = True
+            channel_state = self._channels.get(channel)
+            if channel_state is not None and not channel_state.acknowledged:
+                channel_state.acknowledged = True
+                for subscriber in channel_state.subscribers:
+                    state = self._subscribers[subscriber]
+                    state.unacknowledged -= 1
+                    self._update_waiting(subscriber, state)
         return self._start_batch()
 
     def learn_generation(self, generation: str, reason: Reason) -> list[Effect[Subscriber]]:
@@ -237,17 +251,28 @@ class Subscriptions(Generic[Subscriber]):
         if channel_state.subscribers[subscriber]:
             catch_up = CatchUp(channel_state.cursor)
             self._set_catching_up(subscriber, channel, channel_state, catch_up)
-        if channel in state.catching_up:
-            state.suspended[channel] = state.catching_up.pop(channel)
-        self._update_waiting(subscriber, state)
+        self._set_suspended(subscriber, state, channel, suspended=True)
 
     def resume(self, subscriber: Subscriber, channel: Channel) -> list[Effect[Subscriber]]:
         """Catch up a suspended subscription from its own cursor."""
         state = self._subscribers.get(subscriber)
-        if state is not None and channel in state.suspended:
-            state.catching_up[channel] = state.suspended.pop(channel)
-            self._update_waiting(subscriber, state)
+        if state is not None:
+            self._set_suspended(subscriber, state, channel, suspended=False)
         return self._start_batch()
+
+    def _set_suspended(
+        self,
+        subscriber: Subscriber,
+        state: SubscriberState,
+        channel: Channel,
+        *,
+        suspended: bool,
+    ) -> None:
+        catch_up = state.channels.get(channel)
+        if catch_up is not None:
+            state.suspended += suspended - catch_up.suspended
+            catch_up.suspended = suspended
+            self._update_waiting(subscriber, state)
 
     def receive(
         self, cursor: Cursor, payload: bytes
@@ -265,8 +290,8 @@ class Subscriptions(Generic[Subscriber]):
             # this: no cursor of the channel proves anything until its log was read again.
             self._end_live(channel, channel_state, None)
             for subscriber in channel_state.subscribers:
-                state = self._subscribers[subscriber]
-                catch_up = state.catching_up.get(channel) or state.suspended[channel]
+                catch_up = self._subscribers[subscriber].channels[channel]
+                assert catch_up is not None  # noqa: S101 none is live any more
                 catch_up.since = None
             return (), self._start_batch()
         if self._batch is not None and channel in self._batch.wanted:
@@ -291,14 +316,12 @@ class Subscriptions(Generic[Subscriber]):
         effects: list[Effect[Subscriber]] = []
         for subscriber in batch.subscribers:
             state = self._subscribers.get(subscriber)
-            if (
-                state is None
-                or state.slow
-                or state.suspended
-                or not state.catching_up.keys() <= batch.wanted.keys()
-            ):
-                continue  # if it still waits, it takes part in a later batch
-            cursors, announcements = announce(subscriber, state, pages)
+            if state is None or not state.is_ready:
+                continue
+            catching_up = state.catching_up
+            if not catching_up.keys() <= batch.wanted.keys():
+                continue  # it takes part in a later batch
+            cursors, announcements = announce(subscriber, state, catching_up, pages)
             effects += announcements
             for missed in plan_writes(cursors, pages, batch):
                 effects += self._advance(subscriber, state, missed)
@@ -310,12 +333,11 @@ class Subscriptions(Generic[Subscriber]):
     ) -> list[Effect[Subscriber]]:
         """Write what was missed; make the subscription live if that was all."""
         channel = missed.end.channel
-        catch_up = state.catching_up[channel]
+        catch_up = state.channels[channel]
+        assert catch_up is not None  # noqa: S101 it takes part in the batch
         catch_up.since = missed.end
         if missed.is_all:
-            del state.catching_up[channel]
-            if not state.catching_up:
-                state.catching_up = {}  # a dict that was filled keeps its memory
+            state.set_channel(channel, None)
             channel_state = self._channels[channel]
             if not channel_state.live_count:
                 channel_state.cursor = missed.end
@@ -333,11 +355,11 @@ class Subscriptions(Generic[Subscriber]):
         effects: list[Effect[Subscriber]] = []
         if channel_state is None:
             channel_state = self._channels[channel] = ChannelState(
-                self._channel_generation(channel)
+                channel, self._channel_generation(channel)
             )
             effects = [SubscribeChannel(channel)] if self._linked else []
         if channel not in state.channels:
-            state.channels[channel] = None
+            state.unacknowledged += not channel_state.acknowledged
         self._set_catching_up(subscriber, channel, channel_state, catch_up)
         return effects
 
@@ -350,8 +372,7 @@ class Subscriptions(Generic[Subscriber]):
     ) -> None:
         channel_state.set_live(subscriber, live=False)
         state = self._subscribers[subscriber]
-        state.suspended.pop(channel, None)
-        state.catching_up[channel] = catch_up
+        state.set_channel(channel, catch_up)
         self._update_waiting(subscriber, state)
 
     def _end_live(
@@ -363,16 +384,16 @@ class Subscriptions(Generic[Subscriber]):
 
     def _update_waiting(self, subscriber: Subscriber, state: SubscriberState) -> None:
         """Queue the subscriber for a batch, or remove it if it can't take part in one."""
-        if state.slow or state.suspended or not state.catching_up:
-            self._waiting.pop(subscriber, None)
-        else:
+        if state.is_ready:
             self._waiting.setdefault(subscriber)
+        else:
+            self._waiting.pop(subscriber, None)
 
     def _start_batch(self) -> list[Effect[Subscriber]]:
         """Start a batch if none is in flight, and a waiting subscriber can be served."""
         if self._batch is not None or self.generation is None or not self._linked:
             return []
-        wanted, chosen = plan_batch(self._waiting, self._subscribers, self._channels)
+        wanted, chosen = plan_batch(self._waiting, self._subscribers)
         if not chosen:
             return []
         self._batch_count += 1

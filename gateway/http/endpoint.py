@@ -83,10 +83,7 @@ class WebSocketEndpoint:
         return refusal_response(NOT_A_WEBSOCKET, UPGRADE_HEADERS)
 
     async def _answer(self, request: UpgradeRequest) -> None:
-        with self._connections.opening():
-            await self._open(request)
-
-    async def _open(self, request: UpgradeRequest) -> None:
+        self._connections.begin_opening()
         slot = ConnectionSlot(self._limiter, self._limiter.address_of(request))
         is_accepted = False
         try:
@@ -106,6 +103,7 @@ class WebSocketEndpoint:
         finally:
             if not is_accepted:
                 slot.release()
+            self._connections.end_opening()
 
     async def _admit(
         self, handshake: HandshakeRequest, slot: ConnectionSlot

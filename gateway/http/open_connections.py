@@ -4,7 +4,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from gateway.transport.connection import Connection
@@ -30,15 +29,14 @@ class OpenConnections:
         """A snapshot: connections may come and go during the iteration."""
         return iter(list(self._connections))
 
-    @contextmanager
-    def opening(self) -> Iterator[None]:
-        """Let the drain wait for a handshake that is being answered."""
+    def begin_opening(self) -> None:
+        """Let the drain wait for a handshake until ``end_opening``."""
         self._opening += 1
-        try:
-            yield
-        finally:
-            self._opening -= 1
-            self._notice_end()
+
+    def end_opening(self) -> None:
+        """Note that the handshake has been answered."""
+        self._opening -= 1
+        self._notice_end()
 
     def add(self, connection: Connection) -> None:
         self._connections.add(connection)

@@ -40,6 +40,19 @@ def find_client(
     it that is not a trusted proxy: a client can write anything before that. If no proxies are
     configured, a private peer may be one, so it is not counted.
     """
+    if not forwarded:
+        return _find_direct_client(peer, tuple(trusted))
+    return _find(peer, forwarded, trusted)
+
+
+@lru_cache(maxsize=1024)
+def _find_direct_client(peer: str | None, trusted: tuple[Network, ...]) -> str | None:
+    return _find(peer, (), trusted)
+
+
+def _find(
+    peer: str | None, forwarded: Sequence[str], trusted: Collection[Network]
+) -> str | None:
     address = _parse(peer or "")
     hops = [hop.strip() for line in forwarded for hop in line.split(",")]
     while address is not None and _is_in(address, trusted):

@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol, ABC):
         "_rate_limiter",
         "_service",
         "_transport",
+        "_unsent",
         "due_at",
         "identity",
         "is_greeted",
@@ -123,6 +124,7 @@ class Connection(asyncio.Protocol, ABC):
         self._is_pinged = False
         self._is_serving = False
         self._may_be_full = False  # the buffer was, after the last write
+        self._unsent = b""  # goes before the first frame: that saves each handshake a write
         self.slot = slot
         self.identity = identity
         self.is_greeted = False
@@ -145,9 +147,10 @@ class Connection(asyncio.Protocol, ABC):
         rate_limiter: RateLimiter,
         max_message_bytes: int,
     ) -> Self:
-        """Answer the handshake, whose ``Sec-WebSocket-Key`` is *key*."""
+        """Answer the handshake, whose ``Sec-WebSocket-Key`` is *key*, with the first frame."""
         self = cls(request, service, slot, identity, rate_limiter, max_message_bytes)
-        request.switch(encode_handshake(key, cls.SUBPROTOCOL), self)
+        self._unsent = encode_handshake(key, cls.SUBPROTOCOL)
+        request.switch(self)
         return self
 
     # --- what is sent
@@ -247,6 +250,8 @@ class Connection(asyncio.Protocol, ABC):
             if unread > HIGH_WATER_BYTES and unread + len(frames) > MAX_UNREAD_BYTES:
                 transport.abort()
                 return
+        if self._unsent:
+            frames, self._unsent = self._unsent + frames, b""
         transport.write(frames)
         self._may_be_full = transport.get_write_buffer_size() > HIGH_WATER_BYTES
         if self._may_be_full and self.on_backpressure is not None:

@@ -102,9 +102,10 @@ class UpgradeRequest(asyncio.Protocol):
         """Whether the client has gone."""
         return self.transport.is_closing()
 
-    def switch(self, response: bytes, protocol: asyncio.Protocol) -> None:
-        """Answer, and let *protocol* have the connection, beginning with what came early."""
-        self.transport.write(response)
+    def switch(self, protocol: asyncio.Protocol) -> None:
+        """Let *protocol* have the connection, beginning with what came early. It answers the
+        request.
+        """
         self.transport.set_protocol(protocol)
         if self._is_paused:
             self.transport.resume_reading()

@@ -10,6 +10,8 @@ ChannelKind: TypeAlias = Literal["project", "user"]
 IdType: TypeAlias = Literal["uuid", "bigint", "text"]
 
 MAX_ID_BYTES = 512
+_KINDS = get_args(ChannelKind)
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # what ``quote`` leaves as it is, except ~
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -37,6 +39,8 @@ class Channel(NamedTuple):
 
         It has no dots except those of the id.
         """
+        if _PLAIN.fullmatch(self.id):  # as most ids are
+            return f"{self.kind}:{self.id}"
         escaped = quote(self.id, safe="").replace("~", "%7E").replace("%", "~")
         return f"{self.kind}:{escaped}"
 
@@ -44,8 +48,10 @@ class Channel(NamedTuple):
 def parse_channel_token(token: str) -> Channel | None:
     """The channel whose ``Channel.token`` this is, or None."""
     kind, _, escaped = token.partition(":")
-    if kind not in get_args(ChannelKind) or not escaped:
+    if kind not in _KINDS or not escaped:
         return None
+    if _PLAIN.fullmatch(escaped):
+        return Channel(cast(ChannelKind, kind), escaped)
     channel = Channel(cast(ChannelKind, kind), unquote(escaped.replace("~", "%")))
     return channel if channel.token == token else None
 

@@ -3,18 +3,18 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from shared.protocol.channels import Channel, parse_channel_token
 
-_EPOCH: Final = re.compile(r"[0-9a-zA-Z_-]+\.[0-9a-zA-Z_-]+")
+_WORD: Final = "[0-9a-zA-Z_-]+"
+_CURSOR: Final = re.compile(rf"(.+)\.({_WORD}\.{_WORD})\.([0-9]+)", re.DOTALL)
 _MAX_OFFSET: Final = 2**53  # offsets are scores of a sorted set, that is doubles
 _MAX_DIGITS: Final = len(str(_MAX_OFFSET))  # int() refuses thousands of them
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A position in one channel's log.
+class Cursor(NamedTuple):
+    """A position in one channel's log; a tuple, because one is made for each message.
 
     ``epoch`` is ``<generation>.<random>``: a new log, or a new generation, has a new epoch.
     ``offset`` is Redis's time of publication in microseconds, made to grow strictly.
@@ -52,8 +52,7 @@ class Loaded:
 Since: TypeAlias = Cursor | Loaded | None
 
 
-@dataclass(frozen=True, slots=True)
-class LogHead:
+class LogHead(NamedTuple):
     """The bounds of a channel log.
 
     It holds the newest change of every row since ``floor``; the newest of all is at ``last``.
@@ -85,16 +84,12 @@ def cursor_head(channel: Channel) -> str:
 
 def parse_cursor(text: str) -> Cursor | None:
     """The cursor in a text, or None: a malformed cursor is a gap, not an error."""
-    parts = text.rsplit(".", 3)
-    if len(parts) != 4:
+    found = _CURSOR.fullmatch(text)
+    if found is None:
         return None
-    token, generation, random, digits = parts
-    channel = parse_channel_token(token)
-    epoch = f"{generation}.{random}"
-    if channel is None or not _EPOCH.fullmatch(epoch) or not digits.isascii():
-        return None
-    offset = parse_offset(digits.encode())
-    return None if offset is None else Cursor(channel, epoch, offset)
+    token, epoch, digits = found.groups()
+    channel, offset = parse_channel_token(token), parse_offset(digits.encode())
+    return None if channel is None or offset is None else Cursor(channel, epoch, offset)
 
 
 def parse_offset(digits: bytes) -> int | None:

@@ -4,16 +4,17 @@ import asyncio
 import gc
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
 import uvloop
 
-# A collection visits 5,000 new objects, every fourth one 20,000: a few milliseconds. All
-# objects are visited once a million more exist. That blocks the loop for tens of milliseconds
-# while thousands of clients are connected, and frees little: what they leave has no cycles.
-GC_THRESHOLDS: Final = (5_000, 4, 50)
+# A collection visits 1,500 new objects, every fourth one 6,000, and every eighth all that are
+# not frozen.
+GC_THRESHOLDS: Final = (1_500, 3, 1)
+FREEZE_SECONDS: Final = 0.002
 
 EXIT_FINE: Final = 0
 EXIT_FAILED: Final = 1
@@ -45,12 +46,8 @@ def run_until_signalled(service: Callable[[asyncio.Event], Awaitable[None]]) -> 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        # Imported objects stay: a full collection that visits them all blocks the loop for tens
-        # of milliseconds, and collections are more frequent the more connections come and go.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
-        await service(stop)
+        with bounded_collections():
+            await service(stop)
 
     fatal: list[FatalError] = []
     try:
@@ -60,6 +57,36 @@ def run_until_signalled(service: Callable[[asyncio.Event], Awaitable[None]]) -> 
     for exc in fatal:
         log_fatal(exc)
     return EXIT_FAILED if fatal else EXIT_FINE
+
+
+@contextmanager
+def bounded_collections() -> Iterator[None]:
+    """Keep the garbage collector's pauses short, however many objects there are.
+
+    A full collection visits all objects, which blocks the loop for tens of milliseconds while
+    thousands of clients are connected, and finds next to nothing: what they leave has no
+    cycles. So what was imported is frozen, and whatever survived a full collection that took
+    longer than ``FREEZE_SECONDS``: later ones pass it over. Frozen objects are freed as others
+    are, except those that become part of unreachable cycles.
+    """
+    started = 0.0
+
+    def observe(phase: str, info: dict[str, int]) -> None:
+        nonlocal started
+        if phase == "start":
+            started = time.perf_counter()
+        elif info["generation"] == 2 and time.perf_counter() - started > FREEZE_SECONDS:
+            gc.freeze()
+
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # finds nothing: full collections are made more rarely the more the last found
+    gc.set_threshold(*GC_THRESHOLDS)
+    gc.callbacks.append(observe)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(observe)
 
 
 def log_fatal(exc: FatalError) -> None:

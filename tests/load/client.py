@@ -220,9 +220,10 @@ class Fleet:
             self._tasks.create_task(self._connect_in_turn(subscriber))
 
     def cut(self) -> None:
-        """Cut all connections. Each subscriber reconnects at once."""
+        """Cut the connections that are to be cut. Their subscribers reconnect at once."""
         for link in list(self._links.values()):
-            link.transport.abort()
+            if link.subscriber.assignment.is_cut:
+                link.transport.abort()
 
     def pause(self) -> None:
         """Make the slow subscribers stop reading."""

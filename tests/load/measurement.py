@@ -47,6 +47,7 @@ class Options:
     gateways: int
     clients: int
     slow_share: float = 0.0
+    cut_share: float = 0.0
     id_bytes: int = 36
     is_v1: bool = True
     loses_one: bool = False
@@ -138,7 +139,8 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
             number % options.projects,
             # the sockets of one project are spread over all gateways
             ports[(number + number // options.projects) % len(ports)],
-            int((number + 1) * options.slow_share) > int(number * options.slow_share),
+            is_slow=_is_chosen(number, options.slow_share),
+            is_cut=_is_chosen(number, options.cut_share),
         )
         for number in range(options.sockets)
     ]
@@ -167,6 +169,11 @@ def client_processes(options: Options, ports: list[int], base_ns: int) -> Iterat
             process.join(STOP_SECONDS)
             process.kill()
             process.join()
+
+
+def _is_chosen(number: int, share: float) -> bool:
+    """Whether it is among this share of all, which is spread evenly."""
+    return int((number + 1) * share) > int(number * share)
 
 
 class Writer:

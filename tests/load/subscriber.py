@@ -15,12 +15,17 @@ from tests.load.wire import EVENT_HEAD, Refused, read_row, uuid_of
 
 @dataclass(frozen=True)
 class Assignment:
-    """Number, project and gateway port of a subscriber that is to be connected."""
+    """Number, project and gateway port of a subscriber that is to be connected.
+
+    *is_slow*: it stops reading when told to; *is_cut*: its connection is cut when told to. The
+    latencies are those of the others.
+    """
 
     number: int
     project: int
     port: int
     is_slow: bool
+    is_cut: bool
 
 
 @dataclass
@@ -95,7 +100,7 @@ class Subscriber:
             return
         seen[change] = 1
         tally.delivered += 1
-        if not self.assignment.is_slow:
+        if not (self.assignment.is_slow or self.assignment.is_cut):
             tally.latencies_us[sent_us // 1_000_000].append(tally.now_us() - sent_us)
 
     def _receive_other(self, frame: Mapping[str, Any]) -> None:

@@ -36,7 +36,7 @@ def _subscriber(
     kind: type[Subscriber] = Subscriber, *, is_v1: bool = True
 ) -> tuple[Subscriber, Tally]:
     tally = Tally(base_ns=time.monotonic_ns() - 10**9)
-    assignment = Assignment(number=0, project=3, port=1, is_slow=False)
+    assignment = Assignment(number=0, project=3, port=1, is_slow=False, is_cut=False)
     return kind(assignment, tally, "token", is_v1=is_v1), tally
 
 

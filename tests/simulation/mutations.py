@@ -317,11 +317,10 @@ newest.setdefault(row, payload)
     Mutant(
         "a channel is read before its subscription is acknowledged",
         """\
-if not all(channels[channel].acknowledged for channel in catching_up):
-    continue
+bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)
 """,
         """\
-pass
+bool(self.behind) and not (self.slow or self.suspended)
 """,
     ),
     Mutant(
@@ -398,11 +397,10 @@ for channel, channel_state in self._channels.items():
     Mutant(
         "a lost link leaves live what was live",
         """\
-channel_state.generation = self._channel_generation(channel)
 self._end_live(channel, channel_state, channel_state.cursor)
 """,
         """\
-channel_state.generation = self._channel_generation(channel)
+pass
 """,
     ),
     Mutant(
@@ -525,20 +523,19 @@ pass
     ),
     Mutant(
         "a suspended subscription is caught up with the others",
-        "state.slow or state.suspended or not state.catching_up",
-        "state.slow or not state.catching_up",
+        "bool(self.behind) and not (self.slow or self.suspended or self.unacknowledged)",
+        "bool(self.behind) and not (self.slow or self.unacknowledged)",
         (SIMULATION, *UNIT_REGISTRY),
     ),
     Mutant(
         "resuming a subscription forgets its cursor",
         """\
-if state is not None and channel in state.suspended:
-    state.catching_up[channel] = state.suspended.pop(channel)
-    self._update_waiting(subscriber, state)
+if state is not None:
+    self._set_suspended(subscriber, state, channel, suspended=False)
 """,
         """\
-if state is not None and channel in state.suspended:
-    del state.suspended[channel]
+if state is not None and state.channels.get(channel) is not None:
+    state.set_channel(channel, None)
     self._channels[channel].set_live(subscriber, live=True)
     self._update_waiting(subscriber, state)
 """,

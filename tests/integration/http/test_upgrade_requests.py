@@ -185,7 +185,8 @@ async def test_what_comes_before_the_answer_is_bounded_and_kept(
         sent = 40 * MAX_HEADER_BYTES
         writer.write(bytes(sent))
         await eventually(lambda: waiting._is_paused, "no more is read")
-        waiting.switch(b"answer", protocol)
+        waiting.transport.write(b"answer")
+        waiting.switch(protocol)
         assert await reader.readexactly(6) == b"answer"
         await eventually(lambda: protocol.received == sent, "all of it is there")
 

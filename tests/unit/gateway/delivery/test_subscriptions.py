@@ -464,6 +464,28 @@ def test_a_slow_subscriber_gets_nothing_until_it_has_drained(
     ]
 
 
+def test_resuming_what_is_not_suspended_changes_nothing(
+    subscriptions: Subscriptions[str],
+) -> None:
+    go_live(subscriptions)
+    assert subscriptions.resume("one", A) == []
+    assert subscriptions.resume("one", B) == []
+    assert receive(subscriptions, at(11)) == ["one"]
+
+
+def test_a_subscriber_waits_for_the_acknowledgement_of_all_its_channels(
+    subscriptions: Subscriptions[str],
+) -> None:
+    subscriptions.join("one", {A: None, B: None})
+    assert subscriptions.acknowledge(A) == []
+    assert subscriptions.acknowledge(A) == [], "once more"
+    [_, read] = subscriptions.unsubscribe("one", B)
+    assert read == ReadLogs(1, "g1", {A: None}), "it no longer waits for B"
+    subscriptions.join("two", {A: None, B: None})
+    subscriptions.batch_read(1, {A: page()})
+    assert only_read(subscriptions.acknowledge(B)).wanted == {A: None, B: None}
+
+
 def test_a_suspended_subscription_gets_nothing_until_it_is_resumed(
     subscriptions: Subscriptions[str],
 ) -> None:

@@ -18,13 +18,14 @@ async def test_a_drain_waits_for_handshakes_that_are_being_answered() -> None:
         stop, drained = asyncio.Event(), asyncio.Event()
         tasks.create_task(connections.drain_when(stop, drained))
         accepted = connection(tasks, FakeTransport())
-        with connections.opening():
-            stop.set()
-            await until_draining(connections)
-            for _ in range(5):
-                await asyncio.sleep(0)
-            assert not drained.is_set()
-            connections.add(accepted)
+        connections.begin_opening()
+        stop.set()
+        await until_draining(connections)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not drained.is_set()
+        connections.add(accepted)
+        connections.end_opening()
         assert not drained.is_set(), "it has been accepted"
         connections.discard(accepted)
         async with asyncio.timeout(10):

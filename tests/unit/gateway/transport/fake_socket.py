@@ -21,6 +21,7 @@ class FakeTransport:
 
     def __init__(self) -> None:
         self.told = b""
+        self.writes = 0
         self.unread = 0
         self.most_unread = 0
         self.reads = True
@@ -36,6 +37,7 @@ class FakeTransport:
     def write(self, data: bytes) -> None:
         assert not self.has_ended
         self.told += data
+        self.writes += 1
         if not self.reads:
             self.unread += len(data)
             self.most_unread = max(self.most_unread, self.unread)
@@ -96,22 +98,31 @@ def connection(
     kind: type[Connection] = V1Client,
     rate_limiter: RateLimiter | None = None,
     service: FakeService | None = None,
+    key: str | None = None,
 ) -> Connection:
-    """A connection of the user ``u``."""
+    """A connection of the user ``u``; with a *key*, its handshake has yet to be answered."""
     limiter = HttpConnectionLimiter(HttpLimits(), None, CollectorRegistry())
-    request: Any = SimpleNamespace(transport=transport, limiter=limiter, address=None)
-    slot: Any = None
-    made = kind(
-        request,
-        service or FakeService(tasks),
-        slot,
-        Identity("u", 2**53),
-        rate_limiter
-        or RateLimiter(
-            UNLIMITED, asyncio.get_running_loop().time(), "u", TokenBuckets(Rate(0, 0))
-        ),
-        UNLIMITED.max_message_bytes,
+    request: Any = SimpleNamespace(
+        transport=transport, limiter=limiter, address=None, switch=transport.set_protocol
     )
+    service = service or FakeService(tasks)
+    slot: Any = None
+    identity = Identity("u", 2**53)
+    rate_limiter = rate_limiter or RateLimiter(
+        UNLIMITED, asyncio.get_running_loop().time(), "u", TokenBuckets(Rate(0, 0))
+    )
+    most = UNLIMITED.max_message_bytes
+    if key is not None:
+        return kind.accept(
+            request,
+            key,
+            service,
+            slot,
+            identity,
+            rate_limiter=rate_limiter,
+            max_message_bytes=most,
+        )
+    made = kind(request, service, slot, identity, rate_limiter, most)
     transport.protocol = made
     return made
 

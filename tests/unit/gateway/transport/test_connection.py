@@ -36,6 +36,24 @@ def greeted(made: Connection, transport: FakeTransport) -> Connection:
     return made
 
 
+@pytest.mark.parametrize("is_greeting", [True, False])
+async def test_the_handshake_is_answered_with_the_first_frame(is_greeting: bool) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        transport = FakeTransport()
+        made = connection(tasks, transport, key="dGhlIHNhbXBsZSBub25jZQ==")
+        assert transport.protocol is made
+        assert not transport.told
+        if is_greeting:
+            made.greet([], [])
+        else:
+            made.end(4503, "unavailable")
+        head, _, first = transport.told.partition(b"\r\n\r\n")
+        assert transport.writes == 1
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+        assert first[0] & 15 == (TEXT if is_greeting else CLOSE)
+
+
 async def until_served(made: Connection) -> None:
     async with asyncio.timeout(10):
         while made._is_serving:
