@@ -103,6 +103,16 @@ class RedisCluster:
             for first, last, address, *_ in ranges
         )
 
+    async def slots_of(self, node: ClusterNode) -> set[int]:
+        """Return the slots that a node says it serves."""
+        ranges = await command(node, "CLUSTER", "SLOTS")
+        return {
+            slot
+            for first, last, address, *_ in ranges
+            if address[1] == node.port
+            for slot in range(first, last + 1)
+        }
+
     def replica_of(self, primary: ClusterNode) -> ClusterNode:
         """Return the replica that the cluster was made with."""
         return self.nodes[self.nodes.index(primary) + len(self.nodes) // 2]
