@@ -69,6 +69,7 @@ class Broker:
         link = await PubSub.connect(await self._server(), self._receive, self._acknowledge)
         await self._client.drop_connections()  # commands must go to the same server
         try:
+            self._redis.check_mode(link.server)
             self._link = link
             link.subscribe([self._names.tick, self._names.recheck])
             try:

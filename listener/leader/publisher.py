@@ -55,6 +55,7 @@ class Publisher:
         leader: str,
         ttl_seconds: int,
     ) -> None:
+        self._redis = redis
         self._client = redis.client
         self._names = redis.names
         self._leader = leader
@@ -69,6 +70,7 @@ class Publisher:
             self._publish = await Script.load(self._client, PUBLISH_LUA)
             self._save = await Script.load(self._client, _SAVE_LUA)
             server = await read_server(self._client)
+            self._redis.check_mode(server)
             return await self._read_state(), server
 
     async def _read_state(self) -> dict[str, str]:

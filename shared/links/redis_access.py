@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from shared.links.redis_cluster import ClusterNodes
-from shared.links.redis_link import Client, Locate, connect
+from shared.links.redis_link import Client, Locate, RedisLost, connect
 from shared.links.redis_sentinel import sentinel_locate
+from shared.links.redis_server import RedisServer
 from shared.links.redis_url import RedisUrl, parse_redis_url
 from shared.protocol.channels import RedisNames
 
@@ -23,6 +24,11 @@ class RedisAccess:
     client: Client
     locate: Locate | None = None
     nodes: ClusterNodes | None = None
+
+    def check_mode(self, server: RedisServer) -> None:
+        """Raise ``RedisLost`` if the server is of a cluster, but REDIS_CLUSTER is not set."""
+        if server.is_cluster_node and self.nodes is None:
+            raise RedisLost("this server is a node of a cluster: set REDIS_CLUSTER=true")
 
 
 @asynccontextmanager

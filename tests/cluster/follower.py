@@ -1,4 +1,4 @@
-"""A client that is followed while a cluster fails: what it received, and that it is not stale."""
+"""A client that is followed while a cluster fails: what it got, and that it is not stale."""
 
 import asyncio
 import json
