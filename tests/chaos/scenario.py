@@ -59,7 +59,13 @@ async def play(scenario: Scenario, folder: Path, *, keep: bool = False) -> Verdi
     }
     async with (
         background() as links,
-        running_stack(timeline, links, skew_seconds=scenario.skew_seconds, **settings) as stack,
+        running_stack(
+            timeline,
+            links,
+            skew_seconds=scenario.skew_seconds,
+            is_cluster=scenario.is_cluster,
+            **settings,
+        ) as stack,
         background() as browsers,
     ):
         game = await _set_up(scenario, stack, browsers, verdict)

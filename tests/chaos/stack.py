@@ -18,6 +18,7 @@ from tests.chaos.kinds import GATEWAYS
 from tests.chaos.supervised_process import SupervisedProcess
 from tests.chaos.timeline import Timeline
 from tests.support.processes import ROOT, SECRET
+from tests.support.redis_cluster import RedisCluster
 from tests.support.tcp_proxy import Proxy
 from tests.support.world import install_config
 
@@ -34,7 +35,7 @@ class ProxiedStack:
 
     folder: Path
     postgres: PostgresServer
-    valkey: ValkeyServer
+    redis: ValkeyServer | RedisCluster
     http: aiohttp.ClientSession
     tasks: asyncio.TaskGroup
     timeline: Timeline
@@ -59,13 +60,17 @@ class ProxiedStack:
         self.tasks.create_task(self._supervise())
 
     async def _add(self, name: str, settings: dict[str, str]) -> None:
-        redis = await self._link(f"{name}->redis", self.valkey.port)
+        if isinstance(self.redis, RedisCluster):
+            redis = {"REDIS_URL": self.redis.url, "REDIS_CLUSTER": "true"}
+        else:
+            link = await self._link(f"{name}->redis", self.redis.port)
+            redis = {"REDIS_URL": f"redis://127.0.0.1:{link.port}"}
         postgresql = await self._link(f"{name}->postgresql", self.postgres.port)
         if name in GATEWAYS:
             await self._link(f"clients->{name}", 0)
         environment = {
             "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{postgresql.port}/postgres",
-            "REDIS_URL": f"redis://127.0.0.1:{redis.port}",
+            **redis,
             "JWT_SECRET": SECRET,
             "LOG_FORMAT": "json",
             "HOST": "127.0.0.1",
@@ -160,6 +165,7 @@ async def running_stack(
     tasks: asyncio.TaskGroup,
     *,
     skew_seconds: float = 0.0,
+    is_cluster: bool = False,
     **settings: str,
 ) -> AsyncIterator[ProxiedStack]:
     """Yield a started stack. The last gateway's clock is *skew_seconds* ahead."""
@@ -168,17 +174,21 @@ async def running_stack(
         folder = Path(name)
         os.chmod(name, 0o755)
         postgres = PostgresServer(folder / "postgres")
-        valkey = ValkeyServer(folder / "valkey")
+        redis = RedisCluster(folder) if is_cluster else ValkeyServer(folder / "valkey")
         async with aiohttp.ClientSession() as http:
-            stack = ProxiedStack(folder, postgres, valkey, http, tasks, timeline, skew_seconds)
+            stack = ProxiedStack(folder, postgres, redis, http, tasks, timeline, skew_seconds)
             try:
                 postgres.start()
-                valkey.start()
+                if isinstance(redis, RedisCluster):
+                    await redis.start()
+                else:
+                    redis.start()
                 await stack.build(**settings)
                 yield stack
             finally:
                 await stack.stop()
-                for server in (postgres, valkey):
+                servers = redis.nodes if isinstance(redis, RedisCluster) else [redis]
+                for server in (postgres, *servers):
                     with suppress(ProcessLookupError):
                         server.thaw()
                     server.kill()

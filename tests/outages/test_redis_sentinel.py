@@ -55,6 +55,7 @@ async def sentinel(own_world: World) -> AsyncIterator[Sentinel]:
             started.append(server)
         await command(replica, "REPLICAOF", "127.0.0.1", primary.port)
         await _until(replica, ("INFO", "replication"), "'master_link_status': 'up'")
+        await command(made, "SENTINEL", "DEBUG", "INFO-PERIOD", 100)
         await _until(made, ("SENTINEL", "REPLICAS", "main"), str(replica.port))
         own_world.more["REDIS_URL"] = (
             f"redis+sentinel://127.0.0.1:1,127.0.0.1:{made.port}/main"  # the first is down

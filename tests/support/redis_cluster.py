@@ -30,6 +30,7 @@ class ClusterNode(ValkeyServer):
             "cluster-port": self.bus_port,
             "cluster-node-timeout": NODE_TIMEOUT_MS,
             "cluster-replica-validity-factor": 0,
+            "cluster-require-full-coverage": "no",
             "repl-diskless-sync-delay": 0,
         }
         words = [f"{word}" for name, value in options.items() for word in (f"--{name}", value)]
@@ -117,8 +118,42 @@ class RedisCluster:
         """Return the replica that the cluster was made with."""
         return self.nodes[self.nodes.index(primary) + len(self.nodes) // 2]
 
-    async def move(self, slots: Sequence[int], target: ClusterNode) -> None:
-        """Move slots with their keys, one after another, as ``--cluster reshard`` does."""
+    async def current_primaries(self) -> list[ClusterNode]:
+        """Return the primaries that serve slots, in the order of these."""
+        first = {}
+        for node in self.nodes:
+            slots = await self.slots_of(node) if await self._role(node) == "master" else set()
+            if slots:
+                first[min(slots)] = node
+        return [node for _, node in sorted(first.items())]
+
+    async def replicas_of(self, primary: ClusterNode) -> list[ClusterNode]:
+        """Return its replicas, in the order of ``nodes``."""
+        for ranges in await command(primary, "CLUSTER", "SLOTS"):
+            _, _, owner, *replicas = ranges
+            if owner[1] == primary.port:
+                ports = {replica[1] for replica in replicas}
+                return [node for node in self.nodes if node.port in ports]
+        return []
+
+    async def settled(self) -> None:
+        """Wait until all nodes agree, and all replicas are in sync."""
+        count = len(await self.current_primaries())
+        await self._until_agreed(self.nodes, len(self.nodes) - count)
+        for node in self.nodes:
+            if await self._role(node) == "slave":
+                await self.in_sync(node)
+
+    async def _role(self, node: ClusterNode) -> str:
+        return str((await command(node, "ROLE"))[0])
+
+    async def move(
+        self, slots: Sequence[int], target: ClusterNode, *, pause_seconds: float = 0.0
+    ) -> None:
+        """Move slots with their keys, one after another, as ``--cluster reshard`` does.
+
+        Pauses before each slot's move is finished, with its keys at the target.
+        """
         target_id = await target.id()
         for slot in slots:
             source = await self.owner(slot)
@@ -126,6 +161,7 @@ class RedisCluster:
             await command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
             await command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
             await self.move_keys(slot, source, target)
+            await asyncio.sleep(pause_seconds)
             for node in (target, source):
                 await command(node, "CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
