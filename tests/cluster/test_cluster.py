@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.cluster.follower import Follower, following
+from tests.support.follower import Follower, following
 from tests.support.inspection import resets
 from tests.support.placed import Placement
 from tests.support.processes import Part
