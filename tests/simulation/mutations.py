@@ -6,6 +6,7 @@ from typing import Final
 from tests.support.planting import Edit, Language
 
 SIMULATION: Final = "tests/simulation"
+CLUSTER: Final = "tests/simulation/test_cluster.py"
 LUA: Final = "tests/integration/links/test_redis_scripts.py"
 
 
@@ -609,5 +610,110 @@ if ARGV[1] ~= '' and stored ~= ARGV[1] then return stored end
         "",
         (LUA,),
         language="lua",
+    ),
+    # --- a cluster
+    Mutant(
+        "a slot that another server serves keeps its number",
+        "found[slot] = Serving(Node(host, port, identity), number)",
+        """\
+found[slot] = Serving(Node(host, port, identity), former.number if former else number)
+""",
+        (CLUSTER, "tests/unit/shared/protocol/test_slots.py"),
+    ),
+    Mutant(
+        "a node that takes no events goes on serving its slots",
+        "self._table = self._table.without(slots, nodes)",
+        "self._table = self._table",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "a table that a failover has set back is used again",
+        """\
+if table.version >= self._table.version:
+    self._table = table
+""",
+        """\
+self._table = table
+""",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "a failover of the state's node is not noticed while it answers",
+        """\
+if self._server is not None and (
+    serving is None or serving.node.identity != self._server.identity
+):
+    ...
+""",
+        """\
+pass
+""",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "rechecks are sent with the events of projects",
+        """\
+if publication.rechecks:
+    await super().publish(Publication({}, publication.rechecks, {}), state)
+return refused | await self._publish_all(publication.projects, state)
+""",
+        """\
+refused |= await self._publish_all(publication.projects, state)
+if publication.rechecks:
+    await super().publish(Publication({}, publication.rechecks, {}), state)
+return refused
+""",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "a gateway keeps its first slot table",
+        """\
+if (tick.generation, tick.slots) != (self._generation, self._channels.table.version):
+    self._table_changed.set()
+""",
+        """\
+pass
+""",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "channels of a lost node stay live",
+        """\
+self._is_incomplete = True
+self._on_lost([name.encode() for name in names])
+""",
+        """\
+self._is_incomplete = True
+""",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "moved channels stay live",
+        """\
+if moved:
+    self._on_lost([name.encode() for name in moved])
+""",
+        """\
+pass
+""",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "what is read of a lost channel counts",
+        """\
+if self._batch is not None:
+    for channel in known:
+        self._batch.wanted.pop(channel, None)
+""",
+        """\
+pass
+""",
+        (UNIT_REGISTRY[0], CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "a log is read without the number of its slot",
+        'return f"{generation}-{serving.number}" if serving else ""',
+        'return f"{generation}-1" if serving else ""',
+        ("tests/unit/gateway/delivery/test_cluster_channels.py", CLUSTER),
     ),
 )
