@@ -12,7 +12,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections load chaos cluster corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load chaos cluster corpus races attack outages mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -123,6 +123,9 @@ bench-memory: install ## That memory stays bounded, as curves (about 5 minutes)
 
 bench-connections: install ## What an idle connection and a handshake cost the gateway (BENCH="--connections 10000")
 	@$(BIN)/python -m tests.load.connections $(BENCH)
+
+bench-redis: install ## What one Redis holds: messages a second, by the number of gateways
+	@$(BIN)/python -m tests.load.redis_capacity $(BENCH)
 
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")
 	@$(BIN)/python -m tests.load.run $(LOAD)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Final
 
 from gateway.auth.origins import OriginRule, came_by_tls, is_origin_allowed
@@ -71,6 +70,11 @@ class HandshakeRequest:
     cursors: Sequence[str]
     ages: Sequence[str]
 
+    def __post_init__(self) -> None:
+        self._offered = [word.strip() for text in self.subprotocols for word in text.split(",")]
+        self.is_v1 = SUBPROTOCOL in self._offered
+        """Whether it comes from a v1 client, rather than a plain one."""
+
     @property
     def is_websocket(self) -> bool:
         """Whether it is a client's opening handshake (RFC 6455, section 4.2.1)."""
@@ -82,20 +86,11 @@ class HandshakeRequest:
             and list(self.version) == ["13"]
         )
 
-    @cached_property
+    @property
     def key(self) -> str | None:
         """The key of the handshake, if it is valid."""
         keys = self.keys
         return keys[0] if len(keys) == 1 and is_handshake_key(keys[0]) else None
-
-    @cached_property
-    def is_v1(self) -> bool:
-        """Whether it comes from a v1 client, rather than a plain one."""
-        return SUBPROTOCOL in self._offered
-
-    @cached_property
-    def _offered(self) -> list[str]:
-        return [word.strip() for value in self.subprotocols for word in value.split(",")]
 
     def token(self, sources: TokenSources) -> str | Ticket | Refusal:
         """The token, or the ticket that stands for it.

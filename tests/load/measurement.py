@@ -46,6 +46,7 @@ class Options:
     seconds: int
     gateways: int
     clients: int
+    workers: int = 1
     slow_share: float = 0.0
     cut_share: float = 0.0
     id_bytes: int = 36

@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, help="rows written a second, each in a commit")
     parser.add_argument("--seconds", type=int, help="length of each measured window")
     parser.add_argument("--gateways", type=int, help="gateway processes")
+    parser.add_argument("--workers", type=int, help="processes of each gateway")
     parser.add_argument("--clients", type=int, help="load client processes")
     parser.add_argument("--slow-share", type=float, help="of the sockets, in slow-clients")
     parser.add_argument(
@@ -110,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(defaults: Options, arguments: argparse.Namespace) -> Options:
-    names = ("sockets", "projects", "rate", "seconds", "gateways", "clients")
+    names = ("sockets", "projects", "rate", "seconds", "gateways", "workers", "clients")
     given = {name: getattr(arguments, name) for name in names}
     if defaults.slow_share:
         given["slow_share"] = arguments.slow_share
@@ -125,7 +126,12 @@ def _options(defaults: Options, arguments: argparse.Namespace) -> Options:
 def _problem(options: Options) -> str | None:
     """Return why a size is impossible, or None."""
     least: Any = min(
-        options.projects, options.rate, options.seconds, options.gateways, options.clients
+        options.projects,
+        options.rate,
+        options.seconds,
+        options.gateways,
+        options.workers,
+        options.clients,
     )
     files = allow_many_files()
     if least <= 0 or options.sockets < 2:
@@ -142,7 +148,9 @@ def _play(name: str, scenario: Scenario, options: Options) -> dict[str, Any]:
     schema = SCHEMA.format(projects=options.projects, sockets=options.sockets)
     with (
         tempfile.TemporaryDirectory(prefix="neverstale-load-") as folder,
-        running(Path(folder), schema, CONFIG, gateways=options.gateways) as stack,
+        running(
+            Path(folder), schema, CONFIG, gateways=options.gateways, workers=options.workers
+        ) as stack,
     ):
         try:
             return asyncio.run(_measure(name, scenario, options, stack))

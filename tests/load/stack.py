@@ -77,10 +77,10 @@ class MeasuredStack:
 
 @contextmanager
 def running(
-    folder: Path, schema: str, config: str, *, gateways: int = 0
+    folder: Path, schema: str, config: str, *, gateways: int = 0, workers: int = 1
 ) -> Iterator[MeasuredStack]:
     """Yield a stack that is ready: PostgreSQL with this schema and config, Valkey, a listener
-    and *gateways* gateways.
+    and *gateways* gateways of *workers* processes each.
 
     Raises:
         ServerMissing, ServerFailed, StackFailed: a part did not start.
@@ -99,7 +99,7 @@ def running(
             "NEVERSTALE_CONFIG": str(folder / "invalidation.toml"),
             "JWT_SECRET": SECRET,
             "HOST": "127.0.0.1",
-            "WORKERS": "1",
+            "WORKERS": str(workers),
             "MAX_SOCKETS": "0",
             "MAX_SOCKETS_PER_USER": "0",
             "LOG_LEVEL": "warning",
