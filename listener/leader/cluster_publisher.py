@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Final, TypeAlias
 
 from listener.leader.leader_state import LeaderState
@@ -20,10 +20,18 @@ from shared.links.redis_link import Client, RedisLost, Script, translated_errors
 from shared.links.redis_server import RedisServer
 from shared.protocol.channels import Channel
 from shared.protocol.events import Publishable
-from shared.protocol.slots import Node, SlotTable, parse_slot_table, plan_slots, slot_of
+from shared.protocol.slots import (
+    Node,
+    SeenRange,
+    SlotTable,
+    parse_slot_table,
+    plan_slots,
+    slot_of,
+)
 
 # Shorter than with one server: meanwhile the channels of all other nodes wait.
 NODE_SECONDS: Final = 2.0
+EVENTS_PER_PIPELINE: Final = 500  # the deadline is per pipeline
 
 _Events: TypeAlias = Mapping[Channel, list[Publishable]]
 
@@ -54,6 +62,7 @@ class ClusterPublisher(Publisher):
         self._nodes = nodes
         self._state_slot = slot_of(redis.names.state)
         self._table = SlotTable()
+        self._planned: tuple[Sequence[SeenRange], SlotTable] | None = None
         self._saved_version = 0  # of the table
         self._scripts: dict[Node, Script] = {}
         self._server: RedisServer | None = None  # which the leader has adopted
@@ -89,7 +98,9 @@ class ClusterPublisher(Publisher):
     async def _survey(self) -> set[tuple[str, int]]:
         """Update the slot table. Return the addresses at which no primary answers."""
         seen = await self._nodes.survey()
-        self._table = plan_slots(self._table, seen)
+        if (seen, self._table) != self._planned:
+            self._table = plan_slots(self._table, seen)
+            self._planned = (seen, self._table)
         serving = self._table.of(self._state_slot)
         if self._server is not None and (
             serving is None or serving.node.identity != self._server.identity
@@ -202,7 +213,7 @@ class ClusterPublisher(Publisher):
         """
         client = self._nodes.client(node.host, node.port)
         moved = []
-        for piece in pieces([*events.items()]):
+        for piece in pieces([*events.items()], EVENTS_PER_PIPELINE):
             async with translated_errors(client, NODE_SECONDS):
                 script = await self._script(client, node)
                 async with client.pipeline(transaction=False) as pipeline:

@@ -248,13 +248,15 @@ def refusal(answer: Any) -> str | None:
     return reason[:200]
 
 
-def pieces(steps: Sequence[AnyStep]) -> Iterator[list[AnyStep]]:
+def pieces(
+    steps: Sequence[AnyStep], most_events: int = _EVENTS_PER_PIPELINE
+) -> Iterator[list[AnyStep]]:
     """Split the steps, in order, so that Redis with many subscribers meets the deadline."""
     piece: list[AnyStep] = []
     events = 0
     for step in steps:
         events += 1 if isinstance(step, Recheck) else len(step[1])
-        if piece and events > _EVENTS_PER_PIPELINE:
+        if piece and events > most_events:
             yield piece
             piece, events = [], 1 if isinstance(step, Recheck) else len(step[1])
         piece.append(step)

@@ -15,9 +15,9 @@ from redis.exceptions import (
 )
 
 from shared.links.redis_link import Client, Locate, RedisLost, connect, describe_error
-from shared.links.redis_server import describe_server, parse_info
+from shared.links.redis_server import describe_server
 from shared.links.redis_url import RedisUrl
-from shared.protocol.slots import SeenRange, slot_of
+from shared.protocol.slots import Claim, SeenRange, merge_claims, slot_of
 
 ASK_SECONDS: Final = 1.0
 # Answers of a node about one slot: another serves it, it is being moved, or nobody serves it.
@@ -32,12 +32,11 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What one node says: itself (None: no primary), and the cluster as of *epoch*."""
+    """What one node says: itself (None: no primary), who serves which slots, and replicas."""
 
     identity: str | None
-    epoch: int
-    owners: Sequence[tuple[int, int, Address]]
-    others: Sequence[Address]  # replicas
+    claims: Sequence[Claim]
+    replicas: Sequence[Address]
 
 
 class ClusterNodes:
@@ -81,7 +80,7 @@ class ClusterNodes:
         return locate
 
     async def survey(self) -> list[SeenRange]:
-        """Return which primary serves which slots, in the newest view of all known nodes.
+        """Return which primary serves which slots, by the views of all known nodes.
 
         Raises ``RedisLost`` if no node answers.
         """
@@ -94,17 +93,15 @@ class ClusterNodes:
             await self._ask_all([*self._known, *self._seeds], reports, errors)
         if not reports:
             raise RedisLost(f"no node of the cluster answers: {'; '.join(errors[:3])}")
-        newest = max(reports.values(), key=lambda report: report.epoch)
-        owners = [owner for _, _, owner in newest.owners]
-        await self._ask_all(
-            [owner for owner in dict.fromkeys(owners) if owner not in reports], reports, errors
-        )
-        await self._forget_all_but({*self._seeds, *owners, *newest.others})
+        ranges = merge_claims(claim for report in reports.values() for claim in report.claims)
+        owners = dict.fromkeys(Address(host, port) for _, _, host, port in ranges)
+        await self._ask_all([one for one in owners if one not in reports], reports, errors)
+        replicas = {one for report in reports.values() for one in report.replicas}
+        await self._forget_all_but({*self._seeds, *owners, *replicas})
+        identities = {address: report.identity for address, report in reports.items()}
         return [
-            SeenRange(
-                first, last, *owner, reports[owner].identity if owner in reports else None
-            )
-            for first, last, owner in newest.owners
+            SeenRange(first, last, host, port, identities.get(Address(host, port)))
+            for first, last, host, port in ranges
         ]
 
     async def _ask_all(
@@ -130,17 +127,17 @@ class ClusterNodes:
         async with self.client(*address).pipeline(transaction=False) as pipeline:
             pipeline.info("server")  # type: ignore[unused-awaitable]
             pipeline.info("replication")  # type: ignore[unused-awaitable]
-            pipeline.execute_command("CLUSTER", "INFO")
+            pipeline.execute_command("CLUSTER", "NODES")
             pipeline.execute_command("CLUSTER", "SLOTS")
             try:
-                server, replication, info, slots = await pipeline.execute()
+                server, replication, nodes, slots = await pipeline.execute()
             except ResponseError as exc:
                 if "cluster support disabled" in str(exc):
                     raise RedisLost(
                         "this server is no node of a cluster: unset REDIS_CLUSTER"
                     ) from exc
                 raise
-        return _describe(address, {**server, **replication}, info, slots)
+        return _describe(address, {**server, **replication}, nodes, slots)
 
     async def _forget_all_but(self, known: set[Address]) -> None:
         self._known = dict.fromkeys(known)
@@ -149,21 +146,19 @@ class ClusterNodes:
 
 
 def _describe(
-    asked: Address, server: Mapping[str, object], info: bytes, slots: Sequence[Any]
+    asked: Address, server: Mapping[str, object], nodes: bytes, slots: Sequence[Any]
 ) -> _Report:
     described = describe_server(server)
-    fields = parse_info(info.decode(errors="replace"))
-    owners = []
-    others = []
-    for first, last, owner, *replicas in slots:
-        owners.append((int(first), int(last), _address(asked, owner)))
-        others += [_address(asked, replica) for replica in replicas]
-    return _Report(
-        described.identity if described.is_primary else None,
-        int(fields.get("cluster_current_epoch", 0)),
-        owners,
-        others,
-    )
+    # a line of CLUSTER NODES: id, address, flags, primary, ping, pong, epoch, link, slots
+    lines = (line.split() for line in nodes.splitlines())
+    epochs = {words[0]: int(words[6]) for words in lines if len(words) > 6}
+    claims, replicas = [], []
+    for first, last, owner, *others in slots:
+        epoch = epochs.get(owner[2], 0)
+        claims.append(Claim(epoch, int(first), int(last), *_address(asked, owner)))
+        replicas += [_address(asked, replica) for replica in others]
+    identity = described.identity if described.is_primary else None
+    return _Report(identity, claims, replicas)
 
 
 def _address(asked: Address, node: Sequence[Any]) -> Address:

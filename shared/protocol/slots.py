@@ -8,15 +8,17 @@ one: all cursors of the slot's channels are gaps then, and no others.
 
 from binascii import crc_hqx
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import orjson
 
 SLOT_COUNT: Final = 16384
+
+Value = TypeVar("Value")
 
 
 def slot_of(name: str) -> int:
@@ -64,6 +66,16 @@ class SeenRange(NamedTuple):
     host: str
     port: int
     identity: str | None
+
+
+class Claim(NamedTuple):
+    """That an address serves slots, in the view of some node. The highest epoch is right."""
+
+    epoch: int
+    first: int
+    last: int
+    host: str
+    port: int
 
 
 @dataclass(frozen=True)
@@ -127,6 +139,18 @@ def parse_slot_table(text: str) -> SlotTable:
         return SlotTable()
 
 
+def merge_claims(claims: Iterable[Claim]) -> list[tuple[int, int, str, int]]:
+    """Return which address serves which slots, given the views of several nodes.
+
+    A node that was cut off keeps an old view. The nodes themselves decide between two primaries
+    in the same way (Redis Cluster specification, "Hash slots configuration propagation").
+    """
+    owners: list[tuple[str, int] | None] = [None] * SLOT_COUNT
+    for _, first, last, host, port in sorted(claims):
+        owners[first : last + 1] = [(host, port)] * (last + 1 - first)
+    return [(first, last, *owner) for first, last, owner in _runs(owners)]
+
+
 def plan_slots(table: SlotTable, seen: Iterable[SeenRange]) -> SlotTable:
     """The table after what was *seen* of the cluster; the same one if nothing changed.
 
@@ -148,9 +172,14 @@ def plan_slots(table: SlotTable, seen: Iterable[SeenRange]) -> SlotTable:
 
 
 def _ranges(servings: Iterable[Serving | None]) -> tuple[SlotRange, ...]:
-    found = []
-    for serving, group in groupby(enumerate(servings), key=lambda entry: entry[1]):
-        slots = [slot for slot, _ in group]
-        if serving is not None:
-            found.append(SlotRange(slots[0], slots[-1], serving))
-    return tuple(found)
+    return tuple(SlotRange(*run) for run in _runs(servings))
+
+
+def _runs(values: Iterable[Value | None]) -> Iterator[tuple[int, int, Value]]:
+    """Return the runs of equal values, except None, each with its first and last index."""
+    first = 0
+    for value, group in groupby(values):
+        end = first + sum(1 for _ in group)
+        if value is not None:
+            yield first, end - 1, value
+        first = end

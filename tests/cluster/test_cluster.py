@@ -136,7 +136,7 @@ async def test_resharding_to_a_fourth_primary_resets_the_clients_of_its_slots(
     [source, _] = await stage.placement.other_nodes()
     target = await stage.cluster.add_primary()
     moved = stage.followers[source].placed.slots
-    more = sorted(await stage.cluster.slots_of(source) - moved)[:200]
+    more = sorted(await stage.cluster.slots_of(source) - moved)[:40]
     await stage.change_all()
     await stage.cluster.move(sorted({*moved, *more}), target)
     await stage.change_all()

@@ -635,7 +635,7 @@ if table.version >= self._table.version:
         """\
 self._table = table
 """,
-        (CLUSTER, SIMULATION),
+        (SIMULATION,),
     ),
     Mutant(
         "a failover of the state's node is not noticed while it answers",
@@ -648,7 +648,7 @@ if self._server is not None and (
         """\
 pass
 """,
-        (CLUSTER, SIMULATION),
+        (SIMULATION,),
     ),
     Mutant(
         "rechecks are sent with the events of projects",

@@ -30,7 +30,7 @@ def gateways_work(world: World) -> None:
 @pytest.mark.parametrize("key", KEYS)
 def test_a_replaced_primary_goes_on_taking_writes(key: str) -> None:
     """Gateways may be on the new one before the leader is, or after."""
-    for world, (before, between) in worlds(range(1, 12, 3), range(0, 24, 6)):
+    for world, (before, between) in worlds(range(1, 12, 4), range(0, 24, 8)):
         cluster = world.servers.cluster
         assert cluster is not None
         world.save_redis()
@@ -53,7 +53,7 @@ def test_a_replaced_primary_goes_on_taking_writes(key: str) -> None:
 
 @pytest.mark.parametrize("key", KEYS[:2])
 def test_a_node_that_takes_no_events_gets_another_number(key: str) -> None:
-    for world, (before, between) in worlds(range(1, 12, 3), range(4, 40, 9)):
+    for world, (before, between) in worlds(range(1, 12, 5), range(4, 40, 18)):
         world.write(("row", "a", "a1"))
         world.write(("row", "b", "b1"))
         world.listen(LEADER, before)
@@ -69,7 +69,7 @@ def test_a_node_that_takes_no_events_gets_another_number(key: str) -> None:
 
 @pytest.mark.parametrize("key", KEYS[:2])
 def test_a_slot_is_moved_between_any_two_steps(key: str) -> None:
-    for world, (before, between) in worlds(range(1, 12, 2), range(0, 16, 5)):
+    for world, (before, between) in worlds(range(1, 12, 4), range(0, 16, 8)):
         cluster = world.servers.cluster
         assert cluster is not None
         world.write(("row", "a", "a1"))
@@ -85,7 +85,7 @@ def test_a_slot_is_moved_between_any_two_steps(key: str) -> None:
 
 
 def test_access_that_is_lost_while_the_node_of_the_state_is_replaced() -> None:
-    for world, (before, between) in worlds(range(1, 12, 2), range(0, 24, 6)):
+    for world, (before, between) in worlds(range(1, 12, 4), range(0, 24, 8)):
         cluster = world.servers.cluster
         assert cluster is not None
         world.save_redis()

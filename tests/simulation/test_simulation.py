@@ -233,7 +233,7 @@ def test_no_browser_stays_stale() -> None:
 
 @pytest.mark.skipif(SECONDS > 0, reason="new schedules instead")
 def test_on_a_cluster_no_browser_stays_stale() -> None:
-    simulate(ClusterSimulation, EXAMPLES // 4, repeats=True)
+    simulate(ClusterSimulation, EXAMPLES // 10, repeats=True)
 
 
 @pytest.mark.skipif(SECONDS == 0, reason="make simulate")

@@ -4,11 +4,13 @@ from hypothesis import strategies as st
 
 from shared.protocol.slots import (
     SLOT_COUNT,
+    Claim,
     Node,
     SeenRange,
     Serving,
     SlotRange,
     SlotTable,
+    merge_claims,
     parse_slot_table,
     plan_slots,
     slot_of,
@@ -116,6 +118,23 @@ def test_nobody_serves_the_slots_of_a_node_that_takes_no_events() -> None:
     table = two_nodes().without((), {A})
     assert table.of(0) is None
     assert table.of(LAST) == Serving(B, 1)
+
+
+def test_of_two_views_the_higher_epoch_is_right() -> None:
+    claims = [
+        Claim(7, 5, 9, "b", 2),
+        Claim(1, 0, 9, "a", 1),
+        Claim(2, 10, 10, "c", 3),
+        Claim(2, 10, 10, "c", 3),
+        Claim(1, 10, 11, "a", 1),
+    ]
+    assert merge_claims(claims) == [
+        (0, 4, "a", 1),
+        (5, 9, "b", 2),
+        (10, 10, "c", 3),
+        (11, 11, "a", 1),
+    ]
+    assert merge_claims([]) == []
 
 
 RANGES = st.lists(
