@@ -91,7 +91,7 @@ test-browser: install ## The demo in a real browser, on the real stack (where th
 	command -v chromium >/dev/null || { echo "Chromium is not installed: the demo is not tested in a browser"; exit 0; }; \
 	$(MAKE) -s $(PAGE_BUILT) $(NEXTJS_BUILT) && $(BIN)/python -m pytest tests/browser -q -n 2 --dist loadfile
 
-demo-record: install demo-page ## Take the README's screenshots anew
+demo-record: install demo-page ## Take the screenshots in docs/images anew
 	$(BIN)/python -m pytest tests/browser -q -k fits --record
 
 simulate: install ## New schedules of everything that can happen, SECONDS=600 of them

@@ -2,8 +2,9 @@
 
 import asyncio
 import shutil
+from base64 import b64decode
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.support.world import World, make_world
 __all__ = ["servers"]
 
 PAGE: Final = ROOT / "demo/web/dist"
+_PICTURES: Final = ROOT / "docs/images"
 CHROMIUM: Final = shutil.which("chromium")
 _ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 # Resolves two frames later: what was decided before is on the screen.
@@ -51,7 +53,9 @@ expect.set_options(timeout=HANG_SECONDS * 1000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--record", action="store_true", help="keep the README's screenshots")
+    parser.addoption(
+        "--record", action="store_true", help="keep the screenshots in docs/images"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -152,6 +156,24 @@ async def stage(theatre: Stage) -> AsyncIterator[Stage]:
     yield theatre
     while theatre.contexts:
         await theatre.contexts.popitem()[1].close()
+
+
+@pytest.fixture
+def keep_picture(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
+    """Keep a screenshot under a name in ``docs/images``, if ``--record`` is given."""
+
+    def keep(name: str, picture: bytes) -> None:
+        if request.config.getoption("--record", default=False):
+            (_PICTURES / name).write_bytes(picture)
+
+    return keep
+
+
+async def take_picture(page: Page) -> bytes:
+    """Return a screenshot of what is in the viewport, as WebP."""
+    session = await page.context.new_cdp_session(page)  # Playwright's own takes no WebP
+    taken = await session.send("Page.captureScreenshot", {"format": "webp", "quality": 85})
+    return b64decode(taken["data"])
 
 
 async def launch_browser(stack: AsyncExitStack) -> Browser:

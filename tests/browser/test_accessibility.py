@@ -1,17 +1,15 @@
 """The page is accessible: by keyboard, to axe-core, with reduced motion, on a phone, dark."""
 
-from base64 import b64decode
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import Stage, card, in_column
+from tests.browser.conftest import Stage, card, in_column, take_picture
 from tests.support.processes import ROOT
 
 AXE: Final = ROOT / "demo/web/node_modules/axe-core/axe.min.js"
-PICTURES: Final = ROOT / "docs/images"
 MAX_TABS: Final = 80
 
 
@@ -91,8 +89,7 @@ async def test_the_page_fits(
     stage: Stage,
     name: str,
     options: dict[str, Any],
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
+    keep_picture: Callable[[str, bytes], None],
 ) -> None:
     page = await stage.tab(stage.world.ada, **options)
     await stage.sql("update tasks set status = 'doing' where title = 'Pack lunch'")
@@ -102,7 +99,4 @@ async def test_the_page_fits(
     wide = "[...document.querySelectorAll('html, .panel, .column')]"
     wide += ".filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.outerHTML)"
     assert await page.evaluate(wide) == []
-    folder = PICTURES if request.config.getoption("--record", default=False) else tmp_path
-    browser = await page.context.new_cdp_session(page)  # Playwright's own takes no WebP
-    taken = await browser.send("Page.captureScreenshot", {"format": "webp", "quality": 85})
-    (folder / f"board-{name}.webp").write_bytes(b64decode(taken["data"]))
+    keep_picture(f"board-{name}.webp", await take_picture(page))

@@ -1,17 +1,19 @@
-"""``python -m tests.chaos.mutants``: deliberate faults in the SQL, Lua and adapters.
+"""``python -m tests.chaos.mutants``: deliberate faults in SQL, Lua, adapters, the npm package.
 
 Each is put into a temporary copy of the tree, where the command named with it must fail. The
 exit code is 1 if any fault was not found.
 """
 
 import argparse
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +21,13 @@ from tests.simulation import mutations as simulation
 from tests.support.planting import Edit, Language, plant
 from tests.support.processes import ROOT
 
-MOST_SECONDS: Final = 300.0
+MOST_SECONDS: Final = 600.0
 _LEFT_OUT: Final = (".*", "node_modules", "build", "dist", "__pycache__", "*.egg-info")
+_NODE_MODULES: Final = "client/node_modules"
+# What proves that a fault was found, and not merely that its copy cannot run: a failed test, or
+# the violation below its heading.
+_EVIDENCE: Final = re.compile(r"^(?:FAILED .*|VIOLATION .*\n.*)", re.MULTILINE)
+_SEEN_BY_ORACLE: Final = re.compile(r"AssertionError: round .*")
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,25 @@ class Mutant:
     name: str
     found_by: str
     edits: Sequence[Edit]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    evidence: re.Pattern[str] = _EVIDENCE
 
 
 def _one(
     name: str, found_by: str, before: str, after: str, language: Language = "py"
 ) -> Mutant:
     return Mutant(name, found_by, (Edit(before, after, language),))
+
+
+def _package(name: str, before: str, after: str) -> Mutant:
+    """Return a fault of the npm package that its stale oracle must see."""
+    return Mutant(
+        name,
+        "pytest -q tests/integration/test_client.py",
+        (Edit(before, after, "ts"),),
+        {"CLIENT_TESTS": "oracle.test", "ORACLE_SECONDS": "40"},
+        _SEEN_BY_ORACLE,
+    )
 
 
 # the faults of `make mutants` that are planted here too
@@ -163,6 +183,49 @@ pass
         "if since and",
         "lua",
     ),
+    _package(
+        "do not poll while not live",
+        "if (pollMs === false || this.stopPolling) return;",
+        "if (pollMs !== undefined) return;",
+    ),
+    _package(
+        "do not refetch after an own mutation while not live",
+        "if (event.type === 'updated' && event.action.type === 'success') "
+        "this.useActive(true);",
+        "void event;",
+    ),
+    _package(
+        "drop events while the page is hidden",
+        "this.projects.add(event.projectId);",
+        """\
+this.projects.add(event.projectId);
+if (!this.connection.environment.isVisible()) return;""",
+    ),
+    _package(
+        "keep what a failed mutation has written",
+        "if (event.action.type === 'error') this.onFailedMutation(mutation);",
+        "",
+    ),
+    _package(
+        "catch up with nothing when bound late",
+        "if (moved.length === 0) return;",
+        "if (moved.length >= 0) return;",
+    ),
+    _package(
+        "do not defer refetches until mutations have settled",
+        "return isAwaited && this.rule.mayAffect(mutation, queryKey);",
+        "return false;",
+    ),
+    _package(
+        "store the newest cursors while refetches are in flight",
+        "return oldest?.cursors ?? this.connection.cursors();",
+        "return this.connection.cursors();",
+    ),
+    _package(
+        "take a fetch that began before an event for fresh",
+        "if (mark !== undefined && (isPartial || mark >= began.order)) {",
+        "if (mark !== undefined && isPartial) {",
+    ),
 )
 
 
@@ -171,12 +234,14 @@ def run(mutant: Mutant) -> str | None:
     with tempfile.TemporaryDirectory(prefix="neverstale-mutant-") as name:
         copy = Path(name) / "tree"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        (copy / _NODE_MODULES).symlink_to((ROOT / _NODE_MODULES).resolve())
         for edit in mutant.edits:
             plant(edit, copy)
         try:
             tried = subprocess.run(
                 [sys.executable, "-m", *mutant.found_by.split()],
                 cwd=copy,
+                env={**os.environ, **mutant.environment},
                 capture_output=True,
                 check=False,
                 timeout=MOST_SECONDS,
@@ -184,18 +249,8 @@ def run(mutant: Mutant) -> str | None:
             )
         except subprocess.TimeoutExpired:
             return None
-    return _evidence(tried.stdout) if tried.returncode == 1 else None
-
-
-def _evidence(output: str) -> str | None:
-    """Return the first failed test or violation. Any other output proves nothing."""
-    lines = output.splitlines()
-    for number, line in enumerate(lines):
-        if line.startswith("FAILED "):
-            return line
-        if line.startswith("VIOLATION "):
-            return lines[number + 1]
-    return None
+    found = mutant.evidence.search(tried.stdout) if tried.returncode == 1 else None
+    return found and found[0].splitlines()[-1]
 
 
 def main() -> int:

@@ -4,8 +4,8 @@ A fault in Python is a pair of snippets: the code as it is and the code that rep
 identifiers and layout do not matter: each identifier of the snippet stands for one identifier
 of the code, and ``...`` for any expression, or for any statements of a block (once in each).
 Attributes, names, arguments and keywords are identifiers alike; constants, and the names of
-built-in functions, types and their methods, stand for themselves. A fault in SQL or Lua is a
-pair of texts, whose white space does not matter.
+built-in functions, types and their methods, stand for themselves. A fault in SQL, Lua or
+TypeScript is a pair of texts, whose white space does not matter.
 
 A fault must fit exactly once, so no change of the code invalidates it silently.
 """
@@ -20,8 +20,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-PACKAGES: Final = ("listener", "gateway", "shared")
-Language: TypeAlias = Literal["py", "sql", "lua"]
+PACKAGES: Final = ("listener", "gateway", "shared", "client/src")
+Language: TypeAlias = Literal["py", "sql", "lua", "ts"]
 
 _IDENTIFIERS: Final = {
     ast.Name: ("id",),

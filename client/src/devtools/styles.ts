@@ -42,7 +42,7 @@ button:hover { background: var(--sunken); }
 }
 .toggle {
   position: fixed;
-  bottom: 12px;
+  bottom: var(--neverstale-devtools-bottom, 12px);
   z-index: 99999;
   display: flex;
   align-items: center;

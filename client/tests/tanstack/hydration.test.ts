@@ -2,6 +2,7 @@ import { dehydrate, hydrate, QueryClient, type DehydratedState } from '@tanstack
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import type { Cursors } from '../../src/index.js';
+import { connectQueryClient } from '../../src/tanstack/index.js';
 import { stampFetches } from '../../src/tanstack/hydration.js';
 import { subscribed } from '../core/script.js';
 import { pass } from '../world.js';
@@ -85,6 +86,19 @@ describe('a page that a server rendered', () => {
     board.socket.connected(['P'], { resumed: ['project:P', 'user:U'] });
     await pass(10);
     expect(board.asked).toEqual(['tasks/detail/T']);
+  });
+
+  it('without cursors is not fetched again if it was fetched since the navigation', async () => {
+    const board = Board.unconnected();
+    await pass(100);
+    hydrate(board.client, await render([TASK]));
+    board.show(TASK);
+    await pass(100);
+    await board.connect();
+    board.socket.connected(['P']);
+    await pass(10);
+    expect(board.asked).toEqual([]);
+    expect(board.isStale(TASK)).toBe(false);
   });
 
   it('does not count as fresh what was fetched here before the server read the cursors', async () => {
@@ -187,6 +201,63 @@ describe('data that a server rendered for a page that is live', () => {
     const board = await Board.open();
     hydrate(board.client, await render([TASK]));
     expect(board.isStale(TASK)).toBe(true);
+  });
+});
+
+describe('data that a server rendered for a query client that is bound late', () => {
+  it.each([
+    ['is fresh if nothing changed since the server read the cursors', CURSORS, []],
+    ['is stale if its project changed since', { ...CURSORS, 'project:P': 'project:P@0' }, [TASK]],
+    ["is stale if the user's lists changed since", { ...CURSORS, 'user:U': 'user:U@0' }, [TASK]],
+    ['is stale without cursors, however new it is', undefined, [TASK]],
+  ])('%s', async (_, cursors, again) => {
+    const live = await Board.open();
+    const board = Board.unconnected();
+    hydrate(board.client, await render([TASK], cursors));
+    board.show(TASK);
+    const disconnect = connectQueryClient(live.connection, board.client);
+    await pass(60_000);
+    expect(board.asked).toEqual(again.map((key) => key.join('/')));
+    if (again.length > 0) await board.answer('new');
+    await live.change();
+    expect(board.asked).toEqual(['tasks/detail/T']);
+    await board.answer('newest');
+    expect(board.isStale(TASK)).toBe(false);
+    disconnect();
+  });
+
+  it('is stale if an event came after it was rendered and before it was bound', async () => {
+    const live = await Board.open();
+    const board = Board.unconnected();
+    hydrate(board.client, await render([TASK, LIST], CURSORS));
+    board.show(TASK);
+    await live.change();
+    const disconnect = connectQueryClient(live.connection, board.client);
+    await pass(10);
+    expect(board.asked).toEqual(['tasks/detail/T']);
+    expect(board.isStale(LIST)).toBe(true);
+    disconnect();
+  });
+
+  it.each([
+    ['with cursors, which the fetch has dropped', CURSORS],
+    ['without cursors', undefined],
+  ])('and streams is fetched again when it arrives, %s', async (_, cursors) => {
+    let answer: (data: string) => void = () => undefined;
+    const state = await render([LIST], cursors, () => new Promise((resolve) => (answer = resolve)));
+    const live = await Board.open();
+    const board = Board.unconnected();
+    hydrate(board.client, state);
+    board.show(LIST);
+    const disconnect = connectQueryClient(live.connection, board.client);
+    await pass(10);
+    answer('rendered');
+    await pass(10);
+    expect(board.data(LIST)).toBe('rendered');
+    expect(board.asked).toEqual(['tasks/list/P']);
+    await board.answer('new');
+    expect(board.isStale(LIST)).toBe(false);
+    disconnect();
   });
 });
 

@@ -4,6 +4,7 @@ import { useEffect, useState, useSyncExternalStore, type ReactNode } from 'react
 import { useAccount } from './account';
 import { Board } from './board';
 import { CrowdPanel } from './crowd';
+import { DevtoolsSwitch } from './devtools';
 import { EventPanel } from './event-panel';
 import type { Journal } from './journal';
 import { Members } from './members';
@@ -53,6 +54,7 @@ export function Workspace(props: { journal: Journal; onSignOut: () => void }): R
         <div className="bar">
           <Brand />
           <StatusLight />
+          <DevtoolsSwitch />
           <span className="user">
             <Avatar name={name} />
             <span className="name">{name}</span>

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 enum { HEAD_MAX = 2048, EVENTS = 512, BUFFER = 262144 };
+static const char PONG[] = "\x8a\x80\0\0\0"; /* masked with zeros, and without a payload */
 
 struct connection {
     int fd;
@@ -102,6 +103,8 @@ static void count(struct connection *c, const char *at, long size) {
         unsigned long payload = length;
         if (need > 2) for (payload = 0, length = 2; length < need; length++) payload = payload << 8 | (unsigned char)c->head[length];
         if ((c->head[0] & 15) <= 2) frames++;
+        /* a server that hears nothing for a while closes the connection */
+        if ((c->head[0] & 15) == 9 && write(c->fd, PONG, sizeof PONG - 1) < 0 && errno != EAGAIN) die("pong");
         c->payload_left = payload;
         c->head_size = 0;
     }
@@ -135,10 +138,10 @@ static void step(int milliseconds) {
 
 static void open_more(long count, long at_once) {
     long last = started + count < total ? started + count : total;
-    long live_before = live, failed_before = failed, begun = 0;
+    long live_before = live, failed_before = failed, before = live + failed + ended, begun = 0;
     double from = now();
-    while (live + failed - live_before - failed_before < begun || started < last) {
-        while (started < last && begun - (live + failed - live_before - failed_before) < at_once) {
+    while (live + failed + ended - before < begun || started < last) {
+        while (started < last && begun - (live + failed + ended - before) < at_once) {
             begin(&connections[started++]);
             begun++;
         }

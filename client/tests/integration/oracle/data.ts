@@ -86,6 +86,20 @@ export const WRITES: readonly (readonly [weight: number, sql: string])[] = [
   [0.5, `select neverstale.notify('task', 'UPDATE', $1, null, null), $2::text`],
 ];
 
+/** Changes something that each query of a project shows. */
+export const WRITE_ALL = `
+with changed_tasks as (
+  update tasks set title = $2 where project_id = $1
+), changed_sprints as (
+  update sprints set name = $2 where project_id = $1
+), changed_members as (
+  update project_members set role = $2 where project_id = $1
+), new_message as (
+  insert into messages (project_id, user_id, body)
+  select $1, user_id, $2 from project_members where project_id = $1 limit 1
+)
+update projects set name = 'project ' || $2 where id = $1`;
+
 export interface Data {
   readonly users: string[];
   readonly projects: string[];

@@ -16,7 +16,8 @@ import { Screen, type Edit, type Mark, type Row } from './screen.js';
 const LATENCY_MS = 400;
 /** Longer than any mutation takes on a machine under load. */
 const MAX_DEFER_MS = 60_000;
-const POLL_MS = 1_000;
+/** Of those who poll. */
+export const POLL_MS = 1_000;
 /** At most so late a query cache is bound. */
 const LATE_MS = 2_000;
 
@@ -196,15 +197,22 @@ export class Visitor {
     }
   }
 
+  /** An optimistic change that fails. Nothing is committed, so no event follows. */
+  failToSave(): void {
+    const [row] = this.shownTasks();
+    if (row?.id !== undefined) this.mutate(row.id, true, 0);
+  }
+
   /** A change of one's own that is sure to succeed. */
   async save(): Promise<void> {
-    await this.page.mutate(() =>
+    const write = (): Promise<unknown> =>
       this.world.stack.sql(
         'update tasks set title = $2 where project_id = $1',
         this.page.projects[0] ?? null,
         'saved',
-      ),
-    );
+      );
+    // A mutation concerns the queries of its own query client.
+    await Promise.all(this.pages().map((page) => page.mutate(write)));
   }
 
   get isBlocked(): boolean {
@@ -304,10 +312,7 @@ export class Visitor {
   /** Changes of one's own, perhaps several of a row at once. */
   private async edit(): Promise<void> {
     const { chance } = this.world;
-    const shown = this.page.client
-      .getQueryCache()
-      .findAll({ type: 'active', queryKey: ['tasks'] })
-      .flatMap(({ state }) => (state.data ?? []) as Row[]);
+    const shown = this.shownTasks();
     const id =
       shown.length > 0
         ? chance.pick(shown).id
@@ -316,20 +321,29 @@ export class Visitor {
     for (let edits = chance.pick([1, 1, 2, 3]); edits > 0; edits -= 1) this.mutate(id);
   }
 
+  private shownTasks(): Row[] {
+    return this.page.client
+      .getQueryCache()
+      .findAll({ type: 'active', queryKey: ['tasks'] })
+      .flatMap(({ state }) => (state.data ?? []) as Row[]);
+  }
+
   /**
    * Perhaps optimistic; the response comes late, and may be written to the cache. It may fail, before
    * or after it is committed.
    */
-  private mutate(id: string): void {
+  private mutate(
+    id: string,
+    isOptimistic = this.world.chance.is(0.6),
+    failsAt = this.world.chance.pick([0, LATENCY_MS, undefined, undefined]),
+  ): void {
     const { page, screen, world } = this;
     const { chance, stack } = world;
     const { client } = page;
     const queryKey = ['tasks', 'detail', id];
     const number = (Visitor.edits += 1);
     world.count('edits');
-    const isOptimistic = chance.is(0.6);
     const writesResponse = chance.is(0.5);
-    const failsAt = chance.pick([0, LATENCY_MS, undefined, undefined]);
     const edit: Edit = { isPending: true, version: undefined };
     // The callbacks of a mutation may outlive the page, or its user.
     const isOver = (): boolean => this.page !== page || this.isChanging;
