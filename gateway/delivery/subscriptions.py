@@ -94,6 +94,11 @@ class Subscriptions(Generic[Subscriber]):
         state = self._subscribers.get(subscriber)
         return state is not None and not state.behind
 
+    def is_subscribed(self, subscriber: Subscriber) -> bool:
+        """Whether Redis has acknowledged all its channels."""
+        state = self._subscribers.get(subscriber)
+        return state is not None and not state.unacknowledged
+
     def channels_of(self, subscriber: Subscriber) -> Collection[Channel]:
         state = self._subscribers.get(subscriber)
         return state.channels if state else ()

@@ -10,7 +10,7 @@ import pytest
 from tests.support.follower import Follower, following
 from tests.support.inspection import resets
 from tests.support.placed import Placement
-from tests.support.processes import Part
+from tests.support.processes import Part, eventually
 from tests.support.redis_cluster import ClusterNode, RedisCluster, redis_cluster
 from tests.support.servers import start_again
 from tests.support.world import World
@@ -110,6 +110,24 @@ async def test_a_frozen_primary_that_wakes_up_has_been_replaced(stage: Stage) ->
     await stage.cluster.owner(slot, unless=primary)
     primary.thaw()
     await stage.change_all()
+    await stage.check(primary)
+
+
+async def test_clients_of_a_node_that_stays_away_are_not_live(stage: Stage) -> None:
+    primary = (await stage.placement.other_nodes())[0]
+    replica = stage.cluster.replica_of(primary)
+    follower = stage.followers[primary]
+    for node in (primary, replica):
+        node.kill()
+    await stage.change_all()
+    await eventually(lambda: follower.status is False, "the client is not live")
+    for other in stage.followers.values():
+        if other is not follower:
+            await other.consistent()
+            assert other.status is not False
+    for node in (primary, replica):
+        await start_again(node)
+    await eventually(lambda: follower.status is True, "the client is live again")
     await stage.check(primary)
 
 

@@ -32,6 +32,12 @@ class Follower:
     def resets(self) -> int:
         return sum(frame["type"] == "reconnect" for frame in self._frames)
 
+    @property
+    def status(self) -> bool | None:
+        """What the last ``status`` said; None without any."""
+        told = [frame["live"] for frame in self._frames if frame["type"] == "status"]
+        return told[-1] if told else None
+
     async def change(self, count: int = 1) -> None:
         """Insert tasks of its project, one after another."""
         for _ in range(count):
