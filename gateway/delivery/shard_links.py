@@ -154,9 +154,10 @@ class _NodeLink:
         self._task.cancel()
 
     def abort(self) -> None:
-        """Lose the connection; it is opened again."""
+        """Lose the connection, with all its channels at once; it is opened again."""
         if self._pubsub is not None:
             self._pubsub.abort()
+        self._lose_all()
 
     def subscribe(self, names: Iterable[str]) -> None:
         if self._pubsub is not None:
@@ -190,6 +191,10 @@ class _NodeLink:
         if names:
             self._is_incomplete = True
             self._on_lost([name.encode() for name in names])
+
+    def _lose_all(self) -> None:
+        asked, self._asked = self._asked, set()
+        self._lose(asked)
 
     async def _keep(self) -> None:
         backoff = Backoff()
@@ -225,5 +230,4 @@ class _NodeLink:
         finally:
             self._pubsub = None
             pubsub.abort()
-            asked, self._asked = self._asked, set()
-            self._lose(asked)
+            self._lose_all()

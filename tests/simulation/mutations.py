@@ -26,6 +26,7 @@ class Mutant:
 
 
 REVOCATION: Final = "tests/integration/access/test_revocation.py"
+UNIT_LINKS: Final = "tests/unit/gateway/delivery/test_shard_links.py"
 UNIT_REGISTRY: Final = (
     "tests/unit/gateway/delivery/test_subscriptions.py",
     "tests/unit/gateway/delivery/test_subscriptions_model.py",
@@ -685,7 +686,7 @@ self._on_lost([name.encode() for name in names])
         """\
 self._is_incomplete = True
 """,
-        (CLUSTER, SIMULATION),
+        (UNIT_LINKS, CLUSTER, SIMULATION),
     ),
     Mutant(
         "moved channels stay live",
@@ -696,7 +697,7 @@ if moved:
         """\
 pass
 """,
-        (CLUSTER, SIMULATION),
+        (UNIT_LINKS, CLUSTER, SIMULATION),
     ),
     Mutant(
         "what is read of a lost channel counts",
