@@ -17,6 +17,7 @@ from gateway.auth.token_verifier import TokenVerifier
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.redis_parts import redis_parts
 from gateway.http.admin_api import DISCONNECT_PATH, AdminApi
+from gateway.http.admin_key import AdminKey
 from gateway.http.admission import Admission
 from gateway.http.application import Readiness, make_application
 from gateway.http.connection_sweep import ConnectionSweep
@@ -24,7 +25,9 @@ from gateway.http.endpoint import WebSocketEndpoint
 from gateway.http.handshake import TokenSources
 from gateway.http.message_handler import MessageHandler
 from gateway.http.open_connections import OpenConnections
+from gateway.http.own_status import OwnStatus
 from gateway.http.project_access import ProjectAccess
+from gateway.http.status_api import LOGIN_PATH, LOGOUT_PATH, StatusApi
 from gateway.http.ticket_api import TICKET_PATH, TicketApi
 from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import SocketLimits
@@ -37,8 +40,9 @@ from shared.http.connection_limits import HttpLimits
 from shared.http.server import health_routes, serve
 from shared.links.database_url import parse_database_url
 from shared.links.redis_access import RedisAccess, open_redis
+from shared.links.status_board import StatusReporter
 from shared.protocol.channels import IdType
-from shared.runtime.lifecycle import run_until
+from shared.runtime.lifecycle import run_until, tasks_of_body
 
 WORKER_READY_SECONDS: Final = 5.0
 
@@ -64,7 +68,7 @@ async def run_gateway(
             is_cluster=settings.redis_cluster,
         ) as redis,
         open_pool(settings.database_url.get_secret_value()) as pool,
-        asyncio.TaskGroup() as tasks,
+        tasks_of_body() as tasks,
     ):
         await _Gateway(settings, keys, rules, pool, redis, tasks, worker).run(stop)
 
@@ -89,10 +93,11 @@ class _Gateway:
         self._tasks = tasks
         self._registry = CollectorRegistry()
         self._redis_parts = redis_parts(redis, ttl_seconds=settings.replay_ttl_seconds)
+        metrics = FanoutMetrics(self._registry)
         self._fanout = Fanout(
             self._redis_parts.logs,
             self._names,
-            FanoutMetrics(self._registry),
+            metrics,
             tasks,
             spread_seconds=settings.reset_spread_seconds,
             slow_seconds=settings.slow_client_seconds,
@@ -103,11 +108,17 @@ class _Gateway:
         self._revalidator = Revalidator(
             self._checker, self._fanout.project_subscriptions, self._registry, tasks
         )
-        self._verifier = TokenVerifier(keys, _token_rules(settings, rules.user_type))
+        self._verifier = TokenVerifier(keys, token_rules(settings, rules.user_type))
         self._limiter = _connection_limiter(settings)
         self._connections = OpenConnections(drain_seconds=settings.drain_seconds)
         self._worker = worker
         self._readiness = Readiness(self._connections, self._fanout, self._checker, keys)
+        self._reporter = StatusReporter(
+            redis.connect(),
+            self._names,
+            "gateway",
+            OwnStatus(self._fanout, metrics, self._readiness).describe,
+        )
         self._worker_health = (
             WorkerHealth(worker, self._registry, self._readiness.check) if worker else None
         )
@@ -128,6 +139,7 @@ class _Gateway:
             ConnectionSweep(self._verifier, self._connections).run(),
             self._fanout.run(),
             broker.run(),
+            self._reporter.run(),
             self._serve(),
             *([self._answer_siblings(self._worker_health)] if self._worker_health else []),
         )
@@ -212,12 +224,15 @@ class _Gateway:
         )
         if settings.admin_key is None:
             return tickets.routes
-        key = settings.admin_key.get_secret_value()
-        admin = AdminApi(key, self._client, self._names, self._limiter, rules.user_type)
-        return tickets.routes + admin.routes
+        clock = asyncio.get_running_loop().time
+        key = AdminKey(settings.admin_key.get_secret_value(), self._limiter, clock=clock)
+        admin = AdminApi(key, self._client, self._names, rules.user_type)
+        status = StatusApi(key, self._client, self._names, self._limiter)
+        return tickets.routes + admin.routes + status.routes
 
 
-def _token_rules(settings: GatewaySettings, user_type: IdType) -> TokenRules:
+def token_rules(settings: GatewaySettings, user_type: IdType) -> TokenRules:
+    """Return the rules of tokens that the settings make."""
     return TokenRules(
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
@@ -247,5 +262,5 @@ def _http_limits(settings: GatewaySettings, limiter: ConnectionLimiter) -> HttpL
         max_sockets=settings.max_sockets,
         request_seconds=settings.handshake_seconds,
         address_of=limiter.address_of_peer,
-        body_paths=(TICKET_PATH, DISCONNECT_PATH),
+        body_paths=(TICKET_PATH, DISCONNECT_PATH, LOGIN_PATH, LOGOUT_PATH),
     )

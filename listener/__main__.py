@@ -24,7 +24,6 @@ from listener.commands import COMMANDS
 from listener.leader.publication import PublicationRules
 from listener.links.pg_link import PgLost, connect, rolled_back_transaction, translated_errors
 from listener.settings import CommandSettings, ListenerSettings
-from listener.setup.check import check
 from listener.setup.client_types import render_client_types
 from listener.setup.install import (
     Config,
@@ -35,7 +34,7 @@ from listener.setup.install import (
     print_sql,
     uninstall,
 )
-from shared.config.access_rules import AccessRules, ConfigError
+from shared.config.access_rules import ConfigError
 from shared.config.config_file import read_config
 from shared.config.settings import (
     ConfigFileSettings,
@@ -147,10 +146,9 @@ def _run(arguments: argparse.Namespace) -> int:
         warn_of_ignored(settings)
         document = read_config(settings.neverstale_config)
         config = Config.parse(document, log_max_bytes=settings.log_max_bytes)
-        rules = config.access
         if isinstance(settings, ListenerSettings):
             publication_rules = PublicationRules(
-                rules,
+                config.access,
                 project_resources(config.watches),
                 settings.replay_max_rows,
                 resources_without_access(config.watches),
@@ -161,7 +159,6 @@ def _run(arguments: argparse.Namespace) -> int:
                 command,
                 settings,
                 config,
-                rules,
                 owner=arguments.owner,
                 clears_raw_notify=arguments.clear_raw_notify,
             )
@@ -232,7 +229,6 @@ async def _administer(
     command: str,
     settings: CommandSettings,
     config: Config,
-    rules: AccessRules,
     *,
     owner: str | None,
     clears_raw_notify: bool,
@@ -247,14 +243,6 @@ async def _administer(
                     connection, config, owner=owner, clears_raw_notify=clears_raw_notify
                 )
                 _report(plan, config)
-            case "check":
-                async with translated_errors(), rolled_back_transaction(connection):
-                    found = await check(connection, config, rules)
-                _say(*(f"note: {note}" for note in found.notes))
-                _complain(*found.problems)
-                if found.problems:
-                    return EXIT_FAILED
-                print(f"{len(config.watches)} tables are watched as the file says")
             case "disable":
                 await disable(connection)
                 print("disabled: no change is captured until neverstale install")

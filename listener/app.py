@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import os
-import socket
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
@@ -24,8 +23,11 @@ from listener.links.pg_link import Connection, NotAdmitted, PgLost
 from listener.settings import ListenerSettings
 from shared.http.server import health_routes, serve
 from shared.links.redis_access import RedisAccess, open_redis
+from shared.links.status_board import RedisClock, StatusReporter, process_name
 from shared.runtime.backoff import Backoff
+from shared.runtime.counter_values import count_of, counts_by_label
 from shared.runtime.lifecycle import raise_if_cancelled, run_until
+from shared.runtime.recent_history import RecentHistory
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ class Listener:
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
         self._notifications = Notifications(rules, self.registry, takes_raw=settings.raw_notify)
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._name = process_name()
+        self._history = RecentHistory()
         self._role = "connecting"
         self._current: Standby | Leader | None = None
         self._was_admitted = False
@@ -64,7 +67,30 @@ class Listener:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until *stop* is set. Raises ``FatalError`` (in a group)."""
-        await run_until(stop, self._serve_health(), self._stay_linked())
+        async with self._open_redis() as redis:
+            reporter = StatusReporter(redis.connect(), redis.names, "listener", self._describe)
+            await run_until(stop, self._serve_health(), self._stay_linked(), reporter.run())
+
+    def _open_redis(self) -> AbstractAsyncContextManager[RedisAccess]:
+        settings = self._settings
+        return open_redis(
+            settings.redis_url.get_secret_value(),
+            settings.redis_prefix,
+            is_cluster=settings.redis_cluster,
+        )
+
+    def _describe(self, clock: RedisClock) -> dict[str, Any]:
+        """Return the status of the second that has passed; to be called once a second."""
+        metrics, history, current = self._metrics, self._history, self._current
+        lags = list(metrics.recent_lags)
+        metrics.recent_lags.clear()
+        history.add_total("events", count_of(metrics.events))
+        history.add_milliseconds("publish", lags)
+        history.note_resets(counts_by_label(metrics.resets), at=clock.seconds)
+        status: dict[str, Any] = {"state": self._role, "redis": self.ready()[1]["redis"]}
+        if isinstance(current, Leader):
+            status |= {"live": current.is_live, "lag_ms": current.lag_ms}
+        return {**status, "series": history.series, "resets": history.resets}
 
     async def _serve_health(self) -> None:
         app = web.Application()
@@ -73,11 +99,7 @@ class Listener:
 
     async def _stay_linked(self) -> None:
         backoff = Backoff()
-        async with open_redis(
-            self._settings.redis_url.get_secret_value(),
-            self._settings.redis_prefix,
-            is_cluster=self._settings.redis_cluster,
-        ) as redis:
+        async with self._open_redis() as redis:
             while True:
                 try:
                     await self._on_links(redis, backoff)

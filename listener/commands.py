@@ -5,7 +5,6 @@ from typing import Final
 COMMANDS: Final = {
     "init": "write a first invalidation.toml from the tables of the database",
     "install": "create or update the change log and the triggers, in one transaction",
-    "check": "compare the database with invalidation.toml; exit with 1 if they differ",
     "types": "write the resources of invalidation.toml as a TypeScript declaration",
     "sql": "print the SQL that `install` runs, for use in migrations",
     "disable": "stop capture at once, for an app in trouble; `install` starts it again",

@@ -26,6 +26,7 @@ def main() -> int:
     # beside `neverstale` in a checkout, which an editable install does not put on the path
     sys.path.insert(0, str(_PACKAGES if _PACKAGES.is_dir() else _PACKAGES.parents[1]))
     from listener.commands import COMMANDS
+    from operations.commands import COMMANDS as OPERATIONS
 
     command, words = (sys.argv[1:] or [""])[0], sys.argv[2:]
     prog = f"neverstale {command}"
@@ -41,7 +42,11 @@ def main() -> int:
         from listener.__main__ import run_command
 
         return run_command("run" if command == "listener" else command, words, prog=prog)
-    return _explain(COMMANDS)
+    if command in OPERATIONS:
+        from operations.__main__ import run_command as run_operation
+
+        return run_operation(command, words, prog=prog)
+    return _explain({**COMMANDS, **OPERATIONS})
 
 
 def _explain(commands: dict[str, str]) -> NoReturn:

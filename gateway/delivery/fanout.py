@@ -1,8 +1,10 @@
 """Routes messages from Redis to the connections that are subscribed to their channels."""
 
 import asyncio
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
+from typing import Final
 
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.cluster_channels import ClusterChannels
@@ -17,6 +19,7 @@ from gateway.delivery.project_subscriptions import ProjectSubscriptions
 from gateway.delivery.slow_consumers import SlowConsumers
 from gateway.delivery.status_notifier import StatusNotifier
 from gateway.delivery.subscriptions import Subscriptions
+from gateway.delivery.top_channels import TopChannels
 from gateway.delivery.writes import join_frames, split_messages
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import Connection
@@ -24,6 +27,8 @@ from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.control_messages import Recheck, Tick
 from shared.protocol.events import Reason, access_change_of, row_of
 from shared.protocol.replay import Loaded, Since
+
+MAX_ARRIVALS: Final = 512
 
 
 class _Delivery:
@@ -46,7 +51,11 @@ class _Delivery:
 
 
 class Fanout:
-    """All channels and connections of this process."""
+    """All channels and connections of this process.
+
+    ``arrivals`` samples deliveries for the status: the offset of the last message of each read,
+    and when it had been written, by the loop's clock.
+    """
 
     def __init__(
         self,
@@ -77,6 +86,11 @@ class Fanout:
         self._slow_consumers = SlowConsumers(
             self._subscriptions, self._effects.run, metrics, slow_seconds=slow_seconds
         )
+        self.top_channels = TopChannels(
+            lambda: self._subscriptions.channels, self._subscriptions.subscriber_count
+        )
+        self.arrivals: deque[tuple[int, float]] = deque(maxlen=MAX_ARRIVALS)
+        self._last_offset = 0  # of the last message that was delivered
         self._on_backpressure = self._slow_consumers.add  # one bound method for all connections
         self.project_subscriptions = ProjectSubscriptions(
             self._subscriptions, self._effects.run
@@ -87,6 +101,14 @@ class Fanout:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._status_notifier.run())
             tasks.create_task(self._slow_consumers.run())
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._subscriptions.subscribers)
+
+    @property
+    def channel_count(self) -> int:
+        return self._subscriptions.channel_count
 
     @property
     def can_subscribe(self) -> bool:
@@ -182,8 +204,12 @@ class Fanout:
         Returns the access to check again, because users' own channels mention it.
         """
         rechecks: dict[Recheck, None] = {}
+        before = self._last_offset
         for chunk in split_messages(messages):
             self._deliver_chunk(chunk, rechecks)
+        if self._last_offset != before:
+            now = asyncio.get_running_loop().time()
+            self.arrivals.append((self._last_offset, now))
         return list(rechecks)
 
     def _deliver_chunk(
@@ -202,6 +228,7 @@ class Fanout:
             if cursor is None:
                 counts.foreign += 1
                 continue
+            self._last_offset = cursor.offset
             recipients, more = self._subscriptions.receive(cursor, payload)
             effects += more
             if recipients:

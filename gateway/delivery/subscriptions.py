@@ -81,6 +81,14 @@ class Subscriptions(Generic[Subscriber]):
         return len(self._channels)
 
     @property
+    def channels(self) -> Collection[Channel]:
+        return self._channels.keys()
+
+    def subscriber_count(self, channel: Channel) -> int:
+        state = self._channels.get(channel)
+        return len(state.subscribers) if state else 0
+
+    @property
     def subscribers(self) -> Collection[Subscriber]:
         return self._subscribers.keys()
 

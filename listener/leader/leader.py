@@ -46,7 +46,7 @@ class Leader:
     """Leads until its LISTEN session ends.
 
     ``is_linked``: Redis accepts its writes. ``is_refused``: another database's listener leads
-    in this Redis, under the same prefix.
+    in this Redis, under the same prefix. ``is_live`` and ``lag_ms`` are those of the last tick.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class Leader:
         self._server: RedisServer
         self.is_linked = False
         self.is_refused = False
+        self.is_live = False
+        self.lag_ms: int | None = None
         self._log = change_log
         self._members = members
         self._publisher = publisher
@@ -172,7 +174,7 @@ class Leader:
         if batch.rows:
             await self._publish(planned, state)
             self._metrics.events.inc(planned.event_count)
-            self._metrics.lag.observe(batch.oldest_age)
+            self._metrics.observe_lag(batch.oldest_age)
         has_turned = judged.live != state.live
         state = replace(judged, cursor=batch.cursor)
         now = asyncio.get_running_loop().time()
@@ -193,8 +195,9 @@ class Leader:
         await self._check_server(now)
         if (await self._publisher.server()).identity != state.redis:
             return False
-        await self._save(state, tick_lag_ms=round(batch.oldest_age * 1000))
-        self._ticked_at = now
+        lag_ms = round(batch.oldest_age * 1000)
+        await self._save(state, tick_lag_ms=lag_ms)
+        self._ticked_at, self.lag_ms, self.is_live = now, lag_ms, state.live
         await self._watch_wake_up()
         await self._capture.check_if_due(now)
         if batch.has_moved:

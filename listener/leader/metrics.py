@@ -1,9 +1,16 @@
 """The Prometheus metrics of a leader."""
 
+from collections import deque
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+MAX_LAGS: Final = 512
 
 
 class LeaderMetrics:
+    """The metrics, and ``recent_lags``: those of the newest batches, for the status."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
             "neverstale_events_published_total", "Events published", registry=registry
@@ -30,6 +37,7 @@ class LeaderMetrics:
             registry=registry,
             buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300),
         )
+        self.recent_lags: deque[float] = deque(maxlen=MAX_LAGS)
         self.is_leader = Gauge(
             "neverstale_is_leader", "1 while this process leads", registry=registry
         )
@@ -41,3 +49,8 @@ class LeaderMetrics:
         self.pruned = Counter(
             "neverstale_log_rows_pruned_total", "Change log rows pruned", registry=registry
         )
+
+    def observe_lag(self, seconds: float) -> None:
+        """Record the lag of one batch."""
+        self.lag.observe(seconds)
+        self.recent_lags.append(seconds)

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -18,14 +18,22 @@ from listener.capture.probe_view import looked_up
 from listener.capture.watched_tables import Watched, find_parents
 from listener.leader.change_log import read_capture
 from listener.leader.project_members import ProjectMembers
-from listener.links.pg_link import Connection
+from listener.links.pg_link import Connection, using_search_path
+from listener.setup.database_findings import (
+    MIN_SERVER_VERSION,
+    DatabaseFacts,
+    ExcessRight,
+    LookUp,
+    find_in_database,
+)
 from listener.setup.install import (
     IS_INSTALLED,
     Config,
     Plan,
     plan_install,
 )
-from shared.config.access_rules import AccessRules, ConfigError
+from shared.config.access_rules import AccessRules, ConfigError, bounded_sql
+from shared.runtime.findings import Finding
 from shared.runtime.lifecycle import FatalError
 
 _SQL: Final = Path(__file__).parent / "sql"
@@ -39,139 +47,130 @@ _SECURED: Final = """\
 select oid::regclass::text as name from pg_class
  where relnamespace = 'neverstale'::regnamespace and relkind = 'r' and relrowsecurity"""
 _IS_DISABLED: Final = "select disabled from neverstale.installation"
-_RUN_INSTALL: Final = "run neverstale install"
-_DISABLED: Final = f"capture is disabled: {_RUN_INSTALL} to enable it"
+_RAW_NOTIFY_SEEN: Final = "select raw_notify_seen from neverstale.installation"
+_SERVER: Final = """\
+select current_setting('server_version_num')::int / 10000 as server_version,
+       pg_is_in_recovery() as is_standby"""
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What ``check`` found, a line each.
-
-    ``problems`` are differences from the file, with what to do. ``notes`` are changes that are
-    not captured even if there is no difference.
-    """
-
-    problems: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-
-async def check(connection: Connection, config: Config, rules: AccessRules) -> Findings:
+async def check(connection: Connection, config: Config, rules: AccessRules) -> list[Finding]:
     """Compare the database with the config, and verify the queries that listeners run.
 
     Must run inside a transaction.
     """
+    return find_in_database(await read_facts(connection, config, rules))
+
+
+async def read_facts(
+    connection: Connection, config: Config, rules: AccessRules
+) -> DatabaseFacts:
+    """Read the facts that ``find_in_database`` judges. Must run inside a transaction."""
+    row = await connection.fetchrow(_SERVER)
+    assert row is not None  # noqa: S101 it selects one row
+    server = DatabaseFacts(row["server_version"], row["is_standby"])
+    if server.server_version < MIN_SERVER_VERSION or server.is_standby:
+        return server
     if not await connection.fetchval(IS_INSTALLED):
-        return Findings((f"Neverstale is not installed here: {_RUN_INSTALL}",))
+        return replace(server, is_installed=False)
+    is_disabled = await connection.fetchval(_IS_DISABLED)
     try:
         plan = await plan_install(connection, config)
     except ConfigError as exc:  # a table or column that the file names does not exist
-        if await connection.fetchval(_IS_DISABLED):
-            return Findings((*exc.problems, _DISABLED))
-        differences = (await read_capture(connection)).differences
-        return Findings((*exc.problems, *(f"{one}: {_RUN_INSTALL}" for one in differences)))
-    problems = [
-        f"trigger {trigger.name} on {trigger.table.sql} is missing or differs: {_RUN_INSTALL}"
-        for trigger in plan.create
-    ]
-    problems += [
-        f"trigger {name} belongs to no [[watch]]: {_RUN_INSTALL} to drop it"
-        for name in plan.drop
-    ]
-    if await connection.fetchval(_IS_DISABLED):
-        problems.append(_DISABLED)
-    problems += [
-        f"trigger {row['trigger']} on {row['table']} sends cache_invalidate, which is lost "
-        "while no listener runs: drop it if the table is watched"
-        for row in await connection.fetch(_FOREIGN)
-    ]
-    problems += await _find_rights(connection, plan)
-    try:
-        await ProjectMembers(connection, rules).verify_names()
-    except FatalError as exc:
-        problems.append(str(exc))
-    with suppress(asyncpg.PostgresError):  # reported above
-        problems += map(str, await ProjectMembers(connection, rules).find_hidden())
-    notes = await _find_notes(connection, plan)
-    if not rules.members:
-        notes.append(
-            "[access] members is missing: until it is set, a change of a project is sent only "
-            "to the user that the project's own row names"
+        capture = None if is_disabled else await read_capture(connection)
+        return replace(
+            server,
+            wrong_entries=exc.problems,
+            is_disabled=is_disabled,
+            differences=capture.differences if capture else (),
         )
-    return Findings(tuple(problems), tuple(notes))
+    return replace(
+        server,
+        is_disabled=is_disabled,
+        missing_triggers=[(trigger.table.sql, trigger.name) for trigger in plan.create],
+        unknown_triggers=[str(name) for name in plan.drop],
+        foreign_triggers=[
+            (row["table"], row["trigger"]) for row in await connection.fetch(_FOREIGN)
+        ],
+        **await _read_rights(connection, plan),
+        **await _read_access(connection, rules),
+        **await _read_uncaptured(connection, plan),
+        **await _read_look_ups(connection, plan.watched, _watched_tables(plan)),
+    )
 
 
-async def _find_rights(connection: Connection, plan: Plan) -> list[str]:
+async def _read_rights(connection: Connection, plan: Plan) -> dict[str, Any]:
     """Return the rights on Neverstale's objects beyond docs/how-to/postgresql-roles.md."""
-    problems = [
-        f"{row['role']} has {row['privileges']} on {row['object']}, which it does not need: "
-        f"{row['statement']}"
-        for row in await connection.fetch(_MISPLACED)
-    ]
+    excess = [ExcessRight(**row) for row in await connection.fetch(_MISPLACED)]
     owner = await ensure_owner(connection, None)
     reach = await find_reach(connection, plan.watched, owner)
-    if reach.exposures:
-        problems.append(describe_exposures(reach, owner))
-    problems += [
-        f"the trigger functions belong to {owner}: {hidden}"
-        for hidden in await find_hidden(connection, plan.watched, owner)
-    ]
-    problems += [
-        f"row-level security of {row['name']} is on: {_RUN_INSTALL}"
-        for row in await connection.fetch(_SECURED)
-    ]
-    return problems
+    return {
+        "excess_rights": excess,
+        "owner": owner,
+        "exposure": describe_exposures(reach, owner) if reach.exposures else "",
+        "hidden": [str(one) for one in await find_hidden(connection, plan.watched, owner)],
+        "secured_tables": [row["name"] for row in await connection.fetch(_SECURED)],
+    }
 
 
-async def _find_notes(connection: Connection, plan: Plan) -> list[str]:
-    watched = {trigger.table.sql for trigger in plan.triggers}
-    notes = []
-    prepared = await connection.fetchval("show max_prepared_transactions")
-    if prepared != "0":
-        notes.append(
-            f"max_prepared_transactions is {prepared}: PREPARE TRANSACTION fails in a "
-            "transaction that changed a watched table, since it has sent a NOTIFY"
-        )
-    if await connection.fetchval("select raw_notify_seen from neverstale.installation"):
-        notes.append(
-            "another producer has sent a NOTIFY cache_invalidate with a payload: since then, "
-            "each change of leader and each lost session resets all clients (one may have been "
-            "missed); when no producer sends them any more, run neverstale install "
-            "--clear-raw-notify"
-        )
-    if restored := await connection.fetchval(_RESTORED):
-        notes.append(
-            f"{restored} rows of the change log were restored from a dump of another cluster: "
-            "they are not published, and the next leader removes them; to exclude them from "
-            "dumps, use pg_dump --no-unlogged-table-data"
-        )
-    notes += [
-        f"subscription {row['subscription']} writes {row['table']}: what logical replication "
-        "applies is not captured; watch the table in the database where it is changed, or call "
-        "neverstale.notify()"
-        for row in await connection.fetch(_SUBSCRIPTIONS, list(watched))
-    ]
-    return notes + await _find_parent_notes(connection, plan.watched, watched)
+async def _read_access(connection: Connection, rules: AccessRules) -> dict[str, Any]:
+    """Verify the queries of [access], without planning them."""
+    members, error, hidden = ProjectMembers(connection, rules), "", []
+    try:
+        await members.verify_names()
+    except FatalError as exc:
+        error = str(exc)
+    with suppress(asyncpg.PostgresError):  # it is in the error
+        hidden = [str(one) for one in await members.find_hidden()]
+    return {
+        "access_error": await _find_access_error(connection, rules),
+        "has_members": bool(rules.members),
+        "members_error": error,
+        "hidden_from_listeners": hidden,
+    }
 
 
-async def _find_parent_notes(
+async def _find_access_error(connection: Connection, rules: AccessRules) -> str:
+    """Return why gateways cannot run ``[access] query``, if its names do not fit the schema."""
+    try:
+        async with using_search_path(connection, "default"):
+            await connection.prepare(bounded_sql(rules.query, 1))
+    except asyncpg.PostgresError as exc:
+        return f"[access] query failed: {exc}"
+    return ""
+
+
+async def _read_uncaptured(connection: Connection, plan: Plan) -> dict[str, Any]:
+    subscriptions = await connection.fetch(_SUBSCRIPTIONS, list(_watched_tables(plan)))
+    return {
+        "max_prepared_transactions": int(
+            await connection.fetchval("show max_prepared_transactions")
+        ),
+        "raw_notify_seen": await connection.fetchval(_RAW_NOTIFY_SEEN),
+        "restored_rows": await connection.fetchval(_RESTORED),
+        "subscriptions": [(row["table"], row["subscription"]) for row in subscriptions],
+    }
+
+
+def _watched_tables(plan: Plan) -> set[str]:
+    return {trigger.table.sql for trigger in plan.triggers}
+
+
+async def _read_look_ups(
     connection: Connection, watched_tables: Iterable[Watched], watched: Collection[str]
-) -> list[str]:
-    """Note expressions that look up an unwatched table, or one without a foreign key."""
-    notes = []
+) -> dict[str, Any]:
+    """Return look-ups of an unwatched table, and those that no foreign key guarantees."""
+    unbound, unwatched = [], []
     for watch, tables in watched_tables:
         table = tables[0]
         parents = await find_parents(connection, watch, tables)
-        notes += [
-            f"watch ({watch.table}) project: looks up {name}, but no foreign key guarantees "
-            "that the row exists: each INSERT and DELETE there resets the row's project"
+        unbound += [
+            LookUp(watch.table, "project", name)
             for name, parent in sorted(parents.items())
             if name in watched and not parent.is_bound
         ]
         for key, text in watch.expressions.items():
             found = {found.sql for found in await looked_up(connection, text, table)}
-            notes += [
-                f"watch ({watch.table}) {key}: looks up {name}, which is not watched: a change "
-                f"there that gives rows another {key} is not captured; add a [[watch]] for it"
-                for name in sorted(found.difference(watched))
+            unwatched += [
+                LookUp(watch.table, key, name) for name in sorted(found.difference(watched))
             ]
-    return notes
+    return {"unbound_parents": unbound, "unwatched_look_ups": unwatched}

@@ -40,6 +40,10 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(validate)
 
 
+DatabaseUrlText = Annotated[SecretStr, _checked(check_database_url)]
+RedisUrlText = Annotated[SecretStr, _checked(check_redis_url)]
+
+
 class ConfigFileSettings(BaseSettings):
     """Settings of a command that reads ``invalidation.toml`` alone."""
 
@@ -65,7 +69,7 @@ class ConfigFileSettings(BaseSettings):
 class DatabaseSettings(ConfigFileSettings):
     """Settings of a command that uses the database alone."""
 
-    database_url: Annotated[SecretStr, _checked(check_database_url)] = Field(
+    database_url: DatabaseUrlText = Field(
         description="PostgreSQL (the listener refuses a transaction-mode pooler)"
     )
     log_format: Literal["auto", "json", "console"] = Field(
@@ -79,7 +83,7 @@ class DatabaseSettings(ConfigFileSettings):
 class Settings(DatabaseSettings):
     """Settings of both the listener and the gateway."""
 
-    redis_url: Annotated[SecretStr, _checked(check_redis_url)] = Field(
+    redis_url: RedisUrlText = Field(
         description="Redis or Valkey: redis://[user:password@]host:port, rediss:// for TLS"
     )
     redis_prefix: str = Field(

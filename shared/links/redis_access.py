@@ -25,6 +25,10 @@ class RedisAccess:
     locate: Locate | None = None
     nodes: ClusterNodes | None = None
 
+    def connect(self) -> Client:
+        """Return another client of that server, which the caller closes."""
+        return connect(self.target, self.locate)
+
     def check_mode(self, server: RedisServer) -> None:
         """Raise ``RedisLost`` if the server is of a cluster, but REDIS_CLUSTER is not set."""
         if server.is_cluster_node and self.nodes is None:

@@ -145,6 +145,17 @@ class RedisNames:
     def state(self) -> str:
         return f"{self.prefix}neverstale:state"
 
+    @property
+    def statuses(self) -> str:
+        """The key of the index of all processes that report their status."""
+        if self.is_cluster:
+            return f"{{{self.state}}}:status"
+        return f"{{{self.prefix}neverstale:status}}"
+
+    def status(self, process: str) -> str:
+        """The key of one process's status. It shares a cluster slot with the index."""
+        return f"{self.statuses}:{process}"
+
     def ticket(self, digest: str) -> str:
         if self.is_cluster:
             return f"{{{self.state}}}:ticket:{digest}"

@@ -5,8 +5,8 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 
 import uvloop
@@ -133,6 +133,15 @@ async def run_until(stop: asyncio.Event, *services: Coroutine[None, None, None])
             tasks.create_task(raise_when_stopped())
             for service in services:
                 tasks.create_task(never_return(service))
+
+
+@asynccontextmanager
+async def tasks_of_body() -> AsyncIterator[asyncio.TaskGroup]:
+    """Yield a task group for tasks that have no purpose after the body, which cancels them."""
+    with _suppressing_stopped():
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+            raise _Stopped
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from tests.support.world import World, make_world
 
 __all__ = ["servers"]
 
+ADMIN_KEY: Final = "a key for tests that is long enough"
 PAGE: Final = ROOT / "demo/web/dist"
 _PICTURES: Final = ROOT / "docs/images"
 CHROMIUM: Final = shutil.which("chromium")
@@ -126,7 +127,7 @@ async def theatre(servers: Servers) -> AsyncIterator[Stage]:
     demo = Part("demo", {}, free_port())
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(make_world(servers))
-        world.more["ALLOWED_ORIGINS"] = demo.url
+        world.more |= {"ALLOWED_ORIGINS": demo.url, "ADMIN_KEY": ADMIN_KEY}
         async with asyncio.TaskGroup() as starting:
             starting.create_task(world.listener())
             gateway = starting.create_task(world.gateway())

@@ -62,6 +62,11 @@ class Browser:
     def name(self) -> str:
         return self.plan.name
 
+    @property
+    def subscribed(self) -> set[str]:
+        """The projects that it follows, as far as it knows; of a v1 client."""
+        return self.follower.subscribed if isinstance(self.follower, V1Follower) else set()
+
     def _open_page(self) -> tuple[Cache, PlainFollower | V1Follower]:
         """Return an empty page."""
         cache = Cache(self._stack.database_url, self.user, self._now)

@@ -8,7 +8,6 @@ from typing import Final, Protocol
 
 from tests.chaos.browser import Browser, ReceivedFrame
 from tests.chaos.cache import Loads
-from tests.chaos.following import V1Follower
 from tests.chaos.pages import load_access, load_list, load_page
 from tests.chaos.record import Change, Record, RowKey
 from tests.support.database import Database
@@ -41,13 +40,12 @@ async def _stale_of_v1(database: Database, browser: Browser) -> list[str]:
     name = browser.plan.name
     if not browser.is_greeted:
         return [f"{name} is not connected"]
-    assert isinstance(browser.follower, V1Follower)
     listed = await load_list(database, browser.user)
     problems = []
     if browser.cache.list != listed:
         problems.append(f"{name} holds another list of projects")
-    if browser.follower.subscribed != set(listed):
-        odd = browser.follower.subscribed ^ set(listed)
+    if browser.subscribed != set(listed):
+        odd = browser.subscribed ^ set(listed)
         problems.append(f"{name} is not subscribed to what it may see: {sorted(odd)}")
     for project in listed:
         problems += await _stale_rows(database, browser, project)

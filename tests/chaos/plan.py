@@ -26,6 +26,17 @@ ROUND_SECONDS: Final = 8.0
 PAIRED: Final = 0.4
 
 Style: TypeAlias = Literal["rows", "lists"]
+BrowserKind: TypeAlias = Literal["v1", "plain", "python"]
+BROWSERS: Final[Sequence[BrowserKind]] = (
+    "v1",
+    "v1",
+    "v1",
+    "v1",
+    "plain",
+    "plain",
+    "python",
+    "plain",
+)
 
 _TRUNCATE_CHANCE: Final = 0.15  # per round; each is a reset of everything, which hides the rest
 
@@ -45,15 +56,22 @@ class Write:
 
 @dataclass(frozen=True)
 class BrowserPlan:
-    """A plain client follows one project, its ``home``; a v1 client all of its user's."""
+    """A plain client follows one project, its ``home``; a v1 client all of its user's.
+
+    One of kind ``python`` is a v1 client made with ``neverstale.client``.
+    """
 
     name: str
     user: int
-    is_v1: bool
+    kind: BrowserKind
     home: int
     style: Style
     uses_age: bool
     gateway: int
+
+    @property
+    def is_v1(self) -> bool:
+        return self.kind != "plain"
 
 
 @dataclass(frozen=True)
@@ -138,15 +156,15 @@ def plan_scenario(
 def _plan_browsers(random_: random.Random) -> list[BrowserPlan]:
     return [
         BrowserPlan(
-            name=f"{'v1' if is_v1 else 'plain'}-{number}",
+            name=f"{kind}-{number}",
             user=number % USERS,
-            is_v1=is_v1,
+            kind=kind,
             home=random_.randrange(PROJECTS),
             style="lists" if random_.random() < 0.25 else "rows",
-            uses_age=is_v1 and random_.random() < 0.4,
+            uses_age=kind != "plain" and random_.random() < 0.4,
             gateway=random_.randrange(len(GATEWAYS)),
         )
-        for number, is_v1 in enumerate((True, True, True, True, False, False, True, False))
+        for number, kind in enumerate(BROWSERS)
     ]
 
 

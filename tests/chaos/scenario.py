@@ -10,6 +10,7 @@ from typing import Final
 import asyncpg
 
 from tests.chaos.browser import Browser
+from tests.chaos.consumer import Consumer
 from tests.chaos.faults import Breaker
 from tests.chaos.known_ids import KnownIds, insert_first_rows
 from tests.chaos.oracle import Share, find_leaks, find_missed, find_stale
@@ -25,6 +26,7 @@ from tests.support.database import GONE
 QUIET_SECONDS: Final = 45.0
 POLL_SECONDS: Final = 0.25
 HANG_SECONDS: Final = 180.0  # of a round; only to catch hangs
+_KINDS: Final = {"v1": Browser, "plain": Browser, "python": Consumer}
 
 
 @dataclass
@@ -88,7 +90,9 @@ async def _set_up(
     record.saw_access(await load_access(database), sent_at=0.0)
     await database.close()
     browsers = [
-        Browser(plan, known.users[plan.user], known.projects[plan.home], stack, scenario.seed)
+        _KINDS[plan.kind](
+            plan, known.users[plan.user], known.projects[plan.home], stack, scenario.seed
+        )
         for plan in scenario.browsers
     ]
     await stack.ready()

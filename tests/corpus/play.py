@@ -196,7 +196,7 @@ class _Series:
             return await self._stage.settle()
 
     async def _check(self, migration: Migration) -> list[str]:
-        found = (await self._stage.check()).problems
+        found = await self._stage.check()
         unsaid = [part for part in migration.check if not any(part in line for line in found)]
         unwanted = [line for line in found if not any(part in line for part in migration.check)]
         return [f"check does not say: {part}" for part in unsaid] + [
@@ -214,7 +214,7 @@ class _Series:
         problems = await self._stage.become_live()
         problems += await self.writers.progress() + await self._settle()
         found = await self._stage.check()
-        return problems + [f"check says: {line}" for line in found.problems]
+        return problems + [f"check says: {line}" for line in found]
 
     async def mend(self) -> None:
         """Repair the installation after a failure, for the next migration."""

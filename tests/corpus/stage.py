@@ -17,10 +17,11 @@ from listener.capture.expressions import quote_literal
 from listener.capture.watches import Watch, parse_watches, project_resources
 from listener.leader.change_log import read_capture
 from listener.links.pg_link import rolled_back_transaction
-from listener.setup.check import Findings, check
+from listener.setup.check import check
 from listener.setup.install import Config, disable, install
 from shared.config.access_rules import parse_access
 from shared.protocol.channels import RedisNames
+from shared.runtime.findings import problems_of
 from tests.corpus.page import MARK, Page, Row, Rows
 from tests.corpus.schemas import Schema
 from tests.support.database import Database
@@ -83,9 +84,11 @@ class Stage:
         async with self.commanding() as connection:
             await disable(connection)
 
-    async def check(self) -> Findings:
+    async def check(self) -> list[str]:
+        """Return the problems that ``neverstale check`` finds in the database."""
         async with self.commanding() as connection, rolled_back_transaction(connection):
-            return await check(connection, self.config, parse_access(self.document))
+            found = await check(connection, self.config, parse_access(self.document))
+        return [one.text for one in problems_of(found)]
 
     async def start_parts(self) -> None:
         """Start a listener and a gateway, or restart those that run."""

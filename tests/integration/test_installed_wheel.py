@@ -23,7 +23,7 @@ from tests.support.commands import HANG_SECONDS, run, running, until_ready
 from tests.support.servers import Servers
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("listener", "gateway", "shared", "deploy")
+PACKAGES: Final = ("listener", "gateway", "operations", "shared", "deploy")
 SECRET: Final = "a secret for tests that is long enough"
 WORKSPACE: Final = "11111111-0000-4000-8000-000000000001"
 SCHEMA: Final = f"""
@@ -118,16 +118,33 @@ def test_the_wheel_adds_one_top_level_package(installed: Installation) -> None:
 def test_the_wheel_has_every_source_file(installed: Installation) -> None:
     with zipfile.ZipFile(installed.wheel) as wheel:
         names = set(wheel.namelist())
-    for package in PACKAGES:
+    for package in ("neverstale", *PACKAGES):
+        folder = "" if package == "neverstale" else "neverstale/_packages/"
         sources = {
-            f"neverstale/_packages/{path.relative_to(ROOT).as_posix()}"
+            f"{folder}{path.relative_to(ROOT).as_posix()}"
             for path in (ROOT / package).rglob("*")
-            if path.suffix in (".py", ".sql", ".lua", ".typed")
+            if path.suffix in (".py", ".sql", ".lua", ".typed", ".html", ".css", ".js")
         }
         assert sources <= names
     [metadata] = [name for name in names if name.endswith("METADATA")]
     [licence] = [name for name in names if name.endswith("licenses/LICENSE")]
     assert metadata.partition("/")[0] == licence.partition("/")[0]
+
+
+async def test_a_program_of_the_user_imports_the_client_and_none_of_our_other_packages(
+    project: tuple[Installation, "asyncpg.Connection[asyncpg.Record]"],
+) -> None:
+    installation, _ = project
+    script = """
+import sys
+from neverstale.client import Client
+Client("wss://gateway/ws", token="t", projects=["7"])
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+    python = installation.command.parent / "python"
+    code, output = await run([python, "-c", script], cwd=installation.folder, env={})
+    assert code == 0, output
+    assert not {*PACKAGES, "asyncpg", "redis", "pydantic", "uvloop"} & set(output.split())
 
 
 async def test_the_command_line_is_documented(installed: Installation) -> None:

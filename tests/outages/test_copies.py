@@ -84,7 +84,7 @@ async def test_a_dump_restored_in_another_cluster(
     url = await make_database(own_servers, "restored")
     assert await run("pg_restore", "-d", url, path) == (0, "")
     await use_database(world, url)
-    code, output, errors = await world.command("listener", "check")
+    code, output, errors = await world.command("neverstale", "check")
     assert (code, errors) == (0, "")
     assert "rows of the change log were restored from a dump of another cluster" in output
     listener = await assert_one_reset(world, "gap")
@@ -128,10 +128,10 @@ async def test_a_dump_restored_in_part(
     codes = [(await run("pg_restore", *options, "-d", url, path))[0] for _ in range(times)]
     assert codes[-1] == exit_code
     await use_database(world, url)
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert (code, said in errors) == (1 if said else 0, True), errors
     assert (await world.command("listener", "install"))[::2] == (0, "")
-    assert (await world.command("listener", "check"))[::2] == (0, "")
+    assert (await world.command("neverstale", "check"))[::2] == (0, "")
     await assert_one_reset(world, "gap")
 
 
@@ -144,7 +144,7 @@ async def test_data_alone_restored_over_an_installation(world: World, tmp_path: 
         "pg_restore", "--data-only", "--disable-triggers", "-d", world.database_url, path
     )
     assert code == 1, "the log's incarnation is there already"
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert (code, "missing or differs: run neverstale install" in errors) == (1, True)
     first = await world.listener()
     await until_state(world, "live", "0")  # triggers are not as install made them

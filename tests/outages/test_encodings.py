@@ -136,7 +136,7 @@ async def test_names_with_invalid_text_are_reported_by_each_command(
         await database.execute(
             f"do $$begin execute format('create table %I (id int primary key)', {_BAD}); end$$"
         )
-        assert (await world.command("listener", "check"))[0] == 0, "it is not watched"
+        assert (await world.command("neverstale", "check"))[0] == 0, "it is not watched"
         output = str(tmp_path / "new.toml")
         code, _, errors = await world.command("listener", "init", "--output", output)
         assert code == 1
@@ -146,7 +146,7 @@ async def test_names_with_invalid_text_are_reported_by_each_command(
             f"do $$begin execute format('alter table tasks rename id to %I', {_BAD}); end$$"
         )
         for command in ("check", "install", "sql"):
-            code, _, errors = await world.command("listener", command)
+            code, _, errors = await world.command("neverstale", command)
             assert code == 1
             assert "invalid byte sequence" in errors
             assert "Traceback" not in errors

@@ -114,7 +114,7 @@ async def test_rows_of_another_cluster_are_removed_and_not_published(world: Worl
         f" ({later}, '{world.apollo}', 'task', '{TASK}', 'DELETE');"
         f"insert into neverstale.moved values ('{world.gemini}', {later})"
     )
-    code, output, errors = await world.command("listener", "check")
+    code, output, errors = await world.command("neverstale", "check")
     assert (code, errors) == (0, "")
     assert (
         "note: 2 rows of the change log were restored from a dump of another cluster" in output
@@ -129,7 +129,7 @@ async def test_rows_of_another_cluster_are_removed_and_not_published(world: Worl
         await assert_flows(world, client)
         assert "DELETE" not in "".join(client.raw)
     assert [line["reason"] for line in listener.lines if line["message"] == "reset"] == ["gap"]
-    assert "note:" not in (await world.command("listener", "check"))[1]
+    assert "note:" not in (await world.command("neverstale", "check"))[1]
 
 
 async def test_an_event_trigger_that_refuses_is_reported_and_nothing_changes(
@@ -146,4 +146,4 @@ async def test_an_event_trigger_that_refuses_is_reported_and_nothing_changes(
         assert code == 1
         assert errors.rstrip().endswith("nothing was changed: no CREATE FUNCTION today")
     await world.database.execute("drop event trigger refuse")
-    assert (await world.command("listener", "check"))[0] == 0
+    assert (await world.command("neverstale", "check"))[0] == 0

@@ -27,7 +27,7 @@ async def test_a_url_that_cannot_be_used_is_refused_by_all_alike(world: World) -
         )
         assert told in second
         assert "hidden" not in errors
-    code, output, errors = await world.command("listener", "check", **refused)
+    code, output, errors = await world.command("neverstale", "check", **refused)
     assert (code, output, len(errors.splitlines())) == (2, "", 1)  # it does not use Redis
     assert "DATABASE_URL is not a URL: percent-encode" in errors
     assert "hidden" not in errors

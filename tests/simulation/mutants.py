@@ -20,7 +20,7 @@ from tests.simulation.mutations import MUTANTS, Mutant
 from tests.support.planting import plant
 
 ROOT: Final = Path(__file__).parents[2]
-PARTS: Final = ("shared", "listener", "gateway", "tests", "deploy", "demo")
+PARTS: Final = ("shared", "listener", "gateway", "neverstale", "tests", "deploy", "demo")
 FILES: Final = ("pyproject.toml", "invalidation.toml")
 EXAMPLES: Final = "600"
 

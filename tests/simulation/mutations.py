@@ -27,6 +27,7 @@ class Mutant:
 
 REVOCATION: Final = "tests/integration/access/test_revocation.py"
 UNIT_LINKS: Final = "tests/unit/gateway/delivery/test_shard_links.py"
+PYTHON_CLIENT: Final = "tests/unit/neverstale/client"
 UNIT_REGISTRY: Final = (
     "tests/unit/gateway/delivery/test_subscriptions.py",
     "tests/unit/gateway/delivery/test_subscriptions_model.py",
@@ -40,14 +41,14 @@ MUTANTS: Final = (
 if batch.rows:
     await self._publish(planned, place)
     self._metrics.events.inc(...)
-    self._metrics.lag.observe(...)
+    self._metrics.observe_lag(...)
 """,
         """\
 if batch.rows:
     await self._save(replace(judged, cursor=batch.cursor), tick_lag_ms=None)
     await self._publish(planned, place)
     self._metrics.events.inc(...)
-    self._metrics.lag.observe(...)
+    self._metrics.observe_lag(...)
 """,
     ),
     Mutant(
@@ -716,5 +717,27 @@ pass
         'return f"{generation}-{serving.number}" if serving else ""',
         'return f"{generation}-1" if serving else ""',
         ("tests/unit/gateway/delivery/test_cluster_channels.py", CLUSTER),
+    ),
+    # --- the Python client
+    Mutant(
+        "the Python client resumes although everything was reset",
+        "self._change({**dict.fromkeys(self.cursors), **cursors})",
+        "self._change(cursors)",
+        (f"{PYTHON_CLIENT}/test_subscriptions.py",),
+    ),
+    Mutant(
+        "the Python client resumes a project whose access has changed",
+        """\
+if frame.is_access_change and project_id is not None:
+    changes[project_channel(project_id)] = None
+""",
+        "pass",
+        (f"{PYTHON_CLIENT}/test_subscriptions.py",),
+    ),
+    Mutant(
+        "the Python client's reset for too many messages keeps the older cursors",
+        'self._waiting.append((Reset(project_id=None, reason="lagged"), all_changes))',
+        'self._waiting.append((Reset(project_id=None, reason="lagged"), {}))',
+        (f"{PYTHON_CLIENT}/test_inbox.py",),
     ),
 )

@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-PACKAGES: Final = ("listener", "gateway", "shared", "client/src")
+PACKAGES: Final = ("listener", "gateway", "shared", "neverstale/client", "client/src")
 Language: TypeAlias = Literal["py", "sql", "lua", "ts"]
 
 _IDENTIFIERS: Final = {

@@ -26,7 +26,7 @@ from typing import IO, Final
 from deploy.dev.servers import die_with_parent
 
 ROOT: Final = Path(__file__).parents[2]
-PROGRAMS: Final = ("listener", "gateway")
+PROGRAMS: Final = ("listener", "gateway", "operations", "neverstale")
 _MAX_REQUEST_BYTES: Final = 128 * 1024
 _IS_MEASURED: Final = "COVERAGE_PROCESS_CONFIG"  # set by coverage's "patch = subprocess"
 

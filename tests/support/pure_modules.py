@@ -13,7 +13,7 @@ def pure_paths() -> list[str]:
     [contract] = (
         one
         for one in document["tool"]["importlinter"]["contracts"]
-        if one["type"] == "forbidden"
+        if one["name"].startswith("pure modules:")
     )
     return [f"{module.replace('.', '/')}.py" for module in contract["source_modules"]]
 

@@ -251,11 +251,11 @@ async def test_members_that_cannot_be_asked_are_told_at_the_start_and_by_check(
     config.write_text(watch + '[access]\nmembers = "select * from nobody"\n')
     world.more["NEVERSTALE_CONFIG"] = str(config)
     assert await world.install() == 0
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert (code, "[access] members query failed: relation" in errors) == (1, True)
     code, _, errors = await world.command("listener")
     assert (code, "[access] members query failed: relation" in errors) == (1, True)
     config.write_text(watch + '[access]\nquery = "select $1, $2"\n')
-    code, output, _ = await world.command("listener", "check")
+    code, output, _ = await world.command("neverstale", "check")
     assert (code, "note: [access] members is missing" in output) == (0, True)
     await world.listener()

@@ -279,7 +279,7 @@ async def test_an_unclear_projects_table_must_be_named(world: World, tmp_path: P
 
 
 async def test_the_options_of_init_go_with_no_other_command(world: World) -> None:
-    code, _, errors = await world.command("listener", "check", "--projects", "projects")
+    code, _, errors = await world.command("neverstale", "check", "--projects", "projects")
     assert (code, "unrecognized arguments: --projects" in errors) == (2, True)
 
 

@@ -136,7 +136,7 @@ async def test_disable_stops_capture_at_once_and_install_resets(world: World) ->
         assert not is_reset(await client.next()), "what was logged before is told"
         await until_state(world, "live", "0")
         await change(world)
-        assert (await world.command("listener", "check"))[0] == 1
+        assert (await world.command("neverstale", "check"))[0] == 1
         assert await world.database.fetchval("select count(*) from neverstale.change_log") <= 1
 
         assert await world.install() == 0
@@ -152,7 +152,7 @@ async def test_disable_without_an_installation_says_so(world: World) -> None:
     await world.command("listener", "uninstall")
     code, _, errors = await world.command("listener", "disable")
     assert (code, "not installed" in errors) == (1, True)
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert (code, "not installed" in errors) == (1, True)
 
 

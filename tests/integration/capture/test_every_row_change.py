@@ -356,7 +356,7 @@ async def clients(world: World, tmp_path: Path) -> AsyncIterator[dict[str, Clien
     world.more["NEVERSTALE_CONFIG"] = str(config)
     code, _, errors = await world.command("listener", "install")
     assert (code, errors) == (0, "")
-    assert (await world.command("listener", "check"))[0] == 0
+    assert (await world.command("neverstale", "check"))[0] == 0
     await world.listener()
     gateway = await world.gateway()
     async with AsyncExitStack() as stack:
@@ -504,14 +504,14 @@ async def test_check_tells_what_differs(world: World, clients: dict[str, Client]
         create trigger tell after insert on labels execute function tell();
         """
     )
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert code == 1
     assert 'neverstale_update on "public"."readings_c" is missing' in errors
     assert 'neverstale_insert on "public"."notes" is missing or differs' in errors
     assert "trigger tell on public.labels sends cache_invalidate" in errors
     assert (await world.command("listener", "install"))[0] == 0
     await world.database.execute("drop trigger tell on labels")
-    assert (await world.command("listener", "check"))[0] == 0
+    assert (await world.command("neverstale", "check"))[0] == 0
     await world.database.execute("alter table notes rename column project_id to project")
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert (code, "watch (notes) project: 'project_id' is no column" in errors) == (1, True)

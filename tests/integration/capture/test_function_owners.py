@@ -66,7 +66,7 @@ async def test_no_function_that_a_role_has_planted_is_ever_called_by_us(
         ("disable",),
         ("install",),
     ):
-        code, _, errors = await world.command("listener", *words)
+        code, _, errors = await world.command("neverstale", *words)
         assert (code, errors) == (0, ""), words
     listener = await world.listener()
     gateway = await world.gateway()
@@ -121,7 +121,7 @@ async def test_the_owner_of_a_table_gains_no_right_of_who_installed(
         " where pronamespace = 'neverstale'::regnamespace and proname ~ '_(insert|update)_'"
     )
     assert [row[0] for row in owners] == [writer]
-    assert (await world.command("listener", "check"))[0] == 0
+    assert (await world.command("neverstale", "check"))[0] == 0
 
     await world.database.execute(f"create schema app authorization {owner}")
     await world.database.execute(f"grant usage on schema app to {writer}")
@@ -259,11 +259,11 @@ async def test_a_function_that_its_owner_has_changed_is_found(world: World) -> N
         f"alter function {function} set search_path = public",
     ):
         await world.database.execute(change)
-        code, _, errors = await world.command("listener", "check")
+        code, _, errors = await world.command("neverstale", "check")
         assert code == 1
         assert 'neverstale_insert on "public"."tasks" is missing or differs' in errors
         assert await world.install() == 0
-        assert (await world.command("listener", "check"))[0] == 0
+        assert (await world.command("neverstale", "check"))[0] == 0
 
 
 async def test_owners_of_several_tables_gain_nothing_from_each_other(
@@ -312,7 +312,7 @@ async def test_installing_and_checking_plan_no_query_on_a_watched_table(
     async with roles.session(owner) as session:
         await session.execute(_PLANTED_INDEX)
     for words in (("install", "--owner", f"writer_{roles.suffix}"), ("check",), ("sql",)):
-        code, _, errors = await world.command("listener", *words)
+        code, _, errors = await world.command("neverstale", *words)
         assert (code, errors) == (0, ""), words
 
 

@@ -125,13 +125,13 @@ async def test_each_way_in_which_capture_ends_is_seen_and_mended_by_install(
         assert any(told in one for one in differences), (told, differences)
     # told by `check` even where a table of the file is gone
     await world.database.execute("alter table tasks rename to jobs")
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert (code, "watch (tasks) table: there is no such table" in errors) == (1, True)
     assert all(told in errors for told in breaks.values())
     await world.database.execute("alter table jobs rename to tasks")
     await install(world.database, config)
     assert (await read_capture(world.database)).differences == ()
-    assert (await world.command("listener", "check"))[::2] == (0, "")
+    assert (await world.command("neverstale", "check"))[::2] == (0, "")
 
 
 async def test_each_break_that_was_undone_is_seen(world: World, config: Config) -> None:
@@ -305,7 +305,7 @@ async def test_documented_migrations_go_on_beside_a_leader_and_writers(
         writing.cancel()
     await writer.close()
     await listener.ready(world.http, role="leader")
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert code == 0, errors
 
 
@@ -356,7 +356,7 @@ async def test_install_with_too_little_lock_memory_names_the_setting(own_world: 
     code, _, errors = await world.command("listener", "install")
     assert (code, "max_locks_per_transaction (now 64)" in errors) == (1, True), errors
     for command in ("check", "sql"):
-        code, _, errors = await world.command("listener", command)
+        code, _, errors = await world.command("neverstale", command)
         assert "Traceback" not in errors
         assert (code, "max_locks_per_transaction" in errors) in ((0, False), (1, True)), errors
     await world.database.execute("select pg_advisory_unlock_all()")

@@ -115,7 +115,7 @@ async def test_a_parent_that_is_replaced_widens_both_projects(
         )
         assert {tuple(row) for row in rows} == resets, case
         await transaction.rollback()
-    _, output, _ = await world.command("listener", "check")
+    _, output, _ = await world.command("neverstale", "check")
     assert 'watch (below) project: looks up "public"."bare", but no foreign key' in output
     assert output.count("but no foreign key") == 1
 

@@ -35,13 +35,13 @@ async def test_a_listener_or_gateway_from_which_rows_are_hidden_says_so(
     refused = await world.listener(role=None, DATABASE_URL=roles.url(listener))
     assert await refused.exited() == 1
     assert "[access] members query failed: query would be affected" in refused.raw_lines[-1]
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert code == 1
     assert f"row-level security of public.projects would hide rows from {listener}" in errors
     assert f'alter role "{listener}" bypassrls' in errors
 
     await world.database.execute(f"alter role {listener} bypassrls")
-    assert (await world.command("listener", "check"))[0] == 0
+    assert (await world.command("neverstale", "check"))[0] == 0
     await world.listener(DATABASE_URL=roles.url(listener))
     serving = await world.gateway(DATABASE_URL=roles.url(gateway))
     await eventually(lambda: serving.logged("access queries failed", count=1), "at its start")
@@ -76,7 +76,7 @@ async def test_look_ups_that_row_level_security_would_filter_are_refused_at_inst
     url = roles.url(owner)
     assert (await world.command("listener", "install", DATABASE_URL=url))[::2] == (0, "")
     await world.database.execute("alter table p force row level security")
-    code, _, errors = await world.command("listener", "check", DATABASE_URL=url)
+    code, _, errors = await world.command("neverstale", "check", DATABASE_URL=url)
     assert code == 1
     assert f"the trigger functions belong to {owner}: row-level security of public.p" in errors
     code, _, errors = await world.command("listener", "install", DATABASE_URL=url)
@@ -93,7 +93,7 @@ async def test_look_ups_that_row_level_security_would_filter_are_refused_at_inst
     await world.command("listener", "uninstall", DATABASE_URL=url)
     code, _, errors = await world.command("listener", "install", "--owner", writer)
     assert (code, errors) == (0, ""), errors
-    assert (await world.command("listener", "check"))[0] == 0
+    assert (await world.command("neverstale", "check"))[0] == 0
     await world.database.execute("insert into c values (1, 1)")
     told = await world.database.fetchval("select project_id from neverstale.change_log")
     assert told == world.apollo
@@ -137,10 +137,10 @@ async def test_views_over_tables_with_row_level_security_are_looked_through(
 
 async def test_row_level_security_of_our_own_tables_is_switched_off(world: World) -> None:
     await world.database.execute("alter table neverstale.moved enable row level security")
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert (code, "row-level security of neverstale.moved is on" in errors) == (1, True)
     assert await world.install() == 0
-    assert (await world.command("listener", "check"))[0] == 0
+    assert (await world.command("neverstale", "check"))[0] == 0
 
 
 async def test_a_column_that_the_functions_may_not_read_is_refused(

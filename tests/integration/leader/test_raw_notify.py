@@ -111,5 +111,5 @@ async def test_that_one_was_seen_is_noted_and_can_be_cleared(world: World) -> No
     assert (code, errors) == (0, "")
     assert not await world.database.fetchval(SEEN)
     assert await notes(world) == []
-    code, _, errors = await world.command("listener", "check", "--clear-raw-notify")
+    code, _, errors = await world.command("neverstale", "check", "--clear-raw-notify")
     assert (code, "unrecognized arguments: --clear-raw-notify" in errors) == (2, True)

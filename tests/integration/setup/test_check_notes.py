@@ -10,7 +10,7 @@ NOTE = "note: "
 
 
 async def notes(world: World, **more: str) -> list[str]:
-    code, output, errors = await world.command("listener", "check", **more)
+    code, output, errors = await world.command("neverstale", "check", **more)
     assert (code, errors) == (0, "")
     return [line for line in output.splitlines() if line.startswith(NOTE)]
 

@@ -16,7 +16,7 @@ async def test_commands_that_do_not_use_redis_do_not_ask_for_it(
     world: World, commands: tuple[str, ...]
 ) -> None:
     for command in commands:
-        code, _, errors = await world.command("listener", *command.split(), **WITHOUT_REDIS)
+        code, _, errors = await world.command("neverstale", *command.split(), **WITHOUT_REDIS)
         assert code == 0, (command, errors)
 
 

@@ -149,7 +149,7 @@ async def test_check_names_each_right_that_should_not_be_there(
     world: World, roles: Roles
 ) -> None:
     app = await roles.make("app", "usage on schema neverstale")
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert (code, errors) == (0, "")
     function = await world.database.fetchval(
         "select oid::regprocedure::text from pg_proc where proname like 'tasks_insert%'"
@@ -160,7 +160,7 @@ async def test_check_names_each_right_that_should_not_be_there(
         "grant execute on function neverstale.notify to public;"
         f"grant create on schema neverstale to {app}"
     )
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert code == 1
     statements = [line.rpartition(": ")[2] for line in errors.splitlines()]
     assert statements == [
@@ -171,7 +171,7 @@ async def test_check_names_each_right_that_should_not_be_there(
     ]
     for statement in statements:
         await world.database.execute(statement)
-    assert (await world.command("listener", "check"))[0] == 0
+    assert (await world.command("neverstale", "check"))[0] == 0
 
 
 async def test_the_rights_of_an_older_schema_are_tightened_and_its_roles_go_on(
@@ -194,7 +194,7 @@ async def test_the_rights_of_an_older_schema_are_tightened_and_its_roles_go_on(
     stranger = await roles.make("stranger")
     async with roles.session(stranger) as session:
         assert not await may(session, NOTIFY)
-    assert (await world.command("listener", "check"))[0] == 0
+    assert (await world.command("neverstale", "check"))[0] == 0
 
 
 @pytest.mark.parametrize("lock", ["pg_advisory_lock", "pg_advisory_lock_shared"])
@@ -264,7 +264,7 @@ async def test_triggers_that_others_have_attached_our_functions_to_are_dropped(
             "create trigger mine after insert on theirs"
             f" for each row execute function {function}"
         )
-    code, _, errors = await world.command("listener", "check")
+    code, _, errors = await world.command("neverstale", "check")
     assert code == 1
     assert '"mine" on "public"."theirs" belongs to no [[watch]]' in errors
     assert await world.install() == 0

@@ -41,7 +41,7 @@ async def test_hostile_names_are_escaped_by_every_command(world: World, tmp_path
     assert NAME in sql  # not a terminal: it is run as it stands
 
     await world.database.execute(f'alter table "{NAME}" rename to "{NAME}2"')
-    code, told, problems = await world.command("listener", "check", **more)
+    code, told, problems = await world.command("neverstale", "check", **more)
     assert code == 1
     assert "there is no such table" in problems
     assert_printable(told + problems)
@@ -61,7 +61,7 @@ async def test_a_trigger_with_a_hostile_name_is_reported_escaped(world: World) -
     await world.database.execute(
         f'create trigger "{NAME}" after insert on users execute function tell()'
     )
-    code, told, problems = await world.command("listener", "check")
+    code, told, problems = await world.command("neverstale", "check")
     assert code == 1
     assert "sends cache_invalidate" in problems
     assert_printable(told + problems)

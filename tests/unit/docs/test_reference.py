@@ -138,6 +138,30 @@ def test_the_command_line_reference_is_complete(help_of: Callable[[str], str]) -
         assert options == set(re.findall(r"--[a-z][a-z0-9-]+", usage)), command
 
 
+def findings_in_code() -> dict[str, str]:
+    """Return the severity of each finding by its id."""
+    found = {}
+    for package in ("listener", "operations"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                    kind = {"_split": "problem"}.get(node.func.id, node.func.id)
+                    first = node.args[0] if node.args else None
+                    if kind in ("problem", "note") and isinstance(first, ast.Constant):
+                        found[str(first.value)] = kind
+    return found
+
+
+def test_the_reference_of_findings_is_complete() -> None:
+    text = read_document("docs/reference/check.md").partition("\n## Findings\n")[2]
+    documented = {
+        id_: cells[1]
+        for cells in table_rows(text)
+        for id_ in re.findall(r"`([a-z_.]+)`", cells[0])
+    }
+    assert documented == findings_in_code()
+
+
 def exported_names(entry: Path) -> set[str]:
     """Return what an entry point of the npm package exports."""
     text = re.sub(r"/\*.*?\*/", "", entry.read_text(), flags=re.DOTALL)

@@ -662,3 +662,13 @@ def test_a_subscriber_that_needs_another_page_queues_behind_the_others(
     subscriptions.acknowledge(B)
     effects = subscriptions.batch_read(first.batch, {A: page(6, last=9, more=True)})
     assert effects[-1] == ReadLogs(2, "g1", {B: None}), "two has waited longer"
+
+
+def test_each_channel_counts_its_subscribers(subscriptions: Subscriptions[str]) -> None:
+    subscriptions.join("ada", {A: None, B: None})
+    subscriptions.join("grace", {A: None})
+    assert set(subscriptions.channels) == {A, B}
+    assert [subscriptions.subscriber_count(channel) for channel in (A, B)] == [2, 1]
+    subscriptions.leave("ada")
+    assert set(subscriptions.channels) == {A}
+    assert subscriptions.subscriber_count(B) == 0

@@ -89,5 +89,11 @@ def test_in_a_cluster_tickets_are_in_the_slot_of_the_state() -> None:
     assert slot_of(names.ticket("d")) == slot_of(names.state)
 
 
+def test_the_statuses_and_their_index_share_a_slot_behind_the_prefix() -> None:
+    names = RedisNames("staging:")
+    assert names.statuses == "{staging:neverstale:status}"
+    assert names.status("gateway:a:1") == "{staging:neverstale:status}:gateway:a:1"
+
+
 def test_a_ticket_is_named_behind_the_prefix() -> None:
     assert RedisNames("staging:").ticket("d") == "staging:neverstale:ticket:d"

@@ -1,0 +1,1 @@
+"""The commands of operators: ``neverstale check`` and ``neverstale status``."""

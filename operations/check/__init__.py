@@ -1,0 +1,1 @@
+"""``neverstale check``: what is wrong with a set-up, from wherever it runs."""

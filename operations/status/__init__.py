@@ -1,0 +1,1 @@
+"""``neverstale status``: the state of all processes, in a terminal."""
