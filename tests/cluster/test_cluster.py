@@ -1,6 +1,7 @@
 """A cluster of three primaries with a replica each: only affected clients are reset."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -67,6 +68,10 @@ async def stage(own_world: World) -> AsyncIterator[Stage]:
 async def test_without_faults_all_get_all_events(stage: Stage) -> None:
     await stage.change_all()
     await stage.check()
+    code, output, _ = await stage.world.command("neverstale", "status", "--json")
+    assert code == 0
+    status = json.loads(output)
+    assert (len(status["listeners"]), len(status["gateways"])) == (1, 1)
 
 
 async def test_a_failover_with_lost_writes_resets_the_clients_of_its_slots(
