@@ -12,7 +12,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load chaos cluster corpus races attack outages mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load chaos cluster corpus races attack outages alerts mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -149,6 +149,10 @@ cluster: install ## A Redis Cluster: failovers, lost writes, frozen nodes, moved
 
 outages: install ## Servers that fail over, fill up, refuse us, are restored or stand behind others (OUTAGES="-k redis")
 	$(BIN)/python -m pytest tests/outages -q $(OUTAGES)
+
+alerts: install ## Each alert of deploy/monitoring, fired by its fault on a real stack (needs Prometheus)
+	@command -v prometheus >/dev/null || { echo "Prometheus is not installed (Debian's package: prometheus)" >&2; exit 2; }
+	$(BIN)/python -m pytest tests/outages/test_alerts.py -q -s
 
 mutants-real: install ## Faults put into the SQL and the adapters on purpose: each must be found
 	@$(BIN)/python -m tests.chaos.mutants

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from gateway.access.checker import AccessChecker
 from gateway.access.database import Pool, open_pool
@@ -20,6 +20,7 @@ from gateway.http.admin_api import DISCONNECT_PATH, AdminApi
 from gateway.http.admin_key import AdminKey
 from gateway.http.admission import Admission
 from gateway.http.application import Readiness, make_application
+from gateway.http.connection_records import ConnectionRecords
 from gateway.http.connection_sweep import ConnectionSweep
 from gateway.http.endpoint import WebSocketEndpoint
 from gateway.http.handshake import TokenSources
@@ -31,7 +32,7 @@ from gateway.http.status_api import LOGIN_PATH, LOGOUT_PATH, StatusApi
 from gateway.http.ticket_api import TICKET_PATH, TicketApi
 from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import SocketLimits
-from gateway.metrics import FanoutMetrics
+from gateway.metrics import FanoutMetrics, LinkMetrics
 from gateway.settings import GatewaySettings
 from gateway.workers.health import WorkerHealth
 from gateway.workers.supervisor import Worker
@@ -43,6 +44,7 @@ from shared.links.redis_access import RedisAccess, open_redis
 from shared.links.status_board import StatusReporter
 from shared.protocol.channels import IdType
 from shared.runtime.lifecycle import run_until, tasks_of_body
+from shared.runtime.process_metrics import ProcessMetrics
 
 WORKER_READY_SECONDS: Final = 5.0
 
@@ -110,7 +112,13 @@ class _Gateway:
         )
         self._verifier = TokenVerifier(keys, token_rules(settings, rules.user_type))
         self._limiter = _connection_limiter(settings)
-        self._connections = OpenConnections(drain_seconds=settings.drain_seconds)
+        self._records = ConnectionRecords(self._registry)
+        self._connections = OpenConnections(self._records, drain_seconds=settings.drain_seconds)
+        Gauge(
+            "neverstale_keys_degraded",
+            "1 while the keys of tokens could not be read lately, or never",
+            registry=self._registry,
+        ).set_function(lambda: keys.state != "ok")
         self._worker = worker
         self._readiness = Readiness(self._connections, self._fanout, self._checker, keys)
         self._reporter = StatusReporter(
@@ -129,7 +137,10 @@ class _Gateway:
         self._tasks.create_task(self._checker.verify())
         self._tasks.create_task(self._connections.drain_when(stop, drained))
         broker = self._redis_parts.make_broker(
-            self._fanout, self._revalidator, self._connections.disconnect
+            self._fanout,
+            self._revalidator,
+            self._connections.disconnect,
+            LinkMetrics(self._registry),
         )
         await run_until(
             drained,
@@ -139,6 +150,8 @@ class _Gateway:
             ConnectionSweep(self._verifier, self._connections).run(),
             self._fanout.run(),
             broker.run(),
+            self._records.run(),
+            ProcessMetrics(self._registry).run(),
             self._reporter.run(),
             self._serve(),
             *([self._answer_siblings(self._worker_health)] if self._worker_health else []),

@@ -152,6 +152,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 project_resources(config.watches),
                 settings.replay_max_rows,
                 resources_without_access(config.watches),
+                frozenset(watch.resource for watch in config.watches),
             )
             return run_until_signalled(Listener(settings, publication_rules).run)
         return asyncio.run(

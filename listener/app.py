@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from listener.leader.change_log import ChangeLog
 from listener.leader.cluster_publisher import ClusterPublisher
@@ -27,6 +27,7 @@ from shared.links.status_board import RedisClock, StatusReporter, process_name
 from shared.runtime.backoff import Backoff
 from shared.runtime.counter_values import count_of, counts_by_label
 from shared.runtime.lifecycle import raise_if_cancelled, run_until
+from shared.runtime.process_metrics import ProcessMetrics
 from shared.runtime.recent_history import RecentHistory
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,11 @@ class Listener:
         self._rules = rules
         self.registry = CollectorRegistry()
         self._metrics = LeaderMetrics(self.registry)
+        Gauge(
+            "neverstale_redis_linked",
+            "1 while Redis serves this process",
+            registry=self.registry,
+        ).set_function(lambda: self._current is not None and self._current.is_linked)
         self._notifications = Notifications(rules, self.registry, takes_raw=settings.raw_notify)
         self._name = process_name()
         self._history = RecentHistory()
@@ -69,7 +75,13 @@ class Listener:
         """Run until *stop* is set. Raises ``FatalError`` (in a group)."""
         async with self._open_redis() as redis:
             reporter = StatusReporter(redis.connect(), redis.names, "listener", self._describe)
-            await run_until(stop, self._serve_health(), self._stay_linked(), reporter.run())
+            await run_until(
+                stop,
+                self._serve_health(),
+                self._stay_linked(),
+                reporter.run(),
+                ProcessMetrics(self.registry).run(),
+            )
 
     def _open_redis(self) -> AbstractAsyncContextManager[RedisAccess]:
         settings = self._settings
@@ -176,3 +188,5 @@ class Listener:
             log.info("role", extra={"role": role})
         self._role = role
         self._metrics.is_leader.set(role == "leader")
+        if role != "leader":
+            self._metrics.log_size.size = None

@@ -1,6 +1,7 @@
 """The database side of access checks: the pool, the session's settings, and the query."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from math import inf
@@ -14,6 +15,7 @@ from shared.config.access_rules import AccessRules, bounded_sql, name_pairs
 from shared.links.database_id import DATABASE_ID_SQL
 from shared.links.postgres import connect_any, connect_arguments
 from shared.links.search_path import OWN_SCHEMAS_SQL, safe_search_path
+from shared.runtime.durations import DurationHistogram
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PoolConnectionProxy: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -98,6 +100,14 @@ class AccessDatabase:
         self._queries = Counter(
             "neverstale_access_queries_total", "Access queries sent", registry=registry
         )
+        self._failures = Counter(
+            "neverstale_access_failures_total", "Access queries that failed", registry=registry
+        )
+        self._seconds = DurationHistogram(
+            "neverstale_access_query_seconds",
+            "Access queries, from the wait for a connection to their answer or failure",
+            registry,
+        )
         self._pairs = Counter(
             "neverstale_access_pairs_total",
             "Pairs of a project and a user in access queries",
@@ -121,16 +131,21 @@ class AccessDatabase:
 
         Raises ``DatabaseUnavailable`` or ``QueryFailed``.
         """
+        begun = time.perf_counter()
         try:
             try:
                 return await self._query(pairs, seconds)
             except _OUTDATED:
                 return await self._query(pairs, seconds)
         except _PAIR_ERRORS as exc:
+            self._failures.inc()
             is_timeout = isinstance(exc, asyncpg.QueryCanceledError)
             raise QueryFailed(_reason(exc), is_timeout=is_timeout) from exc
         except _UNAVAILABLE as exc:
+            self._failures.inc()
             raise DatabaseUnavailable(_reason(exc)) from exc
+        finally:
+            self._seconds.observe(time.perf_counter() - begun)
 
     async def _query(self, pairs: Collection[Pair], seconds: float) -> set[Pair]:
         """Run the query once.

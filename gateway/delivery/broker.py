@@ -3,18 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from math import nan
 from typing import Final
 
 from gateway.access.revalidation import EVERYTHING, Revalidator
 from gateway.delivery.effect_runner import Link
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.pubsub import PubSub
+from gateway.metrics import LinkMetrics
 from shared.links.redis_access import RedisAccess
 from shared.links.redis_link import (
     LOOK_SECONDS,
     TIMEOUT_SECONDS,
     RedisLost,
     has_moved_on,
+    read_output_buffer,
     read_state,
     translated_errors,
 )
@@ -37,6 +40,7 @@ class Broker:
         fanout: Fanout,
         revalidator: Revalidator,
         disconnect: Callable[[str], None],
+        metrics: LinkMetrics,
     ) -> None:
         self._redis = redis
         self._client = redis.client
@@ -44,6 +48,7 @@ class Broker:
         self._fanout = fanout
         self._revalidator = revalidator
         self._disconnect = disconnect
+        self._metrics = metrics
         self._tick_name = names.tick.encode()
         self._recheck_name = names.recheck.encode()
         self._all_acknowledged = asyncio.Event()
@@ -58,6 +63,7 @@ class Broker:
                 await self._stay_linked(backoff)
             except RedisLost as exc:
                 delay = backoff.next_delay()
+                self._metrics.lost.inc()
                 log.warning(
                     "redis lost", extra={"reason": str(exc), "delay_seconds": round(delay, 3)}
                 )
@@ -81,10 +87,12 @@ class Broker:
             state = await self._read_state()
             await self._fanout.link_up(self._link_of_channels(link, state))
             self._revalidator.recheck(EVERYTHING)  # rechecks may have been missed
+            self._metrics.linked.set(1)
             log.info("redis linked")
             await self._watch_link(link, backoff, refusals)
         finally:
             self._link = None
+            self._metrics.linked.set(0)
             self._fanout.link_lost()
             link.abort()
 
@@ -118,7 +126,8 @@ class Broker:
         loop = asyncio.get_running_loop()
         next_look = loop.time() + LOOK_SECONDS
         while True:
-            await link.check()
+            if await link.check():
+                self._metrics.round_trips.observe(link.round_trip_seconds)
             if self._client.refusals != refusals:
                 raise RedisLost("the server refused a command")
             backoff.reset()  # only now: the server may refuse the first commands
@@ -128,8 +137,15 @@ class Broker:
                     # The database was unreachable. Until it is known, messages about another
                     # one are taken for messages about it.
                     await self._revalidator.learn_database()
+                await self._read_output_buffer(link)
                 if await has_moved_on(self._client, link.server):
                     raise RedisLost("the address leads to another server now")
+
+    async def _read_output_buffer(self, link: PubSub) -> None:
+        size = None
+        if link.client_id is not None:
+            size = await read_output_buffer(self._client, link.client_id)
+        self._metrics.unsent.set(nan if size is None else size)
 
     def _receive(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         """Deliver what one read brought, and handle ticks and rechecks in between, in order."""

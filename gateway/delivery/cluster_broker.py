@@ -10,6 +10,7 @@ from gateway.delivery.effect_runner import Link
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.pubsub import PubSub
 from gateway.delivery.shard_links import ShardLinks
+from gateway.metrics import LinkMetrics
 from shared.links.redis_access import RedisAccess
 from shared.links.redis_link import RedisLost, read_state, translated_errors
 from shared.protocol.control_messages import Tick
@@ -34,8 +35,9 @@ class ClusterBroker(Broker):
         fanout: Fanout,
         revalidator: Revalidator,
         disconnect: Callable[[str], None],
+        metrics: LinkMetrics,
     ) -> None:
-        super().__init__(redis, fanout, revalidator, disconnect)
+        super().__init__(redis, fanout, revalidator, disconnect, metrics)
         self._links = links
         self._channels = channels
         self._state_slot = slot_of(self._names.state)

@@ -1,6 +1,7 @@
 """Carries out effects: commands and reads in Redis, frames to clients."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -95,7 +96,7 @@ class EffectRunner:
         """Read the logs of a batch. If that fails the link is lost, and all channels are read
         again once it is back.
         """
-        link = self.link
+        link, begun = self.link, time.perf_counter()
         self._metrics.reads.inc(len(read.wanted))
         try:
             pages = await self._logs.read(read)
@@ -104,6 +105,7 @@ class EffectRunner:
                 link.abort()
         else:
             self.run(self._subscriptions.batch_read(read.batch, pages))
+            self._metrics.catch_ups.observe(time.perf_counter() - begun)
 
     def _announce(
         self,
@@ -116,6 +118,7 @@ class EffectRunner:
                 if resumed:
                     self._metrics.resumed.inc(len(resumed))
                 connection.greet(cursors, resumed)
+                self._metrics.handshakes.observe(connection.age_seconds)
             case ConfirmSubscription(connection, cursor, resumed=is_resumed):
                 self._metrics.resumed.inc(is_resumed)
                 connection.confirm_subscription(cursor, resumed=is_resumed)

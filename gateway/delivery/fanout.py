@@ -1,6 +1,7 @@
 """Routes messages from Redis to the connections that are subscribed to their channels."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import Final
 
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.cluster_channels import ClusterChannels
+from gateway.delivery.database_clock import DatabaseClock
 from gateway.delivery.effect_runner import EffectRunner, Link
 from gateway.delivery.effects import Effect
 from gateway.delivery.liveness import (
@@ -20,15 +22,17 @@ from gateway.delivery.slow_consumers import SlowConsumers
 from gateway.delivery.status_notifier import StatusNotifier
 from gateway.delivery.subscriptions import Subscriptions
 from gateway.delivery.top_channels import TopChannels
-from gateway.delivery.writes import join_frames, split_messages
+from gateway.delivery.writes import conflate, join_frames, split_messages
 from gateway.metrics import FanoutMetrics
 from gateway.transport.connection import Connection
+from gateway.transport.websocket_frames import encode_text_frame
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.control_messages import Recheck, Tick
-from shared.protocol.events import Reason, access_change_of, row_of
+from shared.protocol.events import Reason, access_change_of, changed_at, row_of
 from shared.protocol.replay import Loaded, Since
 
 MAX_ARRIVALS: Final = 512
+MEASURE_SECONDS: Final = 0.05
 
 
 class _Delivery:
@@ -82,6 +86,8 @@ class Fanout:
             asyncio.get_running_loop().time(),
             missing_seconds=CLUSTER_MISSING_SECONDS if cluster else MISSING_SECONDS,
         )
+        self._database_clock = DatabaseClock()
+        self._measures = True  # how long the next event took
         self._status_notifier = StatusNotifier(self._subscriptions, self._liveness)
         self._slow_consumers = SlowConsumers(
             self._subscriptions, self._effects.run, metrics, slow_seconds=slow_seconds
@@ -92,6 +98,8 @@ class Fanout:
         self.arrivals: deque[tuple[int, float]] = deque(maxlen=MAX_ARRIVALS)
         self._last_offset = 0  # of the last message that was delivered
         self._on_backpressure = self._slow_consumers.add  # one bound method for all connections
+        metrics.live.set_function(lambda: self.is_live)
+        metrics.tick_age.set_function(self._tick_age)
         self.project_subscriptions = ProjectSubscriptions(
             self._subscriptions, self._effects.run
         )
@@ -119,6 +127,9 @@ class Fanout:
     def is_live(self) -> bool:
         """Whether a leader ticks and says that it captures all changes."""
         return self._liveness.is_live(asyncio.get_running_loop().time())
+
+    def _tick_age(self) -> float:
+        return self._liveness.tick_age(asyncio.get_running_loop().time())
 
     def loaded(self, age_seconds: float) -> Loaded | None:
         """Up to when a page of that age is complete; None if no tick proves it.
@@ -187,6 +198,8 @@ class Fanout:
         now = asyncio.get_running_loop().time()
         was_silent = self._liveness.is_missing(now)
         is_new = self.learn_generation(tick.generation, tick.reason)
+        if tick.database_at is not None:
+            self._database_clock.record(tick.database_at, time.perf_counter())
         self._liveness.record(tick, now)
         return was_silent or is_new
 
@@ -195,6 +208,7 @@ class Fanout:
         is_new = generation != self._subscriptions.generation
         if is_new:
             self._liveness.forget()
+            self._database_clock.forget()
         self._effects.run(self._subscriptions.learn_generation(generation, reason))
         return is_new
 
@@ -251,8 +265,16 @@ class Fanout:
         # is no longer live, but still gets the rest.
         for delivery in deliveries.values():
             delivery.recipients = dict.fromkeys(delivery.recipients)
+        counts = self._metrics.frames
         for delivery in deliveries.values():
-            frames = join_frames(delivery.payloads)
+            payloads: Collection[bytes] = delivery.payloads
+            count = len(delivery.recipients)
+            if len(payloads) == 1:
+                frames = encode_text_frame(delivery.payloads[0])
+            else:
+                payloads = conflate(delivery.payloads)
+                frames = b"".join(map(encode_text_frame, payloads))
+                counts.conflated += (len(delivery.payloads) - len(payloads)) * count
             repeated = self._repeated(delivery, deliveries) if delivery.projects else {}
             for connection in delivery.recipients:
                 if repeated and not connection.RESUMES:
@@ -261,7 +283,23 @@ class Fanout:
                     connection.write(frames)
                 if delivery.access_changes:
                     connection.send_access_changes(delivery.access_changes)
-            self._metrics.frames.delivered += len(delivery.payloads) * len(delivery.recipients)
+            counts.delivered += len(payloads) * count
+        if self._measures and deliveries:
+            self._measure(next(iter(deliveries.values())).payloads[0])
+
+    def _measure(self, frame: bytes) -> None:
+        """Note how long an event took that has just been written; a reset has no time.
+
+        That costs as much as a write, so a busy gateway does it every ``MEASURE_SECONDS``.
+        """
+        now, at = self._database_clock.read(time.perf_counter()), changed_at(frame)
+        if now is not None and at is not None:
+            self._metrics.deliveries.observe(now - at)
+            self._measures = False
+            asyncio.get_running_loop().call_later(MEASURE_SECONDS, self._measure_next)
+
+    def _measure_next(self) -> None:
+        self._measures = True
 
     def _repeated(
         self, delivery: _Delivery, deliveries: Mapping[bytes, _Delivery]

@@ -48,9 +48,13 @@ class Liveness:
         """Forget all ticks: what was published before a reset proves nothing."""
         self._ticks.clear()
 
+    def tick_age(self, now: float) -> float:
+        """Return the seconds since the last tick, or since the start."""
+        return now - self._last_tick_at
+
     def is_missing(self, now: float) -> bool:
         """Whether no leader ticks, so that changes and rechecks may be missed."""
-        return now - self._last_tick_at >= self._missing_seconds
+        return self.tick_age(now) >= self._missing_seconds
 
     def is_live(self, now: float) -> bool:
         """Whether a leader ticks and captures all changes."""

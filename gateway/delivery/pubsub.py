@@ -5,6 +5,7 @@ ten times as much per message. Commands still use redis-py (``shared.links.redis
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, TypeAlias, cast
@@ -50,6 +51,9 @@ class PubSub(asyncio.Protocol):
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.pongs = 0
+        self._pinged_at = 0.0
+        self.round_trip_seconds = 0.0  # of the last PING that was answered
+        self.client_id: int | None = None  # of the connection, unless Redis keeps it from us
         self.server: RedisServer
 
     @classmethod
@@ -80,6 +84,7 @@ class PubSub(asyncio.Protocol):
                     )
                 if target.login:
                     link._send("AUTH", *target.login)
+                link._send("CLIENT", "ID")
                 link._send("INFO", "server")
                 link._send("INFO", "replication")
                 link.ping()
@@ -125,9 +130,10 @@ class PubSub(asyncio.Protocol):
         for start in range(0, len(names), _NAMES_PER_COMMAND):
             yield names[start : start + _NAMES_PER_COMMAND]
 
-    async def check(self, silent_seconds: float = TIMEOUT_SECONDS) -> None:
-        """Send a PING, and wait for a second. Raises ``RedisLost`` once the connection has
-        ended, or no PING was answered for so long.
+    async def check(self, silent_seconds: float = TIMEOUT_SECONDS) -> bool:
+        """Send a PING, wait for a second, and return whether one was answered meanwhile.
+
+        Raises ``RedisLost`` once the connection has ended, or no PING was answered for so long.
         """
         pongs = self.pongs
         self.ping()
@@ -137,9 +143,11 @@ class PubSub(asyncio.Protocol):
         self._unanswered = self._unanswered + 1 if self.pongs == pongs else 0
         if self._unanswered * PING_SECONDS >= silent_seconds:
             raise RedisLost("the server did not answer PING")
+        return not self._unanswered
 
     def ping(self) -> None:
         """Send a PING. Answers are counted in ``pongs``."""
+        self._pinged_at = time.perf_counter()
         self._send("PING")
 
     def abort(self) -> None:
@@ -174,9 +182,7 @@ class PubSub(asyncio.Protocol):
         self, reply: Any, messages: list[tuple[bytes, bytes]], acknowledged: list[bytes]
     ) -> None:
         match reply:
-            case [b"message", name, payload]:
-                messages.append((name, payload))
-            case [b"smessage", name, payload]:
+            case [b"message" | b"smessage", name, payload]:
                 messages.append((name, payload))
             case [b"subscribe" | b"ssubscribe", name, _] if name in self._pending:
                 # subscribed again after an unsubscribe: only the last acknowledgement counts
@@ -186,8 +192,11 @@ class PubSub(asyncio.Protocol):
                     acknowledged.append(name)
             case b"PONG" | [b"pong", _]:
                 self.pongs += 1
+                self.round_trip_seconds = time.perf_counter() - self._pinged_at
                 if not self._ready.done():
                     self._ready.set_result(None)
+            case int():
+                self.client_id = reply
             case hiredis.ReplyError():
                 self._refused(reply)
             case bytes() if not self._ready.done() and b":" in reply:
@@ -201,7 +210,7 @@ class PubSub(asyncio.Protocol):
         kind, _, rest = str(error).partition(" ")
         if kind == "MOVED" and self._on_moved is not None:
             self._moved(int(rest.split()[0]))
-        else:
+        elif "'client|id'" not in rest:  # an ACL may forbid that one
             self.fail(describe_error(error))
 
     def _moved(self, where: int | bytes) -> None:

@@ -12,9 +12,12 @@ from gateway.delivery.cluster_broker import ClusterBroker
 from gateway.delivery.cluster_channels import ClusterChannels
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.shard_links import ShardLinks
+from gateway.metrics import LinkMetrics
 from shared.links.redis_access import RedisAccess
 
-MakeBroker: TypeAlias = Callable[[Fanout, Revalidator, Callable[[str], None]], Broker]
+MakeBroker: TypeAlias = Callable[
+    [Fanout, Revalidator, Callable[[str], None], LinkMetrics], Broker
+]
 
 
 @dataclass(frozen=True, slots=True)

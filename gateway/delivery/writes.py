@@ -1,6 +1,6 @@
 """What is sent to a client in one write."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from gateway.delivery.effects import Frame
@@ -11,19 +11,24 @@ MAX_CHUNK_BYTES: Final = 64 * 1024
 
 
 def join_frames(payloads: Sequence[bytes]) -> bytes:
-    """Encode one channel's payloads, oldest first, as WebSocket frames.
-
-    Of several payloads about the same row and action only the newest is kept, in its own
-    position: cursors stay in order, and a frame that is left out is covered by a later one.
-    """
+    """Encode one channel's payloads, oldest first, as WebSocket frames, conflated."""
     if len(payloads) == 1:
         return encode_text_frame(payloads[0])
+    return b"".join(map(encode_text_frame, conflate(payloads)))
+
+
+def conflate(payloads: Sequence[bytes]) -> Collection[bytes]:
+    """Leave out all payloads but the newest about the same row and action.
+
+    It keeps its own position: cursors stay in order, and a frame that is left out is covered by
+    a later one.
+    """
     newest: dict[bytes, bytes] = {}
     for payload in payloads:
         row = row_of(payload)
         newest.pop(row, None)
         newest[row] = payload
-    return b"".join(map(encode_text_frame, newest.values()))
+    return newest.values()
 
 
 def fit_frames(frames: Sequence[Frame], max_bytes: int) -> Sequence[Frame]:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import Final
 
+from gateway.http.connection_records import ConnectionRecords
 from gateway.transport.connection import Connection
 from shared.protocol.close_codes import CloseCode, unauthorized
 
@@ -18,7 +19,8 @@ log = logging.getLogger(__name__)
 class OpenConnections:
     """The connections that were admitted and have not ended."""
 
-    def __init__(self, *, drain_seconds: float) -> None:
+    def __init__(self, records: ConnectionRecords, *, drain_seconds: float) -> None:
+        self._records = records
         self._connections: set[Connection] = set()
         self._drain_seconds = drain_seconds
         self._opening = 0
@@ -40,9 +42,11 @@ class OpenConnections:
 
     def add(self, connection: Connection) -> None:
         self._connections.add(connection)
+        self._records.opened(connection)
 
     def discard(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._records.ended(connection)
         self._notice_end()
 
     def _notice_end(self) -> None:

@@ -38,6 +38,7 @@ class PlainClient(Connection):
 
     __slots__ = ("_pending_reset",)
 
+    KIND: ClassVar[str] = "plain"
     SUBPROTOCOL: ClassVar[str | None] = None
     RESUMES: ClassVar[bool] = False
 
@@ -104,6 +105,7 @@ class V1Client(Connection):
 
     __slots__ = ("_warned_at_seconds",)
 
+    KIND: ClassVar[str] = "v1"
     SUBPROTOCOL: ClassVar[str | None] = SUBPROTOCOL
     RESUMES: ClassVar[bool] = True
 

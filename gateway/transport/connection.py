@@ -8,10 +8,11 @@ the deadlines of all connections.
 import asyncio
 import logging
 import math
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, Self
 
 from gateway.auth.token_rules import Identity
 from gateway.limits.connection_limiter import ConnectionSlot
@@ -48,10 +49,24 @@ GREETING_SECONDS: Final = 10.0
 PONG_SECONDS: Final = PING_INTERVAL_SECONDS / 2
 PIECE_BYTES: Final = 1024  # of frames that are judged together
 _NORMAL_CLOSURE: Final = 1000
+_ABNORMAL_CLOSURE: Final = 1006
 _PING_FRAME: Final = encode_ping_frame()
 _TOO_FAST: Final = rate_limited("too much at once: send less, or the socket is closed")
 
 log = logging.getLogger(__name__)
+
+
+class Ending(NamedTuple):
+    """How a connection ended: the first Close frame's code, 1006 without one, and why."""
+
+    code: int
+    reason: str
+
+
+_LOST: Final = Ending(_ABNORMAL_CLOSURE, "the connection was lost")
+_SILENT: Final = Ending(_ABNORMAL_CLOSURE, "the client answered no ping")
+_UNREAD: Final = Ending(_ABNORMAL_CLOSURE, "the client left too much unread")
+_FAILED: Final = Ending(_ABNORMAL_CLOSURE, "a request failed")
 
 
 class Service(Protocol):
@@ -91,7 +106,9 @@ class Connection(asyncio.Protocol, ABC):
         "_service",
         "_transport",
         "_unsent",
+        "arrived_ns",
         "due_at",
+        "ending",
         "identity",
         "is_greeted",
         "on_backpressure",
@@ -100,6 +117,7 @@ class Connection(asyncio.Protocol, ABC):
         "token_due_at",
     )
 
+    KIND: ClassVar[str]  # in metrics and logs
     SUBPROTOCOL: ClassVar[str | None]
     RESUMES: ClassVar[bool]  # whether the client keeps the cursor of each channel
 
@@ -127,6 +145,10 @@ class Connection(asyncio.Protocol, ABC):
         self._unsent = b""  # goes before the first frame: that saves each handshake a write
         self.slot = slot
         self.identity = identity
+        self.arrived_ns = request.arrived_ns
+        """When its handshake request arrived, by ``time.monotonic_ns``."""
+        self.ending = _LOST
+        """How it has ended or, until then, how it ends if nothing is said."""
         self.is_greeted = False
         self.reported_live = True
         self.on_backpressure: Callable[[Connection], None] | None = None
@@ -219,6 +241,28 @@ class Connection(asyncio.Protocol, ABC):
         return self.identity.user_id
 
     @property
+    def number(self) -> str:
+        """What names it in logs."""
+        return f"{self.arrived_ns:x}"
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago its handshake request arrived."""
+        return (time.monotonic_ns() - self.arrived_ns) / 1e9
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """What logs say of it when it has ended."""
+        return {
+            "connection": self.number,
+            "kind": self.KIND,
+            "code": self.ending.code,
+            "reason": self.ending.reason,
+            "seconds": round(self.age_seconds, 3),
+            "received_frames": self._parser.frames,
+        }
+
+    @property
     def has_backpressure(self) -> bool:
         """Whether the client leaves so much unread that nothing more should be queued."""
         return self._transport.get_write_buffer_size() > HIGH_WATER_BYTES
@@ -248,7 +292,7 @@ class Connection(asyncio.Protocol, ABC):
         if self._may_be_full:
             unread = transport.get_write_buffer_size()
             if unread > HIGH_WATER_BYTES and unread + len(frames) > MAX_UNREAD_BYTES:
-                transport.abort()
+                self._abort(_UNREAD)
                 return
         if self._unsent:
             frames, self._unsent = self._unsent + frames, b""
@@ -271,8 +315,13 @@ class Connection(asyncio.Protocol, ABC):
         connection. It ends after ``CLOSE_SECONDS`` in any case.
         """
         if not self._has_ended:
+            self.ending = Ending(code, reason)
             self.write(encode_close_frame(code, reason))
             self._linger(CLOSE_SECONDS, ends_with_close)
+
+    def _abort(self, ending: Ending) -> None:
+        self.ending = ending
+        self._transport.abort()
 
     def _linger(self, seconds: float, is_answer: Callable[[bytes], bool] | None) -> None:
         self._has_ended = True
@@ -301,7 +350,7 @@ class Connection(asyncio.Protocol, ABC):
         if self._is_serving:
             self.due_at = now + PONG_SECONDS
         elif self._is_pinged:
-            self._transport.abort()
+            self._abort(_SILENT)
         else:
             self._is_pinged = True
             self.due_at = now + PONG_SECONDS
@@ -357,8 +406,8 @@ class Connection(asyncio.Protocol, ABC):
                 await self._take(self._inbox.popleft())
                 await asyncio.sleep(0)
         except Exception:
-            log.exception("request failed")
-            self._transport.abort()
+            log.exception("request failed", extra={"connection": self.number})
+            self._abort(_FAILED)
         finally:
             self._is_serving = False
             self._inbox = None
@@ -379,6 +428,7 @@ class Connection(asyncio.Protocol, ABC):
     def _finish(self, event: Close | Violation) -> None:
         """Answer the client's Close, or close because of what it sent."""
         if isinstance(event, Close):
+            self.ending = Ending(event.code, "the client closed it")
             self.write(encode_close_frame(_NORMAL_CLOSURE, ""))
             self._linger(LINGER_SECONDS, None)
         else:

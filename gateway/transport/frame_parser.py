@@ -20,6 +20,7 @@ _PROTOCOL_ERROR: Final = 1002
 _UNSUPPORTED_DATA: Final = 1003
 _INVALID_DATA: Final = 1007
 _TOO_BIG: Final = 1009
+NO_STATUS: Final = 1005  # of a Close frame without a code
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Ping:
 @dataclass(frozen=True, slots=True)
 class Close:
     """A valid Close frame. Nothing follows it."""
+
+    code: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ class FrameParser:
         if opcode == _PING:
             events.append(Ping(payload))
         elif opcode == _CLOSE:
-            self._end(events, _check_close(payload) or Close())
+            self._end(events, _parse_close(payload))
         elif opcode < _CLOSE:
             self._take_data(payload, events, is_final=bool(first & _FINAL))
 
@@ -185,17 +188,18 @@ def ends_with_close(data: bytes) -> bool:
     )
 
 
-def _check_close(payload: bytes) -> Violation | None:
-    """Return what is wrong with the payload of a Close frame (section 5.5.1), or None."""
+def _parse_close(payload: bytes) -> Close | Violation:
+    """Parse the payload of a Close frame (section 5.5.1)."""
     if not payload:
-        return None
-    if len(payload) < 2 or not is_close_code(int.from_bytes(payload[:2], "big")):
+        return Close(NO_STATUS)
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) < 2 or not is_close_code(code):
         return Violation(_PROTOCOL_ERROR, "this close code may not be sent")
     try:
         payload[2:].decode()
     except UnicodeDecodeError:
         return Violation(_INVALID_DATA, "the reason is not UTF-8")
-    return None
+    return Close(code)
 
 
 def _unmask(key: bytes | bytearray, payload: bytes | bytearray) -> bytes:

@@ -1,6 +1,7 @@
 """Makes one answer of what each worker says of itself."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isnan
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -10,13 +11,23 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 _CREATED: Final = "_created"  # the suffix of the time since which a metric counts
+# The samples that are no counts.
+_MERGES: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "neverstale_keys_degraded": max,
+    "neverstale_live": min,
+    "neverstale_redis_linked": min,
+    "neverstale_redis_output_buffer_bytes": max,
+    "neverstale_tick_age_seconds": max,
+    "process_max_fds": min,
+    "process_start_time_seconds": min,
+}
 
 
 def merge_metrics(texts: Sequence[str]) -> bytes:
     """Add up the metrics of all workers, in Prometheus's text format.
 
-    Every counter, gauge and histogram of a gateway can be added up. Of the times since which
-    they count the earliest is kept.
+    Counters, histograms and numbers of things can be added up. Of the times since which they
+    count the earliest is kept; of a state, an age or a limit that of the worst worker.
     """
     registry = CollectorRegistry()
     registry.register(_Sums(texts))
@@ -45,9 +56,14 @@ class _Sums(Collector):
 
 
 def _merge(name: str, before: float | None, value: float) -> float:
-    if before is None:
+    if before is None or isnan(before):
         return value
-    return min(before, value) if name.endswith(_CREATED) else before + value
+    if isnan(value):
+        return before
+    if name.endswith(_CREATED):
+        return min(before, value)
+    merge = _MERGES.get(name)
+    return before + value if merge is None else merge(before, value)
 
 
 def merge_readiness(

@@ -16,7 +16,6 @@ import socket
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,8 +203,8 @@ class _Supervisor:
                     one.close()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
             code = self._work(worker)
-        except BaseException:  # noqa: BLE001 the process ends here, whatever it was
-            traceback.print_exc()
+        except BaseException:  # the process ends here, whatever it was
+            log.critical("failed unexpectedly", exc_info=True)
         finally:
             try:
                 sys.stdout.flush()

@@ -9,7 +9,7 @@ import asyncpg
 
 from listener.capture.log_actions import RECONNECT_USER
 from listener.leader.completeness import CaptureState
-from listener.leader.leader_state import MAX_ROWS_PER_READ, Batch, SnapshotCursor
+from listener.leader.leader_state import MAX_ROWS_PER_READ, Batch, LogSize, SnapshotCursor
 from listener.leader.log_row import LogRow
 from listener.leader.publication import USER_MAX_ROWS, PublicationRules
 from listener.leader.read_schedule import WakeUpHolder
@@ -22,6 +22,7 @@ _LOG: Final = "neverstale.change_log l"
 _READABLE: Final = f"({(_SQL / 'readable.sql').read_text()}) l"
 _CAPTURE: Final = (_SQL / "capture.sql").read_text()
 _PRUNE: Final = (_SQL / "prune.sql").read_text()
+_SIZE: Final = (_SQL / "size.sql").read_text()
 MAX_ROWS_PER_PRUNE: Final = 20_000
 _PLAIN_ROWS: Final = 5_000  # PostgreSQL conflates a backlog of more rows
 _BACKLOG_SECONDS: Final = 600.0
@@ -113,6 +114,7 @@ class ChangeLog:
             has_skipped=head["has_skipped"],
             has_moved=head["has_moved"],
             oldest_xid=head["oldest_xid"],
+            read_at=head["at"],
         )
 
     async def _read_backlog(
@@ -140,6 +142,12 @@ class ChangeLog:
                 _PRUNE, saved.snapshot, saved.incarnation, MAX_ROWS_PER_PRUNE
             )
         return int(status.rpartition(" ")[2])
+
+    async def size(self) -> LogSize:
+        """Return how large the log is."""
+        async with translated_errors():
+            [row] = await self._connection.fetch(_SIZE)
+        return LogSize(*row)
 
     async def shrink(self) -> None:
         """Return pruned space to the system; without the right to VACUUM autovacuum does."""

@@ -112,12 +112,14 @@ class ClusterPublisher(Publisher):
         own = {"redis": state.redis, "slots": self._table.to_json()}
         return {**super()._saved(state), **own}
 
-    async def save(self, state: LeaderState, *, tick_lag_ms: int | None) -> str | None:
+    async def save(
+        self, state: LeaderState, *, tick_lag_ms: int | None, database_at: int | None = None
+    ) -> str | None:
         """Save the state with the slot table, and tick if that is new."""
         version = self._table.version
         if version != self._saved_version and tick_lag_ms is None:
             tick_lag_ms = 0
-        stored = await super().save(state, tick_lag_ms=tick_lag_ms)
+        stored = await super().save(state, tick_lag_ms=tick_lag_ms, database_at=database_at)
         self._saved_version = version
         return stored
 

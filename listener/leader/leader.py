@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ from listener.leader.leader_state import (
     Batch,
     LeaderState,
     SnapshotCursor,
+    change_ages,
     decide_adoption,
     decide_batch,
 )
@@ -38,6 +40,8 @@ TICK_SECONDS: Final = 1.0
 RESET_SECONDS: Final = 1.0
 REDIS_RETRY_SECONDS: Final = 1.0
 OWNER_POLL_SECONDS: Final = 0.5
+SIZE_SECONDS: Final = 5.0
+OTHER_RESOURCES: Final = "other"  # the label of resources that are in no watch
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +83,15 @@ class Leader:
         self._raw_resets = ResetThrottle()
         self._publish_tries = 0  # of the next batch
         self._reached: LeaderState | None = None
+        self._batch = 1  # its number, in logs
         # on the loop's clock
         self._ticked_at = 0.0
         self._reset_at = 0.0
         self._server_checked_at = 0.0
+        self._size_read_at = 0.0
+        self._read_began = 0.0  # by time.perf_counter
+        for resource in (*rules.resources, OTHER_RESOURCES):
+            metrics.events.labels(resource)
 
     async def lead(self) -> None:
         """Never returns. Raises ``PgLost``.
@@ -104,6 +113,7 @@ class Leader:
                 log.warning(
                     "redis lost", extra={"reason": str(exc), "delay_seconds": round(delay, 3)}
                 )
+                await self._read_size_if_due()  # the log grows meanwhile
                 await asyncio.sleep(delay)
 
     async def _lead_on_link(self, backoff: Backoff) -> None:
@@ -147,16 +157,17 @@ class Leader:
         except MembersQueryInvalid as exc:
             # The rows are read again, and published, but not to members. Until the query works
             # again and a reset has followed, clients get ``live:false``.
-            log.error("members query failed", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
+            log.error("members query failed", extra=self._why(exc))  # noqa: TRY400 the reason says all
             self._capture.lacks_members = True
             return state
         except (BadValue, PublishRefused) as exc:
             # Another try would fail in the same way, and hold up everything after it.
-            log.error("changes cannot be published one by one", extra={"reason": str(exc)})  # noqa: TRY400 the reason says all
+            log.error("changes cannot be published one by one", extra=self._why(exc))  # noqa: TRY400 the reason says all
             return Reset("bulk_change", state.live)
 
     async def _step(self, state: LeaderState) -> LeaderState | Reset:
         """Read once, publish what was found, and wait until it is time for the next read."""
+        self._read_began = time.perf_counter()
         read = await self._read(state.cursor)
         batch = apply_capture(
             read, state, self._capture.state, lacks_members=self._capture.lacks_members
@@ -173,8 +184,7 @@ class Leader:
             return replace(planned, live=judged.live)
         if batch.rows:
             await self._publish(planned, state)
-            self._metrics.events.inc(planned.event_count)
-            self._metrics.observe_lag(batch.oldest_age)
+            self._measure(planned, batch)
         has_turned = judged.live != state.live
         state = replace(judged, cursor=batch.cursor)
         now = asyncio.get_running_loop().time()
@@ -196,14 +206,53 @@ class Leader:
         if (await self._publisher.server()).identity != state.redis:
             return False
         lag_ms = round(batch.oldest_age * 1000)
-        await self._save(state, tick_lag_ms=lag_ms)
+        await self._save(state, tick_lag_ms=lag_ms, database_at=self._database_at(batch))
         self._ticked_at, self.lag_ms, self.is_live = now, lag_ms, state.live
         await self._watch_wake_up()
         await self._capture.check_if_due(now)
         if batch.has_moved:
             await self._log.log_moved_projects()
         await self._pruner.prune_if_due(state, now)
+        await self._read_size_if_due()
         return True
+
+    async def _read_size_if_due(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._size_read_at >= SIZE_SECONDS:
+            self._size_read_at = now
+            self._metrics.log_size.size = await self._log.size()
+
+    def _measure(self, publication: Publication, batch: Batch) -> None:
+        """Note what was published just now, and how long it took."""
+        metrics, counts = self._metrics, publication.counts
+        metrics.observe_lag(batch.oldest_age)
+        metrics.rows_read.inc(len(batch.rows))
+        seconds = time.perf_counter() - self._read_began
+        for age, count in change_ages(batch):
+            metrics.publish.observe(age + seconds, count)
+        for resource, count in counts.events.items():
+            known = resource if resource in self._rules.resources else OTHER_RESOURCES
+            metrics.events.labels(known).inc(count)
+        for reason, count in counts.resets.items():
+            metrics.channel_resets.labels(reason).inc(count)
+        metrics.conflated.inc(counts.conflated)
+        log.debug(
+            "published",
+            extra={
+                "batch": self._batch,
+                "rows": len(batch.rows),
+                "events": counts.events.total(),
+                "seconds": round(seconds, 3),
+            },
+        )
+        self._batch += 1
+
+    def _database_at(self, batch: Batch) -> int | None:
+        """The database's time now, in microseconds."""
+        if batch.read_at is None:
+            return None
+        seconds = batch.read_at.timestamp() + time.perf_counter() - self._read_began
+        return round(seconds * 1e6)
 
     async def _check_server(self, now: float) -> None:
         """Raise ``RedisLost`` if the address leads elsewhere, though the old server answers."""
@@ -219,9 +268,12 @@ class Leader:
             self._metrics.unreadable.inc()
             log.warning(
                 "a row of the change log can't be read, its project or everything is reset",
-                extra={"reason": str(exc)},
+                extra=self._why(exc),
             )
             return await self._log.read(cursor, ascii_only=True)
+
+    def _why(self, exc: Exception) -> dict[str, object]:
+        return {"batch": self._batch, "reason": str(exc)}
 
     async def _watch_wake_up(self) -> None:
         """Read more often while a session keeps writers from waking the leader, and log it."""
@@ -254,7 +306,12 @@ class Leader:
             channel, reason = next(iter(refused.items()))
             log.warning(
                 "redis refused events, their channels were reset",
-                extra={"count": len(refused), "first": channel.token[:100], "reason": reason},
+                extra={
+                    "batch": self._batch,
+                    "count": len(refused),
+                    "kind": channel.kind,
+                    "reason": reason,
+                },
             )
 
     def _storable(self, state: LeaderState) -> LeaderState:
@@ -264,8 +321,12 @@ class Leader:
             return replace(state, live=False)
         return state
 
-    async def _save(self, state: LeaderState, *, tick_lag_ms: int | None) -> None:
-        stored = await self._publisher.save(self._storable(state), tick_lag_ms=tick_lag_ms)
+    async def _save(
+        self, state: LeaderState, *, tick_lag_ms: int | None, database_at: int | None = None
+    ) -> None:
+        stored = await self._publisher.save(
+            self._storable(state), tick_lag_ms=tick_lag_ms, database_at=database_at
+        )
         if stored is None:
             raise RedisLost("the stored state is gone: it was evicted or deleted")
         if stored != state.generation:

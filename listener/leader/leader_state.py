@@ -1,8 +1,9 @@
 """How far a leader has read the change log, what a read returned, and where a leader starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -11,6 +12,7 @@ from listener.leader.publication import Reset
 from shared.protocol.events import Reason, as_reason
 
 MAX_ROWS_PER_READ: Final = 100_000
+MAX_AGES: Final = 1_000  # of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ class Batch:
     """One read of the log.
 
     ``cursor`` is where the next read starts; ``rows`` are what the former cursor had not seen,
-    oldest first, and ``oldest_age`` is the age of the first one in seconds. ``cursor_ahead``:
-    the former cursor cannot be from this database's past.
+    oldest first, and ``oldest_age`` is the age of the first one in seconds, at ``read_at`` by
+    the database's clock. ``cursor_ahead``: the former cursor cannot be from this database's
+    past.
 
     ``is_skipping``: triggers skip the log now, or some did since a leader last noted it.
     ``has_skipped``: a leader noted that they did, and no reset behind a barrier has followed.
@@ -80,6 +83,28 @@ class Batch:
     has_skipped: bool = False
     oldest_xid: int = 0
     has_moved: bool = False
+    read_at: datetime | None = None
+
+
+class LogSize(NamedTuple):
+    """The size of the change log, its limit, and how full the queue of NOTIFYs is (0 to 1)."""
+
+    rows: int  # an estimate
+    bytes: int
+    max_bytes: int
+    queue_usage: float
+
+
+def change_ages(batch: Batch) -> Iterator[tuple[float, int]]:
+    """Yield the ages of the batch's changes in seconds when they were read, each with the
+    number of changes that it stands for: of a large batch a sample of ``MAX_AGES`` is taken.
+    """
+    if batch.read_at is None:
+        return
+    step = 1 + len(batch.rows) // MAX_AGES
+    for row in batch.rows[::step]:
+        if row.at is not None:
+            yield (batch.read_at - row.at).total_seconds(), step
 
 
 def parse_snapshot_cursor(text: str) -> SnapshotCursor | None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from listener.leader.change_log import BadValue, ChangeLog
 from listener.leader.publication import PublicationRules
@@ -34,6 +34,11 @@ class Notifications:
         self._rules = rules
         self._malformed_reason = ""
         self._throttle = LogThrottle()
+        Gauge(
+            "neverstale_notify_pending",
+            "Changes of raw NOTIFYs that wait to be written to the change log",
+            registry=registry,
+        ).set_function(lambda: len(self.raw))
         self._malformed = Counter(
             "neverstale_notify_malformed_total",
             "Raw NOTIFY payloads skipped because they are malformed",

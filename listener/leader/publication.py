@@ -1,5 +1,6 @@
 """Plans what is published for a batch of rows of the change log."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,13 +30,14 @@ class PublicationRules:
 
     ``project_resources`` are the resources of the projects' own table, ``max_rows`` is the most
     rows that the log of a project's channel holds. Rows of ``resources_without_access`` give
-    nobody access.
+    nobody access. ``resources`` are those of all watches, by which events are counted.
     """
 
     access: AccessRules
     project_resources: frozenset[str]
     max_rows: int
     resources_without_access: frozenset[str] = frozenset()
+    resources: frozenset[str] = frozenset()
 
     def max_rows_of(self, kind: ChannelKind) -> int:
         return USER_MAX_ROWS if kind == "user" else self.max_rows
@@ -55,6 +57,17 @@ class Reset:
     cause: str | None = None
 
 
+@dataclass(slots=True)
+class PublicationCounts:
+    """What a publication holds: ``events`` by resource, channels with a reset instead by its
+    reason, and how many rows were ``conflated`` with a later change of the same row.
+    """
+
+    events: Counter[str] = field(default_factory=Counter)
+    resets: Counter[Reason] = field(default_factory=Counter)
+    conflated: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Publication:
     """What a batch of rows publishes, in this order.
@@ -66,10 +79,7 @@ class Publication:
     users: dict[Channel, list[Publishable]]
     rechecks: list[Recheck]
     projects: dict[Channel, list[Publishable]]
-
-    @property
-    def event_count(self) -> int:
-        return sum(map(len, (*self.users.values(), *self.projects.values())))
+    counts: PublicationCounts = field(default_factory=PublicationCounts, compare=False)
 
 
 def plan_publication(
@@ -106,7 +116,8 @@ def plan_publication(
         for user_id, action in recipients.of(named):
             access = recipients.changes_access(named, action)
             drafts.add("user", user_id, row, project_id, action, access=access)
-    return Publication(drafts.of("user"), list(rechecks), drafts.of("project"))
+    users, projects = drafts.of("user"), drafts.of("project")
+    return Publication(users, list(rechecks), projects, drafts.counts)
 
 
 @dataclass(slots=True)
@@ -121,6 +132,7 @@ class _Drafts:
     def __init__(self, rules: PublicationRules) -> None:
         self._rules = rules
         self._drafts: dict[ChannelKind, dict[str, _Draft]] = {"user": {}, "project": {}}
+        self.counts = PublicationCounts()
 
     def add(
         self,
@@ -136,19 +148,26 @@ class _Drafts:
         if row.action == RECONNECT:
             draft.reset_reason = as_reason(row.resource)
         elif event := _event_of(row, project_id, action, access=access):
+            before = len(draft.events)
             key = (event.resource, event.id, event.action, project_id)
             draft.events.pop(key, None)
             draft.events[key] = event
+            self.counts.conflated += len(draft.events) == before
         else:
             draft.reset_reason = "bulk_change"
         if len(draft.events) > self._rules.max_rows_of(kind):
             draft.reset_reason = draft.reset_reason or "bulk_change"
 
     def of(self, kind: ChannelKind) -> dict[Channel, list[Publishable]]:
-        return {
-            (channel := Channel(kind, id_)): _publishables(channel, draft)
-            for id_, draft in self._drafts[kind].items()
-        }
+        channels = {}
+        for id_, draft in self._drafts[kind].items():
+            channel = Channel(kind, id_)
+            channels[channel] = _publishables(channel, draft)
+            if draft.reset_reason is None:
+                self.counts.events.update(event.resource for event in draft.events.values())
+            else:
+                self.counts.resets[draft.reset_reason] += 1
+        return channels
 
 
 def _publishables(channel: Channel, draft: _Draft) -> list[Publishable]:
@@ -157,6 +176,7 @@ def _publishables(channel: Channel, draft: _Draft) -> list[Publishable]:
     try:
         return [publishable_event(event, channel) for event in draft.events.values()]
     except (TypeError, ValueError, OverflowError):  # not expressible in JSON or as a timestamp
+        draft.reset_reason = "bulk_change"
         return [publishable_reconnect("bulk_change", channel)]
 
 

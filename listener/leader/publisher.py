@@ -161,12 +161,16 @@ class Publisher:
             *(part for e in events for part in (e.member, e.head, e.tail)),
         )
 
-    async def save(self, state: LeaderState, *, tick_lag_ms: int | None) -> str | None:
-        """Save the state, and tick unless *tick_lag_ms* is None.
+    async def save(
+        self, state: LeaderState, *, tick_lag_ms: int | None, database_at: int | None = None
+    ) -> str | None:
+        """Save the state, and tick unless *tick_lag_ms* is None, with the database's time.
 
         Returns the generation that is stored. Unless it is the state's, nothing was saved.
         """
-        return await self._write(state, state.generation, self._saved(state), tick_lag_ms)
+        return await self._write(
+            state, state.generation, self._saved(state), tick_lag_ms, database_at
+        )
 
     async def reset(self, state: LeaderState) -> None:
         """Replace whatever state is stored, and tick.
@@ -201,6 +205,7 @@ class Publisher:
         stored: str,
         fields: Mapping[str, str],
         tick_lag_ms: int | None,
+        database_at: int | None = None,
     ) -> str | None:
         before, after = b"", b""
         if tick_lag_ms is not None:
@@ -211,6 +216,7 @@ class Publisher:
                 live=state.live,
                 database=database,
                 slots=self.slots_version,
+                database_at=database_at,
             )
             before, after = tick_around_time(tick, leader=self._leader, lag_ms=tick_lag_ms)
         pairs = [part for pair in fields.items() for part in pair]

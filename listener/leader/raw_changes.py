@@ -29,6 +29,10 @@ class RawChanges:
     def __bool__(self) -> bool:
         return bool(self._groups)
 
+    def __len__(self) -> int:
+        """The number of rows."""
+        return self._count
+
     def add(self, row: LogRow) -> bool:
         """Add the change. False: there is no room, and it is lost."""
         owner = (row.project_id, row.user_id)

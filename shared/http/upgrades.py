@@ -6,6 +6,7 @@ of that kind which is malformed, comes in pieces, or is not the connection's fir
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
@@ -68,6 +69,7 @@ class UpgradeRequest(asyncio.Protocol):
         "_early",
         "_is_paused",
         "address",
+        "arrived_ns",
         "headers",
         "limiter",
         "method",
@@ -88,6 +90,7 @@ class UpgradeRequest(asyncio.Protocol):
         self.transport = transport
         self.limiter = limiter
         self.address = address
+        self.arrived_ns = time.monotonic_ns()
         self.method = head.method
         self.version = head.version
         self.headers = head.headers

@@ -223,6 +223,19 @@ async def has_moved_on(client: Client, own: RedisServer) -> bool:
         return False
 
 
+async def read_output_buffer(client: Client, client_id: int) -> int | None:
+    """Return the bytes that Redis has yet to send to one of our connections.
+
+    None: the connection has ended, or an ACL forbids the question. Raises ``RedisLost``.
+    """
+    async with translated_errors(client):
+        try:
+            found = await client.client_list(client_id=[str(client_id)])
+        except ResponseError:
+            return None
+    return int(found[0]["omem"]) if found else None
+
+
 async def read_state(client: Client, key: str) -> dict[str, str]:
     """Return the leader's state as it is stored; empty if there is none."""
     fields = await client.hgetall(key)

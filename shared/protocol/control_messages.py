@@ -10,7 +10,8 @@ from shared.protocol.json_values import parse_object
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The leader's sign of life; ``at`` is a time of Redis in microseconds.
+    """The leader's sign of life; ``at`` is a time of Redis in microseconds, ``database_at`` one
+    of PostgreSQL (None: unknown).
 
     Gateways compare its generation and its database ("": unknown) with their own, and, in a
     cluster, the version of its slot table (0: no cluster).
@@ -22,6 +23,7 @@ class Tick:
     at: int = 0
     database: str = ""
     slots: int = 0
+    database_at: int | None = None
 
 
 def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, bytes]:
@@ -34,6 +36,7 @@ def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, by
         "leader": leader,
         "lag_ms": lag_ms,
         "database": tick.database,
+        "database_at": tick.database_at,
     }
     if tick.slots:
         message["slots"] = tick.slots
@@ -46,6 +49,7 @@ def parse_tick(text: bytes) -> Tick | None:
     message = parse_object(text)
     if message is None:
         return None
+    database_at = message.get("database_at")
     try:
         return Tick(
             str(message["generation"]),
@@ -54,6 +58,7 @@ def parse_tick(text: bytes) -> Tick | None:
             int(message["at"]),
             str(message.get("database", "")),
             int(message.get("slots", 0)),
+            database_at if isinstance(database_at, int) else None,
         )
     except (KeyError, TypeError, ValueError):
         return None

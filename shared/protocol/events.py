@@ -145,6 +145,22 @@ def row_of(frame: bytes) -> bytes:
     return frame[: frame.find(b',"timestamp":"')]
 
 
+def changed_at(frame: bytes) -> float | None:
+    """When an event's row was changed, by the database's clock, in Unix seconds.
+
+    None: the frame is a reset, or has no time that can be parsed.
+    """
+    # An id can't contain the separator: inside a JSON string its quotes are escaped.
+    _, separator, rest = frame.rpartition(b'"timestamp":"')
+    text = rest[: rest.find(b'"')]
+    if not separator or not text.endswith(b"Z"):
+        return None
+    try:
+        return datetime.fromisoformat(text.decode()).timestamp()
+    except ValueError:
+        return None
+
+
 def access_change_of(frame: bytes) -> tuple[str, bool] | None:
     """The project in a frame of a user's channel, and whether that user may have gained or lost
     access to it; None: the frame has no project, or is of another channel.

@@ -4,7 +4,7 @@ from prometheus_client import Counter
 
 
 def count_of(counter: Counter) -> float:
-    """Return the value of a counter without labels."""
+    """Return the value of a counter, added up over its labels."""
     return sum(counts_by_label(counter).values())
 
 

@@ -9,10 +9,13 @@ LOG_SECONDS: Final = 10.0
 
 @dataclass(slots=True)
 class LogThrottle:
-    """Counts events, for at most one log line in ``LOG_SECONDS``."""
+    """Counts events, for at most so many log lines in so many seconds."""
 
+    lines: int = 1
+    seconds: float = LOG_SECONDS
     _count: int = 0
-    _next: float = -inf
+    _lines_left: int = 0
+    _until: float = -inf
 
     def count(self, now: float) -> int:
         """Count an event. Return the number of events to log now; 0: no line is due yet."""
@@ -21,7 +24,12 @@ class LogThrottle:
 
     def due(self, now: float) -> int:
         """Return the number of events since the last line if another is due, else 0."""
-        if not self._count or now < self._next:
+        if not self._count:
             return 0
-        count, self._count, self._next = self._count, 0, now + LOG_SECONDS
+        if now >= self._until:
+            self._lines_left, self._until = self.lines, now + self.seconds
+        if not self._lines_left:
+            return 0
+        count, self._count = self._count, 0
+        self._lines_left -= 1
         return count

@@ -25,7 +25,9 @@ _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {
     "taskName",
 }
 _NEEDS_QUOTES: Final = frozenset(' "=')
-_INT64: Final = range(-(2**63), 2**63)  # orjson rejects larger numbers
+# orjson rejects other numbers
+_MIN_INT64: Final = -(2**63)
+_MAX_INT64: Final = 2**63 - 1
 
 
 def _printable(value: Any) -> Any:
@@ -33,8 +35,8 @@ def _printable(value: Any) -> Any:
     match value:
         case None | bool() | float():
             return value
-        case int() if value in _INT64:
-            return value
+        case int() if _MIN_INT64 <= value <= _MAX_INT64:
+            return int(value)  # of an enum, its number
         case Mapping():
             items = list(value.items())[:MAX_ITEMS]
             return {escaped(str(key)): _printable(item) for key, item in items}

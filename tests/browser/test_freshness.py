@@ -9,6 +9,13 @@ from tests.support.demo_data import GEMINI, TASK
 from tests.support.processes import eventually
 
 RENAME = "update tasks set title = 'Lift off' where id = $1"
+# What a browser does when another tab is shown; Chromium without a window never does it.
+SHOW = """(state) => {
+    const visibility = { configurable: true, get: () => state };
+    Object.defineProperty(document, 'visibilityState', visibility);
+    document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
+}"""
+POLL_SECONDS = 36  # the longest pause between polls
 
 
 def notice(page: Page) -> Locator:
@@ -126,6 +133,41 @@ async def test_every_panel_is_as_fresh_as_the_board(stage: Stage) -> None:
         await expect(page.get_by_label("Members")).to_contain_text("Grace H.")
         await expect(page.get_by_label("Newest messages")).to_contain_text("Grace H.")
     await expect(grace.get_by_role("banner")).to_contain_text("Grace H.")
+
+
+async def test_a_hidden_tab_fetches_what_became_stale_once_it_is_visible(stage: Stage) -> None:
+    page = await stage.tab(stage.world.ada)
+    events = page.get_by_label("Newest invalidations").get_by_role("listitem")
+    await page.evaluate(SHOW, "hidden")
+    before = await stage.reads()
+    for number, title in enumerate(("One", "Two", "Lift off"), start=1):
+        await stage.sql("update tasks set title = $1 where id = $2", title, TASK)
+        await expect(events).to_have_count(number)
+    assert await stage.reads() == before
+    await expect(card(page, "Fuel the rocket")).to_be_visible()
+
+    await page.evaluate(SHOW, "visible")
+    await expect(card(page, "Lift off")).to_be_visible()
+    assert await stage.reads() - before == {"project/tasks": 1}
+
+
+async def test_where_websockets_are_blocked_the_page_polls_and_refetches_on_return(
+    stage: Stage,
+) -> None:
+    page = await (await stage.context(stage.world.ada)).new_page()
+    await page.clock.install()
+    await page.route_web_socket(re.compile(r"/ws\?"), lambda socket: socket.close())
+    await page.goto(f"{stage.url}/?as={stage.world.ada}#/{stage.world.apollo}")
+    await expect(card(page, "Fuel the rocket")).to_be_visible()
+    await expect(page.get_by_role("status")).to_have_text("Not live")
+    await stage.sql(RENAME, TASK)
+    await page.clock.fast_forward(POLL_SECONDS * 1000)
+    await expect(card(page, "Lift off")).to_be_visible()
+
+    await page.evaluate(SHOW, "hidden")
+    await stage.sql("update tasks set title = 'Splash down' where id = $1", TASK)
+    await page.evaluate(SHOW, "visible")
+    await expect(card(page, "Splash down")).to_be_visible()
 
 
 async def test_the_filter_of_a_deleted_sprint_ends_with_it(stage: Stage) -> None:

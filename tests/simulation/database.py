@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 
 from listener.leader import leader_state
 from listener.leader.completeness import CaptureState
-from listener.leader.leader_state import Batch, SnapshotCursor
+from listener.leader.leader_state import Batch, LogSize, SnapshotCursor
 from listener.leader.log_row import LogRow
 from listener.leader.read_schedule import WakeUpHolder
 from listener.links.pg_link import PgLost
@@ -259,6 +259,9 @@ class Connection:
 
     async def wake_up_holders(self) -> frozenset[WakeUpHolder]:
         return frozenset()
+
+    async def size(self) -> LogSize:
+        return await self._ask("size", lambda: LogSize(0, 0, 0, 0.0))
 
     async def capture(self) -> CaptureState:
         return CaptureState()

@@ -40,27 +40,25 @@ MUTANTS: Final = (
         """\
 if batch.rows:
     await self._publish(planned, place)
-    self._metrics.events.inc(...)
-    self._metrics.observe_lag(...)
+    self._measure(planned, batch)
 """,
         """\
 if batch.rows:
     await self._save(replace(judged, cursor=batch.cursor), tick_lag_ms=None)
     await self._publish(planned, place)
-    self._metrics.events.inc(...)
-    self._metrics.observe_lag(...)
+    self._measure(planned, batch)
 """,
     ),
     Mutant(
         "the cursor is saved whatever generation is stored",
-        "return await self._write(place, place.generation, self._saved(place), tick_lag_ms)",
-        'return await self._write(place, "", self._saved(place), tick_lag_ms)',
+        "return await self._write(place, place.generation, self._saved(place), tick_lag_ms, database_at)",
+        'return await self._write(place, "", self._saved(place), tick_lag_ms, database_at)',
         ("tests/integration/links/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "an old leader writes its generation back",
         """\
-return await self._write(place, place.generation, self._saved(place), tick_lag_ms)
+return await self._write(place, place.generation, self._saved(place), tick_lag_ms, database_at)
 """,
         """\
 await self.reset(place)

@@ -21,6 +21,7 @@ from gateway.auth.token_rules import Identity
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.redis_parts import redis_parts
 from gateway.http.admission import Admission
+from gateway.http.connection_records import ConnectionRecords
 from gateway.http.connection_sweep import ConnectionSweep
 from gateway.http.endpoint import WebSocketEndpoint
 from gateway.http.handshake import TokenSources
@@ -29,7 +30,7 @@ from gateway.http.open_connections import OpenConnections
 from gateway.http.project_access import ProjectAccess
 from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimits
 from gateway.limits.rates import Rate, SocketLimits
-from gateway.metrics import FanoutMetrics
+from gateway.metrics import FanoutMetrics, LinkMetrics
 from gateway.transport.websocket_frames import encode_text_frame
 from listener.leader.cluster_publisher import ClusterPublisher
 from listener.leader.leader import Leader
@@ -428,7 +429,7 @@ class Gateway:
                 "text",
             )
             limits = SocketLimits(65_536, 0, Rate(0, 0))
-            connections = OpenConnections(drain_seconds=1)
+            connections = OpenConnections(ConnectionRecords(registry), drain_seconds=1)
             self._endpoint = WebSocketEndpoint(
                 admission,
                 limiter,
@@ -445,7 +446,9 @@ class Gateway:
             tasks.create_task(fanout.run())
             tasks.create_task(ConnectionSweep(verifier, connections).run())
             tasks.create_task(
-                parts.make_broker(fanout, revalidator, connections.disconnect).run()
+                parts.make_broker(
+                    fanout, revalidator, connections.disconnect, LinkMetrics(registry)
+                ).run()
             )
             self._tasks = tasks
 

@@ -192,6 +192,10 @@ class Link(asyncio.Transport):
             case [b"UNSUBSCRIBE" | b"SUNSUBSCRIBE" as command, name]:
                 self.subscribed.pop(name, None)
                 self.replies.append(_reply(command.lower(), name, len(self.subscribed)))
+            case [b"CLIENT", b"ID"]:
+                self.replies.append(
+                    b"-NOPERM this user may not run the 'client|id' command\r\n"
+                )
             case [b"INFO", section]:
                 told = b"%b:%d" % (_INFO[section.decode()].encode(), self._server.run_id)
                 self.replies.append(b"$%d\r\n%b\r\n" % (len(told), told))

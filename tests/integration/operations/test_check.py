@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
 from deploy.dev.servers import ValkeyServer, free_port
@@ -25,11 +26,32 @@ from tests.support.http_proxy import proxying
 from tests.support.pooler import running_pooler
 from tests.support.processes import ROOT, SECRET, token
 from tests.support.roles import Roles
+from tests.support.servers import Servers
 from tests.support.tls import Authority, terminating_tls
-from tests.support.world import World
+from tests.support.world import World, make_world
 
 NO_PROJECT = "00000000-0000-4000-8000-000000000000"
 ADMIN_KEY = "a key for tests that is long enough"
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_world(servers: Servers) -> AsyncIterator[World]:
+    async with make_world(servers) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(shared_world: World) -> AsyncIterator[World]:
+    """The module's world, without what a test has started in it and left in Redis."""
+    yield shared_world
+    while shared_world.parts:
+        await shared_world.parts.pop().end()
+    async with shared_world.redis() as redis:
+        if keys := await redis.keys(f"*{shared_world.prefix}*"):
+            await redis.delete(*keys)
 
 
 def fresh_token(world: World, **claims: Any) -> str:
@@ -152,6 +174,8 @@ async def test_a_capture_that_differs_is_a_finding(world: World) -> None:
     assert {"postgresql.disabled", "postgresql.missing_trigger"} <= await found(world)
     await world.command("listener", "uninstall")
     assert await found(world) == {"postgresql.not_installed"}
+    assert await world.install() == 0
+    assert await found(world) == set()
 
 
 @asynccontextmanager
@@ -233,11 +257,11 @@ async def test_a_prefix_of_another_database_is_a_finding(world: World) -> None:
                 await redis.hset(key, "alive", f"x.{number}")
                 await asyncio.sleep(0.1)
 
-        leading = asyncio.ensure_future(lead())
-        try:
-            assert await found(world) == {"redis.prefix_taken"}
-        finally:
+        async with asyncio.TaskGroup() as tasks:
+            leading = tasks.create_task(lead())
+            told = await found(world)
             leading.cancel()
+        assert told == {"redis.prefix_taken"}
 
 
 async def test_each_refusal_of_a_token_is_explained(world: World) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import re
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from listener.settings import ListenerSettings
 from neverstale.cli import main
 from shared.config.access_rules import AccessRules
 from shared.config.settings import Settings
+from tests.support.metric_names import metrics_in_code
 from tests.unit.docs.markdown import ROOT, read_document, table_rows
 
 SETTINGS = "docs/reference/settings.md"
@@ -65,27 +66,6 @@ def test_settings_have_the_documented_defaults(
         for name, field in kind.model_fields.items()
         if name not in inherited
     }
-
-
-def metrics_in_code() -> set[str]:
-    """Return each metric with its labels, as ``name{label,label}``."""
-    found = set()
-    for package in ("gateway", "listener", "shared"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                    found |= _metric(node.func.id, node.args)
-    return found
-
-
-def _metric(kind: str, arguments: list[ast.expr]) -> set[str]:
-    if kind not in ("Counter", "CounterMetricFamily", "Gauge", "Histogram", "Summary"):
-        return set()
-    if not isinstance(arguments[0], ast.Constant):  # collections.Counter
-        return set()
-    name = str(arguments[0].value)
-    labels = ast.literal_eval(arguments[2]) if len(arguments) > 2 else []
-    return {f"{name}{{{','.join(labels)}}}" if labels else name}
 
 
 def test_the_metrics_reference_is_complete() -> None:
@@ -215,7 +195,7 @@ def test_the_client_reference_names_each_option_and_member() -> None:
 
 
 def test_troubleshooting_names_messages_that_the_code_has() -> None:
-    text = read_document("docs/how-to/troubleshooting.md").partition("\n## In the browser\n")[0]
+    text = read_document("docs/how-to/troubleshooting.md").partition("\n## Alerts\n")[0]
     messages = {
         message
         for cells in table_rows(text)
@@ -232,5 +212,39 @@ def test_troubleshooting_names_messages_that_the_code_has() -> None:
         message
         for message in messages - FOREIGN_MESSAGES
         if not all(part.strip(" :()") in joined for part in message.split("..."))
+    }
+    assert not missing
+
+
+def logged_problems() -> Iterator[str]:
+    """Return the message of each warning and error that a process logs."""
+    for package in ("gateway", "listener", "shared"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Call(
+                        func=ast.Attribute(
+                            value=ast.Name("log"),
+                            attr="warning" | "error" | "exception" | "critical",
+                        ),
+                        args=[ast.Constant(str(message)), *_],
+                    ):
+                        yield message
+                    case _:
+                        pass
+
+
+def test_troubleshooting_says_what_to_do_about_each_problem_that_is_logged() -> None:
+    text = read_document("docs/how-to/troubleshooting.md").partition("\n## Alerts\n")[0]
+    documented = {
+        message
+        for cells in table_rows(text)
+        for message in re.findall(r"`([^`]+)`", cells[0])
+        if cells[1]
+    }
+    missing = {
+        message
+        for message in logged_problems()
+        if not message.startswith(tuple(one.split("...")[0] for one in documented))
     }
     assert not missing

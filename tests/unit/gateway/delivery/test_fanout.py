@@ -77,12 +77,13 @@ async def fanout(
     live: bool = True,
     logs: Logs | None = None,
     slow_seconds: float = 30,
+    registry: CollectorRegistry | None = None,
 ) -> Fanout:
     given: Any = logs or Logs()
     made = Fanout(
         given,
         RedisNames(),
-        FanoutMetrics(CollectorRegistry()),
+        FanoutMetrics(registry or CollectorRegistry()),
         tasks,
         spread_seconds=0,
         slow_seconds=slow_seconds,
@@ -413,3 +414,46 @@ async def test_connections_are_closed_if_access_cannot_be_checked() -> None:
         made.project_subscriptions.give_up(("p", "u"))
         made.project_subscriptions.give_up(("unknown", "u"))
         assert b"unavailable" in transport.told
+
+
+async def test_the_time_from_a_change_to_its_write_is_measured_by_the_database_clock() -> None:
+    registry = CollectorRegistry()
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks, registry=registry)
+        client, transport = joined(made, tasks)
+        made.acknowledge(NAMES)
+        await until_greeted(client)
+
+        def deliver(offset: int) -> list[float]:
+            made.deliver([(NAMES[1], membership_frame(offset))])  # of 2000-01-01
+            name = "neverstale_delivery_seconds"
+            found = (registry.get_sample_value(f"{name}_{end}") for end in ("count", "sum"))
+            return [value or 0.0 for value in found]
+
+        assert deliver(7) == [0, 0], "no tick has told the database's time"
+        a_minute_later = round((datetime(2000, 1, 1, 0, 1, tzinfo=UTC)).timestamp() * 1e6)
+        made.receive_tick(Tick("g1", "gap", live=True, at=2, database_at=a_minute_later))
+        count, seconds = deliver(8)
+        assert count == 1
+        assert 60 <= seconds < 90
+        assert deliver(9) == [count, seconds], "a busy gateway measures a sample"
+        made._measure_next()
+        made.receive_tick(Tick("g2", "gap", live=True, at=3))
+        assert deliver(10) == [count, seconds], "another generation may be another database's"
+        assert registry.get_sample_value("neverstale_handshake_seconds_count") == 1
+        assert registry.get_sample_value("neverstale_catch_up_seconds_count") == 1
+        assert registry.get_sample_value("neverstale_live") == 1
+        assert transport.told
+
+
+async def test_frames_left_out_for_a_newer_one_are_counted_as_conflated() -> None:
+    registry = CollectorRegistry()
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks, registry=registry)
+        clients = [joined(made, tasks)[0] for _ in range(2)]
+        made.acknowledge(NAMES)
+        for client in clients:
+            await until_greeted(client)
+        made.deliver([(NAMES[0], frame(P, "same", 100 + n)) for n in range(3)])
+    assert registry.get_sample_value("neverstale_frames_delivered_total") == 2
+    assert registry.get_sample_value("neverstale_frames_conflated_total") == 4

@@ -470,6 +470,7 @@ def test_resuming_what_is_not_suspended_changes_nothing(
     go_live(subscriptions)
     assert subscriptions.resume("one", A) == []
     assert subscriptions.resume("one", B) == []
+    assert subscriptions.resume("unknown", A) == []
     assert receive(subscriptions, at(11)) == ["one"]
 
 

@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from gateway.auth.token_rules import Identity
 from gateway.http import connection_sweep
+from gateway.http.connection_records import ConnectionRecords
 from gateway.http.connection_sweep import ConnectionSweep
 from gateway.http.open_connections import OpenConnections
 from gateway.transport.connection import Connection
@@ -69,7 +71,10 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def swept(*, greeted: bool = True) -> AsyncIterator[Swept]:
-    verifier, connections = Verifier(), OpenConnections(drain_seconds=0)
+    verifier, connections = (
+        Verifier(),
+        OpenConnections(ConnectionRecords(CollectorRegistry()), drain_seconds=0),
+    )
     given: Any = verifier
     async with asyncio.TaskGroup() as tasks:
         transport = FakeTransport()

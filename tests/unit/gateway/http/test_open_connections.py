@@ -2,8 +2,15 @@
 
 import asyncio
 
+from prometheus_client import CollectorRegistry
+
+from gateway.http.connection_records import ConnectionRecords
 from gateway.http.open_connections import OpenConnections
 from tests.unit.gateway.transport.fake_socket import FakeTransport, connection
+
+
+def open_connections(*, drain_seconds: float) -> OpenConnections:
+    return OpenConnections(ConnectionRecords(CollectorRegistry()), drain_seconds=drain_seconds)
 
 
 async def until_draining(connections: OpenConnections) -> None:
@@ -14,7 +21,7 @@ async def until_draining(connections: OpenConnections) -> None:
 
 async def test_a_drain_waits_for_handshakes_that_are_being_answered() -> None:
     async with asyncio.TaskGroup() as tasks:
-        connections = OpenConnections(drain_seconds=0)
+        connections = open_connections(drain_seconds=0)
         stop, drained = asyncio.Event(), asyncio.Event()
         tasks.create_task(connections.drain_when(stop, drained))
         accepted = connection(tasks, FakeTransport())
@@ -35,7 +42,7 @@ async def test_a_drain_waits_for_handshakes_that_are_being_answered() -> None:
 async def test_a_drain_without_connections_ends_at_once() -> None:
     async with asyncio.TaskGroup() as tasks:
         stop, drained = asyncio.Event(), asyncio.Event()
-        tasks.create_task(OpenConnections(drain_seconds=10).drain_when(stop, drained))
+        tasks.create_task(open_connections(drain_seconds=10).drain_when(stop, drained))
         stop.set()
         async with asyncio.timeout(10):
             await drained.wait()

@@ -1,6 +1,7 @@
 """A client's side of a connection that reads only when a test lets it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
@@ -103,7 +104,11 @@ def connection(
     """A connection of the user ``u``; with a *key*, its handshake has yet to be answered."""
     limiter = HttpConnectionLimiter(HttpLimits(), None, CollectorRegistry())
     request: Any = SimpleNamespace(
-        transport=transport, limiter=limiter, address=None, switch=transport.set_protocol
+        transport=transport,
+        limiter=limiter,
+        address=None,
+        arrived_ns=time.monotonic_ns(),
+        switch=transport.set_protocol,
     )
     service = service or FakeService(tasks)
     slot: Any = None

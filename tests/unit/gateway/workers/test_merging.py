@@ -1,10 +1,12 @@
+from math import nan
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.workers.merging import merge_metrics, merge_readiness
+from gateway.workers.merging import _MERGES, merge_metrics, merge_readiness
+from tests.support.metric_names import metrics_in_code
 
 READY = {"status": "ready", "redis": True, "keys": "ok", "draining": False, "degraded": []}
 
@@ -87,3 +89,29 @@ def test_the_worst_state_counts() -> None:
     assert body["degraded"] == ["keys", "listener"]
     assert merged({}, {"keys": "missing"})[1]["keys"] == "missing"
     assert merged({}, {"draining": True})[1]["draining"]
+
+
+def test_of_a_state_an_age_or_a_limit_the_worst_worker_counts() -> None:
+    def worker(live: int, age: float, buffer: float, started: float) -> str:
+        registry = CollectorRegistry()
+        for name, value in (
+            ("neverstale_live", live),
+            ("neverstale_tick_age_seconds", age),
+            ("neverstale_redis_output_buffer_bytes", buffer),
+            ("process_start_time_seconds", started),
+        ):
+            Gauge(name, name, registry=registry).set(value)
+        return generate_latest(registry).decode()
+
+    found = samples(merge_metrics([worker(1, 0.5, nan, 20), worker(0, 7, 3, 10)]).decode())
+    assert found["neverstale_live", ()] == 0
+    assert found["neverstale_tick_age_seconds", ()] == 7
+    assert found["neverstale_redis_output_buffer_bytes", ()] == 3, "the other does not know"
+    assert found["process_start_time_seconds", ()] == 10
+    back = samples(merge_metrics([worker(0, 7, 3, 10), worker(1, 0.5, nan, 20)]).decode())
+    assert back == found
+
+
+def test_only_metrics_that_exist_have_a_rule_of_their_own() -> None:
+    own = {name for name in _MERGES if name.startswith("neverstale_")}
+    assert own <= {name.partition("{")[0] for name in metrics_in_code()}

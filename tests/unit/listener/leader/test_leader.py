@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from redis.exceptions import (
 from listener.leader.change_log import BadValue, ChangeLog
 from listener.leader.completeness import CaptureState
 from listener.leader.leader import MAX_PUBLISH_TRIES, Leader
-from listener.leader.leader_state import Batch, LeaderState, SnapshotCursor
+from listener.leader.leader_state import Batch, LeaderState, LogSize, SnapshotCursor
 from listener.leader.log_row import LogRow
 from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
@@ -31,7 +32,9 @@ from shared.links.redis_link import RedisLost
 from shared.links.redis_server import RedisServer
 from shared.protocol.channels import Channel
 
-RULES = PublicationRules(AccessRules("text", "text", "", ""), frozenset(), 1000)
+RULES = PublicationRules(
+    AccessRules("text", "text", "", ""), frozenset(), 1000, resources=frozenset({"task"})
+)
 ROW = LogRow("p", None, "task", "1", "UPDATE", datetime(2026, 11, 24, tzinfo=UTC))
 SERVER = RedisServer("r", "1", is_primary=True)
 WELL_FORMED = '{"resource":"task","id":"1","action":"UPDATE","project_id":"p"}'
@@ -44,6 +47,7 @@ class Log:
         self.reads = 0
         self.written: list[LogRow] = []
         self.rows: list[LogRow] = [ROW]
+        self.read_at: datetime | None = None
         self.is_seen = False
         self.capture_state = CaptureState()
         self.on_read: Callable[[SnapshotCursor], None] = lambda _: None
@@ -59,6 +63,7 @@ class Log:
             cursor_ahead=False,
             rows=self.rows,
             oldest_age=0.0,
+            read_at=self.read_at,
         )
 
     async def write(self, rows: list[LogRow]) -> None:
@@ -73,6 +78,9 @@ class Log:
 
     async def capture(self) -> CaptureState:
         return self.capture_state
+
+    async def size(self) -> LogSize:
+        return LogSize(rows=3, bytes=2000, max_bytes=10_000, queue_usage=0.25)
 
     async def wake_up_holders(self) -> frozenset[WakeUpHolder]:
         return frozenset()
@@ -90,6 +98,7 @@ class Redis:
 
     def __init__(self) -> None:
         self.tries = 0
+        self.database_at: int | None = None
         self.resets: list[str] = []
         self.on_save: Callable[[LeaderState], None] = lambda _: None
         self.was_reset = asyncio.Event()
@@ -111,8 +120,11 @@ class Redis:
         self.tries += 1
         return self.on_publish()
 
-    async def save(self, state: LeaderState, *, tick_lag_ms: int | None) -> str:
-        _ = tick_lag_ms
+    async def save(
+        self, state: LeaderState, *, tick_lag_ms: int | None, database_at: int | None = None
+    ) -> str:
+        if tick_lag_ms is not None:
+            self.database_at = database_at
         self.on_save(state)
         return state.generation
 
@@ -349,3 +361,41 @@ def test_a_refusal_of_one_channel_has_a_reason(answer: object, reason: str | Non
 def test_a_refusal_of_every_command_is_a_lost_link(error: Exception) -> None:
     with pytest.raises(type(error)):
         refusal(error)
+
+
+async def test_what_is_published_is_counted_by_resource_and_timed() -> None:
+    led = Led()
+    began = asyncio.Event()
+    led.log.rows = [ROW, replace(ROW, id="2"), replace(ROW, resource="unwatched")]
+    led.log.read_at = read_at = datetime(2026, 11, 24, 0, 0, 20, tzinfo=UTC)
+    led.redis.on_save = lambda _: began.set()
+    await led.until(began.wait())
+
+    def events(resource: str) -> float:
+        name = "neverstale_events_published_total"
+        return led.registry.get_sample_value(name, {"resource": resource}) or 0.0
+
+    assert events("other") == 1, "the label set is closed"
+    assert events("task") == 2
+    assert led.count("neverstale_log_rows_read_total") == 3
+    assert led.count("neverstale_publish_seconds_count") == 3
+    assert 60 <= led.count("neverstale_publish_seconds_sum") < 90
+    assert led.redis.database_at is not None
+    assert led.redis.database_at >= read_at.timestamp() * 1e6
+
+
+async def test_the_log_is_measured_while_redis_is_away() -> None:
+    led = Led()
+    was_measured = asyncio.Event()
+
+    def lose() -> dict[Channel, str]:
+        if led.redis.tries > 1:
+            was_measured.set()
+        raise RedisLost("ConnectionError")
+
+    led.redis.on_publish = lose
+    await led.until(was_measured.wait())
+    assert led.count("neverstale_log_rows") == 3
+    assert led.count("neverstale_log_bytes") == 2000
+    assert led.count("neverstale_log_max_bytes") == 10_000
+    assert led.count("neverstale_notification_queue_ratio") == 0.25

@@ -1,14 +1,16 @@
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
 
 from listener.leader.leader_state import (
+    MAX_AGES,
     MAX_ROWS_PER_READ,
     Batch,
     LeaderState,
     SnapshotCursor,
+    change_ages,
     decide_adoption,
     decide_batch,
     parse_snapshot_cursor,
@@ -102,3 +104,21 @@ def test_a_read_that_may_be_incomplete_is_a_reset(read: Batch, reason: str) -> N
 
 def test_a_cursor_names_its_database_across_restarts_and_logs() -> None:
     assert SnapshotCursor("7.16384.99.1.5.uuid", "1:1:").database == "7.16384"
+
+
+def test_of_a_large_batch_a_sample_of_ages_stands_for_all() -> None:
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    rows = [LogRow("p", None, "task", "1", "UPDATE", at)] * (2 * MAX_AGES)
+    batch = Batch(
+        SnapshotCursor("i", "0:"),
+        cursor_ahead=False,
+        rows=rows,
+        oldest_age=7.0,
+        read_at=at + timedelta(seconds=7),
+    )
+    ages = list(change_ages(batch))
+    assert len(ages) <= MAX_AGES
+    assert ages[0] == (7.0, 3)
+    assert abs(sum(count for _, count in ages) - len(rows)) < 3
+    assert list(change_ages(replace(batch, read_at=None))) == []
+    assert list(change_ages(replace(batch, rows=[replace(rows[0], at=None)]))) == []

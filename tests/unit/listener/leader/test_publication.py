@@ -79,7 +79,14 @@ def test_rows_become_events_of_their_projects_in_order() -> None:
         "a": ['["task","1","UPDATE","a"]', '["task","2","UPDATE","a"]'],
         "b": ['["task","1","UPDATE","b"]'],
     }
-    assert (planned.users, planned.rechecks, planned.event_count) == ({}, [], 3)
+    assert (planned.users, planned.rechecks, planned.counts.events) == ({}, [], {"task": 3})
+
+
+def test_events_resets_and_conflated_rows_are_counted() -> None:
+    rows = [row(id_="1"), row(id_="1"), *(row("b", id_=str(n)) for n in range(4))]
+    counts = plan(rows, max_rows=3).counts
+    assert (counts.events, counts.resets) == ({"task": 1}, {"bulk_change": 1})
+    assert counts.conflated == 1
 
 
 def test_a_row_is_published_once_per_action_in_the_newest_place() -> None:

@@ -89,6 +89,13 @@ def test_in_a_cluster_tickets_are_in_the_slot_of_the_state() -> None:
     assert slot_of(names.ticket("d")) == slot_of(names.state)
 
 
+def test_in_a_cluster_statuses_and_their_index_are_in_the_slot_of_the_state() -> None:
+    names = RedisNames("staging:", is_cluster=True)
+    assert (
+        slot_of(names.status("gateway:a:1")) == slot_of(names.statuses) == slot_of(names.state)
+    )
+
+
 def test_the_statuses_and_their_index_share_a_slot_behind_the_prefix() -> None:
     names = RedisNames("staging:")
     assert names.statuses == "{staging:neverstale:status}"

@@ -14,11 +14,13 @@ from shared.protocol.control_messages import (
 
 def test_a_tick_is_read_back() -> None:
     before, after = tick_around_time(
-        Tick("g", "truncate", live=True, database="7.5"), leader="host:1", lag_ms=3
+        Tick("g", "truncate", live=True, database="7.5", database_at=7), leader="l:1", lag_ms=3
     )
     at = 1764000000000000
     text = before + str(at).encode() + after
-    assert parse_tick(text) == Tick("g", "truncate", live=True, at=at, database="7.5")
+    assert parse_tick(text) == Tick(
+        "g", "truncate", live=True, at=at, database="7.5", database_at=7
+    )
 
 
 def test_a_tick_in_a_cluster_has_the_version_of_the_slot_table() -> None:
@@ -28,8 +30,9 @@ def test_a_tick_in_a_cluster_has_the_version_of_the_slot_table() -> None:
 
 
 def test_a_tick_of_an_older_leader_names_no_database() -> None:
-    text = b'{"generation":"g","reason":"gap","live":true,"at":1}'
-    assert parse_tick(text) == Tick("g", "gap", live=True, at=1)
+    text = b'{"generation":"g","reason":"gap","live":true,"at":1%b}'
+    for more in (b"", b',"database_at":null', b',"database_at":"x"'):
+        assert parse_tick(text % more) == Tick("g", "gap", live=True, at=1)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"generation":"g"}', b"1"])

@@ -13,6 +13,7 @@ from shared.protocol.events import (
     Event,
     Publishable,
     as_reason,
+    changed_at,
     format_timestamp,
     publishable_event,
     publishable_reconnect,
@@ -111,3 +112,25 @@ def test_an_unknown_reason_reads_as_a_gap() -> None:
 def test_timestamps_are_utc_with_six_digits() -> None:
     at = datetime(2026, 11, 24, 12, 0, tzinfo=timezone(timedelta(hours=2)))
     assert format_timestamp(at) == "2026-11-24T10:00:00.000000Z"
+
+
+def test_an_event_tells_when_its_row_was_changed() -> None:
+    at = datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=UTC)
+    tricky = '"timestamp":"2000-01-01T00:00:00.000000Z"'
+    part = publishable_event(Event("task", tricky, "UPDATE", "p", at), Channel("project", "p"))
+    assert changed_at(part.head + b"c.1" + part.tail) == at.timestamp()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b'{"type":"reconnect","data":{"reason":"gap"}}',
+        b'{"timestamp":"',
+        b'{"timestamp":"2026-11-24T10:00:00"}',
+        b'{"timestamp":"2026-13-24T10:00:00.000000Z"}',
+        b'{"timestamp":"\xffZ"}',
+    ],
+)
+def test_a_frame_without_a_time_that_can_be_parsed_has_none(frame: bytes) -> None:
+    assert changed_at(frame) is None

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from shared.protocol.close_codes import CloseCode
 from shared.runtime.logs import ConsoleFormatter, JsonFormatter, configure_logging
 
 
@@ -104,3 +105,10 @@ def test_the_format_is_chosen_by_setting_or_terminal(
     configure_logging(log_format, "error")
     assert isinstance(root.handlers[0].formatter, kind)
     assert root.level == logging.ERROR
+
+
+def test_a_number_of_an_enum_is_logged_as_that_number() -> None:
+    made = record()
+    made.code, made.largest, made.larger = CloseCode.DRAINING, 2**63 - 1, 2**63
+    line = json.loads(JsonFormatter().format(made))
+    assert (line["code"], line["largest"], line["larger"]) == (1012, 2**63 - 1, str(2**63))
