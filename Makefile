@@ -13,7 +13,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling soak chaos neighbours image corpus races attack outages alerts mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling soak chaos cluster neighbours image corpus races attack outages alerts mutants-real lint lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -153,6 +153,10 @@ races: install ## A thousand races of who may see a project with who looks on (R
 
 attack: install ## Hostile peers, users and roles beside a victim, on real servers (ATTACK="--only pings")
 	@$(BIN)/python -m tests.attack $(ATTACK)
+
+cluster: install ## A Redis Cluster: failovers, lost writes, frozen nodes, moved slots; then the stale oracle on it (SECONDS=600, CHAOS="--seed 7")
+	$(BIN)/python -m pytest tests/cluster -q
+	@$(BIN)/python -m tests.chaos --cluster --total $(SECONDS) $(CHAOS)
 
 outages: install ## Servers that fail over, fill up, refuse us, are restored or stand behind others (OUTAGES="-k redis")
 	$(BIN)/python -m pytest tests/outages -q $(OUTAGES)

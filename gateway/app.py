@@ -14,9 +14,8 @@ from gateway.auth.key_sources import KeySource
 from gateway.auth.tickets import Tickets
 from gateway.auth.token_rules import TokenRules
 from gateway.auth.token_verifier import TokenVerifier
-from gateway.delivery.broker import Broker
-from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.fanout import Fanout
+from gateway.delivery.redis_parts import redis_parts
 from gateway.http.admin_api import DISCONNECT_PATH, AdminApi
 from gateway.http.admin_key import AdminKey
 from gateway.http.admission import Admission
@@ -41,10 +40,10 @@ from gateway.workers.supervisor import Worker
 from shared.config.access_rules import AccessRules
 from shared.http.connection_limits import HttpLimits
 from shared.http.server import health_routes, serve
-from shared.links import redis_link
 from shared.links.database_url import parse_database_url
+from shared.links.redis_access import RedisAccess, open_redis
 from shared.links.status_board import StatusReporter
-from shared.protocol.channels import IdType, RedisNames
+from shared.protocol.channels import IdType
 from shared.runtime.lifecycle import run_until, tasks_of_body
 from shared.runtime.process_metrics import ProcessMetrics
 
@@ -65,15 +64,16 @@ async def run_gateway(
     Raises:
         FatalError: the gateway can't go on (in an exception group).
     """
-    client = redis_link.connect(settings.redis_url.get_secret_value())
-    try:
-        async with (
-            open_pool(settings.database_url.get_secret_value()) as pool,
-            tasks_of_body() as tasks,
-        ):
-            await _Gateway(settings, keys, rules, pool, client, tasks, worker).run(stop)
-    finally:
-        await client.aclose()
+    async with (
+        open_redis(
+            settings.redis_url.get_secret_value(),
+            settings.redis_prefix,
+            is_cluster=settings.redis_cluster,
+        ) as redis,
+        open_pool(settings.database_url.get_secret_value()) as pool,
+        tasks_of_body() as tasks,
+    ):
+        await _Gateway(settings, keys, rules, pool, redis, tasks, worker).run(stop)
 
 
 class _Gateway:
@@ -85,25 +85,26 @@ class _Gateway:
         keys: KeySource,
         rules: AccessRules,
         pool: Pool,
-        client: redis_link.Client,
+        redis: RedisAccess,
         tasks: asyncio.TaskGroup,
         worker: Worker | None,
     ) -> None:
         self._settings = settings
         self._keys = keys
         self._rules = rules
-        self._client = client
+        self._client, self._names = redis.client, redis.names
         self._tasks = tasks
-        self._names = RedisNames(settings.redis_prefix)
         self._registry = CollectorRegistry()
+        self._redis_parts = redis_parts(redis, ttl_seconds=settings.replay_ttl_seconds)
         metrics = FanoutMetrics(self._registry)
         self._fanout = Fanout(
-            ChannelLogs(client, self._names, ttl_seconds=settings.replay_ttl_seconds),
+            self._redis_parts.logs,
             self._names,
             metrics,
             tasks,
             spread_seconds=settings.reset_spread_seconds,
             slow_seconds=settings.slow_client_seconds,
+            cluster=self._redis_parts.channels,
         )
         path = parse_database_url(settings.database_url.get_secret_value()).search_path
         self._checker = AccessChecker(pool, rules, self._registry, search_path=path)
@@ -122,7 +123,7 @@ class _Gateway:
         self._worker = worker
         self._readiness = Readiness(self._connections, self._fanout, self._checker, keys)
         self._reporter = StatusReporter(
-            settings.redis_url.get_secret_value(),
+            redis.connect(),
             self._names,
             "gateway",
             OwnStatus(self._fanout, metrics, self._readiness).describe,
@@ -133,14 +134,10 @@ class _Gateway:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until *stop* is set and all connections are closed."""
-        settings, client = self._settings, self._client
         drained = asyncio.Event()
         self._tasks.create_task(self._checker.verify())
         self._tasks.create_task(self._connections.drain_when(stop, drained))
-        broker = Broker(
-            settings.redis_url.get_secret_value(),
-            client,
-            self._names,
+        broker = self._redis_parts.make_broker(
             self._fanout,
             self._revalidator,
             self._connections.disconnect,

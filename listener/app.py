@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge
 
 from listener.leader.change_log import ChangeLog
+from listener.leader.cluster_publisher import ClusterPublisher
 from listener.leader.leader import Leader
 from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
@@ -19,9 +22,8 @@ from listener.leader.standby import LeaderHeartbeat, Standby, send_heartbeats
 from listener.links.pg_link import Connection, NotAdmitted, PgLost
 from listener.settings import ListenerSettings
 from shared.http.server import health_routes, serve
-from shared.links import redis_link
+from shared.links.redis_access import RedisAccess, open_redis
 from shared.links.status_board import RedisClock, StatusReporter, process_name
-from shared.protocol.channels import RedisNames
 from shared.runtime.backoff import Backoff
 from shared.runtime.counter_values import count_of, counts_by_label
 from shared.runtime.lifecycle import raise_if_cancelled, run_until
@@ -71,18 +73,22 @@ class Listener:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until *stop* is set. Raises ``FatalError`` (in a group)."""
-        reporter = StatusReporter(
-            self._settings.redis_url.get_secret_value(),
-            RedisNames(self._settings.redis_prefix),
-            "listener",
-            self._describe,
-        )
-        await run_until(
-            stop,
-            self._serve_health(),
-            self._stay_linked(),
-            reporter.run(),
-            ProcessMetrics(self.registry).run(),
+        async with self._open_redis() as redis:
+            reporter = StatusReporter(redis.connect(), redis.names, "listener", self._describe)
+            await run_until(
+                stop,
+                self._serve_health(),
+                self._stay_linked(),
+                reporter.run(),
+                ProcessMetrics(self.registry).run(),
+            )
+
+    def _open_redis(self) -> AbstractAsyncContextManager[RedisAccess]:
+        settings = self._settings
+        return open_redis(
+            settings.redis_url.get_secret_value(),
+            settings.redis_prefix,
+            is_cluster=settings.redis_cluster,
         )
 
     def _describe(self, clock: RedisClock) -> dict[str, Any]:
@@ -105,11 +111,10 @@ class Listener:
 
     async def _stay_linked(self) -> None:
         backoff = Backoff()
-        client = redis_link.connect(self._settings.redis_url.get_secret_value())
-        try:
+        async with self._open_redis() as redis:
             while True:
                 try:
-                    await self._on_links(client, backoff)
+                    await self._on_links(redis, backoff)
                 except* (PgLost, NotAdmitted) as group:
                     if group.subgroup(NotAdmitted) and not self._was_admitted:
                         raise
@@ -125,10 +130,8 @@ class Listener:
                 finally:
                     self._become("connecting", None)
                 raise_if_cancelled()
-        finally:
-            await client.aclose()
 
-    async def _on_links(self, client: redis_link.Client, backoff: Backoff) -> None:
+    async def _on_links(self, redis: RedisAccess, backoff: Backoff) -> None:
         async with open_links(self._settings.database_url.get_secret_value()) as (
             session,
             connection,
@@ -142,14 +145,13 @@ class Listener:
             backoff.reset()
             self._was_admitted = True  # a later refusal may pass: a password being changed
             database = await session.database()
-            names = RedisNames(self._settings.redis_prefix)
-            heartbeat = LeaderHeartbeat(client, names.state, name=self._name)
+            heartbeat = LeaderHeartbeat(redis.client, redis.names.state, name=self._name)
             standby = Standby(session, heartbeat, database=database)
             self._become("standby", standby)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(session.raise_when_lost())
                 await standby.take_lead()
-                leader = self._make_leader(connection, members, client, names, database)
+                leader = self._make_leader(connection, members, redis, database)
                 self._become("leader", leader)
                 tasks.create_task(
                     send_heartbeats(session, heartbeat, lambda: not leader.is_refused)
@@ -160,14 +162,13 @@ class Listener:
         self,
         connection: Connection,
         members: ProjectMembers,
-        client: redis_link.Client,
-        names: RedisNames,
+        redis: RedisAccess,
         database: str,
     ) -> Leader:
-        publisher = Publisher(
-            client,
-            names,
-            self._rules,
+        make = partial(ClusterPublisher, nodes=redis.nodes) if redis.nodes else Publisher
+        publisher = make(
+            redis,
+            rules=self._rules,
             leader=self._name,
             ttl_seconds=self._settings.replay_ttl_seconds,
         )

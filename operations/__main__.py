@@ -19,7 +19,7 @@ from operations.status.rendering import render_status
 from shared.config.access_rules import ConfigError
 from shared.config.config_file import read_config
 from shared.config.settings import InvalidSettings, describe_settings, load_settings
-from shared.protocol.channels import InvalidId, RedisNames, parse_id
+from shared.protocol.channels import InvalidId, parse_id
 from shared.runtime.findings import problems_of
 from shared.runtime.lifecycle import (
     DESCRIBED_EXIT_CODES,
@@ -154,7 +154,9 @@ def _status_source(
     if settings.redis_url is None:
         raise UsageError("set REDIS_URL, or name a --gateway")
     url = settings.redis_url.get_secret_value()
-    return lambda: read_from_redis(url, RedisNames(settings.redis_prefix))
+    return lambda: read_from_redis(
+        url, settings.redis_prefix, is_cluster=settings.redis_cluster
+    )
 
 
 async def _status(options: argparse.Namespace) -> int:

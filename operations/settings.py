@@ -14,6 +14,7 @@ class StatusSettings(ConfigFileSettings):
         None, description="Redis or Valkey; unset: it is not used"
     )
     redis_prefix: str = Field("", description="before every channel and key")
+    redis_cluster: bool = Field(default=False, description="REDIS_URL leads to a Redis Cluster")
     admin_key: SecretStr | None = Field(
         None, description="key of the gateways' admin API, for what only they know"
     )

@@ -2,30 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from typing import Final
 
 from gateway.access.revalidation import EVERYTHING, Revalidator
+from gateway.delivery.effect_runner import Link
 from gateway.delivery.fanout import Fanout
 from gateway.delivery.pubsub import PubSub
 from gateway.metrics import LinkMetrics
+from shared.links.redis_access import RedisAccess
 from shared.links.redis_link import (
     LOOK_SECONDS,
     TIMEOUT_SECONDS,
-    Client,
     RedisLost,
     has_moved_on,
     read_output_buffer,
     read_state,
     translated_errors,
 )
-from shared.protocol.channels import RedisNames
-from shared.protocol.control_messages import parse_disconnect, parse_recheck, parse_tick
+from shared.links.redis_url import RedisUrl
+from shared.protocol.control_messages import Tick, parse_disconnect, parse_recheck, parse_tick
 from shared.protocol.events import as_reason
 from shared.runtime.backoff import Backoff
 
-PING_SECONDS: Final = 1.0
 _FOREIGN: Final = "the listener of another database uses this REDIS_PREFIX: set another one"
 
 log = logging.getLogger(__name__)
@@ -36,17 +36,15 @@ class Broker:
 
     def __init__(
         self,
-        url: str,
-        client: Client,
-        names: RedisNames,
+        redis: RedisAccess,
         fanout: Fanout,
         revalidator: Revalidator,
         disconnect: Callable[[str], None],
         metrics: LinkMetrics,
     ) -> None:
-        self._url = url
-        self._client = client
-        self._names = names
+        self._redis = redis
+        self._client = redis.client
+        self._names = names = redis.names
         self._fanout = fanout
         self._revalidator = revalidator
         self._disconnect = disconnect
@@ -74,9 +72,10 @@ class Broker:
     async def _stay_linked(self, backoff: Backoff) -> None:
         self._all_acknowledged.clear()
         refusals = self._client.refusals
-        link = await PubSub.connect(self._url, self._receive, self._acknowledge)
+        link = await PubSub.connect(await self._server(), self._receive, self._acknowledge)
         await self._client.drop_connections()  # commands must go to the same server
         try:
+            self._redis.check_mode(link.server)
             self._link = link
             link.subscribe([self._names.tick, self._names.recheck])
             try:
@@ -85,8 +84,8 @@ class Broker:
             except TimeoutError as exc:
                 raise RedisLost("the server did not acknowledge the subscription") from exc
             await self._revalidator.learn_database()
-            await self._read_state()
-            await self._fanout.link_up(link)
+            state = await self._read_state()
+            await self._fanout.link_up(self._link_of_channels(link, state))
             self._revalidator.recheck(EVERYTHING)  # rechecks may have been missed
             self._metrics.linked.set(1)
             log.info("redis linked")
@@ -97,7 +96,16 @@ class Broker:
             self._fanout.link_lost()
             link.abort()
 
-    async def _read_state(self) -> None:
+    def _link_of_channels(self, link: PubSub, _state: Mapping[str, str]) -> Link:
+        """Return what subscribes to the channels of projects and users."""
+        return link
+
+    async def _server(self) -> RedisUrl:
+        """Return where to connect to."""
+        redis = self._redis
+        return redis.target.at(*await redis.locate()) if redis.locate else redis.target
+
+    async def _read_state(self) -> Mapping[str, str]:
         """Take the generation from the stored state, as there may be no leader that ticks."""
         tick_count = self._tick_count
         async with translated_errors(self._client):
@@ -109,26 +117,19 @@ class Broker:
             self._fanout.learn_generation(
                 state["generation"], as_reason(state.get("reason", ""))
             )
+        return state
 
     async def _watch_link(self, link: PubSub, backoff: Backoff, refusals: int) -> None:
         """Raise ``RedisLost`` once the connection should be replaced: it has ended, the server
         answers no PING, refuses a command, or the address leads to another server.
         """
         loop = asyncio.get_running_loop()
-        unanswered, next_look = 0, loop.time() + LOOK_SECONDS
+        next_look = loop.time() + LOOK_SECONDS
         while True:
-            pongs = link.pongs
-            link.ping()
-            await asyncio.wait([link.lost], timeout=PING_SECONDS)
-            if link.lost.done():
-                raise RedisLost(link.lost.result())
+            if await link.check():
+                self._metrics.round_trips.observe(link.round_trip_seconds)
             if self._client.refusals != refusals:
                 raise RedisLost("the server refused a command")
-            unanswered = unanswered + 1 if link.pongs == pongs else 0
-            if not unanswered:
-                self._metrics.round_trips.observe(link.round_trip_seconds)
-            if unanswered * PING_SECONDS >= TIMEOUT_SECONDS:
-                raise RedisLost("the server did not answer PING")
             backoff.reset()  # only now: the server may refuse the first commands
             if loop.time() >= next_look:
                 next_look = loop.time() + LOOK_SECONDS
@@ -152,7 +153,7 @@ class Broker:
         handled: set[bytes] = set()
         for position, (name, payload) in enumerate(messages):
             if name in (self._tick_name, self._recheck_name):
-                self._deliver(messages[start:position])
+                self.deliver(messages[start:position])
                 # A repetition within one read changes nothing: no access check ran meanwhile.
                 if payload not in handled:
                     self._handle(name, payload)
@@ -160,9 +161,10 @@ class Broker:
                 if self._link is not None and self._link.lost.done():
                     return  # what follows is about another database
                 start = position + 1
-        self._deliver(messages[start:])
+        self.deliver(messages[start:])
 
-    def _deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+    def deliver(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        """Deliver messages of projects' and users' channels, from one read."""
         for recheck in self._fanout.deliver(messages):
             self._revalidator.recheck(recheck)
 
@@ -180,9 +182,12 @@ class Broker:
             if self._link is not None:
                 self._link.fail(_FOREIGN)
         elif tick is not None:
-            self._tick_count += 1
-            if self._fanout.receive_tick(tick):
-                self._revalidator.recheck(EVERYTHING)
+            self._receive_tick(tick)
+
+    def _receive_tick(self, tick: Tick) -> None:
+        self._tick_count += 1
+        if self._fanout.receive_tick(tick):
+            self._revalidator.recheck(EVERYTHING)
 
     def _acknowledge(self, names: Sequence[bytes]) -> None:
         if self._recheck_name in names:  # subscribed to last

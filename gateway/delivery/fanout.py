@@ -8,10 +8,15 @@ from functools import cached_property
 from typing import Final
 
 from gateway.delivery.channel_logs import ChannelLogs
+from gateway.delivery.cluster_channels import ClusterChannels
 from gateway.delivery.database_clock import DatabaseClock
 from gateway.delivery.effect_runner import EffectRunner, Link
 from gateway.delivery.effects import Effect
-from gateway.delivery.liveness import Liveness
+from gateway.delivery.liveness import (
+    CLUSTER_MISSING_SECONDS,
+    MISSING_SECONDS,
+    Liveness,
+)
 from gateway.delivery.project_subscriptions import ProjectSubscriptions
 from gateway.delivery.slow_consumers import SlowConsumers
 from gateway.delivery.status_notifier import StatusNotifier
@@ -66,15 +71,22 @@ class Fanout:
         *,
         spread_seconds: float,
         slow_seconds: float,
+        cluster: ClusterChannels | None = None,
     ) -> None:
         self._logs = logs
         self._names = names
+        self._is_cluster = cluster is not None
         self._metrics = metrics
-        self._subscriptions: Subscriptions[Connection] = Subscriptions()
+        self._subscriptions: Subscriptions[Connection] = (
+            Subscriptions(cluster.generation_of) if cluster else Subscriptions()
+        )
         self._effects = EffectRunner(
             self._subscriptions, logs, names, metrics, tasks, spread_seconds=spread_seconds
         )
-        self._liveness = Liveness(asyncio.get_running_loop().time())
+        self._liveness = Liveness(
+            asyncio.get_running_loop().time(),
+            missing_seconds=CLUSTER_MISSING_SECONDS if cluster else MISSING_SECONDS,
+        )
         self._database_clock = DatabaseClock()
         self._measures = True  # how long the next event took
         self._status_notifier = StatusNotifier(self._subscriptions, self._liveness)
@@ -121,7 +133,12 @@ class Fanout:
         return self._liveness.tick_age(asyncio.get_running_loop().time())
 
     def loaded(self, age_seconds: float) -> Loaded | None:
-        """Up to when a page of that age is complete; None if no tick proves it."""
+        """Up to when a page of that age is complete; None if no tick proves it.
+
+        In a cluster none does: ticks and channel logs have the clocks of different nodes.
+        """
+        if self._is_cluster:
+            return None
         return self._liveness.loaded(age_seconds, asyncio.get_running_loop().time())
 
     def join(self, connection: Connection, wanted: Mapping[Channel, Since]) -> None:
@@ -167,9 +184,15 @@ class Fanout:
 
     def acknowledge(self, names: Sequence[bytes]) -> None:
         """Redis has acknowledged the subscriptions to these channels."""
+        self._effects.run(self._subscriptions.acknowledge(*self._known(names)))
+
+    def lose(self, names: Sequence[bytes]) -> None:
+        """Messages of these channels may be missed until they are acknowledged again."""
+        self._subscriptions.lose(self._known(names))
+
+    def _known(self, names: Sequence[bytes]) -> list[Channel]:
         known = self._effects.channels
-        channels = [known[name].channel for name in names if name in known]
-        self._effects.run(self._subscriptions.acknowledge(*channels))
+        return [known[name].channel for name in names if name in known]
 
     def receive_tick(self, tick: Tick) -> bool:
         """Take the leader's tick. Returns whether rechecks may have been missed before it."""

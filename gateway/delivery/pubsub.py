@@ -6,27 +6,46 @@ ten times as much per message. Commands still use redis-py (``shared.links.redis
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, Final, TypeAlias, cast
 
 import hiredis
 
 from shared.links.redis_link import TIMEOUT_SECONDS, RedisLost, describe_error, tls_context
 from shared.links.redis_server import RedisServer, describe_server, parse_info
-from shared.links.redis_url import parse_redis_url
+from shared.links.redis_url import RedisUrl
+from shared.protocol.slots import slot_of
 
+PING_SECONDS: Final = 1.0
 _NAMES_PER_COMMAND: Final = 500
+
+OnMessages: TypeAlias = Callable[[Sequence[tuple[bytes, bytes]]], None]
+OnAcknowledged: TypeAlias = Callable[[Sequence[bytes]], None]
+OnMoved: TypeAlias = Callable[[int | bytes], None]
 
 
 class PubSub(asyncio.Protocol):
-    """One connection. The messages of one read are passed on together."""
+    """One connection. The messages of one read are passed on together.
 
-    def __init__(self, on_messages: Callable[[Sequence[tuple[bytes, bytes]]], None]) -> None:
+    *on_moved*: of a cluster's shard channels. It gets the slot of channels that another node
+    serves, whose subscriptions were refused, or the name of one that was ended.
+    """
+
+    def __init__(
+        self,
+        on_messages: OnMessages,
+        on_acknowledged: OnAcknowledged,
+        on_moved: OnMoved | None = None,
+    ) -> None:
         self._on_messages = on_messages
+        self._on_acknowledged = on_acknowledged
+        self._on_moved = on_moved
+        self._kind = "" if on_moved is None else "S"
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._pending: dict[bytes, int] = {}
-        self._on_acknowledged: Callable[[Sequence[bytes]], None] = lambda _: None
+        self._unanswered = 0
         self._info: list[bytes] = []
         self._commands: list[bytes] = []  # not written yet
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -40,31 +59,29 @@ class PubSub(asyncio.Protocol):
     @classmethod
     async def connect(
         cls,
-        url: str,
-        on_messages: Callable[[Sequence[tuple[bytes, bytes]]], None],
-        on_acknowledged: Callable[[Sequence[bytes]], None],
+        target: RedisUrl,
+        on_messages: OnMessages,
+        on_acknowledged: OnAcknowledged,
+        on_moved: OnMoved | None = None,
     ) -> "PubSub":
         """Return an authenticated connection to a primary that has answered a PING.
 
         Raises ``RedisLost``.
         """
-        target = parse_redis_url(url)
         loop = asyncio.get_running_loop()
         link: PubSub | None = None
+
+        def make() -> PubSub:
+            return cls(on_messages, on_acknowledged, on_moved)
+
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 if target.socket:
-                    _, link = await loop.create_unix_connection(
-                        lambda: cls(on_messages), target.socket
-                    )
+                    _, link = await loop.create_unix_connection(make, target.socket)
                 else:
                     _, link = await loop.create_connection(
-                        lambda: cls(on_messages),
-                        target.host,
-                        target.port,
-                        ssl=tls_context(target),
+                        make, target.host, target.port, ssl=tls_context(target)
                     )
-                link._on_acknowledged = on_acknowledged
                 if target.login:
                     link._send("AUTH", *target.login)
                 link._send("CLIENT", "ID")
@@ -96,12 +113,37 @@ class PubSub(asyncio.Protocol):
         """
         for name in names:
             self._pending[name.encode()] = self._pending.get(name.encode(), 0) + 1
-        for start in range(0, len(names), _NAMES_PER_COMMAND):
-            self._send("SUBSCRIBE", *names[start : start + _NAMES_PER_COMMAND])
+        for some in self._commands_for(names):
+            self._send(f"{self._kind}SUBSCRIBE", *some)
 
     def unsubscribe(self, names: Sequence[str]) -> None:
+        for some in self._commands_for(names):
+            self._send(f"{self._kind}UNSUBSCRIBE", *some)
+
+    def _commands_for(self, names: Iterable[str]) -> Iterator[Sequence[str]]:
+        """Split the names into commands: those of shard channels must share a slot."""
+        if self._kind:
+            for _, group in groupby(sorted(names, key=slot_of), slot_of):
+                yield list(group)
+            return
+        names = list(names)
         for start in range(0, len(names), _NAMES_PER_COMMAND):
-            self._send("UNSUBSCRIBE", *names[start : start + _NAMES_PER_COMMAND])
+            yield names[start : start + _NAMES_PER_COMMAND]
+
+    async def check(self, silent_seconds: float = TIMEOUT_SECONDS) -> bool:
+        """Send a PING, wait for a second, and return whether one was answered meanwhile.
+
+        Raises ``RedisLost`` once the connection has ended, or no PING was answered for so long.
+        """
+        pongs = self.pongs
+        self.ping()
+        await asyncio.wait([self.lost], timeout=PING_SECONDS)
+        if self.lost.done():
+            raise RedisLost(self.lost.result())
+        self._unanswered = self._unanswered + 1 if self.pongs == pongs else 0
+        if self._unanswered * PING_SECONDS >= silent_seconds:
+            raise RedisLost("the server did not answer PING")
+        return not self._unanswered
 
     def ping(self) -> None:
         """Send a PING. Answers are counted in ``pongs``."""
@@ -140,9 +182,9 @@ class PubSub(asyncio.Protocol):
         self, reply: Any, messages: list[tuple[bytes, bytes]], acknowledged: list[bytes]
     ) -> None:
         match reply:
-            case [b"message", name, payload]:
+            case [b"message" | b"smessage", name, payload]:
                 messages.append((name, payload))
-            case [b"subscribe", name, _]:
+            case [b"subscribe" | b"ssubscribe", name, _] if name in self._pending:
                 # subscribed again after an unsubscribe: only the last acknowledgement counts
                 self._pending[name] -= 1
                 if not self._pending[name]:
@@ -155,14 +197,30 @@ class PubSub(asyncio.Protocol):
                     self._ready.set_result(None)
             case int():
                 self.client_id = reply
-            case hiredis.ReplyError() if "'client|id'" in str(reply):
-                pass  # the ACL forbids it
             case hiredis.ReplyError():
-                self.fail(describe_error(reply))
+                self._refused(reply)
             case bytes() if not self._ready.done() and b":" in reply:
                 self._info.append(reply)
+            case [b"sunsubscribe", name, _] if name not in self._pending:
+                self._moved(name)  # by us, or because another node serves its slot now
             case _:
                 pass  # the answers to AUTH and UNSUBSCRIBE
+
+    def _refused(self, error: hiredis.ReplyError) -> None:
+        kind, _, rest = str(error).partition(" ")
+        if kind == "MOVED" and self._on_moved is not None:
+            self._moved(int(rest.split()[0]))
+        elif "'client|id'" not in rest:  # an ACL may forbid that one
+            self.fail(describe_error(error))
+
+    def _moved(self, where: int | bytes) -> None:
+        """Report that another node serves a slot, or that the server ended a subscription."""
+        if isinstance(where, int):
+            for name in list(self._pending):
+                if slot_of(name.decode()) == where:
+                    del self._pending[name]
+        if self._on_moved is not None:
+            self._on_moved(where)
 
     def _send(self, *words: str) -> None:
         """Send a command, in one write with those of the same turn of the event loop."""

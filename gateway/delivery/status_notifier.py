@@ -1,9 +1,10 @@
 """Tells clients whether changes reach them as they happen."""
 
 import asyncio
+from math import inf
 from typing import Final
 
-from gateway.delivery.liveness import Liveness
+from gateway.delivery.liveness import MISSING_SECONDS, Liveness
 from gateway.delivery.subscriptions import Subscriptions
 from gateway.transport.connection import Connection
 
@@ -11,11 +12,17 @@ STATUS_SECONDS: Final = 0.5
 
 
 class StatusNotifier:
-    """Sends ``status`` frames, and suspends project subscriptions while no leader ticks."""
+    """Sends ``status`` frames, and suspends project subscriptions while no leader ticks.
+
+    A client is not live either while the node of a cluster that serves one of its channels has
+    been away for some time.
+    """
 
     def __init__(self, subscriptions: Subscriptions[Connection], liveness: Liveness) -> None:
         self._subscriptions = subscriptions
         self._liveness = liveness
+        # those with channels that Redis has not acknowledged, each with since when
+        self._unsubscribed: dict[Connection, float] = {}
 
     async def run(self) -> None:
         """Compare every connection's last status with the present one. Never returns."""
@@ -24,11 +31,17 @@ class StatusNotifier:
             await asyncio.sleep(STATUS_SECONDS)
             now = loop.time()
             is_live, is_silent = self._liveness.is_live(now), self._liveness.is_missing(now)
+            self._unsubscribed = {
+                connection: self._unsubscribed.get(connection, now)
+                for connection in self._subscriptions.subscribers
+                if not self._subscriptions.is_subscribed(connection)
+            }
             for connection in self._subscriptions.subscribers:
                 if connection.is_greeted:  # the greeting is the first frame
                     if is_silent:
                         self._suspend_projects(connection)
-                    self._notify(connection, is_live=is_live)
+                    is_away = now - self._unsubscribed.get(connection, inf) >= MISSING_SECONDS
+                    self._notify(connection, is_live=is_live and not is_away)
 
     def _suspend_projects(self, connection: Connection) -> None:
         """Without a leader rechecks may be missed, too: at its next tick access is checked

@@ -76,9 +76,11 @@ class ChannelState(Generic[Subscriber]):
     """One channel, and whether each of its ``subscribers`` is live.
 
     All live ones have received its frames up to ``cursor``, which is meaningless without any.
+    ``generation`` is that of its cursors.
     """
 
     channel: Channel
+    generation: str
     subscribers: dict[Subscriber, bool] = field(default_factory=dict)
     live_count: int = 0
     acknowledged: bool = False

@@ -15,9 +15,10 @@ from                           event                                    to
 =============================  =======================================  ===============
 (none)                         ``join``, ``subscribe``                  ``catching_up``
 ``catching_up``                a batch delivered all that was missed    ``live``
-``live``                       ``link_lost``, ``mark_slow``, another    ``catching_up``
-                               generation in ``learn_generation`` or
-                               in a frame of the channel
+``live``                       ``link_lost``, ``lose``, ``mark_slow``,  ``catching_up``
+                               another generation in
+                               ``learn_generation`` or in a frame of
+                               the channel
 ``catching_up``, ``live``      ``suspend``                              ``suspended``
 ``suspended``                  ``resume``                               ``catching_up``
 any                            ``subscribe`` again                      ``catching_up``
@@ -34,7 +35,7 @@ channels that are catching up, and not while one of them is suspended, while Red
 acknowledge one, or while its buffer is full.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Generic
 
 from gateway.delivery.catch_up import CatchUpBatch, Missed, announce, plan_batch, plan_writes
@@ -57,10 +58,17 @@ class Subscriptions(Generic[Subscriber]):
     """All subscriptions of one gateway.
 
     Methods return the effects of what happened, in the order in which to carry them out.
+
+    *generation_of*: the generation in a channel's cursors, given that of everything. In a
+    cluster it depends on who serves the channel.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        generation_of: Callable[[str, Channel], str] = lambda generation, _: generation,
+    ) -> None:
         self.generation: str | None = None
+        self._generation_of = generation_of
         self._linked = False
         self._channels: dict[Channel, ChannelState[Subscriber]] = {}
         self._subscribers: dict[Subscriber, SubscriberState] = {}
@@ -93,6 +101,11 @@ class Subscriptions(Generic[Subscriber]):
         """Whether the subscriber is live in all its channels."""
         state = self._subscribers.get(subscriber)
         return state is not None and not state.not_live
+
+    def is_subscribed(self, subscriber: Subscriber) -> bool:
+        """Whether Redis has acknowledged all its channels."""
+        state = self._subscribers.get(subscriber)
+        return state is not None and not state.unacknowledged
 
     def channels_of(self, subscriber: Subscriber) -> Collection[Channel]:
         state = self._subscribers.get(subscriber)
@@ -150,6 +163,7 @@ class Subscriptions(Generic[Subscriber]):
     def link_up(self) -> list[Effect[Subscriber]]:
         """The subscriber connection to Redis is up: subscribe to all channels."""
         self._linked = True
+        self._update_generations()
         return [SubscribeChannel(channel) for channel in self._channels]
 
     def link_lost(self) -> None:
@@ -158,13 +172,36 @@ class Subscriptions(Generic[Subscriber]):
         """
         self._linked = False
         self._batch = None
-        for channel, channel_state in self._channels.items():
+        self._lose(self._channels)
+
+    def lose(self, channels: Collection[Channel]) -> None:
+        """Messages of these channels may be missed until Redis acknowledges them again, perhaps
+        on another node.
+        """
+        known = [channel for channel in channels if channel in self._channels]
+        if self._batch is not None:
+            for channel in known:
+                self._batch.wanted.pop(channel, None)
+        self._lose(known)
+
+    def _lose(self, channels: Collection[Channel]) -> None:
+        for channel in channels:
+            channel_state = self._channels[channel]
+            channel_state.generation = self._channel_generation(channel)
             if channel_state.acknowledged:
                 channel_state.acknowledged = False
                 for subscriber in channel_state.subscribers:
-                    self._subscribers[subscriber].unacknowledged += 1
+                    state = self._subscribers[subscriber]
+                    state.unacknowledged += 1
+                    self._update_waiting(subscriber, state)
             self._end_live(channel, channel_state, channel_state.cursor)
-        self._waiting.clear()
+
+    def _channel_generation(self, channel: Channel) -> str:
+        return self._generation_of(self.generation, channel) if self.generation else ""
+
+    def _update_generations(self) -> None:
+        for channel, channel_state in self._channels.items():
+            channel_state.generation = self._channel_generation(channel)
 
     def acknowledge(self, *channels: Channel) -> list[Effect[Subscriber]]:
         """Redis has acknowledged these: no frame of theirs that is published from now on is
@@ -190,6 +227,7 @@ class Subscriptions(Generic[Subscriber]):
             return []
         self.generation = generation
         self._batch = None
+        self._update_generations()
         for channel, channel_state in self._channels.items():
             self._end_live(channel, channel_state, None)
         for state in self._subscribers.values():
@@ -260,7 +298,7 @@ class Subscriptions(Generic[Subscriber]):
         channel_state = self._channels.get(channel)
         if channel_state is None or not channel_state.acknowledged:
             return (), []
-        if cursor.generation != self.generation:
+        if cursor.generation != channel_state.generation:
             # Either the tick of a new generation has yet to arrive, or an old leader published
             # this: no cursor of the channel proves anything until its log was read again.
             self._end_live(channel, channel_state, None)
@@ -329,7 +367,9 @@ class Subscriptions(Generic[Subscriber]):
         channel_state = self._channels.get(channel)
         effects: list[Effect[Subscriber]] = []
         if channel_state is None:
-            channel_state = self._channels[channel] = ChannelState(channel)
+            channel_state = self._channels[channel] = ChannelState(
+                channel, self._channel_generation(channel)
+            )
             effects = [SubscribeChannel(channel)] if self._linked else []
         if channel not in state.channels:
             state.unacknowledged += not channel_state.acknowledged

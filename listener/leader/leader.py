@@ -82,6 +82,7 @@ class Leader:
         self._wake_up = WakeUpWatch()
         self._raw_resets = ResetThrottle()
         self._publish_tries = 0  # of the next batch
+        self._reached: LeaderState | None = None
         self._batch = 1  # its number, in logs
         # on the loop's clock
         self._ticked_at = 0.0
@@ -122,12 +123,14 @@ class Leader:
             stored,
             redis_identity=self._server.identity,
             raw_notify_lost=self._notifications.raw_lost,
+            own=self._reached if self._publisher.RESTORES_STATE else None,
         )
         if isinstance(state, LeaderState):
             log.info("resumed", extra={"generation": state.generation})
         while True:
             if isinstance(state, Reset):
                 state = await self._reset(state)
+            self._reached = state
             state = await self._step_or_reset(state)
             backoff.reset()
 
@@ -296,7 +299,7 @@ class Leader:
         if self._publish_tries >= MAX_PUBLISH_TRIES:
             raise PublishRefused("the Redis link is lost each time this batch is sent")
         self._publish_tries += 1
-        refused = await self._publisher.publish(publication, state.generation)
+        refused = await self._publisher.publish(publication, self._storable(state))
         self._publish_tries = 0
         if refused:
             self._metrics.refused.inc(len(refused))
@@ -311,15 +314,18 @@ class Leader:
                 },
             )
 
-    async def _save(
-        self, state: LeaderState, *, tick_lag_ms: int | None, database_at: int | None = None
-    ) -> None:
+    def _storable(self, state: LeaderState) -> LeaderState:
         if self._notifications.raw_lost:
             # The reset for this may have to wait. Until then clients get ``live:false``, and a
             # successor that finds this stored resets, whatever becomes of this process.
-            state = replace(state, live=False)
+            return replace(state, live=False)
+        return state
+
+    async def _save(
+        self, state: LeaderState, *, tick_lag_ms: int | None, database_at: int | None = None
+    ) -> None:
         stored = await self._publisher.save(
-            state, tick_lag_ms=tick_lag_ms, database_at=database_at
+            self._storable(state), tick_lag_ms=tick_lag_ms, database_at=database_at
         )
         if stored is None:
             raise RedisLost("the stored state is gone: it was evicted or deleted")

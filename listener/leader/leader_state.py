@@ -1,7 +1,7 @@
 """How far a leader has read the change log, what a read returned, and where a leader starts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -117,14 +117,26 @@ def parse_snapshot_cursor(text: str) -> SnapshotCursor | None:
 
 
 def decide_adoption(
-    state: Mapping[str, str], *, redis_identity: str, raw_notify_lost: bool
+    state: Mapping[str, str],
+    *,
+    redis_identity: str,
+    raw_notify_lost: bool,
+    own: LeaderState | None = None,
 ) -> LeaderState | Reset:
-    """Decide where a leader starts, given the state stored in Redis (empty if none is)."""
+    """Decide where a leader starts, given the state stored in Redis (empty if none is).
+
+    *own* is the state that this leader itself has reached. It is given only where another
+    server proves nothing lost except the state: in a cluster, where channels of that server are
+    reset by the slot table.
+    """
     generation = state.get("generation", "")
     cursor = parse_snapshot_cursor(state.get("cursor", ""))
     stored_in = state.get("redis", "")
     reason = state.get("reason", "")
     live = state.get("live", "1") == "1"
+    if own is not None and generation == own.generation and not raw_notify_lost:
+        # The stored cursor may be older. The rows above it may be gone, but were published.
+        return replace(own, redis=redis_identity)
     if not generation or cursor is None or stored_in != redis_identity:
         return Reset("gap", live)
     if raw_notify_lost:

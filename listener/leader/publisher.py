@@ -4,14 +4,14 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from redis.exceptions import ResponseError
 
 from listener.leader.leader_state import LeaderState
 from listener.leader.publication import Publication, PublicationRules
+from shared.links.redis_access import RedisAccess
 from shared.links.redis_link import (
-    Client,
     Pipeline,
     Script,
     has_moved_on,
@@ -20,17 +20,18 @@ from shared.links.redis_link import (
     translated_errors,
 )
 from shared.links.redis_server import RedisServer
-from shared.protocol.channels import Channel, RedisNames
+from shared.protocol.channels import Channel
 from shared.protocol.control_messages import Recheck, Tick, recheck_message, tick_around_time
 from shared.protocol.events import Publishable, publishable_reconnect
 
 _LUA: Final = Path(__file__).parent / "lua"
-_PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
+PUBLISH_LUA: Final = (_LUA / "publish.lua").read_text()
 _SAVE_LUA: Final = (_LUA / "save.lua").read_text()
 _EVENTS_PER_PIPELINE: Final = 2000  # the deadline is per pipeline
 # Errors without a class in redis-py that concern every command, not one key.
 _SERVER_ERRORS: Final = ("MISCONF", "BUSY", "UNKILLABLE", "NOREPLICAS", "ACL failure in script")
-_Step: TypeAlias = Recheck | tuple[Channel, list[Publishable]]
+Step: TypeAlias = Recheck | tuple[Channel, list[Publishable]]
+AnyStep = TypeVar("AnyStep", bound=Step)
 
 
 class PublishRefused(Exception):
@@ -43,17 +44,20 @@ class Publisher:
     Every method raises ``RedisLost``. Call ``adopt`` again then: no state is kept in memory.
     """
 
+    RESTORES_STATE: ClassVar = False  # may a leader write back what a failover has lost?
+    PUBLISH: ClassVar = "PUBLISH"  # the command for the channels of projects and users
+
     def __init__(
         self,
-        client: Client,
-        names: RedisNames,
+        redis: RedisAccess,
         rules: PublicationRules,
         *,
         leader: str,
         ttl_seconds: int,
     ) -> None:
-        self._client = client
-        self._names = names
+        self._redis = redis
+        self._client = redis.client
+        self._names = redis.names
         self._leader = leader
         self._rules = rules
         self._ttl_seconds = ttl_seconds
@@ -63,9 +67,10 @@ class Publisher:
         """The stored state (empty: none), and the server that stores it, by new connections."""
         await self._client.drop_connections()
         async with translated_errors(self._client):
-            self._publish = await Script.load(self._client, _PUBLISH_LUA)
+            self._publish = await Script.load(self._client, PUBLISH_LUA)
             self._save = await Script.load(self._client, _SAVE_LUA)
             server = await read_server(self._client)
+            self._redis.check_mode(server)
             return await self._read_state(), server
 
     async def _read_state(self) -> dict[str, str]:
@@ -86,7 +91,7 @@ class Publisher:
         """Whether the address leads to another primary than *own* now."""
         return await has_moved_on(self._client, own)
 
-    async def publish(self, publication: Publication, generation: str) -> dict[Channel, str]:
+    async def publish(self, publication: Publication, state: LeaderState) -> dict[Channel, str]:
         """Publish in the publication's order, many calls in one round trip.
 
         One call logs and publishes the events of a channel. Returns, once all calls are
@@ -95,12 +100,12 @@ class Publisher:
         ``PublishRefused`` if that was refused too.
         """
         refused: dict[Channel, str] = {}
-        steps: list[_Step] = [
+        steps: list[Step] = [
             *publication.users.items(),
             *publication.rechecks,
             *publication.projects.items(),
         ]
-        for piece in _pieces(steps):
+        for piece in pieces(steps):
             # one connection, so Redis runs them in this order
             async with self._pipeline() as pipeline:
                 for step in piece:
@@ -108,25 +113,25 @@ class Publisher:
                         message = recheck_message(step)
                         pipeline.publish(self._names.recheck, message)  # type: ignore[unused-awaitable]
                     else:
-                        self._queue(pipeline, *step, generation)
-                reasons = await _execute(pipeline)
+                        self._queue(pipeline, self._publish, *step, state.generation)
+                reasons = await execute(pipeline)
             for step, reason in zip(piece, reasons, strict=True):
                 if reason is not None and isinstance(step, Recheck):
                     raise PublishRefused(reason)
                 if reason is not None and not isinstance(step, Recheck):
                     refused[step[0]] = reason
         for channel in refused:
-            await self._reset_channel(channel, generation)
+            async with self._pipeline() as pipeline:
+                self._queue_reset(pipeline, self._publish, channel, state.generation)
+                await execute_reset(pipeline)
         return refused
 
-    async def _reset_channel(self, channel: Channel, generation: str) -> None:
-        async with self._pipeline() as pipeline:
-            pipeline.delete(self._names.log(channel))  # type: ignore[unused-awaitable]
-            reset = publishable_reconnect("bulk_change", channel)
-            self._queue(pipeline, channel, [reset], generation)
-            reasons = await _execute(pipeline)
-        for reason in filter(None, reasons):
-            raise PublishRefused(reason)
+    def _queue_reset(
+        self, pipeline: Pipeline, publish: Script, channel: Channel, generation: str
+    ) -> None:
+        pipeline.delete(self._names.log(channel))  # type: ignore[unused-awaitable]
+        reset = publishable_reconnect("bulk_change", channel)
+        self._queue(pipeline, publish, channel, [reset], generation)
 
     @asynccontextmanager
     async def _pipeline(self) -> AsyncIterator[Pipeline]:
@@ -139,11 +144,12 @@ class Publisher:
     def _queue(
         self,
         pipeline: Pipeline,
+        publish: Script,
         channel: Channel,
         events: Sequence[Publishable],
         generation: str,
     ) -> None:
-        self._publish.queue(
+        publish.queue(
             pipeline,
             self._names.log(channel),
             self._names.channel(channel),
@@ -151,6 +157,7 @@ class Publisher:
             secrets.token_hex(4),
             self._rules.max_rows_of(channel.kind),
             self._ttl_seconds,
+            self.PUBLISH,
             *(part for e in events for part in (e.member, e.head, e.tail)),
         )
 
@@ -162,7 +169,7 @@ class Publisher:
         Returns the generation that is stored. Unless it is the state's, nothing was saved.
         """
         return await self._write(
-            state, state.generation, _saved(state), tick_lag_ms, database_at
+            state, state.generation, self._saved(state), tick_lag_ms, database_at
         )
 
     async def reset(self, state: LeaderState) -> None:
@@ -171,13 +178,26 @@ class Publisher:
         A gateway that sees the new generation resets its clients.
         """
         fields = {
-            **_saved(state),
+            **self._saved(state),
             "generation": state.generation,
             "redis": state.redis,
             "reason": state.reason,
             "capture": state.capture,
         }
         await self._write(state, "", fields, 0)
+
+    @property
+    def slots_version(self) -> int:
+        """The version of a cluster's slot table; 0: this is no cluster."""
+        return 0
+
+    def _saved(self, state: LeaderState) -> dict[str, str]:
+        """The fields that every save writes."""
+        return {
+            "cursor": state.cursor.to_json(),
+            "live": "1" if state.live else "0",
+            "database": state.cursor.database,
+        }
 
     async def _write(
         self,
@@ -195,6 +215,7 @@ class Publisher:
                 state.reason,
                 live=state.live,
                 database=database,
+                slots=self.slots_version,
                 database_at=database_at,
             )
             before, after = tick_around_time(tick, leader=self._leader, lag_ms=tick_lag_ms)
@@ -206,15 +227,21 @@ class Publisher:
         return None if found is None else found.decode(errors="replace")
 
 
-async def _execute(pipeline: Pipeline) -> list[str | None]:
+async def execute(pipeline: Pipeline) -> list[str | None]:
     """Execute; for each command the reason why Redis refused it, or None.
 
     Raises redis-py's error if Redis would refuse other commands too.
     """
-    return [_refusal(answer) for answer in await pipeline.execute(raise_on_error=False)]
+    return [refusal(answer) for answer in await pipeline.execute(raise_on_error=False)]
 
 
-def _refusal(answer: Any) -> str | None:
+async def execute_reset(pipeline: Pipeline) -> None:
+    """Execute the reset of a channel. Raises ``PublishRefused``."""
+    for reason in filter(None, await execute(pipeline)):
+        raise PublishRefused(reason)
+
+
+def refusal(answer: Any) -> str | None:
     """The reason why Redis refused this one command; None if it did not.
 
     Raises the answer if it concerns every command: redis-py has classes for most such errors.
@@ -227,22 +254,15 @@ def _refusal(answer: Any) -> str | None:
     return reason[:200]
 
 
-def _saved(state: LeaderState) -> dict[str, str]:
-    """The fields that every save writes."""
-    return {
-        "cursor": state.cursor.to_json(),
-        "live": "1" if state.live else "0",
-        "database": state.cursor.database,
-    }
-
-
-def _pieces(steps: Sequence[_Step]) -> Iterator[list[_Step]]:
+def pieces(
+    steps: Sequence[AnyStep], most_events: int = _EVENTS_PER_PIPELINE
+) -> Iterator[list[AnyStep]]:
     """Split the steps, in order, so that Redis with many subscribers meets the deadline."""
-    piece: list[_Step] = []
+    piece: list[AnyStep] = []
     events = 0
     for step in steps:
         events += 1 if isinstance(step, Recheck) else len(step[1])
-        if piece and events > _EVENTS_PER_PIPELINE:
+        if piece and events > most_events:
             yield piece
             piece, events = [], 1 if isinstance(step, Recheck) else len(step[1])
         piece.append(step)

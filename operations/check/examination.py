@@ -152,6 +152,15 @@ class Examination:
                 )
             )
         self._report.checked["redis"] = {}
+        if self._settings.redis_cluster:
+            found.append(
+                note(
+                    "redis.cluster",
+                    "the nodes of a Redis Cluster are not checked",
+                    "see that the logs of listener and gateways say nothing of redis",
+                )
+            )
+            return
         try:
             facts, seconds = await read_redis(url, self._names, own_database=self._database)
         except RedisLost as exc:
@@ -214,12 +223,16 @@ class Examination:
 
     async def _probe(self, connection: Connection, http: aiohttp.ClientSession) -> None:
         targets, url = self._targets, self._settings.redis_url
+        if self._settings.redis_cluster:
+            url = None  # the channel is on one of many nodes
         facts = await Probe(targets.project).run(
             http,
             connection,
             targets.gateways,
             token=targets.token,
-            redis_url=url.get_secret_value() if url else "",
+            redis_url=url.get_secret_value()
+            if url and not self._settings.redis_cluster
+            else "",
             names=self._names,
         )
         self._report.findings += find_in_probe(facts)

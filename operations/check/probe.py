@@ -14,6 +14,8 @@ from listener.links.pg_link import Connection
 from operations.check.gateway_facts import ANSWER_SECONDS, open_socket
 from operations.check.probe_findings import MAX_SECONDS, ProbeFacts
 from shared.links.redis_link import Client, connect
+from shared.links.redis_sentinel import sentinel_locate
+from shared.links.redis_url import parse_redis_url
 from shared.protocol.channels import Channel, RedisNames
 
 RESOURCE: Final = "neverstale_check"
@@ -100,7 +102,8 @@ class Probe:
 
     async def _watch(self, stack: AsyncExitStack, url: str, names: RedisNames) -> Any:
         """Subscribe to the project's channel in Redis."""
-        client: Client = connect(url)
+        target = parse_redis_url(url)
+        client: Client = connect(target, sentinel_locate(target))
         stack.push_async_callback(client.aclose)
         pubsub = client.pubsub()
         stack.push_async_callback(pubsub.aclose)

@@ -16,6 +16,8 @@ from shared.links.redis_link import (
     read_state,
     translated_errors,
 )
+from shared.links.redis_sentinel import sentinel_locate
+from shared.links.redis_url import parse_redis_url
 from shared.protocol.channels import Channel, RedisNames
 
 _PINGS: Final = 10
@@ -33,7 +35,8 @@ async def read_redis(
     Raises:
         RedisLost: the server cannot be reached, or answers nothing.
     """
-    client = connect(url)
+    target = parse_redis_url(url)
+    client = connect(target, sentinel_locate(target))
     try:
         async with translated_errors(client):
             errors: dict[str, str] = {}

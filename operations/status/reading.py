@@ -8,9 +8,9 @@ import aiohttp
 import orjson
 
 from operations.check.gateway_facts import ANSWER_SECONDS, STATUS_PATH
-from shared.links.redis_link import RedisLost, connect
+from shared.links.redis_access import open_redis
+from shared.links.redis_link import RedisLost
 from shared.links.status_board import read_statuses
-from shared.protocol.channels import RedisNames
 from shared.protocol.process_status import merge_statuses
 
 
@@ -18,15 +18,13 @@ class StatusUnknown(Exception):
     """The status cannot be read. The text says why and what to do."""
 
 
-async def read_from_redis(url: str, names: RedisNames) -> Mapping[str, Any]:
+async def read_from_redis(url: str, prefix: str, *, is_cluster: bool) -> Mapping[str, Any]:
     """Return the merged status. Raises ``StatusUnknown``."""
-    client = connect(url)
     try:
-        return merge_statuses(await read_statuses(client, names))
+        async with open_redis(url, prefix, is_cluster=is_cluster) as redis:
+            return merge_statuses(await read_statuses(redis.client, redis.names))
     except RedisLost as exc:
         raise StatusUnknown(f"Redis does not answer: {exc}: see neverstale check") from exc
-    finally:
-        await client.aclose()
 
 
 async def read_from_gateway(url: str, admin_key: str) -> Mapping[str, Any]:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import PydanticUndefined
+from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.links.postgres import check_database_url
 from shared.links.redis_link import check_redis_url
+from shared.links.redis_url import check_hosts
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -88,12 +90,27 @@ class Settings(DatabaseSettings):
         "",
         description="before every channel and key: staging and production may share one Redis",
     )
+    redis_cluster: bool = Field(
+        default=False,
+        validate_default=True,
+        description="REDIS_URL leads to a Redis Cluster; it may name several nodes",
+    )
     replay_max_rows: int = Field(
         1000, ge=1, le=100_000, description="most rows of a project's log"
     )
     replay_ttl_seconds: int = Field(
         86400, ge=60, description="how long a channel's log outlives its last event"
     )
+
+    @field_validator("redis_cluster")
+    @classmethod
+    def _fits_a_cluster(cls, is_cluster: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 pydantic passes it so
+        """Check what else was given (a field with a problem of its own is missing here)."""
+        if "redis_url" in info.data:
+            check_hosts(info.data["redis_url"].get_secret_value(), is_cluster=is_cluster)
+        if is_cluster and {*"{}"} & {*info.data["redis_prefix"]}:
+            raise ValueError("allows no braces in REDIS_PREFIX: they would be a hash tag")
+        return is_cluster
 
 
 AnySettings = TypeVar("AnySettings", bound=ConfigFileSettings)

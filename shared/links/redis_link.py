@@ -5,7 +5,7 @@ command connects again, perhaps to another server at the same address.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -45,6 +45,7 @@ _CLOSE_SECONDS: Final = 1.0
 _REFUSALS: Final = (ResponseError, AuthenticationError, BusyLoadingError)
 
 Pipeline: TypeAlias = "redis.asyncio.client.Pipeline"
+Locate: TypeAlias = Callable[[], Awaitable[tuple[str, int]]]
 
 
 class RedisLost(Exception):
@@ -81,17 +82,36 @@ class _PacksByHiredis:
         return packed
 
 
-def connect(url: str) -> Client:
-    """Return a client. redis-py's own retries are off: they would hide a gap."""
-    target = parse_redis_url(url)
+class _LocatesServer:
+    """A connection whose server is looked up each time that it connects."""
+
+    locate: Locate
+    host: str
+    port: int
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self.locate()
+        await super()._connect()  # type: ignore[misc]
+
+
+def connect(target: RedisUrl, locate: Locate | None = None) -> Client:
+    """Return a client. redis-py's own retries are off: they would hide a gap.
+
+    Each connection is to the address that *locate* returns, which raises ``RedisLost`` if it
+    finds none; by default to the first of the target's.
+    """
     kind: type[AbstractConnection] = UnixDomainSocketConnection
     where: dict[str, Any] = {"path": target.socket}
     if not target.socket:
         kind = Connection if target.tls is None else SSLConnection
         where = {"host": target.host, "port": target.port, "socket_keepalive": True}
         where |= target.tls or {}
+    connection_class = type("Connection", (_PacksByHiredis, kind), {})
+    if locate is not None:
+        own = {"locate": staticmethod(locate)}
+        connection_class = type("Connection", (_LocatesServer, connection_class), own)
     pool = ConnectionPool(
-        connection_class=type("Connection", (_PacksByHiredis, kind), {}),
+        connection_class=connection_class,
         **where,
         db=target.database,
         username=target.user or None,
@@ -139,10 +159,12 @@ def describe_error(exc: Exception) -> str:
 
 
 @asynccontextmanager
-async def translated_errors(client: Client) -> AsyncIterator[None]:
+async def translated_errors(
+    client: Client, seconds: float = TIMEOUT_SECONDS
+) -> AsyncIterator[None]:
     """Turn errors of the library and a timeout inside the block into ``RedisLost``."""
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with asyncio.timeout(seconds):
             yield
     except (RedisError, OSError) as exc:
         # a full server is still the right one

@@ -14,6 +14,7 @@ class RedisServer:
     run_id: str
     replication_id: str
     is_primary: bool
+    is_cluster_node: bool = False
 
     @property
     def identity(self) -> str:
@@ -27,6 +28,8 @@ def describe_server(info: Mapping[str, object]) -> RedisServer:
         str(info.get("run_id", "")),
         str(info.get("master_replid", "")),
         is_primary=info.get("role") != "slave",
+        # Redis, Valkey
+        is_cluster_node="cluster" in (info.get("redis_mode"), info.get("server_mode")),
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from shared.links.urls import InvalidUrl, UrlParts, split_url
@@ -10,6 +10,7 @@ from shared.links.urls import InvalidUrl, UrlParts, split_url
 _TCP: Final = frozenset({"redis", "valkey"})
 _TLS: Final = frozenset({"rediss", "valkeys", "redis+tls", "redis+ssl"})
 _UNIX: Final = frozenset({"unix", "redis+unix", "redis+socket"})
+_SENTINEL: Final = {"redis+sentinel": _TCP, "rediss+sentinel": _TLS}
 FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_TEXTS: Final = frozenset(
     {*FILES, "ssl_ca_path", "ssl_ca_data", "ssl_password", "ssl_ciphers"}
@@ -44,17 +45,42 @@ _IGNORED: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class RedisUrl:
-    """Where Redis is, and how to log in."""
+class Sentinel:
+    """The name of a primary that sentinels watch, and how to log in to them."""
 
-    host: str
-    port: int
-    socket: str  # the path of a Unix socket, instead of host and port
+    name: str
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrl:
+    """Where Redis is, and how to log in.
+
+    ``hosts`` are nodes of a cluster, of which one is enough, or sentinels, which know the
+    primary of that name.
+    """
+
+    hosts: tuple[tuple[str, int], ...]
+    socket: str  # the path of a Unix socket, instead of hosts
     database: int
     user: str
     password: str = field(repr=False)
     tls: Mapping[str, str | bool | int] | None = field(repr=False)  # as redis-py names it
     ignored: tuple[str, ...]
+    sentinel: "Sentinel | None" = None
+
+    @property
+    def host(self) -> str:
+        return self.hosts[0][0]
+
+    @property
+    def port(self) -> int:
+        return self.hosts[0][1]
+
+    def at(self, host: str, port: int) -> "RedisUrl":
+        """The same login at one address."""
+        return replace(self, hosts=((host, port),), sentinel=None)
 
     @property
     def login(self) -> tuple[str, ...]:
@@ -67,17 +93,17 @@ class RedisUrl:
 def parse_redis_url(text: str) -> RedisUrl:
     """Parse the URL. Raises ``InvalidUrl``."""
     scheme, separator, _ = text.strip().partition("://")
-    if not separator or scheme.lower() not in _TCP | _TLS | _UNIX:
+    if not separator or scheme.lower() not in _TCP | _TLS | _UNIX | _SENTINEL.keys():
         raise InvalidUrl("must start with redis:// or rediss:// or unix://")
     parts = split_url(text)
     given = dict(parts.parameters)
     is_unix = parts.scheme in _UNIX
     if is_unix and (parts.hosts or not parts.path.strip("/")):
         raise InvalidUrl("must name its socket by an absolute path: unix:///run/redis.sock")
-    if len(parts.hosts) > 1:
-        raise InvalidUrl("must name one host: neither a cluster's nodes nor sentinels")
-    [(host, port)] = parts.hosts or (("localhost", None),)
-    database = given.pop("db", "" if is_unix else parts.path.strip("/"))
+    sentinel, path = _take_sentinel(parts, given)
+    port = 6379 if sentinel is None else 26379
+    hosts = tuple((host, own or port) for host, own in parts.hosts or (("localhost", None),))
+    database = given.pop("db", "" if is_unix else path)
     if not re.fullmatch(r"[0-9]{0,9}", database):
         raise InvalidUrl("must name its database by a number: redis://host:6379/0")
     user, password = given.pop("username", parts.user), given.pop("password", parts.password)
@@ -85,21 +111,47 @@ def parse_redis_url(text: str) -> RedisUrl:
     ignored = tuple(sorted(given.keys() & _IGNORED))
     parts.refuse_unknown(given.keys() - _IGNORED, _ADVICE)
     return RedisUrl(
-        host,
-        port or 6379,
+        hosts,
         parts.path if is_unix else "",
         int(database or 0),
         user,
         password,
         tls,
         ignored,
+        sentinel,
     )
+
+
+def check_hosts(text: str, *, is_cluster: bool) -> None:
+    """Check that the URL fits one server, sentinels or a cluster. Raises ``InvalidUrl``."""
+    target = parse_redis_url(text)
+    if not is_cluster:
+        if len(target.hosts) > 1 and target.sentinel is None:
+            raise InvalidUrl(
+                "must be true if REDIS_URL names several hosts, as nodes of a cluster"
+            )
+    elif target.socket or target.sentinel or target.database:
+        raise InvalidUrl("needs a REDIS_URL without socket, sentinels and database")
+
+
+def _take_sentinel(parts: UrlParts, given: dict[str, str]) -> tuple[Sentinel | None, str]:
+    """Take what concerns sentinels; return it, and the path without slashes and their name."""
+    path = parts.path.strip("/")
+    if parts.scheme not in _SENTINEL:
+        return None, path
+    name, _, path = path.partition("/")
+    if not name:
+        raise InvalidUrl(
+            "must name its primary behind the sentinels: redis+sentinel://host:26379/name"
+        )
+    user = given.pop("sentinel_username", "")
+    return Sentinel(name, user, given.pop("sentinel_password", "")), path
 
 
 def _take_tls(parts: UrlParts, given: dict[str, str]) -> Mapping[str, str | bool | int] | None:
     """Take the parameters of TLS out of *given*; None without TLS."""
     named = {name: given.pop(name) for name in list(given) if name.startswith("ssl_")}
-    if parts.scheme not in _TLS:
+    if _SENTINEL.get(parts.scheme, {parts.scheme}).isdisjoint(_TLS):
         if named:
             raise InvalidUrl("has parameters of TLS (ssl_...), which require rediss://")
         return None

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from shared.links.redis_link import Client, RedisLost, connect, translated_errors
+from shared.links.redis_link import Client, RedisLost, translated_errors
 from shared.protocol.channels import RedisNames
 from shared.protocol.json_values import parse_object
 from shared.runtime.version import VERSION
@@ -56,17 +56,18 @@ class RedisClock:
 class StatusReporter:
     """Writes the status of this process.
 
-    It has a separate connection, so a server that refuses its commands disturbs nothing else.
+    It closes its client at the end, which must be a separate one: a server that refuses its
+    commands disturbs nothing else.
     """
 
     def __init__(
         self,
-        url: str,
+        client: Client,
         names: RedisNames,
         kind: str,
         describe: Callable[[RedisClock], Mapping[str, Any]],
     ) -> None:
-        self._client = connect(url)
+        self._client = client
         self._names = names
         self._kind = kind
         self._name = process_name()

@@ -110,12 +110,22 @@ def _is_unicode(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RedisNames:
-    """The names of all channels and keys in Redis, which share a prefix."""
+    """The names of all channels and keys in Redis, which share a prefix.
+
+    In a cluster, channels and their logs are spread over its slots. Everything else is in the
+    slot of ``state``.
+    """
 
     prefix: str = ""
+    is_cluster: bool = False
 
     def channel(self, channel: Channel) -> str:
-        return f"{self.prefix}{channel.name}"
+        """The name of the channel.
+
+        In a cluster it is a hash tag: an id with a brace would have another one than its log.
+        """
+        name = f"{self.prefix}{channel.name}"
+        return f"{{{name}}}" if self.is_cluster else name
 
     def log(self, channel: Channel) -> str:
         """The key of the channel log. Its hash tag is the channel's name, so that both are in
@@ -138,6 +148,8 @@ class RedisNames:
     @property
     def statuses(self) -> str:
         """The key of the index of all processes that report their status."""
+        if self.is_cluster:
+            return f"{{{self.state}}}:status"
         return f"{{{self.prefix}neverstale:status}}"
 
     def status(self, process: str) -> str:
@@ -145,4 +157,6 @@ class RedisNames:
         return f"{self.statuses}:{process}"
 
     def ticket(self, digest: str) -> str:
+        if self.is_cluster:
+            return f"{{{self.state}}}:ticket:{digest}"
         return f"{self.prefix}neverstale:ticket:{digest}"

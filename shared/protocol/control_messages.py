@@ -13,7 +13,8 @@ class Tick:
     """The leader's sign of life; ``at`` is a time of Redis in microseconds, ``database_at`` one
     of PostgreSQL (None: unknown).
 
-    Gateways compare its generation and its database ("": unknown) with their own.
+    Gateways compare its generation and its database ("": unknown) with their own, and, in a
+    cluster, the version of its slot table (0: no cluster).
     """
 
     generation: str
@@ -21,23 +22,25 @@ class Tick:
     live: bool
     at: int = 0
     database: str = ""
+    slots: int = 0
     database_at: int | None = None
 
 
 def tick_around_time(tick: Tick, *, leader: str, lag_ms: int) -> tuple[bytes, bytes]:
     """Encode a tick, before and after Redis's time in microseconds, which ``save.lua`` adds."""
-    text = orjson.dumps(
-        {
-            "type": "tick",
-            "generation": tick.generation,
-            "reason": tick.reason,
-            "live": tick.live,
-            "leader": leader,
-            "lag_ms": lag_ms,
-            "database": tick.database,
-            "database_at": tick.database_at,
-        }
-    )
+    message: dict[str, object] = {
+        "type": "tick",
+        "generation": tick.generation,
+        "reason": tick.reason,
+        "live": tick.live,
+        "leader": leader,
+        "lag_ms": lag_ms,
+        "database": tick.database,
+        "database_at": tick.database_at,
+    }
+    if tick.slots:
+        message["slots"] = tick.slots
+    text = orjson.dumps(message)
     return text[:-1] + b',"at":', b"}"
 
 
@@ -54,6 +57,7 @@ def parse_tick(text: bytes) -> Tick | None:
             bool(message["live"]),
             int(message["at"]),
             str(message.get("database", "")),
+            int(message.get("slots", 0)),
             database_at if isinstance(database_at, int) else None,
         )
     except (KeyError, TypeError, ValueError):

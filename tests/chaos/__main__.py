@@ -25,7 +25,13 @@ def run(options: argparse.Namespace) -> int:
     verdicts: list[Verdict] = []
     began = time.monotonic()
     scenarios = (
-        plan_scenario(seed, seconds=options.seconds, faults=options.faults, only=options.only)
+        plan_scenario(
+            seed,
+            seconds=options.seconds,
+            faults=options.faults,
+            only=options.only,
+            is_cluster=options.cluster,
+        )
         for seed in itertools.count(options.seed)
     )
     play_next = partial(play_here, folder=FOLDER, keep=options.keep)
@@ -71,13 +77,14 @@ def main() -> int:
         help="number of scenarios (one, or as many as fit into --total)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="scenarios at once (1)")
+    parser.add_argument("--cluster", action="store_true", help="Redis is a cluster")
     parser.add_argument("--keep", action="store_true", help="write every timeline")
     options = parser.parse_args()
     if options.scenarios is None:
         options.scenarios = 1 if options.total is None else sys.maxsize
     options.total = math.inf if options.total is None else options.total
     try:
-        plan_scenario(0, seconds=1, faults=1, only=options.only)
+        plan_scenario(0, seconds=1, faults=1, only=options.only, is_cluster=options.cluster)
     except ValueError as exc:
         parser.error(str(exc))
     return run(options)

@@ -6,10 +6,13 @@ import signal
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
+from deploy.dev.servers import ValkeyServer
 from tests.chaos.browser import Browser
+from tests.chaos.cluster_faults import ClusterFault
 from tests.chaos.kinds import Fault
 from tests.chaos.server_faults import PostgresFault, RedisFault
 from tests.chaos.stack import ProxiedStack
+from tests.support.redis_cluster import RedisCluster
 
 
 class Breaker:
@@ -55,8 +58,11 @@ class Breaker:
             return _LinkFault(self._stack, target).of(fault.kind)
         if target in self._browsers:
             return _BrowserFault(self._browsers[target]).of(fault.kind)
-        if target == "redis":
-            return RedisFault(self._stack, self._random).of(fault.kind)
+        redis = self._stack.redis
+        if target == "redis" and isinstance(redis, RedisCluster):
+            return ClusterFault(redis, self._random).of(fault.kind)
+        if target == "redis" and isinstance(redis, ValkeyServer):
+            return RedisFault(redis, self._random).of(fault.kind)
         return PostgresFault(self._stack).of(fault.kind)
 
     def _note(self, what: str) -> None:

@@ -1,5 +1,6 @@
 """Kinds of writes and faults, and their weights in random choice."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,6 +53,19 @@ SERVER_FAULTS: Final = {
     "postgresql freeze": 2,
     "postgresql backend crash": 2,
 }
+CLUSTER_FAULTS: Final = {
+    "redis kill a primary": 3,
+    "redis freeze a primary": 3,
+    "redis lose writes": 4,
+    "redis fail over": 2,
+    "redis take over": 2,
+    "redis move slots": 4,
+    "redis leave a move open": 2,
+    "redis fill a primary": 2,
+    "redis evict logs": 2,
+    "redis evict state": 1,
+    **{kind: weight for kind, weight in SERVER_FAULTS.items() if kind[0] == "p"},
+}
 LINK_FAULTS: Final = {"cut": 3, "black hole": 4}
 BROWSER_FAULTS: Final = {"slow": 3, "reconnect": 4, "reload": 4}
 
@@ -69,12 +83,22 @@ class Fault:
         return f"{self.kind} {self.target}".strip()
 
 
-def all_faults() -> list[Fault]:
+def server_faults(*, is_cluster: bool) -> Mapping[str, int]:
+    """The faults of the servers, with their weights."""
+    return CLUSTER_FAULTS if is_cluster else SERVER_FAULTS
+
+
+def links(*, is_cluster: bool) -> Sequence[str]:
+    """The links with a proxy. A cluster's nodes name themselves: nothing is between."""
+    return [link for link in LINKS if not (is_cluster and link.endswith("->redis"))]
+
+
+def all_faults(*, is_cluster: bool = False) -> list[Fault]:
     """One of each kind and target; any browser stands for all."""
     pairs = [
         *((kind, part) for kind in PART_FAULTS for part in PARTS),
-        *((kind, "") for kind in SERVER_FAULTS),
-        *((kind, link) for kind in LINK_FAULTS for link in LINKS),
+        *((kind, "") for kind in server_faults(is_cluster=is_cluster)),
+        *((kind, link) for kind in LINK_FAULTS for link in links(is_cluster=is_cluster)),
         *((kind, "browser") for kind in BROWSER_FAULTS),
     ]
     return [Fault(0.0, kind, target, 0.0) for kind, target in pairs]

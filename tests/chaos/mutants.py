@@ -162,8 +162,8 @@ log.warning(..., extra={"pid": pid, "ended": ended})
     _one(
         "take a Redis that answers no PING for alive",
         f"{_TESTS}leader/test_failover.py -k frozen_redis",
-        "unanswered * HEARTBEAT_SECONDS >= TIMEOUT_SECONDS",
-        "unanswered < 0",
+        "self._unanswered * PING_SECONDS >= silent_seconds",
+        "self._unanswered < 0",
     ),
     _one(
         "deliver to users who lost access to a project",

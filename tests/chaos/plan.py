@@ -10,13 +10,13 @@ from tests.chaos.kinds import (
     BROWSER_FAULTS,
     GATEWAYS,
     LINK_FAULTS,
-    LINKS,
     PART_FAULTS,
     PARTS,
     ROW_WRITES,
-    SERVER_FAULTS,
     Fault,
     all_faults,
+    links,
+    server_faults,
 )
 
 USERS: Final = 4
@@ -96,19 +96,37 @@ class Scenario:
     slow_client_seconds: int
     skew_seconds: float
     rounds: Sequence[Round]
+    is_cluster: bool = False
+
+
+@dataclass(frozen=True)
+class _Faults:
+    """Which faults are planned: of which servers, and with which words."""
+
+    is_cluster: bool
+    only: Sequence[str]
+
+    def has(self, fault: Fault) -> bool:
+        return not self.only or any(word in str(fault) for word in self.only)
 
 
 def plan_scenario(
-    seed: int, *, seconds: float, faults: int, only: Sequence[str] = ()
+    seed: int,
+    *,
+    seconds: float,
+    faults: int,
+    only: Sequence[str] = (),
+    is_cluster: bool = False,
 ) -> Scenario:
     """Return the scenario of a seed: *seconds* of activity with *faults* faults in all.
 
-    *only*: faults whose description has one of these words.
+    *only*: faults whose description has one of these words. *is_cluster*: Redis is a cluster.
 
     Raises:
         ValueError: no fault has any of the words.
     """
-    if only and not any(_is_wanted(fault, only) for fault in all_faults()):
+    wanted = _Faults(is_cluster, only)
+    if not any(wanted.has(fault) for fault in all_faults(is_cluster=is_cluster)):
         raise ValueError(f"no fault has any of these words: {', '.join(only)}")
     random_ = random.Random(seed)
     browsers = _plan_browsers(random_)
@@ -130,7 +148,10 @@ def plan_scenario(
         replay_max_rows=random_.choice((20, 200, 1000)),
         slow_client_seconds=random_.choice((3, 30)),
         skew_seconds=random.Random(f"{seed} clock").choice((0.0, 0.0, -86_400.0, 3_600.0)),
-        rounds=[_plan_round(random_, seconds / count, share, homes, only) for share in shares],
+        rounds=[
+            _plan_round(random_, seconds / count, share, homes, wanted) for share in shares
+        ],
+        is_cluster=is_cluster,
     )
 
 
@@ -154,17 +175,17 @@ def _plan_round(
     seconds: float,
     faults: int,
     homes: Mapping[str, int],
-    only: Sequence[str],
+    wanted: _Faults,
 ) -> Round:
     planned: list[Fault] = []
     while len(planned) < faults:
         at = random_.uniform(0.2, seconds * 0.75)
-        planned.append(_plan_fault(random_, at, list(homes), only))
+        planned.append(_plan_fault(random_, at, list(homes), wanted))
         if random_.random() < PAIRED and len(planned) < faults:
             close_by = at + random_.choice(
                 (0.0, random_.uniform(0, 0.3), random_.uniform(0, 2))
             )
-            planned.append(_plan_fault(random_, close_by, list(homes), only))
+            planned.append(_plan_fault(random_, close_by, list(homes), wanted))
     writers = [_plan_writes(random_, seconds, ACCESS_WRITES, mean_pause=0.9)]
     writers += [
         _plan_writes(random_, seconds, ROW_WRITES, mean_pause=0.12) for _ in range(WRITERS - 1)
@@ -181,26 +202,22 @@ def _plan_round(
     return Round(sorted(planned, key=lambda fault: fault.at), writers)
 
 
-def _is_wanted(fault: Fault, only: Sequence[str]) -> bool:
-    return not only or any(word in str(fault) for word in only)
-
-
 def _plan_fault(
-    random_: random.Random, at: float, browsers: Sequence[str], only: Sequence[str]
+    random_: random.Random, at: float, browsers: Sequence[str], wanted: _Faults
 ) -> Fault:
     while True:
         group, targets = random_.choices(
             (
                 (PART_FAULTS, PARTS),
-                (SERVER_FAULTS, ("",)),
-                (LINK_FAULTS, LINKS),
+                (server_faults(is_cluster=wanted.is_cluster), ("",)),
+                (LINK_FAULTS, links(is_cluster=wanted.is_cluster)),
                 (BROWSER_FAULTS, browsers),
             ),
             (5, 5, 6, 3),
         )[0]
         seconds = random_.choice((random_.uniform(0.05, 1.0), random_.uniform(1.0, 7.0)))
         fault = Fault(at, _draw(random_, group), random_.choice(targets), seconds)
-        if _is_wanted(fault, only):
+        if wanted.has(fault):
             return fault
 
 
@@ -227,5 +244,5 @@ def _plan_write(random_: random.Random, at: float, kind: str) -> Write:
     )
 
 
-def _draw(random_: random.Random, kinds: dict[str, int]) -> str:
+def _draw(random_: random.Random, kinds: Mapping[str, int]) -> str:
     return random_.choices(list(kinds), list(kinds.values()))[0]

@@ -75,7 +75,9 @@ async def play(
     }
     async with (
         background() as links,
-        running_stack(timeline, links, launchers, **settings) as stack,
+        running_stack(
+            timeline, links, settings, launchers, is_cluster=scenario.is_cluster
+        ) as stack,
         background() as browsers,
     ):
         game = await _set_up(scenario, stack, browsers, verdict)

@@ -12,6 +12,7 @@ from typing import Final
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from deploy.dev.servers import ValkeyServer
 from tests.chaos.stack import ProxiedStack
 from tests.support.servers import start_again
 
@@ -21,9 +22,8 @@ ANSWER_SECONDS: Final = 2.0
 class RedisFault:
     """Redis dies, freezes, restarts from an older snapshot, runs full or evicts keys."""
 
-    def __init__(self, stack: ProxiedStack, random_: random.Random) -> None:
-        self._stack = stack
-        self._server = stack.valkey
+    def __init__(self, server: ValkeyServer, random_: random.Random) -> None:
+        self._server = server
         self._random = random_
 
     def of(self, kind: str) -> Callable[[float], Awaitable[None]]:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from tests.chaos.kinds import GATEWAYS
 from tests.chaos.supervised_process import Launcher, SupervisedProcess
 from tests.chaos.timeline import Timeline
 from tests.support.processes import ROOT, SECRET
+from tests.support.redis_cluster import RedisCluster
 from tests.support.tcp_proxy import Proxy
 from tests.support.world import install_config
 
@@ -34,7 +35,7 @@ class ProxiedStack:
 
     folder: Path
     postgres: PostgresServer
-    valkey: ValkeyServer
+    redis: ValkeyServer | RedisCluster
     http: aiohttp.ClientSession
     tasks: asyncio.TaskGroup
     timeline: Timeline
@@ -48,7 +49,7 @@ class ProxiedStack:
         """The app's own URL of the database; no fault cuts this link."""
         return self.postgres.url
 
-    async def build(self, **settings: str) -> None:
+    async def build(self, settings: Mapping[str, str]) -> None:
         """Install, and start all parts with their links."""
         database = await asyncpg.connect(self.database_url)
         await database.execute(_SCHEMA)
@@ -58,14 +59,18 @@ class ProxiedStack:
             await self._add(name, settings)
         self.tasks.create_task(self._supervise())
 
-    async def _add(self, name: str, settings: dict[str, str]) -> None:
-        redis = await self._link(f"{name}->redis", self.valkey.port)
+    async def _add(self, name: str, settings: Mapping[str, str]) -> None:
+        if isinstance(self.redis, RedisCluster):
+            redis = {"REDIS_URL": self.redis.url, "REDIS_CLUSTER": "true"}
+        else:
+            link = await self._link(f"{name}->redis", self.redis.port)
+            redis = {"REDIS_URL": f"redis://127.0.0.1:{link.port}"}
         postgresql = await self._link(f"{name}->postgresql", self.postgres.port)
         if name in GATEWAYS:
             await self._link(f"clients->{name}", 0)
         environment = {
             "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{postgresql.port}/postgres",
-            "REDIS_URL": f"redis://127.0.0.1:{redis.port}",
+            **redis,
             "JWT_SECRET": SECRET,
             "LOG_FORMAT": "json",
             "HOST": "127.0.0.1",
@@ -76,6 +81,10 @@ class ProxiedStack:
             name, environment, self.folder, self.launchers.get(name)
         )
         await self.start_part(name)
+
+    @property
+    def redis_servers(self) -> Sequence[ValkeyServer]:
+        return self.redis.nodes if isinstance(self.redis, RedisCluster) else [self.redis]
 
     async def start_part(self, name: str) -> None:
         """Start a part, again or for the first time."""
@@ -157,8 +166,10 @@ class ProxiedStack:
 async def running_stack(
     timeline: Timeline,
     tasks: asyncio.TaskGroup,
+    settings: Mapping[str, str] | None = None,
     launchers: Mapping[str, Launcher] | None = None,
-    **settings: str,
+    *,
+    is_cluster: bool = False,
 ) -> AsyncIterator[ProxiedStack]:
     """Yield a started stack. *launchers*: of the parts that are not started as usual."""
     # as root, PostgreSQL runs as another user, who must be able to enter its folder
@@ -166,19 +177,22 @@ async def running_stack(
         folder = Path(name)
         os.chmod(name, 0o755)
         postgres = PostgresServer(folder / "postgres")
-        valkey = ValkeyServer(folder / "valkey")
+        redis = RedisCluster(folder) if is_cluster else ValkeyServer(folder / "valkey")
         async with aiohttp.ClientSession() as http:
             stack = ProxiedStack(
-                folder, postgres, valkey, http, tasks, timeline, launchers or {}
+                folder, postgres, redis, http, tasks, timeline, launchers or {}
             )
             try:
                 postgres.start()
-                valkey.start()
-                await stack.build(**settings)
+                if isinstance(redis, RedisCluster):
+                    await redis.start()
+                else:
+                    redis.start()
+                await stack.build(settings or {})
                 yield stack
             finally:
                 await stack.stop()
-                for server in (postgres, valkey):
+                for server in (postgres, *stack.redis_servers):
                     with suppress(ProcessLookupError):
                         server.thaw()
                     server.kill()

@@ -26,6 +26,7 @@ import asyncpg
 from deploy.dev.servers import find_postgres_programs
 from listener.leader.leader_state import parse_snapshot_cursor
 from shared.links.redis_link import Client, connect, read_state
+from shared.links.redis_url import parse_redis_url
 from shared.protocol.channels import RedisNames
 from tests.load.stack import MeasuredStack, execute, running
 
@@ -173,7 +174,7 @@ async def _listening(stack: MeasuredStack, variant: str) -> AsyncIterator[None]:
         yield
     finally:
         stack.listeners[0].process.send_signal(signal.SIGCONT)
-    client = connect(stack.valkey.url)
+    client = connect(parse_redis_url(stack.valkey.url))
     connection = await asyncpg.connect(stack.postgres.url)
     try:
         now = await connection.fetchval("select pg_current_snapshot()::text")

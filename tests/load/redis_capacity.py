@@ -1,7 +1,8 @@
 """``make bench-redis``: what one Redis holds.
 
 CPU time is that of the server's process: its commands run on one core, so the inverse is the
-most messages a second. Gateways are connections that subscribe to all channels, as if each had
+most messages a second. With ``--cluster`` three primaries share the channels, and the time is
+that of the busiest. Gateways are connections that subscribe to all channels, as if each had
 a client in every project, and read whatever comes.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,20 +22,24 @@ import uvloop
 
 from deploy.dev.servers import ValkeyServer
 from gateway.delivery.pubsub import PubSub
+from listener.leader.cluster_publisher import ClusterPublisher
+from listener.leader.leader_state import LeaderState, SnapshotCursor
 from listener.leader.publication import Publication, PublicationRules
 from listener.leader.publisher import Publisher
 from shared.config.access_rules import AccessRules
-from shared.links.redis_link import Client, connect
-from shared.protocol.channels import Channel, RedisNames
+from shared.links.redis_access import RedisAccess, open_redis
+from shared.protocol.channels import Channel
 from shared.protocol.events import Event, publishable_event
+from shared.protocol.slots import slot_of
 from tests.support.machine import own_cpu_seconds, resident_kib
+from tests.support.redis_cluster import redis_cluster
 
 GATEWAYS: Final = (0, 1, 2, 4, 8, 16)
 PER_CALL: Final = (1, 10)
 PER_BATCH: Final = 500
 HANG_SECONDS: Final = 300.0
 _NOW: Final = datetime.now(UTC)
-_NAMES: Final = RedisNames()
+_STATE: Final = LeaderState("g1", SnapshotCursor("", ""), "", "gap")
 _RULES: Final = PublicationRules(AccessRules("text", "text", "", ""), frozenset(), 1000)
 
 
@@ -48,12 +54,14 @@ class Size:
 class Redis:
     """A server, a leader's publisher, and gateways' subscriptions."""
 
-    def __init__(self, server: ValkeyServer, client: Client, size: Size) -> None:
-        self._server = server
+    def __init__(self, servers: Sequence[ValkeyServer], redis: RedisAccess, size: Size) -> None:
+        self._servers = servers
+        self._redis = redis
         self._size = size
-        self._publisher = Publisher(client, _NAMES, _RULES, leader="bench", ttl_seconds=3600)
+        make = partial(ClusterPublisher, nodes=redis.nodes) if redis.nodes else Publisher
+        self._publisher = make(redis, rules=_RULES, leader="bench", ttl_seconds=3600)
         self._channels = [Channel("project", f"p{number}") for number in range(size.channels)]
-        self._links: list[PubSub] = []
+        self._links: list[list[PubSub]] = []
         self._received = 0
         self._acknowledged = 0
         self._published = 0
@@ -61,33 +69,49 @@ class Redis:
 
     async def prepare(self) -> None:
         await self._publisher.adopt()
+        await self._publisher.reset(_STATE)
         await self._publish(self._size.channels, 1)
-        self._kib = resident_kib(self.pid)
+        self._kib = sum(map(resident_kib, self._pids))
 
     @property
-    def pid(self) -> int:
-        assert self._server.process is not None
-        return self._server.process.pid
+    def _pids(self) -> list[int]:
+        return [server.process.pid for server in self._servers if server.process]
+
+    def _cpu_seconds(self) -> list[float]:
+        return [own_cpu_seconds(pid) for pid in self._pids]
 
     async def subscribe(self, gateways: int) -> None:
         """Have so many gateways subscribed."""
         for _ in range(gateways - len(self._links)):
-            link = await PubSub.connect(self._server.url, self._count, self._acknowledge)
-            self._links.append(link)
-            link.subscribe([_NAMES.channel(channel) for channel in self._channels])
+            self._links.append(await self._link())
         await self._until(lambda: self._acknowledged, gateways * len(self._channels))
 
+    async def _link(self) -> list[PubSub]:
+        """Connect one gateway, in a cluster to each node."""
+        names = [self._redis.names.channel(channel) for channel in self._channels]
+        if self._redis.nodes is None:
+            link = await PubSub.connect(self._redis.target, self._count, self._acknowledge)
+            link.subscribe(names)
+            return [link]
+        links = []
+        for first, last, host, port, _ in await self._redis.nodes.survey():
+            target = self._redis.target.at(host, port)
+            link = await PubSub.connect(target, self._count, self._acknowledge, _fail)
+            link.subscribe([name for name in names if first <= slot_of(name) <= last])
+            links.append(link)
+        return links
+
     def kib_per_subscription(self) -> float:
-        """Return what the server's memory has grown by since before the first."""
-        return (resident_kib(self.pid) - self._kib) / self._acknowledged
+        """Return what the servers' memory has grown by since before the first."""
+        return (sum(map(resident_kib, self._pids)) - self._kib) / self._acknowledged
 
     async def measure(self, per_call: int) -> float:
-        """Publish, and return the microseconds of the server's CPU time for each message."""
+        """Publish, and return the microseconds of the busiest server's CPU time per message."""
         await self._publish(PER_BATCH * per_call, per_call)  # once per size, unmeasured
-        started, first = own_cpu_seconds(self.pid), self._published
+        started, first = self._cpu_seconds(), self._published
         while self._published - first < self._size.messages:
             await self._publish(PER_BATCH * per_call, per_call)
-        used = own_cpu_seconds(self.pid) - started
+        used = max(b - a for a, b in zip(started, self._cpu_seconds(), strict=True))
         return 1e6 * used / (self._published - first)
 
     async def _publish(self, count: int, per_call: int) -> None:
@@ -100,7 +124,7 @@ class Redis:
                 publishable_event(event, channel)
             )
         expected = self._received + count * len(self._links)
-        await self._publisher.publish(publication, "g1")
+        await self._publisher.publish(publication, _STATE)
         self._published += count
         await self._until(lambda: self._received, expected)
 
@@ -116,31 +140,43 @@ class Redis:
         self._acknowledged += len(names)
 
     def close(self) -> None:
-        for link in self._links:
-            link.abort()
+        for links in self._links:
+            for link in links:
+                link.abort()
+
+
+def _fail(moved: int | bytes) -> None:
+    raise AssertionError(f"a slot was moved: {moved!r}")
 
 
 @asynccontextmanager
-async def running(size: Size) -> AsyncIterator[Redis]:
+async def running(size: Size, *, is_cluster: bool) -> AsyncIterator[Redis]:
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="neverstale-redis-"))
-        server = ValkeyServer(Path(folder) / "valkey")
-        server.start()
-        stack.callback(server.kill)
-        client = connect(server.url)
-        stack.push_async_callback(client.aclose)
-        redis = Redis(server, client, size)
+        servers: Sequence[ValkeyServer]
+        if is_cluster:
+            cluster = await stack.enter_async_context(redis_cluster(replicas=False))
+            servers, url = cluster.nodes, cluster.url
+        else:
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="neverstale-redis-")
+            )
+            server = ValkeyServer(Path(folder) / "valkey")
+            server.start()
+            stack.callback(server.kill)
+            servers, url = [server], server.url
+        access = await stack.enter_async_context(open_redis(url, "", is_cluster=is_cluster))
+        redis = Redis(servers, access, size)
         stack.callback(redis.close)
         await redis.prepare()
         yield redis
 
 
-async def measure(size: Size) -> None:
+async def measure(size: Size, *, is_cluster: bool) -> None:
     print(f"{size.channels:,} channels; us of the server's CPU time for each message\n")
     titles = [f"{count} to a channel in one call" for count in PER_CALL]
     print("| gateways | " + " | ".join(titles) + " | messages/s at most |")
     print("|---|" + "---|" * (len(titles) + 1), flush=True)
-    async with running(size) as redis:
+    async with running(size, is_cluster=is_cluster) as redis:
         for gateways in GATEWAYS:
             await redis.subscribe(gateways)
             costs = [await redis.measure(per_call) for per_call in PER_CALL]
@@ -155,8 +191,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-redis", description=__doc__)
     parser.add_argument("--channels", type=int, default=1000)
     parser.add_argument("--messages", type=int, default=50_000, help="in each measurement")
+    parser.add_argument("--cluster", action="store_true", help="three primaries")
     arguments = parser.parse_args()
-    uvloop.run(measure(Size(arguments.channels, arguments.messages)))
+    size = Size(arguments.channels, arguments.messages)
+    uvloop.run(measure(size, is_cluster=arguments.cluster))
     return 0
 
 

@@ -12,6 +12,7 @@ import pytest
 from deploy.dev.servers import ValkeyServer
 from gateway.delivery.pubsub import PubSub
 from shared.links.redis_link import RedisLost, connect, translated_errors
+from shared.links.redis_url import parse_redis_url
 from tests.support.processes import HANG_SECONDS, eventually
 from tests.support.tls import Authority, terminating_tls
 
@@ -48,11 +49,13 @@ async def reach(url: str) -> int:
     def receive(messages: Sequence[tuple[bytes, bytes]]) -> None:
         told.extend(messages)
 
-    client = connect(url)
+    client = connect(parse_redis_url(url))
     link: PubSub | None = None
     try:
         async with asyncio.timeout(HANG_SECONDS):
-            link = await PubSub.connect(url, receive, lambda _: subscribed.set())
+            link = await PubSub.connect(
+                parse_redis_url(url), receive, lambda _: subscribed.set()
+            )
             link.subscribe(["channel"])
             await subscribed.wait()
             async with translated_errors(client):
@@ -68,18 +71,18 @@ async def reach(url: str) -> int:
 
 async def assert_refused(url: str, reason: str) -> None:
     """Check that commands and the subscriber are refused, without the password in errors."""
-    client = connect(url)
+    client = connect(parse_redis_url(url))
     with pytest.raises(RedisLost, match=reason) as by_commands:
         async with translated_errors(client):
             await client.ping()
     await client.aclose()
     with pytest.raises(RedisLost, match=reason) as by_subscriber:
-        await PubSub.connect(url, lambda _: None, lambda _: None)
+        await PubSub.connect(parse_redis_url(url), lambda _: None, lambda _: None)
     assert PASSWORD not in f"{by_commands.value} {by_subscriber.value}"
 
 
 async def test_every_address_of_redis_is_reached(valkey: ReachableValkey) -> None:
-    client = connect(valkey.url)
+    client = connect(parse_redis_url(valkey.url))
     rights: dict[str, Any] = {"keys": ["*"], "channels": ["*"], "categories": ["+@all"]}
     await client.acl_setuser("ada", enabled=True, passwords=[f"+{PASSWORD}"], **rights)
     await client.acl_setuser("open", enabled=True, nopass=True, **rights)
@@ -141,10 +144,10 @@ async def test_each_connection_resolves_the_name_again(
         ),
     )
     url = f"redis://redis.test:{valkey.port}"
-    client = connect(url)
+    client = connect(parse_redis_url(url))
     ends: list[Any] = []
     for _ in range(2):
-        link = await PubSub.connect(url, lambda _: None, lambda _: None)
+        link = await PubSub.connect(parse_redis_url(url), lambda _: None, lambda _: None)
         async with translated_errors(client):
             ends += [await client.client_info(), *await client.client_list()]
         link.abort()
@@ -157,7 +160,7 @@ async def test_each_connection_resolves_the_name_again(
 
 
 async def no_clients(valkey: ReachableValkey) -> None:
-    observer = connect(f"unix://{valkey.socket}")
+    observer = connect(parse_redis_url(f"unix://{valkey.socket}"))
     async with asyncio.timeout(HANG_SECONDS):
         while len(await observer.client_list()) > 1:
             await asyncio.sleep(0.01)

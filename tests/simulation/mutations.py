@@ -6,6 +6,7 @@ from typing import Final
 from tests.support.planting import Edit, Language
 
 SIMULATION: Final = "tests/simulation"
+CLUSTER: Final = "tests/simulation/test_cluster.py"
 LUA: Final = "tests/integration/links/test_redis_scripts.py"
 
 
@@ -25,6 +26,7 @@ class Mutant:
 
 
 REVOCATION: Final = "tests/integration/access/test_revocation.py"
+UNIT_LINKS: Final = "tests/unit/gateway/delivery/test_shard_links.py"
 PYTHON_CLIENT: Final = "tests/unit/neverstale/client"
 UNIT_REGISTRY: Final = (
     "tests/unit/gateway/delivery/test_subscriptions.py",
@@ -49,14 +51,14 @@ if batch.rows:
     ),
     Mutant(
         "the cursor is saved whatever generation is stored",
-        "return await self._write(place, place.generation, _saved(place), tick_lag_ms, database_at)",
-        'return await self._write(place, "", _saved(place), tick_lag_ms, database_at)',
+        "return await self._write(place, place.generation, self._saved(place), tick_lag_ms, database_at)",
+        'return await self._write(place, "", self._saved(place), tick_lag_ms, database_at)',
         ("tests/integration/links/test_redis_link.py", SIMULATION),
     ),
     Mutant(
         "an old leader writes its generation back",
         """\
-return await self._write(place, place.generation, _saved(place), tick_lag_ms, database_at)
+return await self._write(place, place.generation, self._saved(place), tick_lag_ms, database_at)
 """,
         """\
 await self.reset(place)
@@ -378,13 +380,11 @@ else:
         """\
 self._linked = False
 self._batch = None
-for channel, channel_state in self._channels.items():
-    ...
+self._lose(self._channels)
 """,
         """\
 self._linked = False
-for channel, channel_state in self._channels.items():
-    ...
+self._lose(self._channels)
 """,
         (SIMULATION, *UNIT_REGISTRY),
     ),
@@ -393,11 +393,13 @@ for channel, channel_state in self._channels.items():
         """\
 self.generation = generation
 self._batch = None
+self._update_generations()
 for channel, channel_state in self._channels.items():
     ...
 """,
         """\
 self.generation = generation
+self._update_generations()
 for channel, channel_state in self._channels.items():
     ...
 """,
@@ -426,7 +428,7 @@ channel_state.cursor = missed.end
     Mutant(
         "a frame of another generation passes",
         """\
-if cursor.generation != self.generation:
+if cursor.generation != channel_state.generation:
     self._end_live(channel, channel_state, None)
     ...
 """,
@@ -473,11 +475,11 @@ end = Cursor(channel, head.epoch, head.last)
     Mutant(
         "no re-check after a gap of Redis",
         """\
-await self._fanout.link_up(link)
+await self._fanout.link_up(self._link_of_channels(link, state))
 self._revalidator.recheck(EVERYTHING)
 """,
         """\
-await self._fanout.link_up(link)
+await self._fanout.link_up(self._link_of_channels(link, state))
 """,
         (REVOCATION, SIMULATION),
     ),
@@ -618,6 +620,111 @@ if ARGV[1] ~= '' and stored ~= ARGV[1] then return stored end
         "",
         (LUA,),
         language="lua",
+    ),
+    # --- a cluster
+    Mutant(
+        "a slot that another server serves keeps its number",
+        "found[slot] = Serving(Node(host, port, identity), number)",
+        """\
+found[slot] = Serving(Node(host, port, identity), former.number if former else number)
+""",
+        (CLUSTER, "tests/unit/shared/protocol/test_slots.py"),
+    ),
+    Mutant(
+        "a node that takes no events goes on serving its slots",
+        "self._table = self._table.without(slots, nodes)",
+        "self._table = self._table",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "a table that a failover has set back is used again",
+        """\
+if table.version >= self._table.version:
+    self._table = table
+""",
+        """\
+self._table = table
+""",
+        (SIMULATION,),
+    ),
+    Mutant(
+        "a failover of the state's node is not noticed while it answers",
+        """\
+if self._server is not None and (
+    serving is None or serving.node.identity != self._server.identity
+):
+    ...
+""",
+        """\
+pass
+""",
+        (SIMULATION,),
+    ),
+    Mutant(
+        "rechecks are sent with the events of projects",
+        """\
+if publication.rechecks:
+    await super().publish(Publication({}, publication.rechecks, {}), state)
+return refused | await self._publish_all(publication.projects, state)
+""",
+        """\
+refused |= await self._publish_all(publication.projects, state)
+if publication.rechecks:
+    await super().publish(Publication({}, publication.rechecks, {}), state)
+return refused
+""",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "a gateway keeps its first slot table",
+        """\
+if (tick.generation, tick.slots) != (self._generation, self._channels.table.version):
+    self._table_changed.set()
+""",
+        """\
+pass
+""",
+        (CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "channels of a lost node stay live",
+        """\
+self._is_incomplete = True
+self._on_lost([name.encode() for name in names])
+""",
+        """\
+self._is_incomplete = True
+""",
+        (UNIT_LINKS, CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "moved channels stay live",
+        """\
+if moved:
+    self._on_lost([name.encode() for name in moved])
+""",
+        """\
+pass
+""",
+        (UNIT_LINKS, CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "what is read of a lost channel counts",
+        """\
+if self._batch is not None:
+    for channel in known:
+        self._batch.wanted.pop(channel, None)
+""",
+        """\
+pass
+""",
+        (UNIT_REGISTRY[0], CLUSTER, SIMULATION),
+    ),
+    Mutant(
+        "a log is read without the number of its slot",
+        'return f"{generation}-{serving.number}" if serving else ""',
+        'return f"{generation}-1" if serving else ""',
+        ("tests/unit/gateway/delivery/test_cluster_channels.py", CLUSTER),
     ),
     # --- the Python client
     Mutant(

@@ -5,7 +5,7 @@ mirrored here; what is replaced is what they meet: the database, Redis, and sock
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
@@ -18,9 +18,8 @@ from gateway.access.pairs import Pair
 from gateway.access.revalidation import EVERYTHING, Revalidator
 from gateway.auth.tickets import Tickets
 from gateway.auth.token_rules import Identity
-from gateway.delivery.broker import Broker
-from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.fanout import Fanout
+from gateway.delivery.redis_parts import redis_parts
 from gateway.http.admission import Admission
 from gateway.http.connection_records import ConnectionRecords
 from gateway.http.connection_sweep import ConnectionSweep
@@ -33,6 +32,7 @@ from gateway.limits.connection_limiter import ConnectionLimiter, ConnectionLimit
 from gateway.limits.rates import Rate, SocketLimits
 from gateway.metrics import FanoutMetrics, LinkMetrics
 from gateway.transport.websocket_frames import encode_text_frame
+from listener.leader.cluster_publisher import ClusterPublisher
 from listener.leader.leader import Leader
 from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
@@ -43,11 +43,13 @@ from shared.config.access_rules import AccessRules
 from shared.http.connection_limits import HttpConnectionLimiter, HttpLimits
 from shared.http.upgrades import UpgradeRequest
 from shared.links.database_id import DATABASE_ID_SQL
+from shared.links.redis_access import RedisAccess
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.close_codes import Refusal
 from shared.protocol.control_messages import Recheck, parse_recheck, parse_tick
 from tests.simulation import database, redis_server
 from tests.simulation.clockwork import Calls, Loop
+from tests.simulation.redis_cluster import TARGET, Cluster
 from tests.support.frames import frame
 
 RULES: Final = AccessRules("text", "text", "query", "members")
@@ -63,15 +65,48 @@ class Violation(AssertionError):
 class Servers:
     """What all processes share."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_cluster: bool = False) -> None:
         self.loop = Loop()
         self.calls = Calls(self.loop)
         self.database = database.Database()
-        self.redis = redis_server.Server(self.loop, self.calls)
-        self.loop.connector = self.redis.connect
+        self.cluster = Cluster(self.loop, self.calls, self._overhear) if is_cluster else None
+        self.redis = (
+            self.cluster.state_server
+            if self.cluster
+            else redis_server.Server(self.loop, self.calls)
+        )
         self.redis.overhear = self._overhear
+        self.published = self.redis.published
+        self.loop.connector = self._connect
         self._generation = ""
         self._rechecked: dict[Recheck, int] = {}  # at which commit
+
+    @property
+    def redis_servers(self) -> Sequence[redis_server.Server]:
+        return [*self.cluster.servers.values()] if self.cluster else [self.redis]
+
+    def redis_of(self, key: str) -> redis_server.Server:
+        """The server of a channel's log, or of the state."""
+        if self.cluster is None:
+            return self.redis
+        return self.cluster.owner(NAMES.state if key == "state" else f"{{{key}}}")
+
+    def access(self, owner: str) -> RedisAccess:
+        """How a process reaches Redis."""
+        if self.cluster is not None:
+            return self.cluster.access(owner)
+        client: Any = redis_server.Client(lambda: self.redis, owner)
+        return RedisAccess(NAMES, TARGET.at(owner, 1), client)
+
+    def links_of(self, owner: str) -> list[redis_server.Link]:
+        """All subscriber connections of a process."""
+        return [link for server in self.redis_servers for link in server.links_of(owner)]
+
+    def _connect(self, host: str, protocol: asyncio.Protocol) -> asyncio.Transport:
+        """Connect to the one server, or to the node that a name like gateway/node/use names."""
+        if self.cluster is None:
+            return self.redis.connect(host, protocol)
+        return self.cluster.servers[host.split("/")[1]].connect(host, protocol)
 
     def _overhear(self, channel: bytes, payload: bytes) -> None:
         """A loss is published, as a recheck or a reset, before what was committed after it."""
@@ -82,7 +117,7 @@ class Servers:
             if tick.generation != self._generation:
                 self._rechecked[Recheck(None, None)] = self.database.commits
             self._generation = tick.generation
-        for told, commit in self.redis.published.told_in(encode_text_frame(payload)):
+        for told, commit in self.published.told_in(encode_text_frame(payload)):
             for (project, user), lost in self.database.lost.items():
                 rechecked = last_recheck(self._rechecked, project, user)
                 if told == Channel("project", project) and rechecked < lost < commit:
@@ -148,9 +183,10 @@ class Listener:
         connection: Any = database.Connection(
             self._servers.database, self._servers.calls, self.name
         )
-        client: Any = redis_server.Client(self._servers.redis, self.name)
+        redis = self._servers.access(self.name)
         rules = PublicationRules(RULES, frozenset({"project"}), MAX_ROWS)
-        publisher = Publisher(client, NAMES, rules, leader=self.name, ttl_seconds=TTL_SECONDS)
+        make = partial(ClusterPublisher, nodes=redis.nodes) if redis.nodes else Publisher
+        publisher = make(redis, rules=rules, leader=self.name, ttl_seconds=TTL_SECONDS)
         mailbox = Notifications(rules, CollectorRegistry())
         return Leader(
             connection,
@@ -357,14 +393,20 @@ class Gateway:
         servers.loop.settle()
 
     async def _run(self) -> None:
-        client: Any = redis_server.Client(self._servers.redis, self.name)
+        redis = self._servers.access(self.name)
+        parts = redis_parts(redis, ttl_seconds=TTL_SECONDS)
         pool: Any = _Pool(self._servers, self.name)
         verifier: Any = _Verifier()
         registry = CollectorRegistry()
         async with asyncio.TaskGroup() as tasks:
-            logs = ChannelLogs(client, NAMES, ttl_seconds=TTL_SECONDS)
             fanout = Fanout(
-                logs, NAMES, FanoutMetrics(registry), tasks, spread_seconds=0.5, slow_seconds=30
+                parts.logs,
+                redis.names,
+                FanoutMetrics(registry),
+                tasks,
+                spread_seconds=0.5,
+                slow_seconds=30,
+                cluster=parts.channels,
             )
             self._fanout = fanout
             checker = AccessChecker(pool, RULES, registry)
@@ -374,7 +416,7 @@ class Gateway:
                 ConnectionLimits(0, 0, 0, 0), (), "X-Forwarded-For", lambda: 0.0
             )
             access = ProjectAccess(checker, revalidator)
-            tickets = Tickets(client, NAMES)
+            tickets = Tickets(redis.client, redis.names)
             wait = partial(
                 self._servers.calls.make, self.name, "client", "shake hands", lambda: None
             )
@@ -402,20 +444,13 @@ class Gateway:
                 registry,
                 tasks,
             )
-            url = f"redis://{self.name}:1"
             tasks.create_task(checker.run())
             tasks.create_task(revalidator.run_safety_rechecks())
             tasks.create_task(fanout.run())
             tasks.create_task(ConnectionSweep(verifier, connections).run())
             tasks.create_task(
-                Broker(
-                    url,
-                    client,
-                    NAMES,
-                    fanout,
-                    revalidator,
-                    connections.disconnect,
-                    LinkMetrics(registry),
+                parts.make_broker(
+                    fanout, revalidator, connections.disconnect, LinkMetrics(registry)
                 ).run()
             )
             self._tasks = tasks
@@ -448,7 +483,7 @@ class Gateway:
         """Nobody is told of what was committed after they lost the project, once that was
         heard of here; unless they have it again.
         """
-        database, published = self._servers.database, self._servers.redis.published
+        database, published = self._servers.database, self._servers.published
         for channel, commit in published.told_in(data):
             lost = database.lost.get((channel.id, user))
             if channel.kind != "project" or lost is None or commit <= lost:
@@ -460,6 +495,7 @@ class Gateway:
         """Nothing of it goes on: not even to tidy up, which would begin to read anew."""
         self._servers.loop.do(self._fanout.link_lost)
         self._servers.loop.do(self.task.cancel)
-        link = self._servers.redis.links.pop(self.name, None)
-        if link is not None:
-            link.cut(loses=True)
+        for server in self._servers.redis_servers:
+            for link in server.links_of(self.name):
+                link.cut(loses=True)
+            server.forget(self.name)

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import MovedError, NoScriptError, ResponseError
 
+from shared.protocol.slots import slot_of
 from tests.simulation.clockwork import Calls, Loop
 from tests.simulation.published import Published
 from tests.support.redis_model import SCRIPTS, Store
@@ -17,13 +19,26 @@ _INFO: Final = {"server": "run_id", "replication": "master_replid"}  # the field
 
 
 class Server:
-    def __init__(self, loop: Loop, calls: Calls) -> None:
+    """One server. A node of a cluster *serves* only some keys and shard channels."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        calls: Calls,
+        *,
+        name: str = "redis",
+        published: Published | None = None,
+        serves: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self.loop = loop
         self.calls = calls
-        self.published = Published()
+        self.name = name
+        self.serves = serves
+        self.published = published or Published()
         self.store = Store(self.now, self._tell)
         self.skew = 0
         self.run_id = 1
+        self.is_silent = False
         self.scripts: set[str] = set()
         self.links: dict[str, Link] = {}
         self.saved: Any = None
@@ -42,6 +57,47 @@ class Server:
         for link in self.links.values():
             link.publish(channel, payload)
 
+    def check(self, key: str) -> None:
+        """Raise what a node of a cluster answers if another one serves the key."""
+        if not self.serves(key):
+            raise MovedError(f"{slot_of(key)} other:1")
+
+    def identity(self) -> str | None:
+        """The server's identity, if it answers."""
+        return None if self.is_silent else f"{self.run_id}.{self.run_id}"
+
+    def links_of(self, owner: str) -> "list[Link]":
+        """The subscriber connections of a process, which are named after it."""
+        return [link for name, link in self.links.items() if name.split("/")[0] == owner]
+
+    def forget(self, owner: str) -> None:
+        """Drop the connections of a process that has ended."""
+        self.links = {
+            name: link for name, link in self.links.items() if name.split("/")[0] != owner
+        }
+
+    def be_silent(self) -> None:
+        """Answer nobody, until ``is_silent`` is unset."""
+        self.is_silent = True
+        self.calls.cut(self.name, RedisConnectionError("the server does not answer"))
+        for link in self.links.values():
+            link.cut(loses=True)
+
+    def hand_over(self, other: "Server") -> None:
+        """Give another server what was saved last, or all if nothing was."""
+        logs, state = self.saved or self.store.copy()
+        other.store.logs, _ = _copied(logs, state)
+        other.store.state = dict(state)
+        self.published.doomed |= self._epochs() & other._epochs()
+
+    def _epochs(self) -> set[str]:
+        return {log.epoch.decode() for log in self.store.logs.values()}
+
+    def unsubscribe_moved(self) -> None:
+        """End the subscriptions to shard channels that another node serves now."""
+        for link in self.links.values():
+            link.unsubscribe_moved()
+
     def evict(self, key: str) -> None:
         if key == "state":
             self.store.state.clear()
@@ -58,12 +114,11 @@ class Server:
         """Return to the saved snapshot, as a failover that lost writes does."""
         if self.saved is None:
             return
-        lost = {log.epoch.decode() for log in self.store.logs.values()}
+        lost = self._epochs()
         logs, state = self.saved
         self.store.logs, self.store.state = {}, dict(state)
         self.store.logs, _ = _copied(logs, state)
-        back = {log.epoch.decode() for log in self.store.logs.values()}
-        self.published.doomed |= lost & back
+        self.published.doomed |= lost & self._epochs()
         if cuts:
             self.restart(empty=False, loses=loses)
         else:
@@ -74,11 +129,13 @@ class Server:
             self.store.logs, self.store.state = {}, {}
         self.run_id += 1
         self.scripts.clear()
-        self.calls.cut("redis", RedisConnectionError("the server went away"))
+        self.calls.cut(self.name, RedisConnectionError("the server went away"))
         for link in self.links.values():
             link.cut(loses=loses)
 
     def connect(self, owner: str, protocol: asyncio.Protocol) -> asyncio.Transport:
+        if self.is_silent:
+            raise ConnectionRefusedError
         link = self.links[owner] = Link(self, protocol)
         return link
 
@@ -100,7 +157,7 @@ class Link(asyncio.Transport):
         self._reader = hiredis.Reader()
         self.asked: list[list[bytes]] = []
         self.replies: list[bytes] = []
-        self.subscribed: set[bytes] = set()
+        self.subscribed: dict[bytes, bytes] = {}  # names, each with the kind of its messages
         self.is_alive = True
         self._is_over = False
 
@@ -125,11 +182,16 @@ class Link(asyncio.Transport):
             return False
         match self.asked.pop(0):
             case [b"SUBSCRIBE", name]:
-                self.subscribed.add(name)
+                self.subscribed[name] = b"message"
                 self.replies.append(_reply(b"subscribe", name, len(self.subscribed)))
-            case [b"UNSUBSCRIBE", name]:
-                self.subscribed.discard(name)
-                self.replies.append(_reply(b"unsubscribe", name, len(self.subscribed)))
+            case [b"SSUBSCRIBE", name] if not self._server.serves(name.decode()):
+                self.replies.append(b"-MOVED %d other:1\r\n" % slot_of(name.decode()))
+            case [b"SSUBSCRIBE", name]:
+                self.subscribed[name] = b"smessage"
+                self.replies.append(_reply(b"ssubscribe", name, len(self.subscribed)))
+            case [b"UNSUBSCRIBE" | b"SUNSUBSCRIBE" as command, name]:
+                self.subscribed.pop(name, None)
+                self.replies.append(_reply(command.lower(), name, len(self.subscribed)))
             case [b"CLIENT", b"ID"]:
                 self.replies.append(
                     b"-NOPERM this user may not run the 'client|id' command\r\n"
@@ -143,7 +205,13 @@ class Link(asyncio.Transport):
 
     def publish(self, channel: bytes, payload: bytes) -> None:
         if self.is_alive and channel in self.subscribed:
-            self.replies.append(_reply(b"message", channel, payload))
+            self.replies.append(_reply(self.subscribed[channel], channel, payload))
+
+    def unsubscribe_moved(self) -> None:
+        for name, kind in list(self.subscribed.items()):
+            if kind == b"smessage" and not self._server.serves(name.decode()):
+                del self.subscribed[name]
+                self.replies.append(_reply(b"sunsubscribe", name, len(self.subscribed)))
 
     def deliver(self, count: int) -> bool:
         """Deliver *number* replies in one read. Return whether anything was delivered."""
@@ -174,27 +242,39 @@ class Client:
 
     refusals = 0
 
-    def __init__(self, server: Server, owner: str) -> None:
-        self._server = server
+    def __init__(self, locate: Callable[[], Server], owner: str) -> None:
+        self._locate = locate
+        self._located: Server | None = None
         self._owner = owner
         self._queued: list[tuple[str, Callable[[], Any]]] = []
 
+    @property
+    def _server(self) -> Server:
+        """The server that it is connected to."""
+        if self._located is None:
+            self._located = self._locate()
+        return self._located
+
     async def _ask(self, what: str, run: Callable[[], Any], *, whole: bool = False) -> Any:
-        return await self._server.calls.make(self._owner, "redis", what, run, whole=whole)
+        server = self._server
+        if server.is_silent:
+            raise RedisConnectionError("the server does not answer")
+        return await server.calls.make(self._owner, server.name, what, run, whole=whole)
 
     async def script_load(self, source: str) -> bytes:
         name = SCRIPTS[source]
-        await self._ask("load", lambda: self._server.scripts.add(name))
+        await self._ask("load", partial(self._server.scripts.add, name))
         return name.encode()
 
     async def info(self, section: str) -> dict[str, Any]:
-        return await self._ask("info", lambda: {_INFO[section]: self._server.run_id})  # type: ignore[no-any-return]
+        server = self._server
+        return await self._ask("info", lambda: {_INFO[section]: server.run_id})  # type: ignore[no-any-return]
 
     async def drop_connections(self) -> None:
-        pass
+        self._located = None
 
     def on_new_connection(self) -> "Client":
-        return Client(self._server, self._owner)
+        return Client(self._locate, self._owner)
 
     async def __aenter__(self) -> "Client":
         return self
@@ -202,20 +282,26 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         pass
 
-    async def hgetall(self, _key: str) -> dict[bytes, bytes]:
-        return await self._ask("state", lambda: dict(self._server.store.state))  # type: ignore[no-any-return]
+    async def hgetall(self, key: str) -> dict[bytes, bytes]:
+        return await self._ask("state", partial(self._state, self._server, key))  # type: ignore[no-any-return]
+
+    def _state(self, server: Server, key: str) -> dict[bytes, bytes]:
+        server.check(key)
+        return dict(server.store.state)
 
     async def evalsha(self, sha: str, _keys: int, key: str, *arguments: Any) -> Any:
-        return await self._ask(sha, lambda: self._run(sha, key, arguments))
+        return await self._ask(sha, partial(self._run, self._server, sha, key, arguments))
 
-    def _run(self, sha: str, key: str, arguments: Sequence[Any]) -> Any:
-        if sha not in self._server.scripts:
+    def _run(self, server: Server, sha: str, key: str, arguments: Sequence[Any]) -> Any:
+        server.check(key)
+        if sha not in server.scripts:
             raise NoScriptError("NOSCRIPT")
-        return self._server.store.run(sha, key, arguments)
+        return server.store.run(sha, key, arguments)
 
     def pipeline(self, *, transaction: bool) -> "Pipeline":
         assert not transaction
-        return Pipeline(self._server, self._owner)
+        server = self._server
+        return Pipeline(lambda: server, self._owner)
 
 
 class Pipeline(Client):
@@ -225,21 +311,22 @@ class Pipeline(Client):
         return self
 
     def publish(self, channel: str, message: bytes) -> None:
-        run = lambda: self._server.publish(channel.encode(), message)  # noqa: E731
+        run = partial(self._server.publish, channel.encode(), message)
         self._queued.append((channel, run))
 
     def evalsha(self, sha: str, _keys: int, key: str, *arguments: Any) -> None:  # type: ignore[override]
-        self._queued.append((f"{sha} {key}", lambda: self._run(sha, key, arguments)))
+        run = partial(self._run, self._server, sha, key, arguments)
+        self._queued.append((f"{sha} {key}", run))
 
     async def execute(self, *, raise_on_error: bool = True) -> list[Any]:
         found: list[Any] = []
         for what, run in self._queued:
             try:
                 found.append(await self._ask(what, run, whole=True))
-            except NoScriptError as exc:
+            except ResponseError as exc:
                 found.append(exc)
         await self._ask("answers", lambda: None, whole=True)
         for answer in found:
-            if raise_on_error and isinstance(answer, NoScriptError):
+            if raise_on_error and isinstance(answer, ResponseError):
                 raise answer
         return found

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from tests.simulation.client import LIST
 from tests.simulation.database import PROJECT_OF, USERS, Change
-from tests.simulation.world import BROWSERS, FAULTS, GATEWAYS, LISTENERS, World
+from tests.simulation.world import BROWSERS, CLUSTER_FAULTS, FAULTS, GATEWAYS, LISTENERS, World
 
 LISTENER = st.sampled_from([LISTENERS[0], *LISTENERS])
 GATEWAY = st.sampled_from(GATEWAYS)
@@ -34,13 +34,19 @@ ACCESS_CHANGE = st.tuples(
 )
 WIDE_CHANGE = st.tuples(st.sampled_from(["bulk", "bulk", "truncate"]), PROJECT, st.just(""))
 CHANGE = st.one_of(ROW_CHANGE, ROW_CHANGE, ACCESS_CHANGE, WIDE_CHANGE)
+_SAVED: Final = frozenset({"older redis", "failover", "take over"})
 KEYS: Final = ("state", "project:a", "project:a", "project:b", "user:u", "user:v")
 
 
 class Simulation(RuleBasedStateMachine):
+    """Redis is one server."""
+
+    is_cluster = False
+    kinds = FAULTS
+
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = World(is_cluster=self.is_cluster)
         self.faults: list[str] = []
 
     @initialize(
@@ -48,7 +54,7 @@ class Simulation(RuleBasedStateMachine):
         is_warm=st.sampled_from([True, True, True, False]),
     )
     def begin_warm(self, *, faults: list[str], is_warm: bool) -> None:
-        self.faults = faults
+        self.faults = [self.kinds[FAULTS.index(fault)] for fault in faults]
         if is_warm:
             self.world.come_to_rest()
 
@@ -161,10 +167,10 @@ class Simulation(RuleBasedStateMachine):
         kind = self.faults[which % len(self.faults)]
         self.world.fail(kind, listener=listener, gateway=gateway, key=key, loses=loses)
 
-    @precondition(lambda self: "older redis" in self.faults or "failover" in self.faults)
+    @precondition(lambda self: not _SAVED.isdisjoint(self.faults))
     @rule()
     def save_redis(self) -> None:
-        self.world.redis.save()
+        self.world.save_redis()
 
     @precondition(lambda self: "older database" in self.faults or "dump" in self.faults)
     @rule()
@@ -188,6 +194,13 @@ class Simulation(RuleBasedStateMachine):
             self.world.close()
 
 
+class ClusterSimulation(Simulation):
+    """Redis is a cluster."""
+
+    is_cluster = True
+    kinds = CLUSTER_FAULTS
+
+
 STEPS: Final = 60
 EXAMPLES: Final = int(os.environ.get("SIMULATE_EXAMPLES", "400"))
 SECONDS: Final = float(os.environ.get("SIMULATE_SECONDS", "0"))
@@ -198,9 +211,9 @@ PHASES: Final = (
 )
 
 
-def simulate(examples: int, *, repeats: bool) -> None:
+def simulate(machine: type[Simulation], examples: int, *, repeats: bool) -> None:
     run_state_machine_as_test(
-        Simulation,
+        machine,
         settings=settings(
             max_examples=examples,
             stateful_step_count=STEPS,
@@ -215,13 +228,19 @@ def simulate(examples: int, *, repeats: bool) -> None:
 
 @pytest.mark.skipif(SECONDS > 0, reason="new schedules instead")
 def test_no_browser_stays_stale() -> None:
-    simulate(EXAMPLES, repeats=True)
+    simulate(Simulation, EXAMPLES, repeats=True)
+
+
+@pytest.mark.skipif(SECONDS > 0, reason="new schedules instead")
+def test_on_a_cluster_no_browser_stays_stale() -> None:
+    simulate(ClusterSimulation, EXAMPLES // 10, repeats=True)
 
 
 @pytest.mark.skipif(SECONDS == 0, reason="make simulate")
 def test_no_browser_stays_stale_in_new_schedules() -> None:
     end, tried = time.monotonic() + SECONDS, 0
     while (left := end - time.monotonic()) > 0:
-        simulate(200, repeats=False)
+        simulate(Simulation, 100, repeats=False)
+        simulate(ClusterSimulation, 100, repeats=False)
         tried += 200
         print(f"{tried} schedules of up to {STEPS} steps, {left:.0f} s left", file=sys.stderr)

@@ -14,6 +14,8 @@ from shared.runtime.backoff import Backoff
 from tests.simulation.client import Browser
 from tests.simulation.database import MAX_ROWS_PER_PRUNE, Change
 from tests.simulation.parts import Gateway, Listener, Servers, Violation
+from tests.simulation.redis_cluster import NAMES, SLOTS
+from tests.simulation.redis_server import Server
 
 LISTENERS: Final = ("listener0", "listener1")
 GATEWAYS: Final = ("gateway0", "gateway1")
@@ -55,9 +57,29 @@ _BOUNDS: Final = {
     "gateway.delivery.catch_up.MAX_FRAMES_PER_BATCH": 2,
     "listener.leader.publication.USER_MAX_ROWS": 2,
     "listener.leader.leader_state.MAX_ROWS_PER_READ": 6,
+    "shared.protocol.slots.SLOT_COUNT": SLOTS,
     "listener.leader.pruner.PRUNE_SECONDS": 1.0,
     "listener.leader.pruner.MAX_ROWS_PER_PRUNE": MAX_ROWS_PER_PRUNE,
 }
+CLUSTER_FAULTS: Final = (
+    "kill listener",
+    "end session",
+    "cut link",
+    "cut node link",
+    "kill gateway",
+    "evict",
+    "older redis",
+    "failover",
+    "empty redis",
+    "restart redis",
+    "clock back",
+    "take over",
+    "learn",
+    "move slot",
+    "silent node",
+    "answer again",
+    "log full",
+)
 _ROUNDS: Final = 60
 
 
@@ -72,22 +94,28 @@ def small_and_predictable() -> Iterator[None]:
         stack.enter_context(mock.patch("secrets.token_hex", side_effect=numbers))
         stack.enter_context(mock.patch("gateway.delivery.broker.Backoff", chance))
         stack.enter_context(mock.patch("listener.leader.leader.Backoff", chance))
+        stack.enter_context(mock.patch("gateway.delivery.shard_links.Backoff", chance))
         logging.disable(logging.CRITICAL)
         stack.callback(logging.disable, logging.NOTSET)
         yield
 
 
+def key_of(key: str) -> str:
+    """The key in a cluster of a channel's log, or of the state."""
+    return NAMES.state if key == "state" else f"{{{key}}}:log"
+
+
 class World:
-    def __init__(self) -> None:
+    def __init__(self, *, is_cluster: bool = False) -> None:
         self._stack = ExitStack()
         self._stack.enter_context(small_and_predictable())
-        self.servers = Servers()
+        self.servers = Servers(is_cluster=is_cluster)
         self.loop, self.calls = self.servers.loop, self.servers.calls
         self.database, self.redis = self.servers.database, self.servers.redis
         self.listeners = {name: Listener(self.servers, name) for name in LISTENERS}
         self.gateways = {name: Gateway(self.servers, name) for name in GATEWAYS}
         self.browsers = [
-            Browser(name, user, wanted, self.database, self.redis.published, is_v1=is_v1)
+            Browser(name, user, wanted, self.database, self.servers.published, is_v1=is_v1)
             for name, user, wanted, is_v1 in BROWSERS
         ]
 
@@ -121,12 +149,10 @@ class World:
 
     def take(self, name: str) -> bool:
         """Redis takes a command from a gateway's subscriber connection."""
-        link = self.redis.links.get(name)
-        return link is not None and link.take()
+        return any(link.take() for link in self.servers.links_of(name))
 
     def deliver(self, name: str, replies: int = 1) -> bool:
-        link = self.redis.links.get(name)
-        return link is not None and link.deliver(replies)
+        return any(link.deliver(replies) for link in self.servers.links_of(name))
 
     def answer(self, name: str, which: int = 0) -> bool:
         return self.calls.step(name, which)
@@ -163,9 +189,22 @@ class World:
         self.gateways[name] = Gateway(self.servers, name)
 
     def cut(self, name: str, *, loses: bool) -> None:
-        link = self.redis.links.get(name)
-        if link is not None:
+        for link in self.servers.links_of(name):
             link.cut(loses=loses)
+
+    def cut_one(self, name: str, server: Server, *, loses: bool) -> None:
+        """Cut a gateway's connections to one node."""
+        for link in server.links_of(name):
+            link.cut(loses=loses)
+
+    def save_redis(self) -> None:
+        """Save what a server that comes back older, or replaces another one, will have."""
+        for server in self.servers.redis_servers:
+            server.save()
+
+    def answer_again(self) -> None:
+        for server in self.servers.redis_servers:
+            server.is_silent = False
 
     def postgres(self, act: Callable[[], None]) -> None:
         """The server goes away, and is back."""
@@ -174,7 +213,8 @@ class World:
 
     def fail(self, kind: str, *, listener: str, gateway: str, key: str, loses: bool) -> None:
         """One fault; what of the arguments does not matter to its kind is not looked at."""
-        database, redis = self.database, self.redis
+        database, cluster = self.database, self.servers.cluster
+        redis = self.servers.redis_of(key)
         actions: dict[str, Callable[[], None]] = {
             "kill listener": lambda: self.kill_listener(listener),
             "end session": self.end_session,
@@ -194,6 +234,15 @@ class World:
             "log full": lambda: database.skip(is_disabled=False),
             "disable": lambda: database.skip(is_disabled=True),
         }
+        if cluster is not None:
+            actions |= {
+                "cut node link": lambda: self.cut_one(gateway, redis, loses=loses),
+                "take over": lambda: cluster.take_over(key_of(key), knows=loses),
+                "learn": cluster.learn,
+                "move slot": lambda: cluster.move_slot(key_of(key)),
+                "silent node": redis.be_silent,
+                "answer again": self.answer_again,
+            }
         actions[kind]()
         self.loop.settle()
 
@@ -236,7 +285,7 @@ class World:
         """A third of a second in which nothing fails."""
         if leads:
             for name in LISTENERS:
-                for _ in range(12):
+                for _ in range(12 if self.servers.cluster is None else 36):
                     if not self.calls.step(name):
                         break
         for name in GATEWAYS:
@@ -258,6 +307,9 @@ class World:
     def come_to_rest(self) -> None:
         """Nothing fails any more: everybody comes back, and is not stale."""
         self.database.is_down_for_gateways = False
+        self.answer_again()
+        if self.servers.cluster is not None:
+            self.servers.cluster.learn()
         while self.database.running:
             self.database.end(0, commits=True)
         self.notice()

@@ -37,7 +37,7 @@ async def _play(arguments: argparse.Namespace, options: Options) -> dict[str, An
         folder = Path(name)
         async with (
             background() as links,
-            running_stack(Timeline(), links, launchers(folder), **SETTINGS) as stack,
+            running_stack(Timeline(), links, SETTINGS, launchers(folder)) as stack,
         ):
             return await Soak(arguments, options, stack, folder).play()
 

@@ -55,11 +55,14 @@ class SoakedStack:
 
     def pids(self) -> dict[str, list[int]]:
         """Return the processes by their role."""
-        servers = {"postgres": self.stack.postgres, "valkey": self.stack.valkey}
+        servers = {"postgres": [self.stack.postgres], "valkey": self.stack.redis_servers}
         return {
             "gateways": self._pids_of(GATEWAYS),
             "listeners": self._pids_of(LISTENERS),
-            **{role: [each.process.pid] for role, each in servers.items() if each.process},
+            **{
+                role: [server.process.pid for server in running if server.process]
+                for role, running in servers.items()
+            },
         }
 
     def _pids_of(self, names: Sequence[str]) -> list[int]:
@@ -111,7 +114,7 @@ class SoakedStack:
         return {"change log rows": rows, "change log size": size_bytes / MIB}
 
     async def _read_redis(self) -> dict[str, float]:
-        async with redis.asyncio.Redis.from_url(self.stack.valkey.url) as client:
+        async with redis.asyncio.Redis.from_url(self.stack.redis.url) as client:
             memory = await client.info("memory")
             channels = await client.pubsub_channels()
             counts: Any = await client.pubsub_numsub(*channels) if channels else ()

@@ -60,7 +60,7 @@ class Store:
     def run(self, script: str, key: str, arguments: Sequence[str | bytes | int]) -> Any:
         words = [a if isinstance(a, bytes) else str(a).encode() for a in arguments]
         if script == "publish":
-            return self._publish(key, *words[:5], events=words[5:])
+            return self._publish(key, *words[:6], events=words[6:])
         if script == "save":
             return self._save(*words[:4], pairs=words[4:])
         return self._replay(key, *words)
@@ -73,6 +73,7 @@ class Store:
         random: bytes,
         most: bytes,
         _ttl: bytes,
+        _command: bytes,
         *,
         events: Sequence[bytes],
     ) -> list[bytes]:

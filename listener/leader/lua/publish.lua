@@ -1,4 +1,4 @@
--- KEYS[1] log   ARGV: channel, generation, fresh random, max rows, ttl s,
+-- KEYS[1] log   ARGV: channel, generation, fresh random, max rows, ttl s, PUBLISH or SPUBLISH,
 -- then per event: member ('*' = reconnect), frame up to the cursor's epoch, frame after the cursor.
 -- Returns {epoch, last}.
 local key, channel, generation = KEYS[1], ARGV[1], ARGV[2]
@@ -15,12 +15,12 @@ if not epoch or epoch:match('^!(.-)%.') ~= generation or last > 9e15 then
   redis.call('DEL', key)
   redis.call('ZADD', key, int(now), epoch)
 end
-for i = 6, #ARGV, 3 do
+for i = 7, #ARGV, 3 do
   local member = ARGV[i]
   last = math.max(last + 1, now)
   if member == '*' then redis.call('ZREMRANGEBYRANK', key, 1, -1) end
   redis.call('ZADD', key, int(last), member)
-  redis.call('PUBLISH', channel, ARGV[i + 1] .. epoch:sub(2) .. '.' .. int(last) .. ARGV[i + 2])
+  redis.call(ARGV[6], channel, ARGV[i + 1] .. epoch:sub(2) .. '.' .. int(last) .. ARGV[i + 2])
 end
 local over = redis.call('ZCARD', key) - 1 - max
 if over > 0 then

@@ -13,7 +13,9 @@ from listener.leader.leader_state import LeaderState, SnapshotCursor
 from listener.leader.publication import Publication, PublicationRules
 from listener.leader.publisher import Publisher
 from shared.config.access_rules import AccessRules
+from shared.links.redis_access import RedisAccess
 from shared.links.redis_link import Client, RedisLost, Script, connect, translated_errors
+from shared.links.redis_url import parse_redis_url
 from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.events import Event, publishable_event, publishable_reconnect
 from shared.protocol.replay import Cursor, LogHead
@@ -26,7 +28,7 @@ _REPLAY: Final = ROOT / "gateway/delivery/lua/replay.lua"
 
 async def test_a_cancelled_command_stays_cancelled(servers: Servers) -> None:
     """A service that swallows its cancellation never ends on SIGTERM."""
-    client = connect(servers.valkey.url)
+    client = connect(parse_redis_url(servers.valkey.url))
 
     async def ask_for_ever() -> None:
         while True:
@@ -47,9 +49,13 @@ CHANNEL = Channel("project", "1")
 CURSOR = SnapshotCursor("identity", "1:1:")
 
 
+def leader_state(generation: str = "g1") -> LeaderState:
+    return LeaderState(generation, CURSOR, "redis", "gap")
+
+
 @pytest.fixture
 async def client(servers: Servers) -> AsyncIterator[Client]:
-    made = connect(servers.valkey.url)
+    made = connect(parse_redis_url(servers.valkey.url))
     yield made
     await made.aclose()
 
@@ -60,9 +66,9 @@ class Log:
     def __init__(self, client: Client, *, max_rows: int = 3) -> None:
         self.client = client
         self.names = RedisNames(f"{secrets.token_hex(4)}:")
+        target = parse_redis_url("redis://localhost")  # not used: the client is connected
         self.publisher = Publisher(
-            client,
-            self.names,
+            RedisAccess(self.names, target, client),
             PublicationRules(AccessRules("text", "text", "", ""), frozenset(), max_rows),
             leader="test",
             ttl_seconds=100,
@@ -73,7 +79,9 @@ class Log:
             publishable_event(Event("task", id_, "UPDATE", "1", datetime.now(UTC)), CHANNEL)
             for id_ in ids
         ]
-        await self.publisher.publish(Publication({}, [], {CHANNEL: events}), generation)
+        await self.publisher.publish(
+            Publication({}, [], {CHANNEL: events}), leader_state(generation)
+        )
 
     async def rows(self) -> dict[str, int]:
         """The newest offset of each row, lowest first.
@@ -144,7 +152,8 @@ async def test_rows_over_the_bound_go_and_the_floor_rises_to_the_newest_of_them(
 async def test_a_reconnect_clears_what_is_below_it(log: Log) -> None:
     await log.publish("a", "b")
     await log.publisher.publish(
-        Publication({}, [], {CHANNEL: [publishable_reconnect("bulk_change", CHANNEL)]}), "g1"
+        Publication({}, [], {CHANNEL: [publishable_reconnect("bulk_change", CHANNEL)]}),
+        leader_state(),
     )
     await log.publish("c")
     assert list(await log.rows())[1:] == ["*", "c"]
@@ -206,7 +215,7 @@ async def test_a_published_frame_carries_the_cursor_of_its_row(
 
 
 async def test_a_cursor_is_saved_only_under_the_stored_generation(log: Log) -> None:
-    mine = LeaderState("g1", CURSOR, "redis", "gap")
+    mine = leader_state()
     assert await log.publisher.save(mine, tick_lag_ms=None) is None, "nothing is stored yet"
     await log.publisher.reset(mine)
     assert await log.publisher.save(mine, tick_lag_ms=5) == "g1"

@@ -88,7 +88,7 @@ class Both:
 
     def publish(self, key: str, generation: str, members: list[str], most: int) -> None:
         parts = [part for m in members for part in (m, f'{{"{m}","', '"}')]
-        words = [generation, str(next(self.randoms)), most, 60, *parts]
+        words = [generation, str(next(self.randoms)), most, 60, "PUBLISH", *parts]
         real, model = self.run("publish", key, [self.prefix + key, *words], [key, *words])
         self.compare_place(key, real, model)
         assert 0 < self.client.ttl(self.prefix + key) <= 60

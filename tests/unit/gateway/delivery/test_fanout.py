@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.delivery import effect_runner, liveness, status_notifier
+from gateway.delivery import effect_runner, status_notifier
 from gateway.delivery import fanout as fanout_module
 from gateway.delivery.catch_up import MAX_BYTES_PER_BATCH
 from gateway.delivery.effects import LogPage, ReadLogs
@@ -368,7 +368,7 @@ async def test_a_client_that_does_not_drain_is_closed() -> None:
 async def test_while_no_leader_ticks_projects_are_suspended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(liveness, "MISSING_SECONDS", 0)
+    monkeypatch.setattr(fanout_module, "MISSING_SECONDS", 0)
     monkeypatch.setattr(status_notifier, "STATUS_SECONDS", 0)
     async with asyncio.TaskGroup() as tasks:
         made = await fanout(tasks)
@@ -383,6 +383,28 @@ async def test_while_no_leader_ticks_projects_are_suspended(
         made.deliver([(NAMES[0], frame(P, "first", 7)), (NAMES[1], frame(U, "second", 8))])
         assert b'"first"' not in transport.told
         assert b'"second"' in transport.told, "a user's own channel needs no access"
+
+
+async def test_a_client_with_a_lost_channel_is_not_live_until_it_has_caught_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(status_notifier, "MISSING_SECONDS", 0)
+    monkeypatch.setattr(status_notifier, "STATUS_SECONDS", 0)
+    async with asyncio.TaskGroup() as tasks:
+        made = await fanout(tasks)
+        client, transport = joined(made, tasks)
+        made.acknowledge(NAMES)
+        await until_greeted(client)
+        running = tasks.create_task(made.run())
+        made.lose(NAMES[:1])
+        async with asyncio.timeout(10):
+            while b'"live":false' not in transport.told:
+                await asyncio.sleep(0)
+            assert b'"live":true' not in transport.told
+            made.acknowledge(NAMES[:1])
+            while b'"live":true' not in transport.told:
+                await asyncio.sleep(0)
+        running.cancel()
 
 
 async def test_suspended_projects_are_resumed_or_revoked() -> None:

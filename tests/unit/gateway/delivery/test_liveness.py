@@ -28,6 +28,12 @@ def test_ticks_are_forgotten_after_a_reset_or_when_their_time_did_not_grow() -> 
     assert made.loaded(0.0, 131.0) is None
 
 
+def test_a_leader_is_missing_after_the_given_time() -> None:
+    made = Liveness(100.0, missing_seconds=2.5)
+    assert not made.is_missing(102.4)
+    assert made.is_missing(102.5)
+
+
 def test_without_ticks_nothing_is_live() -> None:
     made = Liveness(100.0)
     assert made.is_live(104.9)

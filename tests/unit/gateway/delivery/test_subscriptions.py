@@ -261,6 +261,84 @@ def test_a_gap_in_a_users_own_channel_resets_everything(
     ]
 
 
+def test_of_a_lost_channel_missed_frames_are_replayed_and_others_stay_live() -> None:
+    subscriptions = live_in_two_channels()
+    assert receive(subscriptions, at(11)) == ["one"]
+    subscriptions.lose([A])
+    assert receive(subscriptions, at(12)) == []
+    assert receive(subscriptions, at(13, channel=B)) == ["one"]
+    read = only_read(subscriptions.acknowledge(A))
+    assert read.wanted == {A: at(11)}
+    assert subscriptions.batch_read(read.batch, {A: page(12)}) == [
+        WriteFrames("one", A, [b"12"])
+    ]
+    assert receive(subscriptions, at(14)) == ["one"]
+
+
+def test_a_channel_that_is_lost_while_its_log_is_read_is_read_again() -> None:
+    subscriptions = live_in_two_channels()
+    subscriptions.join("two", {A: at(10)})
+    subscriptions.lose([A])
+    assert subscriptions.batch_read(2, {}) == []
+    read = only_read(subscriptions.acknowledge(A))
+    assert subscriptions.batch_read(read.batch, {A: page(last=10)}) == [
+        GreetSubscriber("two", [at(10)], [A])
+    ]
+    assert receive(subscriptions, at(11)) == ["one", "two"]
+
+
+def test_a_lost_channel_that_nobody_is_subscribed_to_is_ignored(
+    subscriptions: Subscriptions[str],
+) -> None:
+    subscriptions.lose([A])
+    go_live(subscriptions)
+
+
+class Numbers:
+    """What a cluster's slot table makes of generations."""
+
+    def __init__(self) -> None:
+        self.of_a = "1"
+
+    def generation_of(self, generation: str, channel: Channel) -> str:
+        return f"{generation}-{self.of_a if channel == A else '1'}"
+
+
+def test_in_a_cluster_a_slot_with_another_number_is_a_gap_of_its_channels() -> None:
+    numbers = Numbers()
+    subscriptions = live_in_two_channels(numbers, epoch="g1-1.x")
+    assert receive(subscriptions, at(11, epoch="g1-1.x")) == ["one"]
+    # its frames may come before the table
+    recipients, effects = subscriptions.receive(at(12, epoch="g1-2.y"), b"")
+    assert list(recipients) == []
+    numbers.of_a = "2"
+    subscriptions.lose([A])
+    assert receive(subscriptions, at(11, epoch="g1-1.x", channel=B)) == ["one"]
+    assert subscriptions.acknowledge(A) == []
+    read = only_read(subscriptions.batch_read(only_read(effects).batch, {}))
+    assert read.generation == "g1"
+    assert subscriptions.batch_read(read.batch, {A: page(last=20, epoch="g1-2.y")}) == [
+        ResetSubscriber("one", [at(20, epoch="g1-2.y")], "gap", everything=False)
+    ]
+    assert receive(subscriptions, at(21, epoch="g1-2.y")) == ["one"]
+
+
+def live_in_two_channels(
+    numbers: Numbers | None = None, *, epoch: str = "g1.x"
+) -> Subscriptions[str]:
+    made: Subscriptions[str] = (
+        Subscriptions(numbers.generation_of) if numbers else Subscriptions()
+    )
+    made.learn_generation("g1", "gap")
+    made.link_up()
+    made.join("one", {A: None, B: None})
+    read = only_read(made.acknowledge(A, B))
+    head = LogHead(epoch, 5, 10)
+    made.batch_read(read.batch, {A: LogPage(head), B: LogPage(head)})
+    assert made.is_caught_up("one")
+    return made
+
+
 def test_without_a_link_channels_are_not_subscribed_to(
     subscriptions: Subscriptions[str],
 ) -> None:
@@ -392,6 +470,7 @@ def test_resuming_what_is_not_suspended_changes_nothing(
     go_live(subscriptions)
     assert subscriptions.resume("one", A) == []
     assert subscriptions.resume("one", B) == []
+    assert subscriptions.resume("unknown", A) == []
     assert receive(subscriptions, at(11)) == ["one"]
 
 

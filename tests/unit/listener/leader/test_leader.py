@@ -25,7 +25,7 @@ from listener.leader.metrics import LeaderMetrics
 from listener.leader.notifications import Notifications
 from listener.leader.project_members import ProjectMembers
 from listener.leader.publication import Publication, PublicationRules
-from listener.leader.publisher import Publisher, PublishRefused, _refusal
+from listener.leader.publisher import Publisher, PublishRefused, refusal
 from listener.leader.read_schedule import WakeUpHolder
 from shared.config.access_rules import AccessRules
 from shared.links.redis_link import RedisLost
@@ -94,6 +94,8 @@ class Members:
 class Redis:
     """A publisher that records resets and fails on demand."""
 
+    RESTORES_STATE = False
+
     def __init__(self) -> None:
         self.tries = 0
         self.database_at: int | None = None
@@ -112,7 +114,9 @@ class Redis:
     async def has_moved_on(self, _own: RedisServer) -> bool:
         return False
 
-    async def publish(self, _publication: Publication, _generation: str) -> dict[Channel, str]:
+    async def publish(
+        self, _publication: Publication, _state: LeaderState
+    ) -> dict[Channel, str]:
         self.tries += 1
         return self.on_publish()
 
@@ -338,7 +342,7 @@ async def test_malformed_notifications_are_counted_and_neither_wake_nor_cost_a_r
     ids=["an answer", "of the wrong type", "a script that fails", "long"],
 )
 def test_a_refusal_of_one_channel_has_a_reason(answer: object, reason: str | None) -> None:
-    assert _refusal(answer) == reason
+    assert refusal(answer) == reason
 
 
 @pytest.mark.parametrize(
@@ -356,7 +360,7 @@ def test_a_refusal_of_one_channel_has_a_reason(answer: object, reason: str | Non
 )
 def test_a_refusal_of_every_command_is_a_lost_link(error: Exception) -> None:
     with pytest.raises(type(error)):
-        _refusal(error)
+        refusal(error)
 
 
 async def test_what_is_published_is_counted_by_resource_and_timed() -> None:

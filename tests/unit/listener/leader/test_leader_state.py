@@ -61,6 +61,18 @@ def test_a_leader_resets_when_completeness_is_not_provable(
     assert decided.reason == reason
 
 
+def test_a_leader_keeps_the_state_that_a_failover_has_set_back() -> None:
+    own = LeaderState("g", SnapshotCursor("i", "9:9:"), "old.repl", "gap", barrier=3)
+
+    def decide(state: dict[str, str], *, lost: bool = False) -> LeaderState | Reset:
+        return decide_adoption(state, redis_identity="new.repl", raw_notify_lost=lost, own=own)
+
+    assert decide(STATE) == replace(own, redis="new.repl")
+    assert decide({**STATE, "generation": "other"}) == Reset("gap")
+    assert decide({}) == Reset("gap")
+    assert decide(STATE, lost=True) == Reset("gap")
+
+
 def test_a_snapshot_cursor_is_read_back() -> None:
     assert parse_snapshot_cursor(CURSOR.to_json()) == CURSOR
 

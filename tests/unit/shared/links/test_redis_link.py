@@ -9,6 +9,7 @@ from redis.exceptions import (
 )
 
 from shared.links.redis_link import RedisLost, connect, translated_errors
+from shared.links.redis_url import parse_redis_url
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ from shared.links.redis_link import RedisLost, connect, translated_errors
 def test_commands_are_packed_as_the_library_would(
     url: str, kind: type[Connection], command: tuple[str | bytes | float, ...]
 ) -> None:
-    pool = connect(url).connection_pool
+    pool = connect(parse_redis_url(url)).connection_pool
     ours = pool.connection_class(**pool.connection_kwargs)
     theirs = kind(**pool.connection_kwargs)
     assert isinstance(ours, kind)
@@ -48,7 +49,7 @@ def test_commands_are_packed_as_the_library_would(
 async def test_a_refused_command_speaks_for_another_server_unless_this_one_is_full(
     failure: Exception, refusals: int
 ) -> None:
-    client = connect("redis://localhost")
+    client = connect(parse_redis_url("redis://localhost"))
     with pytest.raises(RedisLost, match=type(failure).__name__):
         async with translated_errors(client):
             raise failure

@@ -9,6 +9,9 @@ def test_a_server_is_described_by_what_info_tells() -> None:
     text = "# Server\r\nrun_id:run1\r\n\r\nrole:{}\r\nmaster_replid:replication1\r\n"
     assert describe_server(parse_info(text.format("master"))) == OURS
     assert not describe_server(parse_info(text.format("slave"))).is_primary
+    for mode in ("redis_mode", "server_mode"):
+        assert describe_server({mode: "cluster"}).is_cluster_node
+        assert not describe_server({mode: "standalone"}).is_cluster_node
     assert describe_server({}) == RedisServer("", "", is_primary=True)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.links.database_url import DatabaseUrl, parse_database_url
-from shared.links.redis_url import RedisUrl, parse_redis_url
+from shared.links.redis_url import RedisUrl, Sentinel, check_hosts, parse_redis_url
 from shared.links.urls import InvalidUrl
 
 HOST = "postgresql://h/db"
@@ -196,6 +196,28 @@ def test_what_is_no_database_url_is_refused_without_its_text(url: str) -> None:
                 }
             },
         ),
+        "sentinels": (
+            "redis+sentinel://u:p@a,b:5/main/2?sentinel_username=s&sentinel_password=q",
+            {
+                "hosts": (("a", 26379), ("b", 5)),
+                "sentinel": Sentinel("main", "s", "q"),
+                "database": 2,
+                "user": "u",
+                "password": "p",
+                "tls": None,
+            },
+        ),
+        "sentinels behind TLS": (
+            "rediss+sentinel://a/main",
+            {
+                "sentinel": Sentinel("main", "", ""),
+                "tls": {"ssl_cert_reqs": "required", "ssl_check_hostname": True},
+            },
+        ),
+        "nodes of a cluster": (
+            "redis://a,b:7000",
+            {"hosts": (("a", 6379), ("b", 7000)), "sentinel": None},
+        ),
         "a client's": (
             "redis://h?protocol=3&socket_timeout=5&health_check_interval=30",
             {"ignored": ("health_check_interval", "protocol", "socket_timeout")},
@@ -214,8 +236,10 @@ def test_a_redis_url_is_understood(url: str, meaning: dict[str, object]) -> None
     [
         ("http://secret", "must start with redis:// or rediss:// or unix://"),
         ("secret", "must start with redis://"),
-        ("redis+sentinel://secret", "must start with redis://"),
-        ("redis://secret,b", "must name one host"),
+        ("redis+sentinel://secret", "must name its primary behind the sentinels"),
+        ("redis+sentinel://h/name/secret", "its database by a number"),
+        ("redis+sentinel://h/name?ssl_ca_certs=/secret", "require rediss://"),
+        ("redis://h?sentinel_password=secret", "the parameter sentinel_password, which"),
         ("redis://h/secret", "its database by a number"),
         ("redis://h?db=-1", "its database by a number"),
         ("unix://secret/r", "an absolute path"),
@@ -235,6 +259,35 @@ def test_a_redis_url_is_refused_without_its_values(url: str, told: str) -> None:
         parse_redis_url(url)
     assert told in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_cluster", "told"),
+    [
+        ("redis://h", False, None),
+        ("redis+sentinel://a,b/main", False, None),
+        ("redis://a,b", True, None),
+        ("rediss://a", True, None),
+        ("redis://a,b", False, "must be true if REDIS_URL names several hosts"),
+        ("redis+sentinel://a/main", True, "without socket, sentinels and database"),
+        ("unix:///r", True, "without socket, sentinels and database"),
+        ("redis://a/1", True, "without socket, sentinels and database"),
+    ],
+)
+def test_the_hosts_of_a_redis_url_fit_a_cluster_or_one_server(
+    url: str, is_cluster: bool, told: str | None
+) -> None:
+    if told is None:
+        check_hosts(url, is_cluster=is_cluster)
+    else:
+        with pytest.raises(InvalidUrl, match=told):
+            check_hosts(url, is_cluster=is_cluster)
+
+
+def test_an_address_replaces_the_hosts_and_the_sentinels() -> None:
+    found = parse_redis_url("redis+sentinel://u:p@a,b/main/2").at("c", 7)
+    assert (found.host, found.port, found.sentinel) == ("c", 7, None)
+    assert (found.user, found.database) == ("u", 2)
 
 
 def test_secrets_are_in_no_representation() -> None:

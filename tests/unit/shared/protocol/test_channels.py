@@ -10,6 +10,7 @@ from shared.protocol.channels import (
     parse_channel_token,
     parse_id,
 )
+from shared.protocol.slots import slot_of
 
 UUID = "a9011000-0000-4000-8000-000000000001"
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -74,6 +75,25 @@ def test_a_log_and_its_channel_share_a_slot_behind_the_prefix() -> None:
     assert names.log(channel) == "{staging:project:1}:log"
     assert (names.tick, names.state) == ("staging:neverstale:tick", "staging:neverstale:state")
     assert names.recheck == "staging:neverstale:recheck"
+
+
+@given(CHANNELS)
+def test_in_a_cluster_a_channel_its_log_and_its_events_share_a_slot(channel: Channel) -> None:
+    names = RedisNames("staging:", is_cluster=True)
+    assert slot_of(names.channel(channel)) == slot_of(names.log(channel))
+    assert names.channel(channel) == f"{{staging:{channel.name}}}"
+
+
+def test_in_a_cluster_tickets_are_in_the_slot_of_the_state() -> None:
+    names = RedisNames("staging:", is_cluster=True)
+    assert slot_of(names.ticket("d")) == slot_of(names.state)
+
+
+def test_in_a_cluster_statuses_and_their_index_are_in_the_slot_of_the_state() -> None:
+    names = RedisNames("staging:", is_cluster=True)
+    assert (
+        slot_of(names.status("gateway:a:1")) == slot_of(names.statuses) == slot_of(names.state)
+    )
 
 
 def test_the_statuses_and_their_index_share_a_slot_behind_the_prefix() -> None:

@@ -23,6 +23,12 @@ def test_a_tick_is_read_back() -> None:
     )
 
 
+def test_a_tick_in_a_cluster_has_the_version_of_the_slot_table() -> None:
+    tick = Tick("g", "gap", live=True, at=1, slots=7)
+    before, after = tick_around_time(tick, leader="host:1", lag_ms=0)
+    assert parse_tick(before + b"1" + after) == tick
+
+
 def test_a_tick_of_an_older_leader_names_no_database() -> None:
     text = b'{"generation":"g","reason":"gap","live":true,"at":1%b}'
     for more in (b"", b',"database_at":null', b',"database_at":"x"'):
