@@ -133,12 +133,19 @@ class Clients:
 
     async def _ask(self, *command: Any) -> list[Any]:
         async with self._asking:  # one request at a time: answers do not name their request
+            asked = asyncio.ensure_future(asyncio.to_thread(self._exchange, *command))
             try:
-                for link in self._links:
-                    link.send(command)
-                return [await asyncio.to_thread(link.recv) for link in self._links]
+                return await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                await asyncio.wait([asked])  # or the next request would take these answers
+                raise
             except (EOFError, OSError) as exc:
                 raise StackFailed("a load client has ended") from exc
+
+    def _exchange(self, *command: Any) -> list[Any]:
+        for link in self._links:
+            link.send(command)
+        return [link.recv() for link in self._links]
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The load test's own rules: frames, losses, percentiles, and a client that is too slow."""
 
+import asyncio
+import multiprocessing
 import random
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from tests.load.accounting import (
     most_at_once,
     percentiles_us,
 )
+from tests.load.measurement import Clients
 from tests.load.plots import Line, line_chart
 from tests.load.subscriber import Assignment, ForgetfulSubscriber, Subscriber, Tally
 from tests.support.machine import cpu_seconds, own_cpu_seconds, resident_kib
@@ -326,3 +329,24 @@ def test_a_chart_leaves_out_what_a_log_axis_cannot_show() -> None:
     assert chart.count("<polyline") == 1
     assert "&lt;p99&gt;" in chart
     assert line_chart("none", [], unit="", x_label="") == ""
+
+
+async def test_a_cancelled_request_leaves_no_answer_to_the_next() -> None:
+    ours, theirs = zip(multiprocessing.Pipe(), multiprocessing.Pipe(), strict=True)
+    clients = Clients(list(ours), [], [])
+
+    async def answer(command: str, *answers: object) -> None:
+        for link, each in zip(theirs, answers, strict=True):
+            received, *_ = await asyncio.to_thread(link.recv)
+            assert received == command
+            link.send(each)
+
+    reading = asyncio.create_task(clients.read())
+    await asyncio.sleep(0)  # the request is on its way
+    reading.cancel()
+    finishing = asyncio.create_task(clients.finish({}))
+    await answer("read", "a reading", "a reading")
+    await answer("finish", "findings 1", "findings 2")
+    assert list(map(str, await finishing)) == ["findings 1", "findings 2"]
+    with pytest.raises(asyncio.CancelledError):
+        await reading
