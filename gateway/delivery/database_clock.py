@@ -28,5 +28,5 @@ class DatabaseClock:
         self._offset = None
 
     def read(self, now: float) -> float | None:
-        """Return the database's time in Unix seconds; None if no tick told it."""
+        """Return the database's time in Unix seconds; None before the first tick."""
         return None if self._offset is None else now + self._offset

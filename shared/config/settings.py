@@ -105,7 +105,7 @@ class Settings(DatabaseSettings):
     @field_validator("redis_cluster")
     @classmethod
     def _fits_a_cluster(cls, is_cluster: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 pydantic passes it so
-        """Check what else was given (a field with a problem of its own is missing here)."""
+        """Check what else was given (a field that was refused is missing here)."""
         if "redis_url" in info.data:
             check_hosts(info.data["redis_url"].get_secret_value(), is_cluster=is_cluster)
         if is_cluster and {*"{}"} & {*info.data["redis_prefix"]}:

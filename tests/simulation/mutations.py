@@ -631,7 +631,7 @@ found[slot] = Serving(Node(host, port, identity), former.number if former else n
         (CLUSTER, "tests/unit/shared/protocol/test_slots.py"),
     ),
     Mutant(
-        "a node that takes no events goes on serving its slots",
+        "a node that takes no events keeps serving its slots",
         "self._table = self._table.without(slots, nodes)",
         "self._table = self._table",
         (CLUSTER, SIMULATION),
