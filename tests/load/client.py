@@ -75,6 +75,7 @@ class Reading:
     delivered: int
     resets: int
     recent_us: list[int]
+    refused: list[str]  # examples of subscribers that are not live, and why
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ class Fleet:
         self._subscribers = [self._make(assignment) for assignment in plan.assignments]
         self._waiting = iter(self._subscribers)
         self._links: dict[int, Link] = {}  # the live ones, by their subscriber's number
+        self._refused: dict[int, str] = {}  # why the others' last attempt failed
         self._connecting = asyncio.Semaphore(CONNECTING_AT_ONCE)
         self._lag_us: Microseconds = array("I")
 
@@ -274,7 +276,14 @@ class Fleet:
     def read(self) -> Reading:
         newest = max(self.tally.latencies_us, default=0)
         recent = self.tally.latencies_us[newest][-500:] if newest else []
-        return Reading(len(self._links), self.tally.delivered, self.tally.resets, list(recent))
+        refused = [f"{number}: {why}" for number, why in self._refused.items()]
+        return Reading(
+            len(self._links),
+            self.tally.delivered,
+            self.tally.resets,
+            list(recent),
+            refused[:EXAMPLES],
+        )
 
     def finish(self, acknowledged_us: Mapping[int, Microseconds]) -> Findings:
         """Judge all subscribers by the times at which commits were acknowledged."""
@@ -315,7 +324,9 @@ class Fleet:
 
     def went_live(self, link: Link) -> None:
         """Record a connection that was greeted."""
-        self._links[link.subscriber.assignment.number] = link
+        number = link.subscriber.assignment.number
+        self._links[number] = link
+        self._refused.pop(number, None)
 
     def lost(self, link: Link) -> None:
         """Reconnect the subscriber of a live connection that has ended."""
@@ -368,7 +379,9 @@ class Fleet:
             try:
                 await self._open(subscriber, port)
             except (OSError, Refused, ServerBroke) as exc:
-                self.tally.counts[f"not connected: {type(exc).__name__} {exc}"] += 1
+                why = f"{type(exc).__name__} {exc}"
+                self.tally.counts[f"not connected: {why}"] += 1
+                self._refused[subscriber.assignment.number] = why
                 longest = min(LONGEST_PAUSE_SECONDS, 0.25 * 2**attempt)
                 await asyncio.sleep(random.uniform(0, longest))
                 port = random.choice(ports)

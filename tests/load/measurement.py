@@ -125,6 +125,7 @@ class Clients:
             sum(each.delivered for each in readings),
             sum(each.resets for each in readings),
             [latency for each in readings for latency in each.recent_us],
+            [why for each in readings for why in each.refused],
         )
 
     async def finish(self, acknowledged_us: dict[int, Microseconds]) -> list[Findings]:
@@ -339,10 +340,11 @@ class Run(Generic[AnyStack]):
     async def until_live(self, seconds: float) -> None:
         """Wait until all sockets told to connect are live. Raises ``StackFailed``."""
         deadline = time.monotonic() + seconds
-        while (live := (await self.clients.read()).live) < self.clients.called:
+        while (reading := await self.clients.read()).live < self.clients.called:
             if time.monotonic() > deadline:
                 raise StackFailed(
-                    f"after {seconds:g} s {live} of {self.clients.called} sockets are live"
+                    f"after {seconds:g} s {reading.live} of {self.clients.called} sockets"
+                    f" are live ({'; '.join(reading.refused) or 'none was refused'})"
                 )
             await asyncio.sleep(0.02)
 
