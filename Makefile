@@ -72,7 +72,7 @@ test: install ## Unit tests, the simulation, then the tests on real servers (ORA
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include="$$($(BIN)/python -m tests.support.pure_modules)" --fail-under=100
 	$(BIN)/python -m pytest tests/simulation -q -n 2
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(NODE_INSTALLED)
-	$(BIN)/python -m pytest tests/integration tests/load tests/soak -q -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests/load tests/integration tests/soak -q -n 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest tests/chaos tests/attack tests/corpus -q -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory test-client test-browser
 

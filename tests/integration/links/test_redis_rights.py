@@ -12,6 +12,7 @@ from tests.support.world import World
 async def test_the_documented_rights_in_redis_are_enough(world: World) -> None:
     async with world.redis() as redis:
         command: Callable[..., Awaitable[Any]] = redis.execute_command
+        await command("ACL", "LOG", "RESET")  # the server is shared with other tests
         await command(
             "ACL", "SETUSER", "neverstale", "on", f">{PASSWORD}", *documented_rights()
         )
