@@ -131,7 +131,7 @@ class Settings(DatabaseSettings):
     def _is_installed(cls, exporter: str, info: ValidationInfo) -> str:
         is_wanted = exporter == "otlp" and not info.data.get("otel_sdk_disabled")
         if is_wanted and not _has_exporter():
-            raise ValueError("needs an extra, pip install 'neverstale[tracing]'")
+            raise ValueError("needs an extra: run pip install 'neverstale[tracing]'")
         return exporter
 
     @field_validator("redis_cluster")
