@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final, Optional
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge
@@ -46,6 +46,10 @@ from shared.links.status_board import StatusReporter
 from shared.protocol.channels import IdType
 from shared.runtime.lifecycle import run_until, tasks_of_body
 from shared.runtime.process_metrics import ProcessMetrics
+from shared.runtime.tracing import open_tracing
+
+if TYPE_CHECKING:
+    from shared.runtime.spans import Spans
 
 WORKER_READY_SECONDS: Final = 5.0
 
@@ -64,16 +68,17 @@ async def run_gateway(
     Raises:
         FatalError: the gateway can't go on (in an exception group).
     """
-    async with (
-        open_redis(
-            settings.redis_url.get_secret_value(),
-            settings.redis_prefix,
-            is_cluster=settings.redis_cluster,
-        ) as redis,
-        open_pool(settings.database_url.get_secret_value()) as pool,
-        tasks_of_body() as tasks,
-    ):
-        await _Gateway(settings, keys, rules, pool, redis, tasks, worker).run(stop)
+    with open_tracing("neverstale-gateway", settings.trace_ratio) as spans:
+        async with (
+            open_redis(
+                settings.redis_url.get_secret_value(),
+                settings.redis_prefix,
+                is_cluster=settings.redis_cluster,
+            ) as redis,
+            open_pool(settings.database_url.get_secret_value()) as pool,
+            tasks_of_body() as tasks,
+        ):
+            await _Gateway(settings, keys, rules, pool, redis, tasks, worker, spans).run(stop)
 
 
 class _Gateway:
@@ -88,6 +93,7 @@ class _Gateway:
         redis: RedisAccess,
         tasks: asyncio.TaskGroup,
         worker: Worker | None,
+        spans: Optional["Spans"],
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -105,6 +111,7 @@ class _Gateway:
             spread_seconds=settings.reset_spread_seconds,
             slow_seconds=settings.slow_client_seconds,
             cluster=self._redis_parts.channels,
+            spans=spans,
         )
         path = parse_database_url(settings.database_url.get_secret_value()).search_path
         self._checker = AccessChecker(pool, rules, self._registry, search_path=path)

@@ -19,6 +19,7 @@ from listener.leader.publication import PublicationRules
 from listener.leader.publisher import Publisher
 from listener.leader.session import open_links
 from listener.leader.standby import LeaderHeartbeat, Standby, send_heartbeats
+from listener.leader.tracing import LeaderTracing
 from listener.links.pg_link import Connection, NotAdmitted, PgLost
 from listener.settings import ListenerSettings
 from shared.http.server import health_routes, serve
@@ -29,6 +30,7 @@ from shared.runtime.counter_values import count_of, counts_by_label
 from shared.runtime.lifecycle import raise_if_cancelled, run_until
 from shared.runtime.process_metrics import ProcessMetrics
 from shared.runtime.recent_history import RecentHistory
+from shared.runtime.tracing import open_tracing
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Listener:
         self._history = RecentHistory()
         self._role = "connecting"
         self._current: Standby | Leader | None = None
+        self._tracing: LeaderTracing | None = None
         self._was_admitted = False
         self._is_verified = False
 
@@ -73,6 +76,11 @@ class Listener:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until *stop* is set. Raises ``FatalError`` (in a group)."""
+        with open_tracing("neverstale-listener", self._settings.trace_ratio) as spans:
+            self._tracing = LeaderTracing(spans, self._rules.resources) if spans else None
+            await self._run(stop)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         async with self._open_redis() as redis:
             reporter = StatusReporter(redis.connect(), redis.names, "listener", self._describe)
             await run_until(
@@ -171,6 +179,7 @@ class Listener:
             rules=self._rules,
             leader=self._name,
             ttl_seconds=self._settings.replay_ttl_seconds,
+            tracing=self._tracing,
         )
         return Leader(
             ChangeLog(connection, self._rules),
@@ -180,6 +189,7 @@ class Listener:
             self._rules,
             self._metrics,
             database=database,
+            tracing=self._tracing,
         )
 
     def _become(self, role: str, current: Standby | Leader | None) -> None:

@@ -18,6 +18,7 @@ from gateway.delivery.effects import (
     WriteFrames,
 )
 from gateway.delivery.subscriptions import Subscriptions
+from gateway.delivery.tracing import DeliveryTracing
 from gateway.metrics import FanoutMetrics
 from gateway.transport.channel_frames import ChannelFrames
 from gateway.transport.connection import Connection
@@ -54,6 +55,7 @@ class EffectRunner:
         tasks: asyncio.TaskGroup,
         *,
         spread_seconds: float,
+        tracing: DeliveryTracing | None = None,
     ) -> None:
         self._subscriptions = subscriptions
         self._logs = logs
@@ -61,6 +63,7 @@ class EffectRunner:
         self._metrics = metrics
         self._tasks = tasks
         self._spread_seconds = spread_seconds
+        self._tracing = tracing
         self._channels: dict[bytes, CursorReader] = {}
         self.channels: Mapping[bytes, CursorReader] = self._channels
         self.link: Link | None = None
@@ -104,8 +107,11 @@ class EffectRunner:
             if link is not None:
                 link.abort()
         else:
-            self.run(self._subscriptions.batch_read(read.batch, pages))
+            effects = self._subscriptions.batch_read(read.batch, pages)
+            self.run(effects)
             self._metrics.catch_ups.observe(time.perf_counter() - begun)
+            if self._tracing is not None:
+                self._tracing.record_replay(effects, begun)
 
     def _announce(
         self,

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final, Optional
 
 from gateway.delivery.channel_logs import ChannelLogs
 from gateway.delivery.cluster_channels import ClusterChannels
@@ -22,6 +22,7 @@ from gateway.delivery.slow_consumers import SlowConsumers
 from gateway.delivery.status_notifier import StatusNotifier
 from gateway.delivery.subscriptions import Subscriptions
 from gateway.delivery.top_channels import TopChannels
+from gateway.delivery.tracing import DeliveryTracing
 from gateway.delivery.writes import split_messages
 from gateway.metrics import FanoutMetrics
 from gateway.transport.channel_frames import ChannelFrames
@@ -30,6 +31,9 @@ from shared.protocol.channels import Channel, RedisNames
 from shared.protocol.control_messages import Recheck, Tick
 from shared.protocol.events import Reason, access_change_of, changed_at, row_of
 from shared.protocol.replay import Loaded, Since
+
+if TYPE_CHECKING:
+    from shared.runtime.spans import Spans
 
 MAX_ARRIVALS: Final = 512
 MEASURE_SECONDS: Final = 0.05
@@ -72,6 +76,7 @@ class Fanout:
         spread_seconds: float,
         slow_seconds: float,
         cluster: ClusterChannels | None = None,
+        spans: Optional["Spans"] = None,
     ) -> None:
         self._logs = logs
         self._names = names
@@ -80,14 +85,21 @@ class Fanout:
         self._subscriptions: Subscriptions[Connection] = (
             Subscriptions(cluster.generation_of) if cluster else Subscriptions()
         )
+        self._database_clock = DatabaseClock()
+        self._tracing = DeliveryTracing(spans, self._database_clock) if spans else None
         self._effects = EffectRunner(
-            self._subscriptions, logs, names, metrics, tasks, spread_seconds=spread_seconds
+            self._subscriptions,
+            logs,
+            names,
+            metrics,
+            tasks,
+            spread_seconds=spread_seconds,
+            tracing=self._tracing,
         )
         self._liveness = Liveness(
             asyncio.get_running_loop().time(),
             missing_seconds=CLUSTER_MISSING_SECONDS if cluster else MISSING_SECONDS,
         )
-        self._database_clock = DatabaseClock()
         self._measures = True  # how long the next event took
         self._status_notifier = StatusNotifier(self._subscriptions, self._liveness)
         self._slow_consumers = SlowConsumers(
@@ -218,6 +230,8 @@ class Fanout:
 
         Returns the access to check again, because users' own channels mention it.
         """
+        if self._tracing is not None:
+            self._tracing.receive()
         rechecks: dict[Recheck, None] = {}
         before = self._last_offset
         for chunk in split_messages(messages):
@@ -283,6 +297,10 @@ class Fanout:
             counts.delivered += kept * count
         if self._measures and deliveries:
             self._measure(next(iter(deliveries.values())).payloads[0])
+        if self._tracing is not None:
+            self._tracing.record_live(
+                (one.channel, one.payloads, len(one.recipients)) for one in deliveries.values()
+            )
 
     def _measure(self, frame: bytes) -> None:
         """Note how long an event took that has just been written; a reset has no time.

@@ -14,6 +14,7 @@ from listener.leader.publisher import (
     pieces,
     refusal,
 )
+from listener.leader.tracing import LeaderTracing
 from shared.links.redis_access import RedisAccess
 from shared.links.redis_cluster import MOVED_ERRORS, ClusterNodes
 from shared.links.redis_link import Client, RedisLost, Script, translated_errors
@@ -57,8 +58,9 @@ class ClusterPublisher(Publisher):
         *,
         leader: str,
         ttl_seconds: int,
+        tracing: LeaderTracing | None = None,
     ) -> None:
-        super().__init__(redis, rules, leader=leader, ttl_seconds=ttl_seconds)
+        super().__init__(redis, rules, leader=leader, ttl_seconds=ttl_seconds, tracing=tracing)
         self._nodes = nodes
         self._state_slot = slot_of(redis.names.state)
         self._table = SlotTable()
@@ -221,7 +223,7 @@ class ClusterPublisher(Publisher):
                 async with client.pipeline(transaction=False) as pipeline:
                     for channel, some in piece:
                         self._queue(pipeline, script, channel, some, generations[channel])
-                    answers = await pipeline.execute(raise_on_error=False)
+                    answers = await self._execute(pipeline, piece)
                 for (channel, _), answer in zip(piece, answers, strict=True):
                     if isinstance(answer, MOVED_ERRORS):
                         moved.append(channel)

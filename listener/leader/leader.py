@@ -5,7 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -31,6 +31,7 @@ from listener.leader.read_schedule import ReadSchedule, WakeUpWatch
 from listener.leader.recipients import changed_projects
 from listener.leader.reset_throttle import ResetThrottle
 from listener.leader.takeover import OwnerWatch
+from listener.leader.tracing import LeaderTracing
 from shared.links.redis_link import LOOK_SECONDS, RedisLost
 from shared.links.redis_server import RedisServer
 from shared.runtime.backoff import Backoff
@@ -63,8 +64,10 @@ class Leader:
         metrics: LeaderMetrics,
         *,
         database: str,
+        tracing: LeaderTracing | None = None,
     ) -> None:
         self._database = database
+        self._tracing = tracing
         self._server: RedisServer
         self.is_linked = False
         self.is_refused = False
@@ -172,6 +175,8 @@ class Leader:
         batch = apply_capture(
             read, state, self._capture.state, lacks_members=self._capture.lacks_members
         )
+        if self._tracing is not None:
+            self._tracing.note_read(batch, self._batch, began=self._read_began)
         if batch.is_skipping or batch.has_skipped != read.has_skipped:
             await self._capture.note_skipped(read)
         judged = decide_liveness(state, batch)
@@ -299,7 +304,8 @@ class Leader:
         if self._publish_tries >= MAX_PUBLISH_TRIES:
             raise PublishRefused("the Redis link is lost each time this batch is sent")
         self._publish_tries += 1
-        refused = await self._publisher.publish(publication, self._storable(state))
+        with self._tracing.publishing() if self._tracing is not None else nullcontext():
+            refused = await self._publisher.publish(publication, self._storable(state))
         self._publish_tries = 0
         if refused:
             self._metrics.refused.inc(len(refused))

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 
 from listener.leader.leader_state import LeaderState
 from listener.leader.publication import Publication, PublicationRules
+from listener.leader.tracing import LeaderTracing
 from shared.links.redis_access import RedisAccess
 from shared.links.redis_link import (
     Pipeline,
@@ -54,6 +55,7 @@ class Publisher:
         *,
         leader: str,
         ttl_seconds: int,
+        tracing: LeaderTracing | None = None,
     ) -> None:
         self._redis = redis
         self._client = redis.client
@@ -61,6 +63,7 @@ class Publisher:
         self._leader = leader
         self._rules = rules
         self._ttl_seconds = ttl_seconds
+        self._tracing = tracing
         self._publish = self._save = Script("")
 
     async def adopt(self) -> tuple[dict[str, str], RedisServer]:
@@ -114,7 +117,8 @@ class Publisher:
                         pipeline.publish(self._names.recheck, message)  # type: ignore[unused-awaitable]
                     else:
                         self._queue(pipeline, self._publish, *step, state.generation)
-                reasons = await execute(pipeline)
+                answers = await self._execute(pipeline, piece)
+                reasons = [refusal(answer) for answer in answers]
             for step, reason in zip(piece, reasons, strict=True):
                 if reason is not None and isinstance(step, Recheck):
                     raise PublishRefused(reason)
@@ -125,6 +129,13 @@ class Publisher:
                 self._queue_reset(pipeline, self._publish, channel, state.generation)
                 await execute_reset(pipeline)
         return refused
+
+    async def _execute(self, pipeline: Pipeline, steps: Sequence[Step]) -> list[Any]:
+        """Execute the commands of *steps*. Return Redis's answers, errors among them."""
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        if self._tracing is not None:
+            self._tracing.note_published(steps, answers)
+        return answers
 
     def _queue_reset(
         self, pipeline: Pipeline, publish: Script, channel: Channel, generation: str
@@ -227,17 +238,10 @@ class Publisher:
         return None if found is None else found.decode(errors="replace")
 
 
-async def execute(pipeline: Pipeline) -> list[str | None]:
-    """Execute; for each command the reason why Redis refused it, or None.
-
-    Raises redis-py's error if Redis would refuse other commands too.
-    """
-    return [refusal(answer) for answer in await pipeline.execute(raise_on_error=False)]
-
-
 async def execute_reset(pipeline: Pipeline) -> None:
     """Execute the reset of a channel. Raises ``PublishRefused``."""
-    for reason in filter(None, await execute(pipeline)):
+    answers = await pipeline.execute(raise_on_error=False)
+    for reason in filter(None, [refusal(answer) for answer in answers]):
         raise PublishRefused(reason)
 
 

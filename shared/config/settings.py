@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -42,6 +43,14 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
 
 DatabaseUrlText = Annotated[SecretStr, _checked(check_database_url)]
 RedisUrlText = Annotated[SecretStr, _checked(check_redis_url)]
+
+
+def _has_exporter() -> bool:
+    """Whether the extra ``tracing`` is installed."""
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
+    except ModuleNotFoundError:  # of a parent package
+        return False
 
 
 class ConfigFileSettings(BaseSettings):
@@ -101,6 +110,29 @@ class Settings(DatabaseSettings):
     replay_ttl_seconds: int = Field(
         86400, ge=60, description="how long a channel's log outlives its last event"
     )
+    otel_sdk_disabled: bool = Field(
+        default=False, description="true: no tracing, whatever else is set"
+    )
+    otel_traces_exporter: Literal["none", "otlp"] = Field(
+        "none", description="otlp: trace events with OpenTelemetry (an extra, over HTTP)"
+    )
+    otel_traces_sampler_arg: float = Field(
+        0.01, ge=0, le=1, description="the share of events to trace, 0 to 1"
+    )
+
+    @property
+    def trace_ratio(self) -> float | None:
+        """The share of events to trace; None: tracing is off."""
+        is_on = self.otel_traces_exporter == "otlp" and not self.otel_sdk_disabled
+        return self.otel_traces_sampler_arg if is_on else None
+
+    @field_validator("otel_traces_exporter")
+    @classmethod
+    def _is_installed(cls, exporter: str, info: ValidationInfo) -> str:
+        is_wanted = exporter == "otlp" and not info.data.get("otel_sdk_disabled")
+        if is_wanted and not _has_exporter():
+            raise ValueError("needs an extra: run pip install 'neverstale[tracing]'")
+        return exporter
 
     @field_validator("redis_cluster")
     @classmethod
