@@ -42,6 +42,7 @@ from shared.runtime.version import VERSION
 _NAME: Final = "neverstale check"
 _TIME: Final = "select extract(epoch from clock_timestamp())::float8"
 _ROLES: Final = "docs/how-to/postgresql-roles.md"
+_LEFT_OUT: Final = "sockets and event streams that are open (no --token)"
 _NO_EFFECT: Final = "remove them, or write them as docs/reference/connection-urls.md says"
 
 
@@ -218,6 +219,9 @@ class Examination:
                 "status": (facts.readiness or {}).get("status"),
                 "version": facts.version or None,
                 "certificate_days": facts.certificate_days and round(facts.certificate_days, 1),
+                "event_stream_ms": facts.stream.seconds
+                and round(facts.stream.seconds * 1000, 1),
+                "not_checked": None if targets.token else _LEFT_OUT,
             }
         )
 

@@ -14,16 +14,18 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
+from operations.check.connection_findings import Handshake, Stream
 from operations.check.gateway_findings import (
     FOREIGN_ORIGIN,
     FORGED_ADDRESSES,
     GatewayFacts,
-    Handshake,
 )
 from shared.protocol.frames import SUBPROTOCOL
 
 ANSWER_SECONDS: Final = 5.0
+STREAM_SECONDS: Final = 5.0  # for the first event of a stream, which is sent at once
 WS_PATH: Final = "/api/v1/messages/ws"
+_SSE_PATH: Final = "/api/v1/messages/sse"
 STATUS_PATH: Final = "/api/v1/status"
 _TICKET_PATH: Final = "/api/v1/messages/ticket"
 # headers in which proxies name the client's address; one of them may be CLIENT_ADDRESS_HEADER
@@ -36,6 +38,7 @@ _ADDRESS_HEADERS: Final = (
     "Fly-Client-IP",
 )
 _DAY_SECONDS: Final = 86_400
+_STREAM_TYPE: Final = "text/event-stream"
 
 
 async def read_gateway(
@@ -63,6 +66,7 @@ async def read_gateway(
         shows_metrics=b"neverstale_" in metrics,
         plain=await shake_hands(http, url),
         with_token=await shake_hands(http, url, token, project) if token else None,
+        stream=await _open_stream(http, url, token, project),
         allowed={
             origin: await _ask_origin(http, url, origin)
             for origin in (*origins, FOREIGN_ORIGIN)
@@ -177,6 +181,46 @@ def open_socket(http: aiohttp.ClientSession, url: str, token: str, project: str)
         params={"project_id": project} if project else {},
         protocols=(SUBPROTOCOL, *([f"bearer.{token}"] if token else [])),
     )
+
+
+async def _open_stream(
+    http: aiohttp.ClientSession, url: str, token: str, project: str
+) -> Stream:
+    """Open an event stream as a client does, and close it after its first event."""
+    headers = {"Accept": _STREAM_TYPE} | ({"Authorization": f"Bearer {token}"} if token else {})
+    time = asyncio.get_running_loop().time
+    started, stream = time(), Stream(0)
+    try:
+        async with (
+            asyncio.timeout(STREAM_SECONDS),
+            http.get(
+                f"{url}{_SSE_PATH}",
+                params={"project_id": project} if project else {},
+                headers=headers,
+                allow_redirects=False,
+            ) as response,
+        ):
+            stream = Stream(
+                response.status, encoding=response.headers.get("Content-Encoding", "")
+            )
+            if response.status != HTTPStatus.OK:
+                error = (_parse(await response.read()) or {}).get("error")
+                code = error.get("code") if isinstance(error, dict) else None
+                return replace(stream, refusal=str(code or ""))
+            if response.content_type != _STREAM_TYPE:
+                return replace(stream, reason=f"it is answered by {response.content_type}")
+            seen = b""
+            while b'"connected"' not in seen:
+                piece = await response.content.readany()
+                if not piece:
+                    return replace(stream, reason="it ended before its first event")
+                seen += piece
+            return replace(stream, seconds=time() - started)
+    except TimeoutError:
+        reason = f"no answer within {STREAM_SECONDS:.0f} s"
+        return replace(stream, is_silent=True, reason=reason)
+    except aiohttp.ClientError as exc:
+        return replace(stream, reason=str(exc) or type(exc).__name__)
 
 
 async def _read_status(

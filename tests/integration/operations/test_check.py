@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from deploy.dev.servers import ValkeyServer, free_port
 from listener.setup.install import Config
+from operations.check import gateway_facts
 from operations.check.examination import Examination, Targets
 from operations.check.report import Report
 from operations.check.tokens import TokenSettings
@@ -23,6 +24,7 @@ from shared.config.settings import load_settings
 from shared.protocol.channels import RedisNames
 from tests.support.documented import PASSWORD, documented_rights
 from tests.support.http_proxy import proxying
+from tests.support.nginx import running_nginx
 from tests.support.pooler import running_pooler
 from tests.support.processes import ROOT, SECRET, token
 from tests.support.roles import Roles
@@ -309,6 +311,65 @@ async def test_a_gateway_behind_a_bad_proxy_is_a_finding(world: World, tmp_path:
     }
     targets = Targets([f"http://127.0.0.1:{free_port()}"])
     assert await found(world, targets, **key) == {"gateway.unreachable"}
+
+
+UPGRADES = (
+    "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
+    "proxy_set_header Connection $http_connection; proxy_set_header Host $http_host;"
+)
+BUFFERS = "proxy_ignore_headers X-Accel-Buffering;"
+COMPRESSES = "gzip on; gzip_proxied any; gzip_types text/event-stream; gzip_min_length 1;"
+NO_STREAMS = "if ($request_uri ~ /sse) { return 403; }"
+NO_TOKEN = 'proxy_set_header Authorization "";'
+
+
+async def test_an_event_stream_that_nginx_spoils_is_a_finding(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    alone = {"DATABASE_URL": "", "REDIS_URL": ""}
+    more = ("", COMPRESSES, BUFFERS, BUFFERS + COMPRESSES, NO_STREAMS, NO_TOKEN)
+    with running_nginx(tmp_path, gateway.url, *(UPGRADES + one for one in more)) as urls:
+
+        async def told(url: str) -> set[str]:
+            targets = Targets([url], token=fresh_token(world), project=world.apollo)
+            return await found(world, targets, **alone)
+
+        fine, compressing, buffering, both, refusing, stripping = urls
+        assert [await told(url) for url in (fine, compressing)] == [set(), set()]
+        assert await told(refusing) == {"gateway.sse"}
+        assert await found(world, Targets([refusing]), **alone) == {"gateway.sse"}
+        assert await told(stripping) == {"gateway.sse_token"}
+        # what is held back does not come later either
+        monkeypatch.setattr(gateway_facts, "STREAM_SECONDS", 0.5)
+        for url in (buffering, both):
+            assert await told(url) == {"gateway.sse_buffered"}
+
+
+async def test_an_event_stream_in_a_compressors_buffer_is_a_finding(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    alone = {"DATABASE_URL": "", "REDIS_URL": ""}
+    monkeypatch.setattr(gateway_facts, "STREAM_SECONDS", 0.5)
+    async with proxying(gateway.url, compresses=True) as url:
+        targets = Targets([url], token=fresh_token(world), project=world.apollo)
+        made = await report(world, targets, **alone)
+    assert {one.id for one in made.findings} == {"gateway.upgrade", "gateway.sse_buffered"}
+    assert any("(gzip)" in one.what for one in made.findings)
+
+
+async def test_without_a_token_the_report_says_what_was_not_checked(world: World) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    for bearer, left_out in (("", True), (fresh_token(world), False)):
+        targets = Targets([gateway.url], token=bearer, project=world.apollo)
+        made = await report(world, targets, DATABASE_URL="", REDIS_URL="")
+        [checked] = made.checked["gateways"]
+        assert (checked["not_checked"] is not None) == left_out
+        assert (checked["event_stream_ms"] is None) == left_out
 
 
 async def test_a_certificate_is_verified_as_browsers_do(
