@@ -49,14 +49,14 @@ async def read_gateway(
     token: str = "",
     project: str = "",
     admin_key: str = "",
-) -> tuple[GatewayFacts, float]:
-    """Return the facts, and the gateway's time of day in Unix seconds (0: unknown).
+) -> tuple[GatewayFacts, float | None]:
+    """Return the facts, and by how many seconds the gateway's clock is ahead (None: unknown).
 
     The gateway counts the handshake without a token as no failure.
     """
-    facts, date = await _read_health(http, GatewayFacts(url))
+    facts, clock_ahead = await _read_health(http, GatewayFacts(url))
     if facts.error or facts.health != HTTPStatus.OK:
-        return facts, date
+        return facts, clock_ahead
     ready, body = await _get(http, f"{url}/readyz")
     _, metrics = await _get(http, f"{url}/metrics")
     facts = replace(
@@ -74,25 +74,25 @@ async def read_gateway(
     )
     if admin_key:
         facts = await _read_status(http, facts, admin_key)
-    return facts, date
+    return facts, clock_ahead
 
 
 async def _read_health(
     http: aiohttp.ClientSession, facts: GatewayFacts
-) -> tuple[GatewayFacts, float]:
+) -> tuple[GatewayFacts, float | None]:
     try:
         async with http.get(f"{facts.url}/healthz", allow_redirects=False) as response:
-            date = response.headers.get("Date", "")
+            ahead = _clock_ahead(response.headers.get("Date", ""))
             health = response.status
         days = await _days_left(facts.url)
-        return replace(facts, health=health, certificate_days=days), _seconds(date)
+        return replace(facts, health=health, certificate_days=days), ahead
     except aiohttp.ClientConnectorCertificateError as exc:
         reason = exc.certificate_error
-        return replace(facts, is_untrusted=True, error=str(reason)), 0.0
+        return replace(facts, is_untrusted=True, error=str(reason)), None
     except TimeoutError:
-        return replace(facts, error=f"no answer within {ANSWER_SECONDS:.0f} s"), 0.0
+        return replace(facts, error=f"no answer within {ANSWER_SECONDS:.0f} s"), None
     except (aiohttp.ClientError, OSError, ValueError) as exc:
-        return replace(facts, error=str(exc) or type(exc).__name__), 0.0
+        return replace(facts, error=str(exc) or type(exc).__name__), None
 
 
 async def _days_left(url: str) -> float | None:
@@ -114,11 +114,12 @@ async def _days_left(url: str) -> float | None:
     return left / _DAY_SECONDS
 
 
-def _seconds(date: str) -> float:
-    """The time that an HTTP date names, on average: it has no fractions."""
+def _clock_ahead(date: str) -> float | None:
+    """By how many seconds the time that an HTTP date names is ahead; None: it is no date."""
     with suppress(ValueError):
-        return parsedate_to_datetime(date).timestamp() + 0.5
-    return 0.0
+        # it has no fractions
+        return parsedate_to_datetime(date).timestamp() + 0.5 - datetime.now(UTC).timestamp()
+    return None
 
 
 async def _get(

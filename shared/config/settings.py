@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import PydanticUndefined
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -42,6 +42,18 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
 
 DatabaseUrlText = Annotated[SecretStr, _checked(check_database_url)]
 RedisUrlText = Annotated[SecretStr, _checked(check_redis_url)]
+
+
+def _fits_a_cluster(is_cluster: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 pydantic passes it so
+    """Check what else was given (a field with a problem of its own is missing here)."""
+    if (url := info.data.get("redis_url")) is not None:
+        check_hosts(url.get_secret_value(), is_cluster=is_cluster)
+    if is_cluster and {*"{}"} & {*info.data["redis_prefix"]}:
+        raise ValueError("allows no braces in REDIS_PREFIX: they would be a hash tag")
+    return is_cluster
+
+
+IsCluster = Annotated[bool, AfterValidator(_fits_a_cluster)]
 
 
 class ConfigFileSettings(BaseSettings):
@@ -90,7 +102,7 @@ class Settings(DatabaseSettings):
         "",
         description="before every channel and key: staging and production may share one Redis",
     )
-    redis_cluster: bool = Field(
+    redis_cluster: IsCluster = Field(
         default=False,
         validate_default=True,
         description="REDIS_URL leads to a Redis Cluster; it may name several nodes",
@@ -101,16 +113,6 @@ class Settings(DatabaseSettings):
     replay_ttl_seconds: int = Field(
         86400, ge=60, description="how long a channel's log outlives its last event"
     )
-
-    @field_validator("redis_cluster")
-    @classmethod
-    def _fits_a_cluster(cls, is_cluster: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 pydantic passes it so
-        """Check what else was given (a field with a problem of its own is missing here)."""
-        if "redis_url" in info.data:
-            check_hosts(info.data["redis_url"].get_secret_value(), is_cluster=is_cluster)
-        if is_cluster and {*"{}"} & {*info.data["redis_prefix"]}:
-            raise ValueError("allows no braces in REDIS_PREFIX: they would be a hash tag")
-        return is_cluster
 
 
 AnySettings = TypeVar("AnySettings", bound=ConfigFileSettings)
