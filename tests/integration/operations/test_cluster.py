@@ -1,8 +1,10 @@
-"""``check`` on a Redis Cluster and on sentinels: what is wrong is seen."""
+"""``check`` and ``status`` on a Redis Cluster and on sentinels: what is wrong is seen."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -10,18 +12,25 @@ import pytest_asyncio
 from deploy.dev.servers import ValkeyServer, free_port
 from listener.setup.install import Config
 from operations.check.examination import Examination, Targets
+from operations.check.gateway_facts import STATUS_PATH
 from operations.check.report import Report
 from operations.settings import CheckSettings
+from operations.status.reading import read_from_redis
 from shared.config.config_file import read_config
 from shared.config.settings import load_settings
 from shared.protocol.channels import RedisNames
-from shared.protocol.slots import slot_of
+from shared.protocol.slots import SLOT_COUNT, slot_of
 from tests.support.documented import PASSWORD, documented_rights
+from tests.support.placed import Placement
+from tests.support.processes import HANG_SECONDS, Part, token
 from tests.support.redis_cluster import ClusterNode, RedisCluster, redis_cluster
 from tests.support.redis_pair import command
 from tests.support.redis_sentinel import Sentinel
+from tests.support.servers import Servers
+from tests.support.world import World, make_world
 
 CLUSTER_RIGHTS = ("+cluster|nodes", "+cluster|slots", "+spublish", "+ssubscribe")
+KEY = "a key for tests that is long enough"
 NOTHING_MORE = Targets()
 NO_REPLICA = "redis.no_replica"  # the cluster of these tests has none
 
@@ -180,3 +189,60 @@ async def test_what_is_wrong_with_sentinels_is_a_finding(tmp_path: Path) -> None
     finally:
         for server in servers:
             server.kill()
+
+
+async def test_the_probe_and_the_status_reach_each_node_that_is_up(
+    cluster: RedisCluster, servers: Servers
+) -> None:
+    async with make_world(servers) as world:
+        world.more |= {"REDIS_URL": cluster.url, "REDIS_CLUSTER": "true", "ADMIN_KEY": KEY}
+        await world.listener()
+        gateway = await world.gateway()
+        bearer = token(world.ada, exp=int(time.time()) + 600)
+        targets = Targets([gateway.url], (), bearer, world.apollo, sends_probe=True)
+        made = await report(cluster.url, targets, **world.environment())
+        assert [one.id for one in made.findings] == [NO_REPLICA]
+        assert made.checked["probe"]["published_ms"] > 0
+        nodes = await until(world, gateway, lambda nodes: all(map(is_linked, nodes.values())))
+        assert sum(one["slots"] for one in nodes.values()) == SLOT_COUNT
+        assert set(nodes) == {address(node) for node in cluster.primaries}
+        for one in nodes.values():
+            assert one["used_memory_bytes"] > 0
+            assert one["replicas"] == 0
+        dead = (await Placement(world, cluster).other_nodes())[0]
+        dead.kill()
+        await until(
+            world,
+            gateway,
+            lambda nodes: (
+                is_lost(nodes.pop(address(dead))) and all(map(is_linked, nodes.values()))
+            ),
+        )
+        told = await found(cluster)
+        assert address(dead) in told["redis.cluster_node"]
+        status = await read_from_redis(cluster.url, world.prefix, is_cluster=True)
+        [one] = [one for one in status["redis_nodes"] if one["address"] == address(dead)]
+        assert not one["up"]
+
+
+def is_linked(node: dict[str, Any]) -> bool:
+    return (node["up"], node["leader"], node["gateways"]) == (True, True, 1)
+
+
+def is_lost(node: dict[str, Any]) -> bool:
+    return (node["up"], node["leader"], node["gateways"]) == (False, False, 0)
+
+
+async def until(
+    world: World, gateway: Part, wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    """Return the Redis nodes of the status by their addresses, once they are as wanted."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with asyncio.timeout(HANG_SECONDS):
+        while True:
+            async with world.http.get(f"{gateway.url}{STATUS_PATH}", headers=headers) as answer:
+                status = await answer.json()
+            nodes = {one["address"]: one for one in status.get("redis_nodes", ())}
+            if len(nodes) == 3 and status["gateways"] and wanted(nodes):
+                return nodes
+            await asyncio.sleep(0.1)
