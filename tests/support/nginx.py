@@ -13,13 +13,13 @@ from deploy.dev.servers import free_port
 
 @contextmanager
 def running_nginx(folder: Path, target: str, *variants: str) -> Iterator[list[str]]:
-    """Yield a URL for each of the variants: directives with which it passes requests on."""
+    """Yield a URL for each of the variants: directives for how it passes requests on."""
     program = shutil.which("nginx")
     if program is None:
         pytest.skip("nginx is not installed")
     ports = [free_port() for _ in variants]
     servers = "\n".join(
-        f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {target}; {more} }} }}"
+        f"server {{ listen 127.0.0.1:{port}; {more} location / {{ proxy_pass {target}; }} }}"
         for port, more in zip(ports, variants, strict=True)
     )
     config = folder / "nginx.conf"

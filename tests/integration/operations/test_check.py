@@ -301,6 +301,9 @@ async def test_a_gateway_behind_a_bad_proxy_is_a_finding(world: World, tmp_path:
             "gateway.trusts_this_host",
             "gateway.upgrade",
         }
+    async with proxying(gateway.url, adds={"Date": "Mon, 01 Jan 2024 00:00:00 GMT"}) as url:
+        told = await found(world, Targets([url]), DATABASE_URL="")
+        assert told == {"clocks.differ", "gateway.upgrade"}
     other = {**key, "ADMIN_KEY": "another key that is long enough too"}
     targets = Targets([gateway.url], ["https://app.test"])
     assert await found(world, targets, **other) == {"gateway.admin_key", "gateway.origin"}
@@ -320,27 +323,30 @@ UPGRADES = (
 BUFFERS = "proxy_ignore_headers X-Accel-Buffering;"
 COMPRESSES = "gzip on; gzip_proxied any; gzip_types text/event-stream; gzip_min_length 1;"
 NO_STREAMS = "if ($request_uri ~ /sse) { return 403; }"
+SHORT_HEADERS = "client_header_buffer_size 512; large_client_header_buffers 2 512;"
 NO_TOKEN = 'proxy_set_header Authorization "";'
 
 
-async def test_an_event_stream_that_nginx_spoils_is_a_finding(
+async def test_a_connection_that_nginx_spoils_is_a_finding(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.listener()
     gateway = await world.gateway()
     alone = {"DATABASE_URL": "", "REDIS_URL": ""}
-    more = ("", COMPRESSES, BUFFERS, BUFFERS + COMPRESSES, NO_STREAMS, NO_TOKEN)
+    more = ("", COMPRESSES, BUFFERS, BUFFERS + COMPRESSES, NO_STREAMS, NO_TOKEN, SHORT_HEADERS)
     with running_nginx(tmp_path, gateway.url, *(UPGRADES + one for one in more)) as urls:
 
-        async def told(url: str) -> set[str]:
-            targets = Targets([url], token=fresh_token(world), project=world.apollo)
+        async def told(url: str, **claims: str) -> set[str]:
+            bearer = fresh_token(world, **claims)
+            targets = Targets([url], token=bearer, project=world.apollo)
             return await found(world, targets, **alone)
 
-        fine, compressing, buffering, both, refusing, stripping = urls
+        fine, compressing, buffering, both, refusing, stripping, limiting = urls
         assert [await told(url) for url in (fine, compressing)] == [set(), set()]
         assert await told(refusing) == {"gateway.sse"}
         assert await found(world, Targets([refusing]), **alone) == {"gateway.sse"}
         assert await told(stripping) == {"gateway.sse_token"}
+        assert await told(limiting, long="x" * 400) == {"gateway.not_greeted"}
         # what is held back does not come later either
         monkeypatch.setattr(gateway_facts, "STREAM_SECONDS", 0.5)
         for url in (buffering, both):
