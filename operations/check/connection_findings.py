@@ -87,15 +87,18 @@ def _find_in_upgrade(url: str, plain: Handshake, with_token: Handshake | None) -
         ]
     if with_token is None or with_token.is_greeted:
         return []
-    if with_token.close is None:
-        return [
-            problem(
-                "gateway.not_greeted",
-                f"{url} does not greet a client with the token: {with_token.reason}",
-                "see whether it is ready, and whether the proxy limits the length of headers",
-            )
-        ]
-    return [_token_refused(url, f"close code {with_token.close}: {with_token.reason}")]
+    how = with_token.reason
+    if with_token.close is not None:
+        how = f"close code {with_token.close}: {how}"
+        if with_token.close in (CloseCode.UNAUTHORIZED, CloseCode.FORBIDDEN):
+            return [_token_refused(url, how)]
+    return [
+        problem(
+            "gateway.not_greeted",
+            f"{url} does not greet a client with the token: {how}",
+            "see whether it is ready, and whether the proxy limits the length of headers",
+        )
+    ]
 
 
 def _token_refused(url: str, how: str) -> Finding:

@@ -48,6 +48,7 @@ def test_what_a_gateway_answers_has_no_findings(
             "4403: no",
         ),
         (REFUSED_HANDSHAKE, Handshake(431, reason="too long"), "not_greeted", "too long"),
+        (REFUSED_HANDSHAKE, Handshake(101, 1013, reason="away"), "not_greeted", "1013: away"),
     ],
 )
 def test_a_websocket_that_fails_is_a_finding(
