@@ -98,6 +98,7 @@ class _Gateway:
         self._settings = settings
         self._keys = keys
         self._rules = rules
+        self._redis = redis
         self._client, self._names = redis.client, redis.names
         self._tasks = tasks
         self._registry = CollectorRegistry()
@@ -133,7 +134,9 @@ class _Gateway:
             redis.connect(),
             self._names,
             "gateway",
-            OwnStatus(self._fanout, metrics, self._readiness).describe,
+            OwnStatus(
+                self._fanout, metrics, self._readiness, self._redis_parts.linked_nodes
+            ).describe,
         )
         self._worker_health = (
             WorkerHealth(worker, self._registry, self._readiness.check) if worker else None
@@ -253,7 +256,7 @@ class _Gateway:
         clock = asyncio.get_running_loop().time
         key = AdminKey(settings.admin_key.get_secret_value(), self._limiter, clock=clock)
         admin = AdminApi(key, self._client, self._names, rules.user_type)
-        status = StatusApi(key, self._client, self._names, self._limiter)
+        status = StatusApi(key, self._redis, self._limiter)
         return tickets.routes + admin.routes + status.routes
 
 

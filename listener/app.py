@@ -110,6 +110,7 @@ class Listener:
         status: dict[str, Any] = {"state": self._role, "redis": self.ready()[1]["redis"]}
         if isinstance(current, Leader):
             status |= {"live": current.is_live, "lag_ms": current.lag_ms}
+            status |= {"redis_nodes": current.redis_nodes}
         return {**status, "series": history.series, "resets": history.resets}
 
     async def _serve_health(self) -> None:

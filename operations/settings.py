@@ -4,7 +4,12 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from shared.config.settings import ConfigFileSettings, DatabaseUrlText, RedisUrlText
+from shared.config.settings import (
+    ConfigFileSettings,
+    DatabaseUrlText,
+    IsCluster,
+    RedisUrlText,
+)
 
 
 class StatusSettings(ConfigFileSettings):
@@ -14,7 +19,9 @@ class StatusSettings(ConfigFileSettings):
         None, description="Redis or Valkey; unset: it is not used"
     )
     redis_prefix: str = Field("", description="before every channel and key")
-    redis_cluster: bool = Field(default=False, description="REDIS_URL leads to a Redis Cluster")
+    redis_cluster: IsCluster = Field(
+        default=False, validate_default=True, description="REDIS_URL leads to a Redis Cluster"
+    )
     admin_key: SecretStr | None = Field(
         None, description="key of the gateways' admin API, for what only they know"
     )

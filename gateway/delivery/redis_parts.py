@@ -18,18 +18,21 @@ from shared.links.redis_access import RedisAccess
 MakeBroker: TypeAlias = Callable[
     [Fanout, Revalidator, Callable[[str], None], LinkMetrics], Broker
 ]
+LinkedNodes: TypeAlias = Callable[[], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class RedisParts:
-    """``channels`` is None with one server.
+    """``channels`` and ``linked_nodes`` are None with one server.
 
-    ``make_broker`` takes what ends a user's connections, given the user.
+    ``make_broker`` takes what ends a user's connections, given the user. ``linked_nodes``: the
+    addresses of the cluster's nodes to which this gateway is linked.
     """
 
     logs: ChannelLogs
     channels: ClusterChannels | None
     make_broker: MakeBroker
+    linked_nodes: LinkedNodes | None = None
 
 
 def redis_parts(redis: RedisAccess, *, ttl_seconds: int) -> RedisParts:
@@ -40,4 +43,5 @@ def redis_parts(redis: RedisAccess, *, ttl_seconds: int) -> RedisParts:
     channels = ClusterChannels(redis.names)
     links = ShardLinks(redis.nodes, channels)
     logs = ShardLogs(redis, redis.nodes, channels, links, ttl_seconds=ttl_seconds)
-    return RedisParts(logs, channels, partial(ClusterBroker, redis, links, channels))
+    make_broker = partial(ClusterBroker, redis, links, channels)
+    return RedisParts(logs, channels, make_broker, lambda: links.linked_nodes)

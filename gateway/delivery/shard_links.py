@@ -45,6 +45,11 @@ class ShardLinks:
         async with asyncio.TaskGroup() as self._tasks:
             await asyncio.Event().wait()
 
+    @property
+    def linked_nodes(self) -> list[str]:
+        """The addresses of the nodes whose connections are open."""
+        return [f"{node.host}:{node.port}" for node, one in self._links.items() if one.is_open]
+
     def subscribe(self, names: Sequence[str]) -> None:
         """Subscribe to channels, now or once their nodes can be reached."""
         for name in names:
@@ -146,6 +151,10 @@ class _NodeLink:
         self._asked: set[str] = set()
         self._is_incomplete = False
         self._task: asyncio.Task[None]
+
+    @property
+    def is_open(self) -> bool:
+        return self._pubsub is not None
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         self._task = tasks.create_task(self._keep())

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.delivery.fanout import Fanout
+from gateway.delivery.redis_parts import LinkedNodes
 from gateway.http.application import Readiness
 from gateway.metrics import FanoutMetrics
 from shared.links.status_board import RedisClock
@@ -13,10 +14,17 @@ from shared.runtime.recent_history import RecentHistory
 class OwnStatus:
     """Collects the status. The cost is bounded, whatever is connected."""
 
-    def __init__(self, fanout: Fanout, metrics: FanoutMetrics, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        fanout: Fanout,
+        metrics: FanoutMetrics,
+        readiness: Readiness,
+        linked_nodes: LinkedNodes | None,
+    ) -> None:
         self._fanout = fanout
         self._metrics = metrics
         self._readiness = readiness
+        self._linked_nodes = linked_nodes
         self._history = RecentHistory()
 
     def describe(self, clock: RedisClock) -> dict[str, Any]:
@@ -34,6 +42,8 @@ class OwnStatus:
             if details["draining"]
             else ("ready" if is_ready else "not ready"),
             "degraded": details["degraded"],
+            "redis": details["redis"],
+            "redis_nodes": None if self._linked_nodes is None else self._linked_nodes(),
             "connections": fanout.connection_count,
             "channels": fanout.channel_count,
             "resumed": round(count_of(self._metrics.resumed)),

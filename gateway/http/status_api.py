@@ -12,11 +12,10 @@ from gateway.limits.connection_limiter import ConnectionLimiter
 from shared.http.connection import expectation_met
 from shared.http.errors import refusal_response
 from shared.http.server import at_intervals
-from shared.links.redis_link import Client, RedisLost
-from shared.links.status_board import read_statuses
-from shared.protocol.channels import RedisNames
+from shared.links.redis_access import RedisAccess
+from shared.links.redis_link import RedisLost
+from shared.links.status_board import read_status
 from shared.protocol.close_codes import Refusal, unavailable
-from shared.protocol.process_status import merge_statuses
 from shared.runtime.version import VERSION
 
 STATUS_PATH: Final = "/api/v1/status"
@@ -40,13 +39,11 @@ _NO_REDIS: Final = unavailable("Redis is away: the status is not known")
 class StatusApi:
     """The status of all processes as JSON and as a page, for who has the admin key."""
 
-    def __init__(
-        self, key: AdminKey, client: Client, names: RedisNames, limiter: ConnectionLimiter
-    ) -> None:
+    def __init__(self, key: AdminKey, redis: RedisAccess, limiter: ConnectionLimiter) -> None:
         self._key = key
         self._limiter = limiter
         # however many pages are open
-        self._read = at_intervals(lambda: read_statuses(client, names))
+        self._read = at_intervals(lambda: read_status(redis))
         self._files = {path.name: path.read_bytes() for path in _PAGES.iterdir()}
 
     @property
@@ -69,7 +66,7 @@ class StatusApi:
             if refusal is not None:
                 return refusal_response(refusal, _HEADERS)
         try:
-            merged = merge_statuses(await self._read())
+            merged = await self._read()
         except RedisLost:
             return refusal_response(_NO_REDIS, _HEADERS)
         address = self._limiter.address_of(request)

@@ -70,6 +70,12 @@ class ClusterPublisher(Publisher):
         self._server: RedisServer | None = None  # which the leader has adopted
 
     @property
+    def linked_nodes(self) -> list[str] | None:
+        seen = self._planned[0] if self._planned else ()
+        answering = {(one.host, one.port) for one in seen if one.identity is not None}
+        return [f"{host}:{port}" for host, port in sorted(answering)]
+
+    @property
     def slots_version(self) -> int:
         return self._table.version
 

@@ -96,6 +96,11 @@ class Leader:
         for resource in (*rules.resources, OTHER_RESOURCES):
             metrics.events.labels(resource)
 
+    @property
+    def redis_nodes(self) -> list[str] | None:
+        """The primaries of a Redis Cluster that answer; None: it is one server."""
+        return self._publisher.linked_nodes
+
     async def lead(self) -> None:
         """Never returns. Raises ``PgLost``.
 

@@ -198,6 +198,11 @@ class Publisher:
         await self._write(state, "", fields, 0)
 
     @property
+    def linked_nodes(self) -> list[str] | None:
+        """The addresses of a cluster's primaries that answer; None: this is no cluster."""
+        return None
+
+    @property
     def slots_version(self) -> int:
         """The version of a cluster's slot table; 0: this is no cluster."""
         return 0

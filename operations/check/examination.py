@@ -1,7 +1,8 @@
 """Reads the facts of each part of a set-up, and collects what the rules find in them."""
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -21,20 +22,22 @@ from listener.links.pg_link import (
 from listener.setup.check import read_facts
 from listener.setup.database_findings import find_in_database
 from listener.setup.install import Config
+from operations.check.cluster_facts import read_cluster, read_sentinels
+from operations.check.cluster_findings import find_in_cluster, find_in_sentinels
 from operations.check.gateway_facts import ANSWER_SECONDS, read_gateway
 from operations.check.gateway_findings import find_in_gateway
 from operations.check.probe import Probe
 from operations.check.probe_findings import find_in_probe
 from operations.check.redis_facts import read_redis
-from operations.check.redis_findings import find_in_redis
+from operations.check.redis_findings import RedisFacts, find_in_redis
 from operations.check.report import Report, find_in_clocks
 from operations.check.token_findings import find_in_token
 from operations.check.tokens import TokenSettings
 from operations.settings import CheckSettings
 from shared.links.database_id import DATABASE_ID_SQL
 from shared.links.postgres import check_database_url
-from shared.links.redis_link import RedisLost, check_redis_url
-from shared.protocol.channels import RedisNames
+from shared.links.redis_access import RedisAccess, open_redis
+from shared.links.redis_link import RedisLost
 from shared.runtime.findings import Finding, note, problem
 from shared.runtime.lifecycle import FatalError
 from shared.runtime.version import VERSION
@@ -42,6 +45,7 @@ from shared.runtime.version import VERSION
 _NAME: Final = "neverstale check"
 _TIME: Final = "select extract(epoch from clock_timestamp())::float8"
 _ROLES: Final = "docs/how-to/postgresql-roles.md"
+_LEFT_OUT: Final = "sockets and event streams that are open (no --token)"
 _NO_EFFECT: Final = "remove them, or write them as docs/reference/connection-urls.md says"
 
 
@@ -70,7 +74,6 @@ class Examination:
         self._config = config
         self._tokens = tokens
         self._targets = targets
-        self._names = RedisNames(settings.redis_prefix)
         self._database = ""
         self._report = Report()
 
@@ -79,11 +82,15 @@ class Examination:
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         # not aiohttp's own, which is made when it is imported, by what SSL_CERT_FILE was then
         connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as http,
+            self._open_redis() as redis,
+        ):
             if self._settings.database_url is not None:
-                await self._check_database(self._settings.database_url.get_secret_value(), http)
-            if self._settings.redis_url is not None:
-                await self._check_redis(self._settings.redis_url.get_secret_value())
+                url = self._settings.database_url.get_secret_value()
+                await self._check_database(url, http, redis)
+            if redis is not None:
+                await self._check_redis(redis)
             await self._check_tokens()
             for url in self._targets.gateways:
                 await self._check_gateway(http, url)
@@ -92,7 +99,19 @@ class Examination:
         report.findings.sort(key=lambda one: one.severity == "note")
         return report
 
-    async def _check_database(self, url: str, http: aiohttp.ClientSession) -> None:
+    def _open_redis(self) -> AbstractAsyncContextManager[RedisAccess | None]:
+        settings = self._settings
+        if settings.redis_url is None:
+            return nullcontext()
+        return open_redis(
+            settings.redis_url.get_secret_value(),
+            settings.redis_prefix,
+            is_cluster=settings.redis_cluster,
+        )
+
+    async def _check_database(
+        self, url: str, http: aiohttp.ClientSession, redis: RedisAccess | None
+    ) -> None:
         found = self._report.findings
         if ignored := check_database_url(url):
             found.append(
@@ -111,7 +130,7 @@ class Examination:
         try:
             await self._read_database(connection, url)
             if self._targets.sends_probe:
-                await self._probe(connection, http)
+                await self._probe(connection, http, redis)
         except (PgLost, FatalError, asyncpg.PostgresError) as exc:
             found.append(_describe_failure(exc))
         finally:
@@ -123,8 +142,8 @@ class Examination:
         async with translated_errors(), rolled_back_transaction(connection):
             facts = await read_facts(connection, config, config.access)
             seconds = await connection.fetchval(_TIME)
+            self._note_clock("postgresql", seconds - datetime.now(UTC).timestamp())
             self._database = str(await connection.fetchval(DATABASE_ID_SQL))
-        self._note_clock("postgresql", seconds)
         found = find_in_database(facts)
         self._report.findings += found
         self._report.checked["postgresql"] = {
@@ -141,9 +160,9 @@ class Examination:
                 )
             )
 
-    async def _check_redis(self, url: str) -> None:
+    async def _check_redis(self, redis: RedisAccess) -> None:
         found = self._report.findings
-        if ignored := check_redis_url(url):
+        if ignored := redis.target.ignored:
             found.append(
                 note(
                     "redis.ignored_parameters",
@@ -152,17 +171,24 @@ class Examination:
                 )
             )
         self._report.checked["redis"] = {}
-        if self._settings.redis_cluster:
-            found.append(
-                note(
-                    "redis.cluster",
-                    "the nodes of a Redis Cluster are not checked",
-                    "see that the logs of listener and gateways say nothing of redis",
-                )
-            )
-            return
         try:
-            facts, seconds = await read_redis(url, self._names, own_database=self._database)
+            if redis.target.sentinel is not None:
+                sentinels = await read_sentinels(redis.target, redis.target.sentinel)
+                found += find_in_sentinels(sentinels)
+                if sentinels.primaries and not sentinels.finds_primary:
+                    return
+            if redis.nodes is None:
+                facts = await read_redis(redis.client, redis.names, own_database=self._database)
+                found += find_in_redis(facts)
+                self._describe_redis({"redis": facts})
+            else:
+                cluster = await read_cluster(redis, redis.nodes, own_database=self._database)
+                found += find_in_cluster(cluster)
+                self._describe_redis(
+                    {f"redis {address}": facts for address, facts in cluster.nodes.items()},
+                    primaries=len(cluster.primaries),
+                    replicas=len(cluster.nodes) - len(cluster.primaries),
+                )
         except RedisLost as exc:
             found.append(
                 problem(
@@ -171,14 +197,17 @@ class Examination:
                     "check REDIS_URL, its user and password, the network and the server",
                 )
             )
-            return
-        if seconds:
-            self._note_clock("redis", seconds)
-        found += find_in_redis(facts)
+
+    def _describe_redis(self, read: Mapping[str, RedisFacts], **more: int) -> None:
+        """Note the clocks of the servers, by their names, and what is worth knowing of them."""
+        for name, facts in read.items():
+            self._note_clock(name, facts.clock_ahead)
+        slowest = max(read.values(), key=lambda facts: facts.ping_seconds)
         self._report.checked["redis"] = {
-            "version": facts.version,
-            "ping_ms": round(facts.ping_seconds * 1000, 2),
-            "pubsub_buffer": facts.pubsub_buffer or None,
+            "version": slowest.version,
+            **more,
+            "ping_ms": round(slowest.ping_seconds * 1000, 2),
+            "pubsub_buffer": slowest.pubsub_buffer or None,
         }
 
     async def _check_tokens(self) -> None:
@@ -201,7 +230,7 @@ class Examination:
 
     async def _check_gateway(self, http: aiohttp.ClientSession, url: str) -> None:
         targets, key = self._targets, self._settings.admin_key
-        facts, seconds = await read_gateway(
+        facts, clock_ahead = await read_gateway(
             http,
             url,
             origins=targets.origins,
@@ -209,8 +238,7 @@ class Examination:
             project=targets.project,
             admin_key=key.get_secret_value() if key else "",
         )
-        if seconds:
-            self._note_clock(url, seconds)
+        self._note_clock(url, clock_ahead)
         self._report.findings += find_in_gateway(facts, version=VERSION)
         self._report.checked.setdefault("gateways", []).append(
             {
@@ -218,28 +246,25 @@ class Examination:
                 "status": (facts.readiness or {}).get("status"),
                 "version": facts.version or None,
                 "certificate_days": facts.certificate_days and round(facts.certificate_days, 1),
+                "event_stream_ms": facts.stream.seconds
+                and round(facts.stream.seconds * 1000, 1),
+                "not_checked": None if targets.token else _LEFT_OUT,
             }
         )
 
-    async def _probe(self, connection: Connection, http: aiohttp.ClientSession) -> None:
-        targets, url = self._targets, self._settings.redis_url
-        if self._settings.redis_cluster:
-            url = None  # the channel is on one of many nodes
+    async def _probe(
+        self, connection: Connection, http: aiohttp.ClientSession, redis: RedisAccess | None
+    ) -> None:
+        targets = self._targets
         facts = await Probe(targets.project).run(
-            http,
-            connection,
-            targets.gateways,
-            token=targets.token,
-            redis_url=url.get_secret_value()
-            if url and not self._settings.redis_cluster
-            else "",
-            names=self._names,
+            http, connection, targets.gateways, token=targets.token, redis=redis
         )
         self._report.findings += find_in_probe(facts)
         self._report.checked["probe"] = facts.describe()
 
-    def _note_clock(self, name: str, seconds: float) -> None:
-        self._report.clocks[name] = seconds - datetime.now(UTC).timestamp()
+    def _note_clock(self, name: str, ahead: float | None) -> None:
+        if ahead is not None:
+            self._report.clocks[name] = ahead
 
 
 async def _is_pooled(connection: Connection, url: str) -> bool:

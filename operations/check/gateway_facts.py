@@ -14,16 +14,18 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
+from operations.check.connection_findings import Handshake, Stream
 from operations.check.gateway_findings import (
     FOREIGN_ORIGIN,
     FORGED_ADDRESSES,
     GatewayFacts,
-    Handshake,
 )
 from shared.protocol.frames import SUBPROTOCOL
 
 ANSWER_SECONDS: Final = 5.0
+STREAM_SECONDS: Final = 5.0  # for the first event of a stream, which is sent at once
 WS_PATH: Final = "/api/v1/messages/ws"
+_SSE_PATH: Final = "/api/v1/messages/sse"
 STATUS_PATH: Final = "/api/v1/status"
 _TICKET_PATH: Final = "/api/v1/messages/ticket"
 # headers in which proxies name the client's address; one of them may be CLIENT_ADDRESS_HEADER
@@ -36,6 +38,7 @@ _ADDRESS_HEADERS: Final = (
     "Fly-Client-IP",
 )
 _DAY_SECONDS: Final = 86_400
+_STREAM_TYPE: Final = "text/event-stream"
 
 
 async def read_gateway(
@@ -46,14 +49,14 @@ async def read_gateway(
     token: str = "",
     project: str = "",
     admin_key: str = "",
-) -> tuple[GatewayFacts, float]:
-    """Return the facts, and the gateway's time of day in Unix seconds (0: unknown).
+) -> tuple[GatewayFacts, float | None]:
+    """Return the facts, and by how many seconds the gateway's clock is ahead (None: unknown).
 
     The gateway counts the handshake without a token as no failure.
     """
-    facts, date = await _read_health(http, GatewayFacts(url))
+    facts, clock_ahead = await _read_health(http, GatewayFacts(url))
     if facts.error or facts.health != HTTPStatus.OK:
-        return facts, date
+        return facts, clock_ahead
     ready, body = await _get(http, f"{url}/readyz")
     _, metrics = await _get(http, f"{url}/metrics")
     facts = replace(
@@ -63,6 +66,7 @@ async def read_gateway(
         shows_metrics=b"neverstale_" in metrics,
         plain=await shake_hands(http, url),
         with_token=await shake_hands(http, url, token, project) if token else None,
+        stream=await _open_stream(http, url, token, project),
         allowed={
             origin: await _ask_origin(http, url, origin)
             for origin in (*origins, FOREIGN_ORIGIN)
@@ -70,25 +74,25 @@ async def read_gateway(
     )
     if admin_key:
         facts = await _read_status(http, facts, admin_key)
-    return facts, date
+    return facts, clock_ahead
 
 
 async def _read_health(
     http: aiohttp.ClientSession, facts: GatewayFacts
-) -> tuple[GatewayFacts, float]:
+) -> tuple[GatewayFacts, float | None]:
     try:
         async with http.get(f"{facts.url}/healthz", allow_redirects=False) as response:
-            date = response.headers.get("Date", "")
+            ahead = _clock_ahead(response.headers.get("Date", ""))
             health = response.status
         days = await _days_left(facts.url)
-        return replace(facts, health=health, certificate_days=days), _seconds(date)
+        return replace(facts, health=health, certificate_days=days), ahead
     except aiohttp.ClientConnectorCertificateError as exc:
         reason = exc.certificate_error
-        return replace(facts, is_untrusted=True, error=str(reason)), 0.0
+        return replace(facts, is_untrusted=True, error=str(reason)), None
     except TimeoutError:
-        return replace(facts, error=f"no answer within {ANSWER_SECONDS:.0f} s"), 0.0
+        return replace(facts, error=f"no answer within {ANSWER_SECONDS:.0f} s"), None
     except (aiohttp.ClientError, OSError, ValueError) as exc:
-        return replace(facts, error=str(exc) or type(exc).__name__), 0.0
+        return replace(facts, error=str(exc) or type(exc).__name__), None
 
 
 async def _days_left(url: str) -> float | None:
@@ -110,11 +114,12 @@ async def _days_left(url: str) -> float | None:
     return left / _DAY_SECONDS
 
 
-def _seconds(date: str) -> float:
-    """The time that an HTTP date names, on average: it has no fractions."""
+def _clock_ahead(date: str) -> float | None:
+    """By how many seconds the time that an HTTP date names is ahead; None: it is no date."""
     with suppress(ValueError):
-        return parsedate_to_datetime(date).timestamp() + 0.5
-    return 0.0
+        # it has no fractions
+        return parsedate_to_datetime(date).timestamp() + 0.5 - datetime.now(UTC).timestamp()
+    return None
 
 
 async def _get(
@@ -177,6 +182,46 @@ def open_socket(http: aiohttp.ClientSession, url: str, token: str, project: str)
         params={"project_id": project} if project else {},
         protocols=(SUBPROTOCOL, *([f"bearer.{token}"] if token else [])),
     )
+
+
+async def _open_stream(
+    http: aiohttp.ClientSession, url: str, token: str, project: str
+) -> Stream:
+    """Open an event stream as a client does, and close it after its first event."""
+    headers = {"Accept": _STREAM_TYPE} | ({"Authorization": f"Bearer {token}"} if token else {})
+    time = asyncio.get_running_loop().time
+    started, stream = time(), Stream(0)
+    try:
+        async with (
+            asyncio.timeout(STREAM_SECONDS),
+            http.get(
+                f"{url}{_SSE_PATH}",
+                params={"project_id": project} if project else {},
+                headers=headers,
+                allow_redirects=False,
+            ) as response,
+        ):
+            stream = Stream(
+                response.status, encoding=response.headers.get("Content-Encoding", "")
+            )
+            if response.status != HTTPStatus.OK:
+                error = (_parse(await response.read()) or {}).get("error")
+                code = error.get("code") if isinstance(error, dict) else None
+                return replace(stream, refusal=str(code or ""))
+            if response.content_type != _STREAM_TYPE:
+                return replace(stream, reason=f"it is answered by {response.content_type}")
+            seen = b""
+            while b'"connected"' not in seen:
+                piece = await response.content.readany()
+                if not piece:
+                    return replace(stream, reason="it ended before its first event")
+                seen += piece
+            return replace(stream, seconds=time() - started)
+    except TimeoutError:
+        reason = f"no answer within {STREAM_SECONDS:.0f} s"
+        return replace(stream, is_silent=True, reason=reason)
+    except aiohttp.ClientError as exc:
+        return replace(stream, reason=str(exc) or type(exc).__name__)
 
 
 async def _read_status(

@@ -7,7 +7,13 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from shared.protocol.close_codes import CloseCode
+from operations.check.connection_findings import (
+    REFUSED_HANDSHAKE,
+    REFUSED_STREAM,
+    Handshake,
+    Stream,
+    find_in_connections,
+)
 from shared.runtime.findings import Finding, note, problem
 
 EXPIRES_SOON_DAYS: Final = 14
@@ -30,28 +36,14 @@ _DEGRADED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Handshake:
-    """How a handshake of a v1 client ended.
-
-    ``status``: the HTTP status, 101 if the upgrade succeeded, 0 without any answer.
-    ``close``: the close code that came instead of a greeting; None: the client was greeted.
-    ``has_subprotocol``: the server has selected ``neverstale.v1``.
-    """
-
-    status: int
-    close: int | None = None
-    has_subprotocol: bool = True
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class GatewayFacts:
     """What a client saw of a gateway at ``url``; what was not tried has its default.
 
     ``error``: why there was no answer at all; ``is_untrusted``: the certificate was refused.
     ``readiness``: the body of ``/readyz``; None: it was not JSON. ``shows_metrics``: whether
     ``/metrics`` is answered here. ``plain`` is a handshake without a token, ``with_token`` one
-    with it. ``allowed``: for each origin what ``Access-Control-Allow-Origin`` said.
+    with it. ``stream``: an event stream, with the token if there is one.
+    ``allowed``: for each origin what ``Access-Control-Allow-Origin`` said.
     ``status_code``: of the status endpoint, asked with the admin key; ``addresses``: where it
     says each request came from, the last ones with forged headers; ``version``: of its program.
     """
@@ -64,8 +56,9 @@ class GatewayFacts:
     ready: int = HTTPStatus.OK
     readiness: Mapping[str, Any] | None = field(default_factory=dict)
     shows_metrics: bool = False
-    plain: Handshake = Handshake(HTTPStatus.SWITCHING_PROTOCOLS, CloseCode.UNAUTHORIZED)
+    plain: Handshake = REFUSED_HANDSHAKE
     with_token: Handshake | None = None
+    stream: Stream = REFUSED_STREAM
     allowed: Mapping[str, str] = field(default_factory=dict)
     status_code: int | None = None
     addresses: tuple[str | None, ...] = ()
@@ -110,7 +103,7 @@ def find_in_gateway(facts: GatewayFacts, *, version: str) -> list[Finding]:
     return [
         *_find_in_readiness(facts),
         *_find_in_transport(facts),
-        *_find_in_upgrade(facts),
+        *find_in_connections(facts.url, facts.plain, facts.with_token, facts.stream),
         *_find_in_origins(facts),
         *_find_in_addresses(facts),
         *_find_in_version(facts, version),
@@ -172,40 +165,6 @@ def _find_in_transport(facts: GatewayFacts) -> list[Finding]:
             )
         )
     return found
-
-
-def _find_in_upgrade(facts: GatewayFacts) -> list[Finding]:
-    plain, with_token = facts.plain, facts.with_token
-    if plain.status == HTTPStatus.UNAUTHORIZED or (
-        plain.status == HTTPStatus.SWITCHING_PROTOCOLS and not plain.has_subprotocol
-    ):
-        return [
-            problem(
-                "gateway.subprotocol",
-                f"the proxy at {facts.url} removes Sec-WebSocket-Protocol, which browsers send "
-                "the token in",
-                "make it pass the header on in both directions",
-            )
-        ]
-    if plain.status != HTTPStatus.SWITCHING_PROTOCOLS:
-        return [
-            problem(
-                "gateway.upgrade",
-                f"no WebSocket can be opened at {facts.url}: "
-                f"{plain.reason or f'status {plain.status}'}",
-                "make the proxy use HTTP/1.1 and pass Upgrade and Connection on",
-            )
-        ]
-    if with_token is not None and with_token.close is not None:
-        return [
-            problem(
-                "gateway.token_refused",
-                f"{facts.url} refuses the token with close code {with_token.close}: "
-                f"{with_token.reason}",
-                "compare its JWT_ settings and its [access] query with what the token says",
-            )
-        ]
-    return []
 
 
 def _find_in_origins(facts: GatewayFacts) -> list[Finding]:

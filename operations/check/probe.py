@@ -8,15 +8,14 @@ from typing import Any, Final
 
 import aiohttp
 import asyncpg
-import redis.exceptions
+from redis.exceptions import RedisError
 
 from listener.links.pg_link import Connection
 from operations.check.gateway_facts import ANSWER_SECONDS, open_socket
 from operations.check.probe_findings import MAX_SECONDS, ProbeFacts
-from shared.links.redis_link import Client, connect
-from shared.links.redis_sentinel import sentinel_locate
-from shared.links.redis_url import parse_redis_url
-from shared.protocol.channels import Channel, RedisNames
+from shared.links.redis_access import RedisAccess
+from shared.links.redis_link import RedisLost, connect
+from shared.protocol.channels import Channel
 
 RESOURCE: Final = "neverstale_check"
 _NOTIFY: Final = "select neverstale.notify($1, 'UPDATE', $2, $3)"
@@ -41,8 +40,7 @@ class Probe:
         gateways: Sequence[str],
         *,
         token: str,
-        redis_url: str,
-        names: RedisNames,
+        redis: RedisAccess | None,
     ) -> ProbeFacts:
         """Send the event, and return when it arrived where."""
         error, committed = "", None
@@ -52,7 +50,7 @@ class Probe:
                 for url in gateways
                 if (socket := await self._greet(stack, http, url, token)) is not None
             }
-            watching = await self._watch(stack, redis_url, names) if redis_url else None
+            watching = await self._watch(stack, redis) if redis else None
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             self._started = self._time()
             waiting = [tasks.create_task(self._receive(*one)) for one in sockets.items()]
@@ -100,22 +98,24 @@ class Probe:
                         self._received[url] = self._time() - self._started
                         return
 
-    async def _watch(self, stack: AsyncExitStack, url: str, names: RedisNames) -> Any:
+    async def _watch(self, stack: AsyncExitStack, redis: RedisAccess) -> Any:
         """Subscribe to the project's channel in Redis."""
-        target = parse_redis_url(url)
-        client: Client = connect(target, sentinel_locate(target))
+        name = redis.names.channel(Channel("project", self._project))
+        locate = redis.nodes.locate(name) if redis.nodes else redis.locate
+        client = connect(redis.target, locate)
         stack.push_async_callback(client.aclose)
         pubsub = client.pubsub()
         stack.push_async_callback(pubsub.aclose)
         try:
-            await pubsub.subscribe(names.channel(Channel("project", self._project)))
-            await pubsub.get_message(timeout=None)
-        except redis.exceptions.RedisError:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await (pubsub.ssubscribe(name) if redis.nodes else pubsub.subscribe(name))
+                await pubsub.get_message(timeout=None)
+        except (RedisError, RedisLost, TimeoutError):
             return None  # it is a separate finding
         return pubsub
 
     async def _see(self, pubsub: Any) -> None:
-        with suppress(TimeoutError, redis.exceptions.RedisError):
+        with suppress(TimeoutError, RedisError):
             async with asyncio.timeout(MAX_SECONDS):
                 while True:
                     message = await pubsub.get_message(timeout=None)

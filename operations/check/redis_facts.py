@@ -1,8 +1,9 @@
-"""Reads from Redis what ``find_in_redis`` judges."""
+"""Reads from a Redis server what ``find_in_redis`` judges."""
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from redis.exceptions import RedisError, ResponseError
@@ -11,14 +12,12 @@ from operations.check.redis_findings import RedisFacts
 from shared.links.redis_link import (
     Client,
     RedisLost,
-    connect,
     describe_error,
     read_state,
     translated_errors,
 )
-from shared.links.redis_sentinel import sentinel_locate
-from shared.links.redis_url import parse_redis_url
 from shared.protocol.channels import Channel, RedisNames
+from shared.protocol.slots import SeenRange, slot_of
 
 _PINGS: Final = 10
 _KEY_SECONDS: Final = 60  # if the check is interrupted, its keys are gone after that
@@ -26,42 +25,63 @@ _BEAT_SECONDS: Final = 1.5  # a running leader writes a heartbeat each second
 
 
 async def read_redis(
-    url: str, names: RedisNames, *, own_database: str
-) -> tuple[RedisFacts, float]:
-    """Return the facts, and the server's time of day in Unix seconds.
+    client: Client,
+    names: RedisNames,
+    *,
+    own_database: str,
+    served: Collection[SeenRange] = (),
+) -> RedisFacts:
+    """Try each command that Neverstale uses, on a separate channel and keys.
 
-    Tries each command that Neverstale uses, on a separate channel and keys.
+    *served*: the slots of a cluster's primary, to which the channel belongs. Commands on the
+    state and tickets, whose slot may be elsewhere, are refused there with MOVED.
 
     Raises:
         RedisLost: the server cannot be reached, or answers nothing.
     """
-    target = parse_redis_url(url)
-    client = connect(target, sentinel_locate(target))
-    try:
-        async with translated_errors(client):
-            errors: dict[str, str] = {}
-            pings = [await _ping(client, errors) for _ in range(_PINGS)]
-            info = await _try(errors, "info", client, "INFO") or {}
-            buffer = await _try({}, "", client, "CONFIG", "GET", "client-output-buffer-limit")
-            time = await _try(errors, "time", client, "TIME")
-        async with translated_errors(client):
-            await _try_commands(client, names, errors)
-            await _try_pubsub(client, names, errors)
-        state = await _state(client, names) if "hgetall" not in errors else {}
-        database = state.get("database", "")
-        is_foreign = "" not in (database, own_database) and database != own_database
-        facts = RedisFacts(
-            {name: str(value) for name, value in info.items()},
-            errors,
-            _pubsub_limit(buffer),
-            min(pings),
-            database,
-            own_database,
-            has_foreign_leader=is_foreign and await _beats(client, names, state),
-        )
-        return facts, time[0] + time[1] / 1e6 if time else 0.0
-    finally:
-        await client.aclose()
+    async with translated_errors(client):
+        errors: dict[str, str] = {}
+        pings = [await _ping(client, errors) for _ in range(_PINGS)]
+        info = await _try(errors, "info", client, "INFO") or {}
+        config = await _read_config(client)
+        time = await _try(errors, "time", client, "TIME")
+        now = datetime.now(UTC).timestamp()
+    channel = _unique_channel(names, served)
+    async with translated_errors(client):
+        await _try_commands(client, names, channel, errors)
+        await _try_pubsub(client, names, channel, errors)
+    state = await _state(client, names) if "hgetall" not in errors else {}
+    database = state.get("database", "")
+    is_foreign = "" not in (database, own_database) and database != own_database
+    return RedisFacts(
+        {name: str(value) for name, value in info.items()},
+        errors,
+        _pubsub_limit(config.get("client-output-buffer-limit", "")),
+        config.get("cluster-require-full-coverage", ""),
+        time[0] + time[1] / 1e6 - now if time else None,
+        min(pings),
+        database,
+        own_database,
+        has_foreign_leader=is_foreign and await _beats(client, names, state),
+    )
+
+
+def _unique_channel(names: RedisNames, served: Collection[SeenRange]) -> Channel:
+    """Return a channel that nobody uses, in one of the slots that are served."""
+    while True:
+        channel = Channel("project", f"neverstale-check-{secrets.token_hex(8)}")
+        slot = slot_of(names.channel(channel))
+        if not served or any(one.first <= slot <= one.last for one in served):
+            return channel
+
+
+async def _read_config(client: Client) -> dict[str, str]:
+    """Return those of the settings that the server shows."""
+    found = {}
+    for name in ("client-output-buffer-limit", "cluster-require-full-coverage"):
+        if answer := await _try({}, "", client, "CONFIG", "GET", name):
+            found[name] = _text(answer[1])
+    return found
 
 
 async def _ping(client: Client, errors: dict[str, str]) -> float:
@@ -82,12 +102,13 @@ async def _try(errors: dict[str, str], name: str, client: Client, *words: str | 
         return None
 
 
-async def _try_commands(client: Client, names: RedisNames, errors: dict[str, str]) -> None:
-    unique = f"neverstale-check-{secrets.token_hex(8)}"
+async def _try_commands(
+    client: Client, names: RedisNames, channel: Channel, errors: dict[str, str]
+) -> None:
     log, hash_, text = (
-        names.log(Channel("project", unique)),
-        names.ticket(f"{unique}-hash"),
-        names.ticket(unique),
+        names.log(channel),
+        names.ticket(f"{channel.id}-hash"),
+        names.ticket(channel.id),
     )
     script = await _try(errors, "script|load", client, "SCRIPT", "LOAD", "return 1")
     for words in (
@@ -104,29 +125,43 @@ async def _try_commands(client: Client, names: RedisNames, errors: dict[str, str
         ("HGETALL", names.state),
         ("SET", text, "a", "EX", _KEY_SECONDS),
         ("GETDEL", text),
-        ("DEL", log, hash_),
-        ("PUBLISH", names.channel(Channel("project", unique)), ""),
+        ("DEL", log),
+        ("DEL", hash_),
         *([("EVALSHA", _text(script), 1, log)] if script else []),
+        *_publishing(names, channel),
     ):
         await _try(errors, str(words[0]).lower(), client, *words)
+    for command in ("NODES", "SLOTS") if names.is_cluster else ():
+        await _try(errors, f"cluster|{command.lower()}", client, "CLUSTER", command)
 
 
-async def _try_pubsub(client: Client, names: RedisNames, errors: dict[str, str]) -> None:
-    pubsub = client.pubsub()
-    actions: dict[str, Callable[[str], Awaitable[Any]]] = {
-        "subscribe": pubsub.subscribe,
-        "unsubscribe": pubsub.unsubscribe,
-    }
+def _publishing(names: RedisNames, channel: Channel) -> list[tuple[str, str, str]]:
+    """Return commands as those that publish in the channel and, in a cluster, ticks."""
+    if not names.is_cluster:
+        return [("PUBLISH", names.channel(channel), "")]
+    tick = f"{names.tick}:{channel.id}"  # gateways do not subscribe to it
+    return [("SPUBLISH", names.channel(channel), ""), ("PUBLISH", tick, "")]
+
+
+async def _try_pubsub(
+    client: Client, names: RedisNames, channel: Channel, errors: dict[str, str]
+) -> None:
+    shard = names.channel(channel)
+    pool = client.on_new_connection().connection_pool
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
     try:
-        for name, act in actions.items():
+        for command, name in (
+            ("SUBSCRIBE", names.tick),
+            ("UNSUBSCRIBE", names.tick),
+            *((("SSUBSCRIBE", shard), ("SUNSUBSCRIBE", shard)) if names.is_cluster else ()),
+        ):
+            await connection.send_command(command, name)
             try:
-                await act(names.tick)
-                await pubsub.get_message(timeout=None)
+                await connection.read_response()
             except ResponseError as exc:
-                errors[name] = describe_error(exc)
-                return
+                errors[command.lower()] = describe_error(exc)
     finally:
-        await pubsub.aclose()  # type: ignore[no-untyped-call]
+        await connection.disconnect()
 
 
 async def _state(client: Client, names: RedisNames) -> dict[str, str]:
@@ -143,9 +178,9 @@ async def _beats(client: Client, names: RedisNames, before: dict[str, str]) -> b
     return (await _state(client, names)).get("alive") != before.get("alive")
 
 
-def _pubsub_limit(answer: Any) -> str:
-    """The limit of the class pubsub in an answer such as ``normal 0 0 0 pubsub 1 2 3``."""
-    words = _text(answer[1]).split() if answer else []
+def _pubsub_limit(limits: str) -> str:
+    """The limit of the class pubsub in limits such as ``normal 0 0 0 pubsub 1 2 3``."""
+    words = limits.split()
     if "pubsub" not in words:
         return ""
     start = words.index("pubsub") + 1

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from shared.links.redis_server import describe_product
 from shared.runtime.findings import Finding, note, problem
 
 MIN_REDIS: Final = (7, 0)
@@ -14,6 +15,7 @@ MIN_BUFFER: Final = (32 * 2**20, 8 * 2**20, 60)  # the default of Redis and Valk
 # classes of redis-py's errors, with which their texts begin
 NO_RIGHT: Final = "NoPermissionError"
 FULL: Final = "OutOfMemoryError"
+MOVED: Final = "MovedError"
 _DOCUMENT: Final = "docs/how-to/redis.md"
 _SIZE: Final = re.compile(r"(\d+)([kmg]?)b?", re.IGNORECASE)
 _UNITS: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
@@ -25,8 +27,9 @@ class RedisFacts:
 
     ``info``: the fields of INFO; empty if it is not permitted. ``errors``: the error of each
     command that the server refused. ``pubsub_buffer``: its ``client-output-buffer-limit`` of
-    class pubsub; "" if CONFIG is not permitted. ``ping_seconds``: the shortest
-    of some round trips.
+    class pubsub, ``full_coverage``: its ``cluster-require-full-coverage``; "" if CONFIG is not
+    permitted. ``ping_seconds``: the shortest of some round trips. ``clock_ahead``: by how many
+    seconds its clock is ahead of this machine's; None: unknown.
     ``database``: of the leader that has written its state here ("": none), ``own_database``
     that of DATABASE_URL ("": unknown), and whether a leader of the former runs.
     """
@@ -34,21 +37,32 @@ class RedisFacts:
     info: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     pubsub_buffer: str = ""
+    full_coverage: str = ""
+    clock_ahead: float | None = None
     ping_seconds: float = 0.0
     database: str = ""
     own_database: str = ""
     has_foreign_leader: bool = False
 
     @property
+    def is_cluster_node(self) -> bool:
+        return self.info.get("cluster_enabled") == "1"
+
+    @property
     def version(self) -> str:
         """The product and its version, as in ``valkey 9.1.0``."""
-        name = "valkey" if "valkey_version" in self.info else "redis"
-        return f"{name} {self.info.get(f'{name}_version', '')}".strip()
+        return describe_product(self.info)
 
 
-def find_in_redis(facts: RedisFacts) -> list[Finding]:
-    """Return the findings, problems first."""
-    found = [*_find_in_server(facts), *_find_in_rights(facts)]
+def find_in_redis(facts: RedisFacts, *, is_cluster: bool = False) -> list[Finding]:
+    """Return the findings, problems first. *is_cluster*: REDIS_CLUSTER is set."""
+    found = [*_find_in_server(facts, is_cluster=is_cluster), *find_in_rights(facts)]
+    if facts.info.get("role") != "slave" and facts.is_cluster_node == is_cluster:
+        found += [
+            problem("redis.error", f"{name} failed: {error}", f"see {_DOCUMENT}")
+            for name, error in facts.errors.items()
+            if not any(word in error for word in (NO_RIGHT, FULL, MOVED))
+        ]
     if facts.has_foreign_leader:
         found.append(
             problem(
@@ -71,7 +85,7 @@ def find_in_redis(facts: RedisFacts) -> list[Finding]:
     return found + _find_notes(facts)
 
 
-def _find_in_server(facts: RedisFacts) -> list[Finding]:
+def _find_in_server(facts: RedisFacts, *, is_cluster: bool) -> list[Finding]:
     info, found = facts.info, []
     minimum = MIN_VALKEY if "valkey_version" in info else MIN_REDIS
     if "redis_version" in info and _numbers(facts.version) < minimum:
@@ -90,14 +104,27 @@ def _find_in_server(facts: RedisFacts) -> list[Finding]:
                 "make it lead to the primary, also after a failover",
             )
         )
-    if info.get("cluster_enabled") == "1":
+    if facts.is_cluster_node and not is_cluster:
         found.append(
-            problem("redis.cluster", "REDIS_URL leads to a cluster", "use a single server")
+            problem(
+                "redis.cluster",
+                "REDIS_URL leads to a node of a cluster",
+                "set REDIS_CLUSTER=true",
+            )
+        )
+    elif is_cluster and info.get("cluster_enabled") == "0":
+        found.append(
+            problem(
+                "redis.cluster",
+                "REDIS_CLUSTER is set, but REDIS_URL leads to a single server",
+                "unset REDIS_CLUSTER, or name a node of the cluster",
+            )
         )
     return found
 
 
-def _find_in_rights(facts: RedisFacts) -> list[Finding]:
+def find_in_rights(facts: RedisFacts) -> list[Finding]:
+    """Return what keeps commands from being executed, which is true of a replica too."""
     refused = [name for name, error in facts.errors.items() if NO_RIGHT in error]
     found = []
     if refused:
@@ -117,12 +144,6 @@ def _find_in_rights(facts: RedisFacts) -> list[Finding]:
                 "raise maxmemory, or set maxmemory-policy to volatile-lru",
             )
         )
-    if facts.info.get("role") != "slave" and facts.info.get("cluster_enabled") != "1":
-        found += [
-            problem("redis.error", f"{name} failed: {error}", f"see {_DOCUMENT}")
-            for name, error in facts.errors.items()
-            if not any(word in error for word in (NO_RIGHT, FULL))
-        ]
     return found
 
 

@@ -10,8 +10,7 @@ import orjson
 from operations.check.gateway_facts import ANSWER_SECONDS, STATUS_PATH
 from shared.links.redis_access import open_redis
 from shared.links.redis_link import RedisLost
-from shared.links.status_board import read_statuses
-from shared.protocol.process_status import merge_statuses
+from shared.links.status_board import read_status
 
 
 class StatusUnknown(Exception):
@@ -22,7 +21,7 @@ async def read_from_redis(url: str, prefix: str, *, is_cluster: bool) -> Mapping
     """Return the merged status. Raises ``StatusUnknown``."""
     try:
         async with open_redis(url, prefix, is_cluster=is_cluster) as redis:
-            return merge_statuses(await read_statuses(redis.client, redis.names))
+            return await read_status(redis)
     except RedisLost as exc:
         raise StatusUnknown(f"Redis does not answer: {exc}: see neverstale check") from exc
 

@@ -6,6 +6,9 @@ from typing import Any, Final
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _SPARK_SECONDS: Final = 40
+_NODE_HEADS: Final = (
+    *("redis", "state", "slots", "replicas", "memory", "leader", "gateways", "version"),
+)
 
 
 def render_status(status: Mapping[str, Any]) -> list[str]:
@@ -40,6 +43,7 @@ def render_status(status: Mapping[str, Any]) -> list[str]:
         ("listener", "state", "version"): [
             [one["name"], one["state"], one["version"]] for one in status["listeners"]
         ],
+        _NODE_HEADS: [_node(one, len(status["gateways"])) for one in status["redis_nodes"]],
         ("channel", "subscribers"): [
             [one["channel"], one["subscribers"]] for one in status["top_channels"]
         ],
@@ -73,6 +77,24 @@ def _newest(values: Sequence[float | None], unit: str) -> str:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:g} ms"
+
+
+def _node(node: Mapping[str, Any], gateways: int) -> list[Any]:
+    memory = node["used_memory_bytes"]
+    return [
+        node["address"],
+        "up" if node["up"] else "down",
+        _known(node["slots"]),
+        _known(node["replicas"]),
+        "-" if memory is None else f"{memory / 2**20:.1f} MiB",
+        "linked" if node["leader"] else "not linked",
+        f"{node['gateways']} of {gateways}",
+        _known(node["version"]),
+    ]
+
+
+def _known(value: Any) -> Any:
+    return "-" if value is None else value
 
 
 def _state(status: Mapping[str, Any]) -> str:

@@ -53,6 +53,18 @@ def _has_exporter() -> bool:
         return False
 
 
+def _fits_a_cluster(is_cluster: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 pydantic passes it so
+    """Check what else was given (a field that was refused is missing here)."""
+    if (url := info.data.get("redis_url")) is not None:
+        check_hosts(url.get_secret_value(), is_cluster=is_cluster)
+    if is_cluster and {*"{}"} & {*info.data["redis_prefix"]}:
+        raise ValueError("allows no braces in REDIS_PREFIX: they would be a hash tag")
+    return is_cluster
+
+
+IsCluster = Annotated[bool, AfterValidator(_fits_a_cluster)]
+
+
 class ConfigFileSettings(BaseSettings):
     """Settings of a command that reads ``invalidation.toml`` alone."""
 
@@ -99,7 +111,7 @@ class Settings(DatabaseSettings):
         "",
         description="before every channel and key: staging and production may share one Redis",
     )
-    redis_cluster: bool = Field(
+    redis_cluster: IsCluster = Field(
         default=False,
         validate_default=True,
         description="REDIS_URL leads to a Redis Cluster; it may name several nodes",
@@ -133,16 +145,6 @@ class Settings(DatabaseSettings):
         if is_wanted and not _has_exporter():
             raise ValueError("needs an extra: run pip install 'neverstale[tracing]'")
         return exporter
-
-    @field_validator("redis_cluster")
-    @classmethod
-    def _fits_a_cluster(cls, is_cluster: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 pydantic passes it so
-        """Check what else was given (a field that was refused is missing here)."""
-        if "redis_url" in info.data:
-            check_hosts(info.data["redis_url"].get_secret_value(), is_cluster=is_cluster)
-        if is_cluster and {*"{}"} & {*info.data["redis_prefix"]}:
-            raise ValueError("allows no braces in REDIS_PREFIX: they would be a hash tag")
-        return is_cluster
 
 
 AnySettings = TypeVar("AnySettings", bound=ConfigFileSettings)

@@ -52,6 +52,11 @@ class ClusterNodes:
         self._clients: dict[Address, Client] = {}
         self._rest_until: dict[Address, float] = {}
 
+    @property
+    def addresses(self) -> list[Address]:
+        """Return where all nodes are, by the last survey."""
+        return [*self._known]
+
     def target(self, host: str, port: int) -> RedisUrl:
         """Return how to reach a node."""
         return self._target.at(host, port)

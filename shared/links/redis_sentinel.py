@@ -1,7 +1,8 @@
 """Finds the primary that sentinels watch."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from redis.exceptions import RedisError
@@ -20,29 +21,46 @@ def sentinel_locate(target: RedisUrl) -> Locate | None:
     sentinel = target.sentinel
     if sentinel is None:
         return None
-    login = replace(target, user=sentinel.user, password=sentinel.password, database=0)
 
     async def locate() -> tuple[str, int]:
         reasons = []
         for host, port in target.hosts:
-            client = connect(login.at(host, port))
             try:
-                async with asyncio.timeout(ASK_SECONDS):
-                    return await _ask(client, sentinel)
-            except (RedisError, OSError, LookupError) as exc:
-                reasons.append(describe_error(exc))
-            finally:
-                await client.drop_connections()
+                async with sentinel_client(target, sentinel, host, port) as client:
+                    address = await ask_sentinel(client, sentinel.name)
+            except RedisLost as exc:
+                reasons.append(str(exc))
+                continue
+            if address is not None:
+                return address
+            reasons.append("it watches no primary of that name")
         raise RedisLost(f"no sentinel knows the primary: {'; '.join(reasons)}")
 
     return locate
 
 
-async def _ask(client: Client, sentinel: Sentinel) -> tuple[str, int]:
+@asynccontextmanager
+async def sentinel_client(
+    target: RedisUrl, sentinel: Sentinel, host: str, port: int
+) -> AsyncIterator[Client]:
+    """Yield a client of one sentinel. An error inside, or a timeout, is a ``RedisLost``."""
+    login = replace(target, user=sentinel.user, password=sentinel.password, database=0)
+    client = connect(login.at(host, port))
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            yield client
+    except (RedisError, OSError) as exc:
+        raise RedisLost(describe_error(exc)) from exc
+    finally:
+        await client.drop_connections()
+
+
+async def ask_sentinel(client: Client, name: str) -> tuple[str, int] | None:
+    """Return the address of the primary of that name; None: the sentinel knows none."""
     answer: Sequence[bytes] | None = await client.execute_command(  # type: ignore[no-untyped-call]
-        "SENTINEL", "GET-MASTER-ADDR-BY-NAME", sentinel.name
+        "SENTINEL", "GET-MASTER-ADDR-BY-NAME", name
     )
     if answer is None:
-        raise LookupError("it watches no primary of that name")
+        return None
     host, port = answer
     return host.decode(), int(port)

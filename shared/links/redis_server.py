@@ -33,6 +33,12 @@ def describe_server(info: Mapping[str, object]) -> RedisServer:
     )
 
 
+def describe_product(info: Mapping[str, object]) -> str:
+    """Return the product and its version in the fields of INFO, as in ``valkey 9.1.0``."""
+    name = "valkey" if "valkey_version" in info else "redis"
+    return f"{name} {info.get(f'{name}_version', '')}".strip()
+
+
 def parse_info(text: str) -> dict[str, str]:
     """Return the fields in the text of INFO."""
     fields = (line.partition(":") for line in text.splitlines())

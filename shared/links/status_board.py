@@ -13,9 +13,12 @@ from typing import Any, Final, cast
 
 import orjson
 
+from shared.links.redis_access import RedisAccess
 from shared.links.redis_link import Client, RedisLost, translated_errors
+from shared.links.redis_nodes import read_nodes
 from shared.protocol.channels import RedisNames
 from shared.protocol.json_values import parse_object
+from shared.protocol.process_status import merge_statuses
 from shared.runtime.version import VERSION
 
 REPORT_SECONDS: Final = 1.0
@@ -125,6 +128,12 @@ class StatusReporter:
 def process_name() -> str:
     """Return a name of this process for logs: its host and pid."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+async def read_status(redis: RedisAccess) -> dict[str, Any]:
+    """Return one status of all processes and Redis servers. Raises ``RedisLost``."""
+    statuses = await read_statuses(redis.client, redis.names)
+    return merge_statuses(statuses, await read_nodes(redis))
 
 
 async def read_statuses(client: Client, names: RedisNames) -> list[Mapping[str, Any]]:

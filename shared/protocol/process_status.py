@@ -8,9 +8,12 @@ MAX_CHANNELS: Final = 10
 MAX_RESETS: Final = 20
 
 
-def merge_statuses(statuses: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_statuses(
+    statuses: Iterable[Mapping[str, Any]], nodes: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Return one status of those that each process reports of itself.
 
+    *nodes*: the Redis servers. To each is added which processes reach it, as these report.
     Counts are added up. Percentiles cannot be: the highest of all gateways is taken.
     """
     found = sorted(statuses, key=lambda one: str(one.get("name")))
@@ -35,6 +38,14 @@ def merge_statuses(statuses: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "top_channels": _merge_channels(gateways),
         "resets": _merge_resets(found),
+        "redis_nodes": [
+            {
+                **node,
+                "leader": _reaches(own, node["address"]),
+                "gateways": sum(_reaches(one, node["address"]) for one in gateways),
+            }
+            for node in nodes
+        ],
         "listeners": [_without(one, _MERGED) for one in listeners],
         "gateways": [_without(one, _MERGED) for one in gateways],
     }
@@ -43,7 +54,13 @@ def merge_statuses(statuses: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 _PERCENTILES: Final = {
     name: (f"{name}_p50_ms", f"{name}_p99_ms") for name in ("publish", "deliver")
 }
-_MERGED: Final = ("kind", "series", "top_channels", "resets")
+_MERGED: Final = ("kind", "series", "top_channels", "resets", "redis_nodes")
+
+
+def _reaches(process: Mapping[str, Any], address: str) -> bool:
+    """Whether a process is linked to a Redis server; it names those of a cluster only."""
+    nodes = process.get("redis_nodes")
+    return bool(process.get("redis")) if nodes is None else address in nodes
 
 
 def _combine(combine: Any, series: Sequence[Sequence[float | None]]) -> list[float | None]:

@@ -151,6 +151,19 @@ def merge_claims(claims: Iterable[Claim]) -> list[tuple[int, int, str, int]]:
     return [(first, last, *owner) for first, last, owner in _runs(owners)]
 
 
+def ranges_by_address(seen: Iterable[SeenRange]) -> dict[tuple[str, int], list[SeenRange]]:
+    """Return what each address serves."""
+    found: dict[tuple[str, int], list[SeenRange]] = {}
+    for one in seen:
+        found.setdefault((one.host, one.port), []).append(one)
+    return found
+
+
+def count_slots(ranges: Iterable[SeenRange]) -> int:
+    """Return how many slots the ranges have."""
+    return sum(one.last - one.first + 1 for one in ranges)
+
+
 def plan_slots(table: SlotTable, seen: Iterable[SeenRange]) -> SlotTable:
     """The table after what was *seen* of the cluster; the same one if nothing changed.
 

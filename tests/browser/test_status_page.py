@@ -45,6 +45,7 @@ async def test_the_page_shows_what_happens_until_the_operator_signs_out(stage: S
         ).to_have_text("3")
         await expect(row(page, "gateways", "ready")).to_have_count(1)
         await expect(row(page, "listeners", "leader")).to_have_count(1)
+        await expect(row(page, "redis", "up").filter(has_text="1 of 1")).to_have_count(1)
         await stage.sql("update tasks set title = 'Lift off' where title = 'Fuel the rocket'")
         events = page.get_by_role("img", name="Events per second")
         async with asyncio.timeout(HANG_SECONDS):

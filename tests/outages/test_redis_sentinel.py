@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,26 +13,8 @@ from tests.support.changes import assert_flows, insert_tasks, is_reset
 from tests.support.inspection import resets
 from tests.support.processes import HANG_SECONDS
 from tests.support.redis_pair import command
+from tests.support.redis_sentinel import Sentinel
 from tests.support.world import World
-
-
-class Sentinel(ValkeyServer):
-    """One sentinel, which decides alone."""
-
-    def __init__(self, folder: Path, primary: ValkeyServer) -> None:
-        super().__init__(folder)
-        self._primary = primary
-
-    def _prepare(self) -> list[str]:
-        program, *_ = super()._prepare()
-        config = self.folder / "sentinel.conf"
-        config.write_text(
-            f"port {self.port}\nbind 127.0.0.1\n"
-            f"sentinel monitor main 127.0.0.1 {self._primary.port} 1\n"
-            "sentinel down-after-milliseconds main 500\n"
-            "sentinel failover-timeout main 2000\n"
-        )
-        return [program, str(config), "--sentinel"]
 
 
 async def _until(server: ValkeyServer, words: tuple[str, ...], wanted: str) -> None:

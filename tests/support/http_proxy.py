@@ -1,12 +1,14 @@
 """An HTTP proxy with the faults of badly configured ones. It passes no WebSockets."""
 
-from collections.abc import AsyncIterator, Mapping
+import zlib
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp import web
 
 _HOP_BY_HOP = ("connection", "upgrade", "host", "content-length", "transfer-encoding")
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 @asynccontextmanager
@@ -15,18 +17,21 @@ async def proxying(
     *,
     overwrites: Mapping[str, str] | None = None,
     adds: Mapping[str, str] | None = None,
+    removes: Collection[str] = (),
+    compresses: bool = False,
 ) -> AsyncIterator[str]:
     """Yield the URL of a proxy for *target*.
 
-    It *overwrites* headers of requests, and *adds* headers to responses.
+    It *overwrites* and *removes* headers of requests, and *adds* headers to responses. If it
+    *compresses*, it passes on what its compressor has put out.
     """
     async with aiohttp.ClientSession() as http:
 
-        async def forward(request: web.Request) -> web.Response:
+        async def forward(request: web.Request) -> web.StreamResponse:
             headers = {
                 name: value
                 for name, value in request.headers.items()
-                if name.lower() not in _HOP_BY_HOP
+                if name.lower() not in (*_HOP_BY_HOP, *removes)
             }
             async with http.request(
                 request.method,
@@ -39,15 +44,21 @@ async def proxying(
                     for name, value in response.headers.items()
                     if name.lower() not in _HOP_BY_HOP
                 }
-                return web.Response(
-                    status=response.status,
-                    body=await response.read(),
-                    headers={**passed, **(adds or {})},
+                encoding = {"Content-Encoding": "gzip"} if compresses else {}
+                answer = web.StreamResponse(
+                    status=response.status, headers={**passed, **encoding, **(adds or {})}
                 )
+                compressor = zlib.compressobj(wbits=_GZIP)
+                pack: Callable[[bytes], bytes] = compressor.compress if compresses else bytes
+                await answer.prepare(request)
+                async for piece in response.content.iter_any():
+                    await answer.write(pack(piece))
+                await answer.write(compressor.flush() if compresses else b"")
+                return answer
 
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", forward)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, handler_cancellation=True)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -15,6 +15,7 @@ function make(tag, text, ...classes) {
 const isKnown = (value) => value !== null && value !== undefined;
 const count = (value) => (isKnown(value) ? value.toLocaleString('en') : '–');
 const milliseconds = (value) => (isKnown(value) ? `${value.toLocaleString('en')} ms` : '–');
+const mebibytes = (value) => (isKnown(value) ? `${(value / 2 ** 20).toFixed(1)} MiB` : '–');
 const newest = (series) => (series ?? []).at(-1);
 
 function duration(seconds) {
@@ -151,6 +152,20 @@ function showTables(status) {
     status.listeners,
   );
   showTable(
+    'redis',
+    [
+      ['Server', (row) => row.address],
+      ['State', (row) => (row.up ? 'up' : 'down'), (row) => (row.up ? 'good' : 'bad')],
+      ['Slots', (row) => count(row.slots), 'number'],
+      ['Replicas', (row) => count(row.replicas), 'number'],
+      ['Memory', (row) => mebibytes(row.used_memory_bytes), 'number'],
+      ['Leader', (row) => (row.leader ? 'linked' : 'not linked')],
+      ['Gateways', (row) => `${count(row.gateways)} of ${count(status.gateways.length)}`, 'number'],
+      ['Version', (row) => row.version ?? '–'],
+    ],
+    status.redis_nodes,
+  );
+  showTable(
     'channels',
     [
       ['Channel', (row) => row.channel],
@@ -176,6 +191,7 @@ function showOverall(status) {
   else if (!status.live) showState('Changes are missed', 'bad');
   else if (status.gateways.length === 0) showState('No gateway', 'bad');
   else if (status.gateways.some(isDegraded)) showState('A gateway is degraded', 'bad');
+  else if (status.redis_nodes.some(({ up }) => !up)) showState('A Redis server is down', 'bad');
   else showState('Live', 'good');
 }
 

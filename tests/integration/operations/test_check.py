@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from deploy.dev.servers import ValkeyServer, free_port
 from listener.setup.install import Config
+from operations.check import gateway_facts
 from operations.check.examination import Examination, Targets
 from operations.check.report import Report
 from operations.check.tokens import TokenSettings
@@ -23,6 +24,7 @@ from shared.config.settings import load_settings
 from shared.protocol.channels import RedisNames
 from tests.support.documented import PASSWORD, documented_rights
 from tests.support.http_proxy import proxying
+from tests.support.nginx import running_nginx
 from tests.support.pooler import running_pooler
 from tests.support.processes import ROOT, SECRET, token
 from tests.support.roles import Roles
@@ -299,6 +301,9 @@ async def test_a_gateway_behind_a_bad_proxy_is_a_finding(world: World, tmp_path:
             "gateway.trusts_this_host",
             "gateway.upgrade",
         }
+    async with proxying(gateway.url, adds={"Date": "Mon, 01 Jan 2024 00:00:00 GMT"}) as url:
+        told = await found(world, Targets([url]), DATABASE_URL="")
+        assert told == {"clocks.differ", "gateway.upgrade"}
     other = {**key, "ADMIN_KEY": "another key that is long enough too"}
     targets = Targets([gateway.url], ["https://app.test"])
     assert await found(world, targets, **other) == {"gateway.admin_key", "gateway.origin"}
@@ -309,6 +314,68 @@ async def test_a_gateway_behind_a_bad_proxy_is_a_finding(world: World, tmp_path:
     }
     targets = Targets([f"http://127.0.0.1:{free_port()}"])
     assert await found(world, targets, **key) == {"gateway.unreachable"}
+
+
+UPGRADES = (
+    "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; "
+    "proxy_set_header Connection $http_connection; proxy_set_header Host $http_host;"
+)
+BUFFERS = "proxy_ignore_headers X-Accel-Buffering;"
+COMPRESSES = "gzip on; gzip_proxied any; gzip_types text/event-stream; gzip_min_length 1;"
+NO_STREAMS = "if ($request_uri ~ /sse) { return 403; }"
+SHORT_HEADERS = "client_header_buffer_size 512; large_client_header_buffers 2 512;"
+NO_TOKEN = 'proxy_set_header Authorization "";'
+
+
+async def test_a_connection_that_nginx_spoils_is_a_finding(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    alone = {"DATABASE_URL": "", "REDIS_URL": ""}
+    more = ("", COMPRESSES, BUFFERS, BUFFERS + COMPRESSES, NO_STREAMS, NO_TOKEN, SHORT_HEADERS)
+    with running_nginx(tmp_path, gateway.url, *(UPGRADES + one for one in more)) as urls:
+
+        async def told(url: str, **claims: str) -> set[str]:
+            bearer = fresh_token(world, **claims)
+            targets = Targets([url], token=bearer, project=world.apollo)
+            return await found(world, targets, **alone)
+
+        fine, compressing, buffering, both, refusing, stripping, limiting = urls
+        assert [await told(url) for url in (fine, compressing)] == [set(), set()]
+        assert await told(refusing) == {"gateway.sse"}
+        assert await found(world, Targets([refusing]), **alone) == {"gateway.sse"}
+        assert await told(stripping) == {"gateway.sse_token"}
+        assert await told(limiting, long="x" * 400) == {"gateway.not_greeted"}
+        # what is held back does not come later either
+        monkeypatch.setattr(gateway_facts, "STREAM_SECONDS", 0.5)
+        for url in (buffering, both):
+            assert await told(url) == {"gateway.sse_buffered"}
+
+
+async def test_an_event_stream_in_a_compressors_buffer_is_a_finding(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    alone = {"DATABASE_URL": "", "REDIS_URL": ""}
+    monkeypatch.setattr(gateway_facts, "STREAM_SECONDS", 0.5)
+    async with proxying(gateway.url, compresses=True) as url:
+        targets = Targets([url], token=fresh_token(world), project=world.apollo)
+        made = await report(world, targets, **alone)
+    assert {one.id for one in made.findings} == {"gateway.upgrade", "gateway.sse_buffered"}
+    assert any("(gzip)" in one.what for one in made.findings)
+
+
+async def test_without_a_token_the_report_says_what_was_not_checked(world: World) -> None:
+    await world.listener()
+    gateway = await world.gateway()
+    for bearer, left_out in (("", True), (fresh_token(world), False)):
+        targets = Targets([gateway.url], token=bearer, project=world.apollo)
+        made = await report(world, targets, DATABASE_URL="", REDIS_URL="")
+        [checked] = made.checked["gateways"]
+        assert (checked["not_checked"] is not None) == left_out
+        assert (checked["event_stream_ms"] is None) == left_out
 
 
 async def test_a_certificate_is_verified_as_browsers_do(

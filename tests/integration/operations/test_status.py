@@ -84,6 +84,11 @@ async def test_the_status_covers_all_processes_until_they_end(
         )
         assert seen["leader"].endswith(f":{pid(listener)}")
         assert {one["state"] for one in seen["listeners"]} == {"leader", "standby"}
+        [server] = seen["redis_nodes"]
+        assert server["address"] == f"127.0.0.1:{world.servers.valkey.port}"
+        assert (server["up"], server["slots"], server["replicas"]) == (True, None, 0)
+        assert (server["leader"], server["gateways"]) == (True, 2)
+        assert server["used_memory_bytes"] > 0
         assert seen["top_channels"][0] == {
             "channel": f"project:{world.apollo}",
             "subscribers": 2,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from operations.settings import StatusSettings
 from shared.config.settings import InvalidSettings, Settings, load_settings
 
 DATABASE = {"DATABASE_URL": "postgresql://h/d"}
@@ -36,7 +37,12 @@ def test_settings_that_fit_are_taken(environment: dict[str, str]) -> None:
     ],
 )
 def test_settings_that_do_not_fit_are_refused(environment: dict[str, str], told: str) -> None:
-    with pytest.raises(InvalidSettings) as refused:
-        load_settings(Settings, DATABASE | environment)
-    [problem] = refused.value.problems
-    assert problem.startswith(told)
+    for kind in (Settings, StatusSettings):
+        with pytest.raises(InvalidSettings) as refused:
+            load_settings(kind, DATABASE | environment)
+        [problem] = refused.value.problems
+        assert problem.startswith(told)
+
+
+def test_operators_commands_need_no_redis() -> None:
+    assert not load_settings(StatusSettings, {}).redis_cluster

@@ -163,3 +163,13 @@ async def test_another_server_at_the_address_is_not_used(stage: Stage) -> None:
             await asyncio.sleep(0)
     await asyncio.wait_for(stage.connections["c"].end.wait(), 10)
     assert stage.connections["c"].subscribed == set()
+
+
+async def test_only_nodes_whose_connection_is_open_count_as_linked(stage: Stage) -> None:
+    assert stage.links.linked_nodes == ["a:1"]
+    stage.connections.pop("a").end.set()
+    async with asyncio.timeout(10):
+        while stage.links.linked_nodes:
+            await asyncio.sleep(0)
+    await stage.subscribed("a", P, Q)
+    assert stage.links.linked_nodes == ["a:1"]

@@ -2,13 +2,12 @@
 
 import pytest
 
+from operations.check.connection_findings import Handshake, Stream
 from operations.check.gateway_findings import (
     FOREIGN_ORIGIN,
     GatewayFacts,
-    Handshake,
     find_in_gateway,
 )
-from shared.protocol.close_codes import CloseCode
 
 VERSION = "1.0.0"
 PUBLIC = "https://rt.example.com"
@@ -25,7 +24,6 @@ READY = {"status": "ready", "redis": True, "keys": "ok", "draining": False, "deg
         GatewayFacts("http://127.0.0.1:8080", shows_metrics=True),
         GatewayFacts("http://gateway:8080"),
         GatewayFacts("http://gateway.internal", status_code=200, addresses=(None, None)),
-        GatewayFacts(PUBLIC, with_token=Handshake(101)),
         GatewayFacts(PUBLIC, allowed={APP: APP, FOREIGN_ORIGIN: ""}),
         GatewayFacts(PUBLIC, status_code=200, addresses=("a", "a", "a"), version=VERSION),
     ],
@@ -80,20 +78,7 @@ def test_what_is_documented_has_no_findings(fine: GatewayFacts) -> None:
         (GatewayFacts(PUBLIC, certificate_days=3), "certificate_expires", "note", "3 days"),
         (GatewayFacts(PUBLIC, shows_metrics=True), "public_metrics", "note", "/metrics"),
         (GatewayFacts(PUBLIC, plain=Handshake(426)), "upgrade", "problem", "status 426"),
-        (GatewayFacts(PUBLIC, plain=Handshake(0, reason="cut")), "upgrade", "problem", "cut"),
-        (GatewayFacts(PUBLIC, plain=Handshake(401)), "subprotocol", "problem", "removes"),
-        (
-            GatewayFacts(PUBLIC, plain=Handshake(101, 4401, has_subprotocol=False)),
-            "subprotocol",
-            "problem",
-            "removes",
-        ),
-        (
-            GatewayFacts(PUBLIC, with_token=Handshake(101, CloseCode.FORBIDDEN, reason="no")),
-            "token_refused",
-            "problem",
-            "4403: no",
-        ),
+        (GatewayFacts(PUBLIC, stream=Stream(404)), "sse", "problem", "status 404"),
         (GatewayFacts(PUBLIC, allowed={FOREIGN_ORIGIN: "*"}), "any_origin", "problem", "*"),
         (GatewayFacts(PUBLIC, allowed={APP: ""}), "origin", "problem", "ALLOWED_ORIGINS"),
         (GatewayFacts(PUBLIC, status_code=401), "admin_key", "problem", "ADMIN_KEY"),

@@ -50,7 +50,7 @@ def test_what_is_documented_has_no_findings(fine: RedisFacts) -> None:
         (facts(redis_version="6.2.14"), "version", "problem", "redis 6.2.14"),
         (facts(valkey_version="7.1.0"), "version", "problem", "valkey 7.1.0"),
         (facts(role="slave"), "replica", "problem", "primary"),
-        (facts(cluster_enabled="1"), "cluster", "problem", "cluster"),
+        (facts(cluster_enabled="1"), "cluster", "problem", "set REDIS_CLUSTER=true"),
         (
             RedisFacts(INFO, {"zadd": "NoPermissionError: no", "set": "NoPermissionError: no"}),
             "rights",
@@ -99,3 +99,17 @@ def test_each_fact_is_a_finding(wrong: RedisFacts, id_: str, severity: str, text
 def test_errors_of_a_server_that_cannot_be_used_say_nothing_more(info: dict[str, Any]) -> None:
     wrong = RedisFacts({**INFO, **info}, {"set": "READONLY or MOVED"})
     assert len(find_in_redis(wrong)) == 1
+
+
+def test_a_single_server_is_no_cluster() -> None:
+    [found] = find_in_redis(RedisFacts(INFO, {"spublish": "MovedError: 1"}), is_cluster=True)
+    assert (found.id, found.severity) == ("redis.cluster", "problem")
+    assert "unset REDIS_CLUSTER" in found.todo
+
+
+def test_what_another_node_serves_is_no_error() -> None:
+    info = {**INFO, "cluster_enabled": "1"}
+    elsewhere = {"hgetall": "MovedError: 1 127.0.0.1:1"}
+    assert find_in_redis(RedisFacts(info, elsewhere), is_cluster=True) == []
+    [found] = find_in_redis(RedisFacts(info, {"zadd": "ResponseError: no"}), is_cluster=True)
+    assert found.id == "redis.error"

@@ -15,7 +15,7 @@ def test_nothing_that_runs_is_said() -> None:
     assert shown[0] == "state        no leader"
     assert "leader       -" in shown
     assert "lag          -" in shown
-    for name in ("gateway", "listener", "channel", "reset (UTC)"):
+    for name in ("gateway", "listener", "redis", "channel", "reset (UTC)"):
         assert f"{name}: none" in shown
 
 
@@ -49,6 +49,24 @@ def test_each_process_channel_and_reset_is_a_row() -> None:
     assert ["project:1", "7"] in rows
     assert ["01:02:03", "gap", "3", "a:1"] in rows
     assert ["01:02:03", "gap", "all", "b:2"] in rows
+
+
+def test_each_redis_server_is_a_row() -> None:
+    up = {
+        "address": "10.0.0.1:6379",
+        "up": True,
+        "slots": 5461,
+        "replicas": 1,
+        "used_memory_bytes": 3 * 2**19,
+        "version": "valkey 9.1.0",
+        "leader": True,
+        "gateways": 0,
+    }
+    unknown = dict.fromkeys(("slots", "replicas", "used_memory_bytes", "version"))
+    down = {**up, **unknown, "up": False, "leader": False}
+    rows = [" ".join(line.split()) for line in lines(redis_nodes=[up, down])]
+    assert "10.0.0.1:6379 up 5461 1 1.5 MiB linked 0 of 0 valkey 9.1.0" in rows
+    assert "10.0.0.1:6379 down - - - not linked 0 of 0 -" in rows
 
 
 def test_a_leader_that_misses_changes_is_not_live() -> None:

@@ -81,3 +81,27 @@ def test_the_newest_resets_come_first_with_their_process() -> None:
 def test_what_is_merged_is_not_repeated_for_each_process() -> None:
     merged = merge_statuses([gateway("a:1", series={}, top_channels=[], resets=[])])
     assert merged["gateways"] == [{"name": "a:1", "state": "ready", "connections": 2}]
+
+
+def test_a_redis_server_has_the_processes_that_reach_it() -> None:
+    node = {"address": "r:1", "up": True}
+    [told] = merge_statuses(
+        [leader(redis=True), gateway("a:1", redis=True), gateway("a:2", redis=False)], [node]
+    )["redis_nodes"]
+    assert told == {**node, "leader": True, "gateways": 1}
+    [told] = merge_statuses([], [node])["redis_nodes"]
+    assert told == {**node, "leader": False, "gateways": 0}
+
+
+def test_the_nodes_of_a_cluster_are_reached_one_by_one() -> None:
+    processes = [
+        leader(redis=True, redis_nodes=["r:1"]),
+        gateway("a:1", redis=True, redis_nodes=["r:1", "r:2"]),
+        gateway("a:2", redis=True, redis_nodes=["r:2"]),
+    ]
+    merged = merge_statuses(processes, [{"address": "r:1"}, {"address": "r:2"}])
+    assert [(one["leader"], one["gateways"]) for one in merged["redis_nodes"]] == [
+        (True, 1),
+        (False, 2),
+    ]
+    assert "redis_nodes" not in merged["gateways"][0]

@@ -10,9 +10,11 @@ from shared.protocol.slots import (
     Serving,
     SlotRange,
     SlotTable,
+    count_slots,
     merge_claims,
     parse_slot_table,
     plan_slots,
+    ranges_by_address,
     slot_of,
 )
 
@@ -159,3 +161,13 @@ def test_a_table_is_read_back(parts: list[tuple[int, Node | None, int]], version
 )
 def test_what_is_no_table_has_no_ranges(text: str) -> None:
     assert parse_slot_table(text) == SlotTable()
+
+
+def test_what_was_seen_is_counted_by_address() -> None:
+    ranges = [SeenRange(0, 9, "a", 1, "x"), SeenRange(10, 10, "b", 1, None)]
+    ranges.append(SeenRange(20, 24, "a", 1, "x"))
+    found = ranges_by_address(ranges)
+    assert {address: count_slots(own) for address, own in found.items()} == {
+        ("a", 1): 15,
+        ("b", 1): 1,
+    }
