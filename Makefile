@@ -123,7 +123,7 @@ bench-memory: install ## That memory stays bounded, as curves (about 5 minutes)
 bench-connections: install ## What a WebSocket and an event stream cost the gateway (BENCH="--connections 10000")
 	@$(BIN)/python -m tests.load.connections $(BENCH)
 
-bench-redis: install ## What one Redis holds: messages a second, by the number of gateways
+bench-redis: install ## What a message costs one Redis and a cluster, by the number of gateways
 	@$(BIN)/python -m tests.load.redis_capacity $(BENCH)
 
 load: install ## Sockets, projects and rows through the whole pipeline, measured (LOAD="--scenario fanout")

@@ -1,15 +1,16 @@
-"""``make bench-redis``: what one Redis holds.
+"""``make bench-redis``: what one Redis holds, and a cluster of three primaries.
 
-CPU time is that of the server's process: its commands run on one core, so the inverse is the
-most messages a second. With ``--cluster`` three primaries share the channels, and the time is
-that of the busiest. Gateways are connections that subscribe to all channels, as if each had
-a client in every project, and read whatever comes.
+The CPU time of a server is that of its process: its commands run on one core, so the inverse is
+the most messages a second. In the cluster it is that of the busiest primary. Gateways are
+connections that subscribe to all channels, as if each had a client in every project, and read
+whatever comes. The publisher's time is that of this process, with the gateways' reading in it.
 """
 
 import argparse
 import asyncio
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -49,6 +50,14 @@ class Size:
 
     channels: int
     messages: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Microseconds of CPU time per message: of the busiest server, and of this process."""
+
+    server_us: float
+    own_us: float
 
 
 class Redis:
@@ -105,14 +114,16 @@ class Redis:
         """Return what the servers' memory has grown by since before the first."""
         return (sum(map(resident_kib, self._pids)) - self._kib) / self._acknowledged
 
-    async def measure(self, per_call: int) -> float:
-        """Publish, and return the microseconds of the busiest server's CPU time per message."""
+    async def measure(self, per_call: int) -> Cost:
+        """Publish, so many events to a channel in one call, and return what each cost."""
         await self._publish(PER_BATCH * per_call, per_call)  # once per size, unmeasured
-        started, first = self._cpu_seconds(), self._published
+        started, own_started, first = self._cpu_seconds(), time.process_time(), self._published
         while self._published - first < self._size.messages:
             await self._publish(PER_BATCH * per_call, per_call)
         used = max(b - a for a, b in zip(started, self._cpu_seconds(), strict=True))
-        return 1e6 * used / (self._published - first)
+        messages = self._published - first
+        own_used = time.process_time() - own_started
+        return Cost(1e6 * used / messages, 1e6 * own_used / messages)
 
     async def _publish(self, count: int, per_call: int) -> None:
         """Publish *count* events, so many to a channel in one call, and wait for them."""
@@ -171,30 +182,32 @@ async def running(size: Size, *, is_cluster: bool) -> AsyncIterator[Redis]:
         yield redis
 
 
-async def measure(size: Size, *, is_cluster: bool) -> None:
-    print(f"{size.channels:,} channels; us of the server's CPU time for each message\n")
-    titles = [f"{count} to a channel in one call" for count in PER_CALL]
-    print("| gateways | " + " | ".join(titles) + " | messages/s at most |")
-    print("|---|" + "---|" * (len(titles) + 1), flush=True)
-    async with running(size, is_cluster=is_cluster) as redis:
+async def measure(size: Size) -> None:
+    print(f"{size.channels:,} channels; us of CPU time for each message:\n")
+    kinds = ("one server", "busiest of three", "publisher, one server", "publisher, three")
+    titles = [f"{kind}: {count} in a call" for kind in kinds for count in PER_CALL]
+    print("| gateways | " + " | ".join(titles) + " |")
+    print("|---" * (len(titles) + 1) + "|", flush=True)
+    async with running(size, is_cluster=False) as one, running(size, is_cluster=True) as three:
         for gateways in GATEWAYS:
-            await redis.subscribe(gateways)
-            costs = [await redis.measure(per_call) for per_call in PER_CALL]
-            cells = [f"{cost:.1f}" for cost in costs]
-            most = " to ".join(f"{1e6 / cost:,.0f}" for cost in costs)
-            cells.append(most)
+            await one.subscribe(gateways)
+            await three.subscribe(gateways)
+            # one after the other for each size, as the machine may be slower a minute later
+            found = [[await each.measure(count) for each in (one, three)] for count in PER_CALL]
+            costs = [cost for kind in zip(*found, strict=True) for cost in kind]
+            figures = [*(cost.server_us for cost in costs), *(cost.own_us for cost in costs)]
+            cells = [f"{figure:.1f}" for figure in figures]
             print(f"| {gateways} | " + " | ".join(cells) + " |", flush=True)
-        print(f"\n{redis.kib_per_subscription():.2f} KiB of memory for each subscription")
+        for name, each in (("one server", one), ("three", three)):
+            print(f"\n{each.kib_per_subscription():.2f} KiB for each subscription, {name}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-redis", description=__doc__)
     parser.add_argument("--channels", type=int, default=1000)
     parser.add_argument("--messages", type=int, default=50_000, help="in each measurement")
-    parser.add_argument("--cluster", action="store_true", help="three primaries")
     arguments = parser.parse_args()
-    size = Size(arguments.channels, arguments.messages)
-    uvloop.run(measure(size, is_cluster=arguments.cluster))
+    uvloop.run(measure(Size(arguments.channels, arguments.messages)))
     return 0
 
 
