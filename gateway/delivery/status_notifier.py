@@ -1,7 +1,6 @@
 """Tells clients whether changes reach them as they happen."""
 
 import asyncio
-from math import inf
 from typing import Final
 
 from gateway.delivery.liveness import MISSING_SECONDS, Liveness
@@ -33,15 +32,22 @@ class StatusNotifier:
             is_live, is_silent = self._liveness.is_live(now), self._liveness.is_missing(now)
             self._unsubscribed = {
                 connection: self._unsubscribed.get(connection, now)
-                for connection in self._subscriptions.subscribers
-                if not self._subscriptions.is_subscribed(connection)
+                for connection in self._subscriptions.find_unacknowledged()
+            }
+            away = {
+                connection
+                for connection, since in self._unsubscribed.items()
+                if now - since >= MISSING_SECONDS
             }
             for connection in self._subscriptions.subscribers:
-                if connection.is_greeted:  # the greeting is the first frame
-                    if is_silent:
-                        self._suspend_projects(connection)
-                    is_away = now - self._unsubscribed.get(connection, inf) >= MISSING_SECONDS
-                    self._notify(connection, is_live=is_live and not is_away)
+                is_right = connection.reported_live == (is_live and connection not in away)
+                # of most there is nothing to say; the greeting is the first frame
+                if (is_right and not is_silent) or not connection.is_greeted:
+                    continue
+                if is_silent:
+                    self._suspend_projects(connection)
+                if not is_right:
+                    self._notify(connection)
 
     def _suspend_projects(self, connection: Connection) -> None:
         """Without a leader rechecks may be missed, too: at its next tick access is checked
@@ -51,10 +57,8 @@ class StatusNotifier:
             if channel.kind == "project":
                 self._subscriptions.suspend(connection, channel)
 
-    def _notify(self, connection: Connection, *, is_live: bool) -> None:
-        if (
-            connection.reported_live != is_live
-            # it may stop polling only once it has all that it missed
-            and (not is_live or self._subscriptions.is_caught_up(connection))
-        ):
+    def _notify(self, connection: Connection) -> None:
+        is_live = not connection.reported_live
+        # it may stop polling only once it has all that it missed
+        if not is_live or self._subscriptions.is_caught_up(connection):
             connection.report_liveness(live=is_live)

@@ -102,10 +102,9 @@ class Subscriptions(Generic[Subscriber]):
         state = self._subscribers.get(subscriber)
         return state is not None and not state.not_live
 
-    def is_subscribed(self, subscriber: Subscriber) -> bool:
-        """Whether Redis has acknowledged all its channels."""
-        state = self._subscribers.get(subscriber)
-        return state is not None and not state.unacknowledged
+    def find_unacknowledged(self) -> list[Subscriber]:
+        """Return the subscribers with a channel that Redis has not acknowledged."""
+        return [one for one, state in self._subscribers.items() if state.unacknowledged]
 
     def channels_of(self, subscriber: Subscriber) -> Collection[Channel]:
         state = self._subscribers.get(subscriber)
