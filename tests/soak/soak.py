@@ -17,7 +17,15 @@ from tests.load.stack import execute
 from tests.soak.flatness import find_unreturned, judge_growth
 from tests.soak.plan import LASTING, plan_faults
 from tests.soak.stack import SoakedStack
-from tests.soak.traffic import SETUP, PatientWriter, calibrate, churn, revoke
+from tests.soak.traffic import (
+    MEMBERS,
+    SETUP,
+    PatientWriter,
+    calibrate,
+    churn,
+    give_back,
+    revoke,
+)
 from tests.support.background import background
 
 SHARE: Final = 0.5  # of the machine's cores
@@ -46,7 +54,7 @@ class Soak:
         options, stack = self._options, self._stack
         await execute(
             stack.database_url,
-            SETUP.format(sockets=options.sockets, projects=options.projects),
+            (SETUP + MEMBERS).format(sockets=options.sockets, projects=options.projects),
         )
         await stack.ready()
         await self._until_noted()
@@ -101,6 +109,7 @@ class Soak:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._breaker.run(faults, self._stack.timeline.now()))
                     tasks.create_task(run.measure("soak", round(seconds)))
+        await give_back(self._stack.database_url, options)
 
     async def _until_at_rest(self) -> dict[str, float]:
         """Return what is held once the clients have left and all was given back, or in time."""

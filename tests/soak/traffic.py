@@ -28,9 +28,13 @@ select {ID_SQL.format("n")}, '' from generate_series(0, {{sockets}} - 1) as n;
 insert into projects (id, owner_id, name)
 select {ID_SQL.format("n")}, {ID_SQL.format(f"{OWNER}::bigint")}, ''
   from generate_series(0, {{projects}} - 1) as n;
+"""
+# Also gives back what was taken away.
+MEMBERS: Final = f"""
 insert into project_members (project_id, user_id)
 select {ID_SQL.format("n % {projects}")}, {ID_SQL.format("n")}
-  from generate_series(0, {{sockets}} - 1) as n;
+  from generate_series(0, {{sockets}} - 1) as n
+on conflict do nothing
 """
 _INSERT: Final = "insert into tasks (id, project_id, title) values ($1, $2, '')"
 _REVOKE: Final = "delete from project_members where project_id = $1 and user_id = $2"
@@ -98,18 +102,23 @@ class PatientWriter(Writer):
 async def revoke(url: str, options: Options, random_: random.Random, every: float) -> None:
     """Take a user's access away for a while, again and again. Never returns.
 
-    When cancelled it is given back.
+    What is taken away when this is cancelled, ``give_back`` gives back.
     """
     async with patient_session(url) as session:
         while True:
             await asyncio.sleep(every)
             number = random_.randrange(options.sockets)
             pair = (uuid_of(number % options.projects), uuid_of(number))
-            try:
-                await session.insist(_REVOKE, *pair)
-                await asyncio.sleep(WITHOUT_ACCESS_SECONDS)
-            finally:
-                await session.insist(_GRANT, *pair)
+            await session.insist(_REVOKE, *pair)
+            await asyncio.sleep(WITHOUT_ACCESS_SECONDS)
+            await session.insist(_GRANT, *pair)
+
+
+async def give_back(url: str, options: Options) -> None:
+    """Give every user access again."""
+    async with patient_session(url) as session:
+        members = MEMBERS.format(sockets=options.sockets, projects=options.projects)
+        await session.insist(members)
 
 
 async def churn(clients: Clients, per_second: float) -> None:
