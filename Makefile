@@ -13,7 +13,7 @@ NEXTJS_INSTALLED := examples/nextjs/node_modules/.installed
 NEXTJS_BUILT := examples/nextjs/.next/BUILD_ID
 NO_NODE := Node is not installed: the browser side is not tested
 
-.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling soak chaos cluster neighbours image corpus races attack outages alerts mutants-real lint lint-client format lock clean
+.PHONY: help install bench growth dev demo-page example-nextjs demo-record test coverage test-client test-browser simulate mutants bench-capture bench-requests bench-latency bench-recovery bench-memory bench-connections bench-redis load rolling soak chaos cluster neighbours image corpus races attack outages alerts mutants-real lint lint-server lint-client format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -169,11 +169,13 @@ mutants-real: install ## Faults put into the SQL and the adapters on purpose: ea
 	@$(BIN)/python -m tests.chaos.mutants
 
 lint: install ## Style, types and layers
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint-server lint-client
+
+lint-server: install ## The Python side's style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory lint-client
 
 lint-client: ## The browser side's style and types (where there is Node)
 	@command -v node >/dev/null || { echo "$(NO_NODE)"; exit 0; }; $(MAKE) -s $(CLIENT_BUILT) $(WEB_INSTALLED) && (cd client && npm run lint --silent) && cd demo/web && npm run lint --silent

@@ -20,6 +20,7 @@ from shared.runtime.durations import DurationHistogram
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PoolConnectionProxy: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 TIMEOUT_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 1.0
 SEARCH_PATH_SECONDS: Final = 10.0  # a migration may create or drop a schema on the search path
 MAX_ROWS: Final = 10_000
 _UNAVAILABLE: Final = (
@@ -81,6 +82,11 @@ async def open_pool(url: str) -> AsyncIterator[Pool]:
     try:
         yield pool
     finally:
+        # Connections in use are released by tasks of asyncpg, also for callers that were
+        # cancelled: those would fail, unseen.
+        with suppress(*_UNAVAILABLE):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await pool.close()
         pool.terminate()
 
 

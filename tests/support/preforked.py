@@ -194,6 +194,8 @@ def _run(request: dict[str, object], streams: Sequence[int]) -> None:
 
         process_startup()
     sys.argv = argv
+    # it is ignored in what a shell runs in the background, and so in all that is started there
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +27,26 @@ class Servers:
 
 
 @contextmanager
+def _discarded_folder() -> Iterator[Path]:
+    """Yield a folder. It is removed in the background: for gigabytes a disk takes a minute."""
+    name = tempfile.mkdtemp(prefix="neverstale-test-")
+    try:
+        yield Path(name)
+    finally:
+        subprocess.run(
+            ["sh", "-c", 'rm -rf "$1" &', "sh", name],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+@contextmanager
 def running_servers() -> Iterator[Servers]:
     # not pytest's tmp_path: as root, PostgreSQL runs as another user, who can't enter it
-    with tempfile.TemporaryDirectory(prefix="neverstale-test-") as name:
-        folder = Path(name)
+    with _discarded_folder() as folder:
         folder.chmod(0o755)
         # POSTGRES_BIN: run the tests on another version of PostgreSQL than the wheel's
         programs = Path(os.environ["POSTGRES_BIN"]) if "POSTGRES_BIN" in os.environ else None
