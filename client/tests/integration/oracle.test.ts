@@ -103,7 +103,7 @@ async function settled(): Promise<void> {
   for (const visitor of visitors) visitor.tryAgain();
   await eventually(
     () => visitors.every(({ isSettled }) => isSettled),
-    () => visitors.filter(({ isSettled }) => !isSettled).map(({ page }) => page.stale()),
+    () => visitors.filter(({ isSettled }) => !isSettled).map((visitor) => visitor.describe()),
     SETTLE_MS,
   );
 }

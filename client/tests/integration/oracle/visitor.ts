@@ -233,6 +233,27 @@ export class Visitor {
     return this.pending.size === 0 && isIdle && isCaughtUp;
   }
 
+  /** Why it may not be settled. */
+  describe(): object {
+    const { connection, projects: open } = this.page;
+    return {
+      statuses: [connection.status(), ...open.map((projectId) => connection.status(projectId))],
+      info: connection.info(),
+      pending: this.pending.size,
+      fetching: this.pages().map(({ client }) => client.isFetching()),
+      mutating: this.pages().map(({ client }) => client.isMutating()),
+      late: this.lateQueries(),
+      isVisible: this.isVisible,
+      isBlocked: this.isBlocked,
+      errors: this.pages().flatMap(({ client }) =>
+        client
+          .getQueryCache()
+          .findAll({ predicate: ({ state }) => state.status === 'error' })
+          .map(({ queryKey, state }) => `${nameOf(queryKey)}: ${String(state.error)}`),
+      ),
+    };
+  }
+
   /** Its tab is closed. */
   close(): void {
     this.endSecond();
