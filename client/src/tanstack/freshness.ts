@@ -13,6 +13,9 @@ import { InFlight, type Activity, type Moment, type StaleMark } from './in-fligh
 import { isInFlight, type MutationDeferral } from './mutations.js';
 import { isOurs, readStored } from './stored-cursors.js';
 
+/** The time that the callbacks of a mutation take at most to begin a refetch. */
+const CALLBACK_MS = 10;
+
 /**
  * Keeps queries marked as stale until a fetch that began after the event succeeds.
  *
@@ -281,8 +284,22 @@ export class Freshness {
     if (!isInFlight(mutation)) {
       if (activity) activity.settledAt = this.environment.now();
       this.mutations.delete(mutation);
+      if (mutation.state.status !== 'pending') this.cancelOvertaken(mutation);
     } else if (!activity) {
       this.mutations.set(mutation, this.inFlight.begin('mutation', this.now()));
+    }
+  }
+
+  /** What began before the response came may lack the change, whose optimistic value it hides. */
+  private cancelOvertaken(mutation: Mutation): void {
+    const now = this.now();
+    for (const query of this.writtenDuring.get(mutation) ?? []) {
+      const fetching = this.fetches.get(query);
+      // The app's own refetch after the response begins just before the mutation settles.
+      if (fetching?.kind === 'fetch' && fetching.began.at < now.at - CALLBACK_MS) {
+        this.markAt(query, now.order);
+        void query.cancel({ revert: true });
+      }
     }
   }
 

@@ -232,6 +232,36 @@ describe('a refetch that is in flight when the mutation begins', () => {
   });
 });
 
+describe("a refetch of TanStack Query's own that begins while a mutation is in flight", () => {
+  it.each(['succeeds', 'fails'])('shows nothing older after the mutation %s', async (outcome) => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine', { onError: () => undefined });
+    await pass(100);
+    // As the focus of the window or another component does while the connection is not live.
+    void board.client.refetchQueries({ queryKey: TASK });
+    await pass(100);
+    await (outcome === 'succeeds' ? mine.respond() : mine.fail());
+    await board.answer('older');
+    expect(await requests(board, 'saved')).toEqual(['tasks/detail/T']);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+
+  it('counts if it is the one that the app makes when the response has come', async () => {
+    const board = await Board.open();
+    const values = await watch(board);
+    const mine = edit(board, 'mine', {
+      onSettled: () => void board.client.invalidateQueries({ queryKey: TASK }),
+    });
+    await pass(100);
+    await mine.respond();
+    expect(board.asked).toEqual(['tasks/detail/T']);
+    await board.answer('saved');
+    expect(await requests(board, 'never')).toEqual([]);
+    expect(values).toEqual(['first', 'mine', 'saved']);
+  });
+});
+
 describe('a first load while a mutation is in flight', () => {
   it('does not replace the response that is written before it ends', async () => {
     const board = await Board.open();
