@@ -10,10 +10,9 @@ import type { Stack } from '../stack.js';
 import { BrowserStorage } from './browser-storage.js';
 import type { Chance } from './chance.js';
 import type { Data } from './data.js';
-import { Screen, type Edit, type Mark, type Row } from './screen.js';
+import { isIntended, LATENCY_MS, startEdit, type EditOptions } from './edits.js';
+import { Screen, type Mark, type Row } from './screen.js';
 
-/** Of the API, after it has read: what it answers may be stale on arrival. */
-const LATENCY_MS = 400;
 /** Longer than any mutation takes on a machine under load. */
 const MAX_DEFER_MS = 60_000;
 /** Of those who poll. */
@@ -42,7 +41,6 @@ export interface VisitorOptions {
 export class Visitor {
   page!: Page;
   private static visitors = 0;
-  private static edits = 0;
   private readonly number = (Visitor.visitors += 1);
   private readonly looksAt = new Map<string, QueryKey[]>();
   private readonly storage: BrowserStorage | undefined;
@@ -200,7 +198,7 @@ export class Visitor {
   /** An optimistic change that fails. Nothing is committed, so no event follows. */
   failToSave(): void {
     const [row] = this.shownTasks();
-    if (row?.id !== undefined) this.mutate(row.id, true, 0);
+    if (row?.id !== undefined) this.mutate(row.id, { isOptimistic: true, failsAt: 0 });
   }
 
   /** A change of one's own that is sure to succeed. */
@@ -344,86 +342,22 @@ export class Visitor {
     for (let edits = chance.pick([1, 1, 2, 3]); edits > 0; edits -= 1) this.mutate(id);
   }
 
+  private mutate(id: string, options: EditOptions = {}): void {
+    const { page, screen, world } = this;
+    startEdit(world, page, screen, id, {
+      ...options,
+      // The callbacks of a mutation may outlive the page, or its user.
+      isOver: () => this.page !== page || this.isChanging,
+    }).catch((error: unknown) => {
+      if (!isIntended(error)) this.isAway(error);
+    });
+  }
+
   private shownTasks(): Row[] {
     return this.page.client
       .getQueryCache()
       .findAll({ type: 'active', queryKey: ['tasks'] })
       .flatMap(({ state }) => (state.data ?? []) as Row[]);
-  }
-
-  /**
-   * Perhaps optimistic; the response comes late, and may be written to the cache. It may fail, before
-   * or after it is committed.
-   */
-  private mutate(
-    id: string,
-    isOptimistic = this.world.chance.is(0.6),
-    failsAt = this.world.chance.pick([0, LATENCY_MS, undefined, undefined]),
-  ): void {
-    const { page, screen, world } = this;
-    const { chance, stack } = world;
-    const { client } = page;
-    const queryKey = ['tasks', 'detail', id];
-    const number = (Visitor.edits += 1);
-    world.count('edits');
-    const writesResponse = chance.is(0.5);
-    const edit: Edit = { isPending: true, version: undefined };
-    // The callbacks of a mutation may outlive the page, or its user.
-    const isOver = (): boolean => this.page !== page || this.isChanging;
-    const fail = (): void => {
-      throw new Error('fails as it should');
-    };
-    screen.edits.set(number, edit);
-    const mutation = client.getMutationCache().build(client, {
-      mutationFn: async () => {
-        if (failsAt === 0) fail();
-        const rows = await stack.sql(
-          'update tasks set title = $2 where id = $1 returning version',
-          id,
-          `mine ${number}`,
-        );
-        const response = (await page.read(queryKey)) as Row[];
-        await sleep(chance.random() * 2 * LATENCY_MS);
-        if (failsAt !== undefined) fail();
-        return { response, version: (rows as { version: number }[])[0]?.version };
-      },
-      onMutate: () => {
-        const previous = client
-          .getQueriesData<Row[]>({ queryKey: ['tasks'] })
-          .filter(([, rows]) => rows?.some((row) => row.id === id));
-        const mark: Mark = { is: 'optimistic', edit: number };
-        for (const [key, rows] of isOptimistic && !isOver() ? previous : []) {
-          const change = (row: Row): Row => (row.id === id ? { ...row, title: '?', mark } : row);
-          client.setQueryData(key, rows?.map(change));
-        }
-        return previous;
-      },
-      onSuccess: ({ response, version }) => {
-        edit.isPending = false;
-        edit.version = version;
-        if (!writesResponse || isOver()) return;
-        // Responses may overtake each other, and only the app knows which is newer.
-        if (response.some((row) => !screen.isNewest(queryKey, row))) return;
-        const mark: Mark = { is: 'response' };
-        client.setQueryData(
-          queryKey,
-          response.map((row) => ({ ...row, mark })),
-        );
-      },
-      onError: (_error, _variables, previous) => {
-        edit.isPending = false;
-        const mark: Mark = { is: 'rolled back' };
-        for (const [key, rows] of isOptimistic && !isOver() ? (previous ?? []) : []) {
-          client.setQueryData(
-            key,
-            rows?.map((row) => ({ ...row, mark })),
-          );
-        }
-      },
-    });
-    void mutation.execute(undefined).catch((error: unknown) => {
-      if (!String(error).includes('as it should')) this.isAway(error);
-    });
   }
 
   private enter(): void {
@@ -486,7 +420,7 @@ export class Visitor {
     second.show(queryKey);
     this.later(async () => {
       await sleep(this.world.chance.random() * LATE_MS);
-      // Another user may have signed in meanwhile: this query cache has the data of the former one.
+      // If another user has signed in, this query cache has the data of the former user.
       if (this.isChanging || this.page !== page || this.second) {
         second.clear();
         return;
