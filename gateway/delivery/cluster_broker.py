@@ -79,9 +79,10 @@ class ClusterBroker(Broker):
                 await super()._watch_link(link, backoff, refusals)
         except ExceptionGroup as group:
             raise_if_cancelled()
-            if not isinstance(group.exceptions[0], RedisLost):
+            lost, others = group.split(RedisLost)
+            if lost is None or others is not None:  # a fault of ours is not a lost link
                 raise
-            raise RedisLost(str(group.exceptions[0])) from group
+            raise RedisLost(str(lost.exceptions[0])) from group
 
     async def _follow_table(self, link: PubSub) -> None:
         while True:
