@@ -25,7 +25,8 @@ class Bounds:
     ``ratio`` limits the victim's p99 with the attack over that without. It is None where a part
     is killed, or where thousands of simultaneous events are published one after another; then
     ``p99_ms`` limits the p99 itself. ``growth_mib`` limits each process's resident memory, and
-    ``resets`` the number of resets of the victim.
+    ``resets`` the number of resets of the victim. ``log_lines`` are those besides the ended
+    connections that a gateway may log each second.
     """
 
     ratio: float | None = 3.0

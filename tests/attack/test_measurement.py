@@ -48,6 +48,7 @@ def test_an_outcome_within_its_bounds_is_not_broken() -> None:
         ({"gateway_growth": 11.0}, "the gateway grew by 11 MiB (at most 10)"),
         ({"listener_growth": 11.0}, "the listener grew by 11 MiB (at most 10)"),
         ({"log_lines": 6}, "6 log lines were written (at most 5)"),
+        ({"log_lines": 26, "seconds": 2.0}, "26 log lines were written (at most 25)"),
         ({"faults": ["it ended"]}, "it ended"),
     ],
     ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",

@@ -74,25 +74,13 @@ async def test_without_faults_all_get_all_events(stage: Stage) -> None:
     assert (len(status["listeners"]), len(status["gateways"])) == (1, 1)
 
 
+@pytest.mark.parametrize("serves_state", [False, True], ids=["of events", "of the state"])
 async def test_a_failover_with_lost_writes_resets_the_clients_of_its_slots(
-    stage: Stage,
+    stage: Stage, *, serves_state: bool
 ) -> None:
-    primary = (await stage.placement.other_nodes())[0]
-    replica = stage.cluster.replica_of(primary)
-    replica.freeze()
-    await stage.change_all()
-    for follower in stage.followers.values():
-        await follower.consistent()
-    primary.kill()
-    replica.thaw()
-    await stage.change_all()
-    await stage.check(primary)
-
-
-async def test_a_failover_of_the_node_of_the_state_resets_the_clients_of_its_slots(
-    stage: Stage,
-) -> None:
-    primary = await stage.placement.state_node()
+    placement = stage.placement
+    others = await placement.other_nodes()
+    primary = await placement.state_node() if serves_state else others[0]
     replica = stage.cluster.replica_of(primary)
     replica.freeze()
     await stage.change_all()
