@@ -131,7 +131,7 @@ class PubSub(asyncio.Protocol):
             yield names[start : start + _NAMES_PER_COMMAND]
 
     async def check(self, silent_seconds: float = TIMEOUT_SECONDS) -> bool:
-        """Send a PING, wait for a second, and return whether one was answered meanwhile.
+        """Send a PING, wait for a second, and return whether a PING was answered.
 
         Raises ``RedisLost`` once the connection has ended, or no PING was answered for so long.
         """

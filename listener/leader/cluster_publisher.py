@@ -30,7 +30,7 @@ from shared.protocol.slots import (
     slot_of,
 )
 
-# Shorter than with one server: meanwhile the channels of all other nodes wait.
+# Shorter than with one server: the channels of all other nodes wait for it.
 NODE_SECONDS: Final = 2.0
 EVENTS_PER_PIPELINE: Final = 500  # the deadline is per pipeline
 

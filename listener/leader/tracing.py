@@ -89,7 +89,7 @@ class LeaderTracing:
         trace, channel, event = published
         read_began, read_ended, offset, of_batch = read
         begun, done = offset + read_began, offset + ended
-        # A reset has no time of its own. The database's clock may have been set back.
+        # A reset has no time. The database's clock may have been set back.
         changed = min(changed_at(event.head) or begun, begun)
         attributes = {"neverstale.channel_kind": channel.kind, **self._described(event)}
         self._spans.record_root(trace, "change", changed, done, {**attributes, **of_batch})
