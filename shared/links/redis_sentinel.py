@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Final
 
 from redis.exceptions import RedisError
 
 from shared.links.redis_link import Client, Locate, RedisLost, connect, describe_error
 from shared.links.redis_url import RedisUrl, Sentinel
 
-ASK_SECONDS = 1.0
+ASK_SECONDS: Final = 1.0
 
 
 def sentinel_locate(target: RedisUrl) -> Locate | None:
