@@ -127,7 +127,8 @@ class _End(asyncio.Protocol):
         kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         kernel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         kernel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.flow()
+        # before Python 3.11.4, a pause here is ignored (python/cpython#103607)
+        asyncio.get_running_loop().call_soon(self.flow)
         self._proxy.began(self)
 
     def flow(self) -> None:
