@@ -8,13 +8,17 @@ import argparse
 import asyncio
 import html
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.load.compare import CLIENT_CORE, FIGURES, Size, measure
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.load.compare import CLIENT_CORE, FIGURES, Figure, Size, measure
 from tests.load.peers.servers import Neverstale, build
 from tests.load.plots import Line, line_chart
 
@@ -22,7 +26,12 @@ from tests.load.plots import Line, line_chart
 CONNECTIONS: Final = ((100, 10), (300, 30), (1000, 100), (3000, 300), (10_000, 1000))
 MORE_CONNECTIONS: Final = ((20_000, 2000),)
 PROJECTS: Final = ((10_000, 10), (10_000, 100), (10_000, 1000), (10_000, 10_000))
-SHOWN: Final = ("small", "memory", "handshakes", "returns")
+SHOWN: Final = {
+    "small": Figure(FIGURES["small"].title, "us of CPU per delivery"),
+    **{name: FIGURES[name] for name in ("memory", "handshakes", "returns")},
+    "lag": Figure("event-loop lag, p99", "ms at most"),
+    "pause": Figure("longest pause of the garbage collector", "ms at most"),
+}
 MESSAGES: Final = 400
 
 
@@ -42,15 +51,37 @@ async def measure_all(
                 rounds=1,
             )
             async with Neverstale.running() as server:
-                found[connections, projects] = await measure(server, program, size)
+                figures = await measure(server, program, size)
+                found[connections, projects] = figures | await read_pauses(server.port)
     finally:
         program.unlink()
     return found
 
 
+async def read_pauses(port: int) -> dict[str, float]:
+    """Read how long a gateway has stood still since it started."""
+    url = f"http://127.0.0.1:{port}/metrics"
+    async with aiohttp.ClientSession() as http, http.get(url) as response:
+        text = await response.text()
+    return {
+        "lag": bound_ms(text, "neverstale_event_loop_lag_seconds", 0.99),
+        "pause": bound_ms(text, "neverstale_gc_pause_seconds", 1.0),
+    }
+
+
+def bound_ms(metrics: str, name: str, share: float) -> float:
+    """Return what this share of a histogram's durations does not exceed, by its buckets."""
+    counts = {
+        float(sample.labels["le"]): sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == f"{name}_bucket"
+    }
+    return 1000 * min(le for le, count in counts.items() if count >= share * counts[math.inf])
+
+
 def as_markdown(found: dict[tuple[int, int], dict[str, float]]) -> str:
-    titles = [f"{FIGURES[name].title}: {FIGURES[name].unit}" for name in SHOWN]
-    titles[0] = "us of CPU per delivery"
+    titles = [f"{figure.title}: {figure.unit}" for figure in SHOWN.values()]
     lines = ["| connections | projects | " + " | ".join(titles) + " |"]
     lines.append("|---|---|" + "---|" * len(titles))
     for (connections, projects), figures in found.items():
@@ -61,7 +92,7 @@ def as_markdown(found: dict[tuple[int, int], dict[str, float]]) -> str:
 
 def as_html(found: dict[tuple[int, int], dict[str, float]]) -> str:
     charts = []
-    for name in SHOWN:
+    for name, figure in SHOWN.items():
         points = sorted(
             (connections, figures[name])
             for (connections, projects), figures in found.items()
@@ -69,9 +100,9 @@ def as_html(found: dict[tuple[int, int], dict[str, float]]) -> str:
         )
         charts.append(
             line_chart(
-                FIGURES[name].title,
+                figure.title,
                 [Line("", points)],
-                unit=FIGURES[name].unit,
+                unit=figure.unit,
                 x_label="connections",
                 x_names="{:,.0f}".format,
             )

@@ -1,6 +1,7 @@
 """The load test's own rules: frames, losses, percentiles, and a client that is too slow."""
 
 import asyncio
+import math
 import multiprocessing
 import random
 import subprocess
@@ -26,6 +27,7 @@ from tests.load.accounting import (
     most_at_once,
     percentiles_us,
 )
+from tests.load.growth import bound_ms
 from tests.load.measurement import Clients
 from tests.load.plots import Line, line_chart
 from tests.load.subscriber import Assignment, ForgetfulSubscriber, Subscriber, Tally
@@ -239,6 +241,18 @@ def test_percentiles_are_exact_to_a_thousandth() -> None:
         "max": 10_000,
     }.items():
         assert found[name] == pytest.approx(values[rank - 1], rel=0.001, abs=1)
+
+
+def test_a_share_of_a_histogram_is_below_the_bound_of_a_bucket() -> None:
+    metrics = """\
+# TYPE lag_seconds histogram
+lag_seconds_bucket{le="0.01"} 90
+lag_seconds_bucket{le="0.025"} 99
+lag_seconds_bucket{le="+Inf"} 100
+"""
+    assert bound_ms(metrics, "lag_seconds", 0.5) == 10
+    assert bound_ms(metrics, "lag_seconds", 0.99) == 25
+    assert bound_ms(metrics, "lag_seconds", 1.0) == math.inf
 
 
 def test_an_empty_histogram_has_no_percentiles() -> None:
