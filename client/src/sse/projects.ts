@@ -69,25 +69,22 @@ export class StreamProjects {
       this.#first = undefined;
       return [frame];
     }
-    const asked = [...this.#asked.keys()];
-    this.#asked.clear();
     const isResumed = (channel: string): boolean => frame.resumed.includes(channel);
-    const isAsked = (channel: string): boolean =>
-      asked.some((id) => projectChannel(id) === channel);
+    const answered = new Set<string>();
+    const answers = [...this.#asked.keys()].flatMap((id): ServerFrame[] => {
+      const channel = projectChannel(id);
+      const cursor = frame.cursors[channel];
+      // What was asked for while the request was under way is answered by the next one.
+      if (cursor === undefined) return [];
+      answered.add(channel);
+      this.#asked.delete(id);
+      return [{ type: 'subscribed', project_id: id, cursor, resumed: isResumed(channel) }];
+    });
     const lost = Object.entries(frame.cursors).filter(
-      ([channel]) => !isResumed(channel) && !isAsked(channel),
+      ([channel]) => !isResumed(channel) && !answered.has(channel),
     );
-    return [
-      // A greeting says so, too: if they are not, a status follows.
-      { type: 'status', live: true },
-      ...resets(lost),
-      ...asked.flatMap((id): ServerFrame[] => {
-        const channel = projectChannel(id);
-        const cursor = frame.cursors[channel];
-        if (cursor === undefined) return [];
-        return [{ type: 'subscribed', project_id: id, cursor, resumed: isResumed(channel) }];
-      }),
-    ];
+    // A greeting says that changes arrive, too: if they do not, a status follows.
+    return [{ type: 'status', live: true }, ...resets(lost), ...answers];
   }
 }
 

@@ -92,6 +92,20 @@ describe('a further greeting', () => {
     ]);
   });
 
+  it('that was under way does not answer what is asked for meanwhile', () => {
+    const projects = greeted();
+    projects.subscribe({ type: 'subscribe', project_id: 'Q', age: 60_000 });
+    const resumed = ['project:P', 'user:u'];
+    const before = greeting({ 'project:P': 'p', 'user:u': 'u' }, resumed);
+    expect(projects.greeted(before)).toEqual([LIVE]);
+    expect(projects.request(LAST_ID).query.toString()).toBe('project_id=P&project_id=Q&age=60000');
+    const after = greeting({ ...before.cursors, 'project:Q': 'q' }, [...resumed, 'project:Q']);
+    expect(projects.greeted(after)).toEqual([
+      LIVE,
+      { type: 'subscribed', project_id: 'Q', cursor: 'q', resumed: true },
+    ]);
+  });
+
   it('resets everything if the channel of the user could not be resumed', () => {
     const cursors = { 'project:P': 'p', 'user:u': 'u' };
     expect(greeted().greeted(greeting(cursors, []))).toEqual([
