@@ -77,10 +77,12 @@ export class Screen {
     for (const [id, last] of this.rowsOf(queryKey)) if (!shown.has(id)) last.isGone = true;
   }
 
-  /** Whether a row is newer than what was shown of it, or the same. */
+  /** Whether a row is newer than what was shown of it, also optimistically, or the same. */
   isNewest(queryKey: QueryKey, row: Row): boolean {
     const last = this.rowsOf(queryKey).get(idOf(row));
     if (!last) return true;
+    const committed = this.editOf(last)?.version;
+    if (committed !== undefined && versionOf(row) < committed) return false;
     // A row that is gone comes back only by a change.
     return last.isGone ? versionOf(row) > last.version : versionOf(row) >= last.version;
   }
@@ -96,12 +98,12 @@ export class Screen {
       return;
     }
     const version = versionOf(row);
-    const edit = last.optimistic === undefined ? undefined : this.edits.get(last.optimistic);
-    const what = `${nameOf(queryKey)} showed version ${version} of ${id}`;
+    const edit = this.editOf(last);
+    const what = `${nameOf(queryKey)} showed version ${version}${mark ? `, a ${mark.is},` : ''} of ${id}`;
     if (edit?.isPending && mark?.is !== 'response') {
       this.blame(`flicker: ${what} before the mutation had settled`);
     }
-    if (!this.isNewest(queryKey, row) || version < (edit?.version ?? version)) {
+    if (!this.isNewest(queryKey, row)) {
       this.blame(`flash: ${what} after ${JSON.stringify({ ...last, edit })}`);
     }
     seen.set(id, {
@@ -109,6 +111,10 @@ export class Screen {
       isGone: false,
       optimistic: undefined,
     });
+  }
+
+  private editOf({ optimistic }: Seen): Edit | undefined {
+    return optimistic === undefined ? undefined : this.edits.get(optimistic);
   }
 
   private rowsOf(queryKey: QueryKey): Map<string, Seen> {
