@@ -217,11 +217,6 @@ if (!this.connection.environment.isVisible()) return;""",
         "return false;",
     ),
     _package(
-        "store the newest cursors while refetches are in flight",
-        "return oldest?.cursors ?? this.connection.cursors();",
-        "return this.connection.cursors();",
-    ),
-    _package(
         "take a fetch that began before an event for fresh",
         "if (mark !== undefined && (isPartial || mark >= began.order)) {",
         "if (mark !== undefined && isPartial) {",
