@@ -85,7 +85,8 @@ async def happen(page: Page) -> None:
         "server.change({ resource: 'task', id: '42', projectId: APOLLO })",
     ):
         await page.evaluate(step)
-        await page.wait_for_function("queryClient.isFetching() === 0")
+        async with asyncio.timeout(20):
+            await page.evaluate("untilCurrent()")
     await expect(page.locator(".events summary").first).to_contain_text("refetched")
     await page.locator(".events summary").first.click()
 

@@ -40,4 +40,14 @@ connectQueryClient(connection, queryClient, {
   },
 });
 mountDevtools(connection, queryClient);
-Object.assign(window, { server, queryClient, APOLLO });
+
+/** Resolves once the page is connected and no query that it shows is stale. */
+async function untilCurrent(): Promise<void> {
+  const isCurrent = (): boolean =>
+    server.clients().length > 0 &&
+    queryClient.isFetching() === 0 &&
+    queryClient.getQueryCache().findAll({ type: 'active', stale: true }).length === 0;
+  while (!isCurrent()) await new Promise(requestAnimationFrame);
+}
+
+Object.assign(window, { server, APOLLO, untilCurrent });
