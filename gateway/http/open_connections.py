@@ -64,7 +64,8 @@ class OpenConnections:
         *drained*.
 
         They are closed in random order and spread over time, so that the clients do not all
-        connect elsewhere at once.
+        connect elsewhere at once. What a sleep takes longer than asked for is not added up:
+        with 20,000 connections that would be a third of the time.
         """
         await stop.wait()
         self.is_draining = True
@@ -72,9 +73,14 @@ class OpenConnections:
         random.shuffle(connections)
         seconds = min(self._drain_seconds, len(connections) / MIN_CLOSES_PER_SECOND)
         log.info("draining", extra={"sockets": len(connections), "seconds": round(seconds, 1)})
-        for connection in connections:
-            connection.end(CloseCode.DRAINING, "draining")
-            await asyncio.sleep(seconds / len(connections))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         self._notice_end()
+        for number, connection in enumerate(connections, 1):
+            if self._none_left.is_set():
+                break
+            connection.end(CloseCode.DRAINING, "draining")
+            due = began + seconds * number / len(connections)
+            await asyncio.sleep(max(0.0, due - loop.time()))
         await self._none_left.wait()
         drained.set()

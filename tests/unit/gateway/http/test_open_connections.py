@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.http.connection_records import ConnectionRecords
@@ -46,3 +47,46 @@ async def test_a_drain_without_connections_ends_at_once() -> None:
         stop.set()
         async with asyncio.timeout(10):
             await drained.wait()
+
+
+async def test_a_drain_ends_as_soon_as_all_clients_have_left() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        connections = open_connections(drain_seconds=280)
+        accepted = [connection(tasks, FakeTransport()) for _ in range(1000)]
+        for one in accepted:
+            connections.add(one)
+        stop, drained = asyncio.Event(), asyncio.Event()
+        tasks.create_task(connections.drain_when(stop, drained))
+        stop.set()
+        await until_draining(connections)
+        for one in accepted:
+            connections.discard(one)
+        async with asyncio.timeout(10):  # instead of the 20 s of 50 connections a second
+            await drained.wait()
+
+
+async def test_a_drain_does_not_take_longer_because_each_of_its_sleeps_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = 0.0
+
+    async def oversleep(delay: float) -> None:
+        nonlocal seconds
+        seconds += delay + 0.01
+
+    async with asyncio.TaskGroup() as tasks:
+        connections = open_connections(drain_seconds=1)
+        accepted = [connection(tasks, FakeTransport()) for _ in range(100)]
+        for one in accepted:
+            connections.add(one)
+        stop, drained = asyncio.Event(), asyncio.Event()
+        stop.set()
+        with monkeypatch.context() as patches:
+            patches.setattr(asyncio, "sleep", oversleep)
+            patches.setattr(asyncio.get_running_loop(), "time", lambda: seconds)
+            drain = connections.drain_when(stop, drained)
+            drain.send(None)  # until it waits for the connections
+        assert seconds == pytest.approx(1.01)
+        for one in accepted:
+            connections.discard(one)
+        drain.close()
