@@ -18,13 +18,16 @@ from typing import Final
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.runtime.lifecycle import leaf_exceptions
 from tests.load.compare import CLIENT_CORE, FIGURES, Figure, Size, measure
-from tests.load.peers.servers import Neverstale, build
+from tests.load.peers.servers import Neverstale, Unavailable, build
 from tests.load.plots import Line, line_chart
+from tests.support.machine import allow_many_files
 
 # Connections and projects: first ten to a project, then always 10,000 connections.
 CONNECTIONS: Final = ((100, 10), (300, 30), (1000, 100), (3000, 300), (10_000, 1000))
-MORE_CONNECTIONS: Final = ((20_000, 2000),)
+MOST_CONNECTIONS: Final = 20_000
+SPARE_FILES: Final = 500  # besides the sockets of a process
 PROJECTS: Final = ((10_000, 10), (10_000, 100), (10_000, 1000), (10_000, 10_000))
 SHOWN: Final = {
     "small": Figure(FIGURES["small"].title, "us of CPU per delivery"),
@@ -94,17 +97,17 @@ def as_html(found: dict[tuple[int, int], dict[str, float]]) -> str:
     charts = []
     for name, figure in SHOWN.items():
         points = sorted(
-            (connections, figures[name])
+            (math.log10(connections), figures[name])
             for (connections, projects), figures in found.items()
             if connections == 10 * projects
         )
         charts.append(
             line_chart(
-                figure.title,
+                f"{figure.title}: {figure.unit}",
                 [Line("", points)],
-                unit=figure.unit,
+                unit="",
                 x_label="connections",
-                x_names="{:,.0f}".format,
+                x_names=lambda power: f"{10**power:,.0f}",
             )
         )
     return (
@@ -116,13 +119,34 @@ def as_html(found: dict[tuple[int, int], dict[str, float]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make growth", description=__doc__)
-    parser.add_argument("--most", action="store_true", help="20,000 connections too")
+    parser.add_argument(
+        "--most",
+        action="store_true",
+        help=f"up to {MOST_CONNECTIONS:,} connections, if a process may open so many files",
+    )
     parser.add_argument("--output", type=Path, default=Path(".dev/bench"), help="folder")
     arguments = parser.parse_args()
-    more = MORE_CONNECTIONS if arguments.most else ()
-    sizes = dict.fromkeys((*CONNECTIONS, *more, *PROJECTS))
+    sizes = dict.fromkeys((*CONNECTIONS, *PROJECTS))
+    room = (allow_many_files() - SPARE_FILES) // 1000 * 1000
+    if arguments.most:
+        most = min(MOST_CONNECTIONS, room)
+        sizes[most, most // 10] = None
+    needed = max(connections for connections, _ in sizes)
+    if needed > room:
+        parser.error(
+            f"{needed:,} connections need {needed + SPARE_FILES:,} open files in a process:"
+            " raise the hard limit (ulimit -Hn)"
+        )
     os.sched_setaffinity(0, {CLIENT_CORE})
-    found = asyncio.run(measure_all(list(sizes)))
+    failed: list[Unavailable] = []
+    found = {}
+    try:
+        found = asyncio.run(measure_all(list(sizes)))
+    except* Unavailable as group:
+        failed = leaf_exceptions(group)
+    if failed:
+        print(f"make growth: {failed[0]}", file=sys.stderr)
+        return 1
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "growth.html").write_text(as_html(found))

@@ -8,7 +8,7 @@ from typing import Final
 
 COLOURS: Final = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a")
 WIDTH, HEIGHT = 520, 260
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 44, 34
+LEFT, RIGHT, TOP, BOTTOM = 62, 24, 44, 34
 
 
 @dataclass(frozen=True)
