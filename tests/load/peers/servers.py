@@ -24,6 +24,9 @@ HERE: Final = Path(__file__).parent
 SERVER_CORE: Final = 0
 READY_SECONDS: Final = 30.0
 MESSAGE_BYTES: Final = 250
+# Longer than the time before a page of one second from which its client gets what it may have
+# missed (``Liveness.loaded``): the clients of a benchmark get nothing of its preparation.
+SETTLE_SECONDS: Final = 10.0
 NCHAN: Final = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 
@@ -409,6 +412,7 @@ class Neverstale(Server):
             users + users[:subscribers],
         )
         self._tokens = [token(user) for user in users]
+        await asyncio.sleep(SETTLE_SECONDS)
 
     def request(self, channel: int, client: int) -> bytes:
         # a page that was just loaded resumes by its age
