@@ -74,7 +74,7 @@ export class StreamProjects {
     const answers = [...this.#asked.keys()].flatMap((id): ServerFrame[] => {
       const channel = projectChannel(id);
       const cursor = frame.cursors[channel];
-      // What was asked for while the request was under way is answered by the next one.
+      // A project that was added after this request was sent is answered by the next one.
       if (cursor === undefined) return [];
       answered.add(channel);
       this.#asked.delete(id);

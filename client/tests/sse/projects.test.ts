@@ -92,7 +92,7 @@ describe('a further greeting', () => {
     ]);
   });
 
-  it('that was under way does not answer what is asked for meanwhile', () => {
+  it('does not answer for a project that was added after it was sent', () => {
     const projects = greeted();
     projects.subscribe({ type: 'subscribe', project_id: 'Q', age: 60_000 });
     const resumed = ['project:P', 'user:u'];

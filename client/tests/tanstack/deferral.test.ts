@@ -4,9 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readCursors } from '../../src/tanstack/index.js';
 import { pass } from '../world.js';
 import { Board } from './board.js';
-import { edit, requests, start, TASK, watch } from './edits.js';
-
-const LIST = ['tasks', 'list', 'P'];
+import { edit, LIST, requests, start, TASK, watch } from './edits.js';
 
 beforeEach(() => {
   vi.useFakeTimers();

@@ -11,6 +11,7 @@ import { pass } from '../world.js';
 import type { Board } from './board.js';
 
 export const TASK = ['tasks', 'detail', 'T'];
+export const LIST = ['tasks', 'list', 'P'];
 
 /** A query on the screen, and every value that it showed, in order. */
 export async function watch(

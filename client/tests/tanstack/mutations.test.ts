@@ -3,9 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { pass } from '../world.js';
 import { Board } from './board.js';
-import { edit, requests, start, TASK, watch, writing, type Options } from './edits.js';
-
-const LIST = ['tasks', 'list', 'P'];
+import { edit, LIST, requests, start, TASK, watch, writing, type Options } from './edits.js';
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -15,6 +13,7 @@ afterEach(() => {
   onlineManager.setOnline(true);
   vi.useRealTimers();
 });
+
 describe('an optimistic value stays on the screen', () => {
   it('if the event overtakes the response: one refetch follows', async () => {
     const board = await Board.open();

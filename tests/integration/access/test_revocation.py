@@ -163,8 +163,8 @@ async def test_a_project_in_doubt_all_the_time_is_told_even_so(
             frames = await client.until(lambda frame: frame.get("data", {}).get("id") == "a")
             # a view in the place of a watched table is a break of capture: live:false
             assert {frame["type"] for frame in frames[:-1]} <= {"status"}
-            # which may be seen by a recheck before its event arrives
             await world.database.execute("delete from members")
+            # The recheck that sees this may come before its event.
             assert await client.closed() == 4403
         finally:
             is_over.set()
