@@ -101,10 +101,12 @@ class Client:
         return float(seconds)
 
     async def wait(self, frames: int) -> None:
-        """Wait until so many frames have come in all."""
+        """Wait until so many frames have come in all, and not more: with others among them it
+        would return too early.
+        """
         _, found, _ = await self._ask(f"wait {frames} {WAIT_SECONDS}")
-        if int(found) < frames:
-            raise Unavailable(f"only {found} of {frames} frames came")
+        if int(found) != frames:
+            raise Unavailable(f"{found} frames came instead of {frames}")
 
     async def close(self) -> None:
         _, ended = await self._ask("close")
@@ -154,6 +156,7 @@ async def measure(server: Server, program: Path, size: Size) -> dict[str, float]
     with tempfile.TemporaryDirectory() as folder:
         requests = Path(folder) / "requests"
         write_requests(requests, server, size.channels, count)
+        await server.settle()
         many = await Client.start(program, server, requests)
         try:
             idle, before = rss_kib(server.pid), cpu_seconds(server.pid)
@@ -168,6 +171,7 @@ async def measure(server: Server, program: Path, size: Size) -> dict[str, float]
             frames = size.messages * size.per_channel
             found["small"] = 1e6 * (cpu_seconds(server.pid) - before) / frames
             await many.close()
+            await server.settle()
             await until_idle(server.pid)
             before = cpu_seconds(server.pid)
             await many.open(count)
@@ -178,6 +182,7 @@ async def measure(server: Server, program: Path, size: Size) -> dict[str, float]
         finally:
             many.end()
         write_requests(requests, server, 1, size.subscribers)
+        await server.settle()
         one = await Client.start(program, server, requests)
         try:
             await one.open(size.subscribers)

@@ -25,7 +25,7 @@ SERVER_CORE: Final = 0
 READY_SECONDS: Final = 30.0
 MESSAGE_BYTES: Final = 250
 # Longer than the time before a page of one second from which its client gets what it may have
-# missed (``Liveness.loaded``): the clients of a benchmark get nothing of its preparation.
+# missed (``Liveness.loaded``).
 SETTLE_SECONDS: Final = 10.0
 NCHAN: Final = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
@@ -94,6 +94,9 @@ class Server(ABC):
         """Make what so many channels need, with the clients spread over them, and the first of
         these as *subscribers* of channel 0.
         """
+
+    async def settle(self) -> None:  # noqa: B027 most keep nothing
+        """Wait until new clients get nothing of what was published before."""
 
 
 class ControlledServer(Server):
@@ -412,6 +415,8 @@ class Neverstale(Server):
             users + users[:subscribers],
         )
         self._tokens = [token(user) for user in users]
+
+    async def settle(self) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
 
     def request(self, channel: int, client: int) -> bytes:
