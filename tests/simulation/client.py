@@ -13,8 +13,10 @@ import orjson
 
 from shared.protocol.replay import Cursor, parse_cursor
 from tests.simulation.database import PROJECT_OF, ROWS, Database
-from tests.simulation.parts import Gateway, Request, Socket, Violation
+from tests.simulation.gateway import Gateway
 from tests.simulation.published import Published, frames_of
+from tests.simulation.servers import Violation
+from tests.simulation.sockets import Request, Socket
 
 LATE_SECONDS: Final = 5.0
 LIST: Final = "projects"  # fetched like a row

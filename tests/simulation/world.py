@@ -13,9 +13,11 @@ from unittest import mock
 from shared.runtime.backoff import Backoff
 from tests.simulation.client import Browser
 from tests.simulation.database import MAX_ROWS_PER_PRUNE, Change
-from tests.simulation.parts import Gateway, Listener, Servers, Violation
+from tests.simulation.gateway import Gateway
+from tests.simulation.listener import Listener
 from tests.simulation.redis_cluster import NAMES, SLOTS
 from tests.simulation.redis_server import Server
+from tests.simulation.servers import Servers, Violation
 
 LISTENERS: Final = ("listener0", "listener1")
 GATEWAYS: Final = ("gateway0", "gateway1")
