@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from deploy.dev.servers import die_with_parent, free_port
 from tests.load.bench import fresh_world, make_projects, unlimited_gateway
-from tests.support.processes import ROOT, WS_PATH, token
+from tests.support.processes import ROOT, WS_PATH, Part, token
+from tests.support.v1_client import notify
 from tests.support.world import World
 
 HERE: Final = Path(__file__).parent
@@ -379,9 +380,12 @@ class Neverstale(Server):
     name = "Neverstale"
     greetings = 1
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, gateway: Part) -> None:
         super().__init__()
+        assert gateway.process is not None
+        self.port, self.pid = gateway.port, gateway.process.pid
         self._world = world
+        self._gateway = gateway
         self._projects: list[str] = []
         self._tokens: list[str] = []
 
@@ -389,11 +393,8 @@ class Neverstale(Server):
     @asynccontextmanager
     async def running(cls) -> AsyncIterator[Server]:
         async with fresh_world() as world:
-            self = cls(world)
             await world.listener()
-            gateway = await unlimited_gateway(world)
-            assert gateway.process is not None
-            self.port, self.pid = gateway.port, gateway.process.pid
+            self = cls(world, await unlimited_gateway(world))
             os.sched_setaffinity(self.pid, {SERVER_CORE})
             yield self
 
@@ -417,6 +418,16 @@ class Neverstale(Server):
         self._tokens = [token(user) for user in users]
 
     async def settle(self) -> None:
+        def is_answer(frame: dict[str, Any]) -> bool:
+            return frame["type"] == "reconnect" or "last" in frame.get("data", {}).values()
+
+        project_id, ada = self._projects[0], self._world.ada
+        async with self._world.client(self._gateway, project_id, ada) as client:
+            type_of_last = "reconnect"
+            while type_of_last == "reconnect":  # a reset may stand for the event
+                await notify(self._world, "last", project_id=project_id)
+                frames = await client.until(is_answer)
+                type_of_last = frames[-1]["type"]
         await asyncio.sleep(SETTLE_SECONDS)
 
     def request(self, channel: int, client: int) -> bytes:
