@@ -8,7 +8,7 @@ from tests.simulation.mutants import ROOT
 from tests.simulation.mutations import MUTANTS, Mutant
 from tests.support.planting import find
 
-README = Path(__file__).with_name("README.md").read_text()
+README = (ROOT / "tests/simulation/README.md").read_text()
 
 
 def test_the_readme_lists_all_mutants() -> None:
@@ -25,3 +25,11 @@ def test_it_fits_the_code(mutant: Mutant) -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_its_tests_fit_the_tree(mutant: Mutant) -> None:
     assert [test for test in mutant.tests if not (ROOT / test).exists()] == []
+
+
+def test_no_mutant_is_run_against_the_tests_of_this_list() -> None:
+    """They fail with every mutant, as it no longer fits the code."""
+    this = Path(__file__)
+    assert [
+        m.name for m in MUTANTS for test in m.tests if this.is_relative_to(ROOT / test)
+    ] == []
