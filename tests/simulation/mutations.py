@@ -30,6 +30,8 @@ UNIT_LINKS: Final = "tests/unit/gateway/delivery/test_shard_links.py"
 PYTHON_CLIENT: Final = "tests/unit/neverstale/client"
 UNIT_REGISTRY: Final = (
     "tests/unit/gateway/delivery/test_subscriptions.py",
+    "tests/unit/gateway/delivery/test_lost_links.py",
+    "tests/unit/gateway/delivery/test_catch_up_batches.py",
     "tests/unit/gateway/delivery/test_subscriptions_model.py",
 )
 

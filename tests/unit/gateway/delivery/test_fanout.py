@@ -1,9 +1,7 @@
-"""Fanout with real connections and a fake Redis: chunks, bounds, order, access, status."""
+"""Fanout with real connections and a fake Redis: order, access, status, what is counted."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,128 +9,30 @@ from prometheus_client import CollectorRegistry
 
 from gateway.delivery import effect_runner, status_notifier
 from gateway.delivery import fanout as fanout_module
-from gateway.delivery.catch_up import MAX_BYTES_PER_BATCH
-from gateway.delivery.effects import LogPage, ReadLogs
-from gateway.delivery.fanout import Fanout
-from gateway.delivery.writes import MAX_CHUNK_BYTES
-from gateway.metrics import FanoutMetrics
+from gateway.delivery.effects import LogPage
 from gateway.transport.clients import PlainClient, V1Client
-from gateway.transport.connection import HIGH_WATER_BYTES, Connection
-from gateway.transport.websocket import WebSocket
-from shared.protocol.channels import Channel, RedisNames
+from shared.protocol.channels import Channel
 from shared.protocol.control_messages import Recheck, Tick
-from shared.protocol.events import Event, access_change_of, publishable_event
+from shared.protocol.events import access_change_of
 from shared.protocol.replay import Cursor, LogHead, Since
 from tests.support.event_streams import parse_events
+from tests.unit.gateway.delivery.fanouts import (
+    LINK,
+    NAMES,
+    Logs,
+    P,
+    U,
+    fanout,
+    frame,
+    joined,
+    membership_frame,
+)
 from tests.unit.gateway.transport.fake_socket import (
     FakeTransport,
     connection,
     event_stream,
     until_greeted,
 )
-
-P, U = Channel("project", "p"), Channel("user", "u")
-NAMES = [b"project:p", b"user:u"]
-
-
-def frame(channel: Channel, row: str, offset: int) -> bytes:
-    event = Event("task", row, "UPDATE", "p", datetime.now(UTC))
-    part = publishable_event(event, channel)
-    return part.head + f"g1.x.{offset}".encode() + part.tail
-
-
-def membership_frame(offset: int) -> bytes:
-    event = Event("project_members", "p:u", "INSERT", "p", datetime(2000, 1, 1, tzinfo=UTC))
-    part = publishable_event(event, U)
-    return part.head + f"g1.x.{offset}".encode() + part.tail
-
-
-class Logs:
-    """Channel logs of *rows* rows each, above the floor."""
-
-    def __init__(self, rows: int = 0, page: int = 10) -> None:
-        self.rows = rows
-        self.page = page
-        self.reads = 0
-
-    async def prepare(self) -> None:
-        pass
-
-    async def read(self, read: ReadLogs) -> Mapping[Channel, LogPage]:
-        self.reads += 1
-        return {channel: self._answer(channel, since) for channel, since in read.wanted.items()}
-
-    def _answer(self, channel: Channel, since: Since) -> LogPage:
-        head = LogHead("g1.x", 5, 5 + self.rows)
-        after = 5 + self.rows if since is None else since.offset
-        offsets = range(after + 1, head.last + 1)
-        frames = [
-            (Cursor(channel, "g1.x", offset), frame(channel, f"r{offset}", offset))
-            for offset in offsets[: self.page]
-        ]
-        return LogPage(head, frames, more=len(offsets) > self.page)
-
-
-LINK: Any = SimpleNamespace(
-    subscribe=lambda _: None, unsubscribe=lambda _: None, abort=lambda: None
-)
-
-
-async def fanout(
-    tasks: asyncio.TaskGroup,
-    *,
-    live: bool = True,
-    logs: Logs | None = None,
-    slow_seconds: float = 30,
-    registry: CollectorRegistry | None = None,
-) -> Fanout:
-    given: Any = logs or Logs()
-    made = Fanout(
-        given,
-        RedisNames(),
-        FanoutMetrics(registry or CollectorRegistry()),
-        tasks,
-        spread_seconds=0,
-        slow_seconds=slow_seconds,
-    )
-    made.receive_tick(Tick("g1", "gap", live=live, at=1))
-    await made.link_up(LINK)
-    return made
-
-
-def joined(
-    made: Fanout, tasks: asyncio.TaskGroup, *, kind: type[WebSocket] = V1Client
-) -> tuple[Connection, FakeTransport]:
-    transport = FakeTransport()
-    made_connection = connection(tasks, transport, kind=kind)
-    made.join(made_connection, {P: None, U: None})
-    return made_connection, transport
-
-
-async def joined_and_filled(
-    made: Fanout, tasks: asyncio.TaskGroup
-) -> tuple[Connection, FakeTransport]:
-    """A live client with an exactly full buffer."""
-    client, transport = joined(made, tasks)
-    made.acknowledge(NAMES)
-    await until_greeted(client)
-    transport.reads, transport.unread = False, HIGH_WATER_BYTES
-    return client, transport
-
-
-async def test_a_client_whose_buffer_fills_up_still_gets_the_rest_of_the_chunk() -> None:
-    async with asyncio.TaskGroup() as tasks:
-        made = await fanout(tasks)
-        _, transport = await joined_and_filled(made, tasks)
-        batch: Sequence[tuple[bytes, bytes]] = [
-            (NAMES[0], frame(P, "first", 100)),
-            (NAMES[1], frame(U, "second", 101)),
-        ]
-        made.deliver(batch)
-        assert b'"first"' in transport.told
-        assert b'"second"' in transport.told
-        made.deliver([(NAMES[0], frame(P, "third", 102))])
-        assert b'"third"' not in transport.told, "it is caught up once it has drained"
 
 
 async def test_a_stream_never_resumes_above_what_was_written_to_it() -> None:
@@ -156,68 +56,6 @@ async def test_a_stream_never_resumes_above_what_was_written_to_it() -> None:
         "project:p.g1.x.102,user:u.g1.x.5",
         "project:p.g1.x.102,user:u.g1.x.101",
     ]
-
-
-async def test_every_write_counts_towards_the_full_buffer() -> None:
-    """Answers, pongs and errors count, not only events."""
-    async with asyncio.TaskGroup() as tasks:
-        made = await fanout(tasks)
-        client, transport = await joined_and_filled(made, tasks)
-        client.write(b"pong")
-        made.deliver([(NAMES[0], frame(P, "first", 100))])
-        assert b'"first"' not in transport.told
-        running = tasks.create_task(made.run())
-        transport.read_all()
-        async with asyncio.timeout(10):
-            while not made._subscriptions.is_caught_up(client):
-                await asyncio.sleep(0.01)
-        running.cancel()
-
-
-async def test_one_read_of_redis_exceeds_the_bound_by_one_chunk_at_most() -> None:
-    async with asyncio.TaskGroup() as tasks:
-        made = await fanout(tasks)
-        client, transport = joined(made, tasks)
-        made.acknowledge(NAMES)
-        await until_greeted(client)
-        transport.reads = False
-        made.deliver([(NAMES[0], frame(P, f"r{n}", 100 + n)) for n in range(5000)])
-        assert HIGH_WATER_BYTES < transport.unread < HIGH_WATER_BYTES + 2 * MAX_CHUNK_BYTES
-        assert not transport.is_cut
-
-
-async def test_a_hundred_replays_to_a_client_that_never_reads_are_bounded() -> None:
-    async with asyncio.TaskGroup() as tasks:
-        logs = Logs(rows=20)
-        made = await fanout(tasks, logs=logs)
-        client, transport = joined(made, tasks)
-        made.acknowledge(NAMES)
-        await until_greeted(client)
-        transport.reads = False
-        channels = [Channel("project", f"p{n}") for n in range(100)]
-        for channel in channels:
-            made.subscribe(client, channel, Cursor(channel, "g1.x", 5))
-        made.acknowledge([channel.name.encode() for channel in channels])
-        async with asyncio.timeout(10):
-            while not client.has_backpressure:
-                await asyncio.sleep(0)
-        reads = logs.reads
-        for _ in range(100):
-            await asyncio.sleep(0)
-        assert logs.reads <= reads + 1, (
-            "nothing is read that cannot be written, except in the batch in flight"
-        )
-        bound = HIGH_WATER_BYTES + MAX_BYTES_PER_BATCH + 100 * 1024
-        assert HIGH_WATER_BYTES < transport.most_unread < bound
-        assert not transport.is_cut
-        running = tasks.create_task(made.run())
-        transport.read_all()
-        async with asyncio.timeout(10):
-            while not made._subscriptions.is_caught_up(client):
-                await asyncio.sleep(0.01)
-        for channel in channels:
-            assert transport.told.count(f'"{channel.token}.g1.x.25"'.encode()) == 1
-        running.cancel()
 
 
 async def test_a_plain_client_gets_access_changed_with_the_event() -> None:
@@ -350,19 +188,6 @@ async def test_a_replayed_frame_is_decoded_once_and_only_for_plain_clients(
             assert told == [0 if kind is V1Client else 1 for kind in kinds]
             for client in clients:
                 made.leave(client)
-
-
-async def test_a_client_that_does_not_drain_is_closed() -> None:
-    async with asyncio.TaskGroup() as tasks:
-        made = await fanout(tasks, slow_seconds=0)
-        client, transport = await joined_and_filled(made, tasks)
-        client.write(b"more")
-        running = tasks.create_task(made.run())
-        async with asyncio.timeout(10):
-            while b"too slow" not in transport.told:
-                await asyncio.sleep(0.01)
-        running.cancel()
-        assert made._metrics.slow_outcomes.labels("closed")._value.get() == 1
 
 
 async def test_while_no_leader_ticks_projects_are_suspended(
