@@ -200,8 +200,8 @@ class Gateway:
         guard.recheck = recheck_and_note  # type: ignore[method-assign]
 
     @property
-    def heard_by(self) -> set[Pair]:
-        """Whose sockets here are subscribed to which projects."""
+    def subscribed(self) -> set[Pair]:
+        """The projects that have subscribers here, each with the user."""
         return self._servers.loop.do(
             lambda: set(self._fanout.project_subscriptions.pairs(EVERYTHING))
         )
@@ -215,8 +215,8 @@ class Gateway:
         )
 
     def _check_leak(self, user: str, data: bytes) -> None:
-        """Nobody is told of what was committed after they lost the project, once that was
-        heard of here; unless they have it again.
+        """Fail if a user gets a change that was committed after the user lost the project, and
+        this gateway had received the recheck of the loss; unless the user has access again.
         """
         database, published = self._servers.database, self._servers.published
         for channel, commit in published.told_in(data):
@@ -224,10 +224,10 @@ class Gateway:
             if channel.kind != "project" or lost is None or commit <= lost:
                 continue
             if last_recheck(self.rechecked, channel.id, user) >= lost:
-                raise Violation(f"leak: {user} is told of {channel.name}, commit {commit}")
+                raise Violation(f"leak: {user} gets {channel.name}, commit {commit}")
 
     def kill(self) -> None:
-        """Nothing of it goes on: not even to tidy up, which would begin to read anew."""
+        """End it without any clean-up, which would begin new reads."""
         self._servers.loop.do(self._fanout.link_lost)
         self._servers.loop.do(self.task.cancel)
         for server in self._servers.redis_servers:

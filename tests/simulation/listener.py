@@ -41,7 +41,7 @@ class Listener:
         self._servers.loop.do(self.task.cancel)
 
     def notice(self) -> None:
-        """It learns that its session is over, if it is."""
+        """Notice that its session is over, if it is."""
         if self.session is not None and not self.is_leading:
             self._servers.loop.do(self._noticed.set)
 

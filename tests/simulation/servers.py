@@ -82,7 +82,9 @@ class Servers:
             for (project, user), lost in self.database.lost.items():
                 rechecked = last_recheck(self._rechecked, project, user)
                 if told == Channel("project", project) and rechecked < lost < commit:
-                    raise Violation(f"{told.name} goes on before {user}'s loss is told")
+                    raise Violation(
+                        f"{told.name} continues before the loss of {user} is published"
+                    )
 
 
 def last_recheck(rechecked: Mapping[Recheck, int], project: str, user: str) -> int:

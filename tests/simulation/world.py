@@ -326,7 +326,7 @@ class World:
 
     def complaint(self) -> str | None:
         for gateway in self.gateways.values():
-            for project, user in gateway.heard_by:
+            for project, user in gateway.subscribed:
                 if not self.database.may_see(project, user):
-                    return f"leak: {user} hears of {project} at {gateway.name}"
+                    return f"leak: {user} is subscribed to {project} at {gateway.name}"
         return next((c for b in self.browsers if (c := b.complaint())), None)

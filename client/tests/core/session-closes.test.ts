@@ -75,7 +75,7 @@ describe('closes', () => {
     expect(script.token().get('project_id')).toBe('P');
   });
 
-  it('4400 about a project that was left meanwhile', () => {
+  it('4400 about a project that the app has left is about no other', () => {
     const script = new Script();
     script.want('nonsense');
     script.token();
@@ -121,7 +121,7 @@ describe('closes', () => {
     expect(messages(effects)).toMatchObject([{ type: 'subscribe', project_id: 'P' }]);
   });
 
-  it('4403 on a live socket about a project that was left meanwhile takes no other away', () => {
+  it('4403 on a live socket about a project that the app has left removes no other', () => {
     const script = new Script().connect(['P']);
     script.want('Q');
     script.closed(4403);
@@ -167,7 +167,7 @@ describe('closes', () => {
     expect(messages(effects)).toMatchObject([{ type: 'subscribe', project_id: 'P' }]);
   });
 
-  it('4403 about a project that was left meanwhile', () => {
+  it('4403 about a project that the app has left refuses no other', () => {
     const script = new Script();
     script.want('P');
     script.token();

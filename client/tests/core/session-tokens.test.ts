@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { connected, messages, Script } from './script.js';
 
 describe('tokens', () => {
-  it('are asked for anew after 4401: at once, then with back-off', () => {
+  it('are requested again after 4401: at once, then with back-off', () => {
     const script = new Script().connect(['P']);
     expect(script.closed(4401)).toContainEqual({ do: 'ask_token', ask: 2, refresh: true });
     script.token();

@@ -52,7 +52,7 @@ describe('back-off', () => {
     expect(script.want('Q')).toContainEqual(expect.objectContaining(ASK));
   });
 
-  it('starts anew only after a socket that lived for a while', () => {
+  it('is reset only by a socket that stayed open for a while', () => {
     const script = new Script().connect(['P']);
     script.now += 9_999;
     script.closed(1006);

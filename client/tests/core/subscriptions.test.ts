@@ -130,7 +130,7 @@ describe('what connected says', () => {
     expect(Object.keys(script.session.cursors)).toEqual(['user:U']);
   });
 
-  it('a project that was left meanwhile is unsubscribed', () => {
+  it('a project that the app left while it was joining is unsubscribed', () => {
     const script = new Script();
     script.want('P');
     script.token();
@@ -254,7 +254,7 @@ describe('resets', () => {
     expect(script.session.cursors).toEqual(cursors);
   });
 
-  it("of the user's channel ask anew for every project", () => {
+  it("of the user's channel subscribe to every project again", () => {
     const script = new Script().connect(['P']);
     const effects = script.frame({
       type: 'reconnect',
@@ -275,7 +275,7 @@ describe('access', () => {
     ['project', 'INSERT', 'P'],
     ['project', 'DELETE', 'P'],
   ])(
-    'an own %s %s makes all of that project stale and asks for it anew',
+    'an own %s %s makes all of that project stale and subscribes to it again',
     (resource, action, id) => {
       const script = new Script().connect(['P', 'Q']);
       const effects = script.frame(onUser('P', resource, action, id));

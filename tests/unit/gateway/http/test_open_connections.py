@@ -7,11 +7,21 @@ from prometheus_client import CollectorRegistry
 
 from gateway.http.connection_records import ConnectionRecords
 from gateway.http.open_connections import OpenConnections
+from gateway.transport.connection import Connection
 from tests.unit.gateway.transport.fake_socket import FakeTransport, connection
 
 
 def open_connections(*, drain_seconds: float) -> OpenConnections:
     return OpenConnections(ConnectionRecords(CollectorRegistry()), drain_seconds=drain_seconds)
+
+
+def accept(
+    tasks: asyncio.TaskGroup, connections: OpenConnections, count: int
+) -> list[Connection]:
+    accepted: list[Connection] = [connection(tasks, FakeTransport()) for _ in range(count)]
+    for one in accepted:
+        connections.add(one)
+    return accepted
 
 
 async def until_draining(connections: OpenConnections) -> None:
@@ -52,9 +62,7 @@ async def test_a_drain_without_connections_ends_at_once() -> None:
 async def test_a_drain_ends_as_soon_as_all_clients_have_left() -> None:
     async with asyncio.TaskGroup() as tasks:
         connections = open_connections(drain_seconds=280)
-        accepted = [connection(tasks, FakeTransport()) for _ in range(1000)]
-        for one in accepted:
-            connections.add(one)
+        accepted = accept(tasks, connections, 1000)
         stop, drained = asyncio.Event(), asyncio.Event()
         tasks.create_task(connections.drain_when(stop, drained))
         stop.set()
@@ -76,9 +84,7 @@ async def test_a_drain_does_not_take_longer_because_each_of_its_sleeps_does(
 
     async with asyncio.TaskGroup() as tasks:
         connections = open_connections(drain_seconds=1)
-        accepted = [connection(tasks, FakeTransport()) for _ in range(100)]
-        for one in accepted:
-            connections.add(one)
+        accepted = accept(tasks, connections, 100)
         stop, drained = asyncio.Event(), asyncio.Event()
         stop.set()
         with monkeypatch.context() as patches:
